@@ -1,0 +1,249 @@
+//! The broker's own settings as typed values: what the daemon reads at start.
+
+use std::path::PathBuf;
+
+use crate::error::ConfigError;
+use crate::listener::{HostPort, Listener};
+use crate::log::LogConfig;
+use crate::registry;
+use crate::settings::{Settings, within};
+
+/// Every effective broker setting, validated.
+///
+/// Made by [`BrokerConfig::load`]; [`BrokerConfig::default`] is the configuration of a broker that
+/// was told nothing.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BrokerConfig {
+    /// `node.id` (or `broker.id`): this broker's id in Metadata.
+    pub node_id: i32,
+    /// `broker.rack`, as Metadata reports it.
+    pub rack: Option<String>,
+    /// `listeners`: where to accept connections; port 0 lets the system choose.
+    pub listeners: Vec<Listener>,
+    /// Whether nobody configured `listeners`: only then may the broker go on without `[::1]`.
+    pub listeners_are_default: bool,
+    /// `advertised.listeners`, one per listener name; where it was not configured, the first
+    /// listener of each name. Port 0 stands for the port that the listener of that name got.
+    pub advertised_listeners: Vec<Listener>,
+    /// `tidewheel.admin.listen`: where the HTTP API is to listen.
+    pub admin_listen: Option<HostPort>,
+    /// `num.partitions` of a topic whose creator does not say.
+    pub num_partitions: i32,
+    /// `default.replication.factor` of a topic whose creator does not say.
+    pub default_replication_factor: i16,
+    /// `tidewheel.replication.factor.max`: the largest replication factor a creator may ask for.
+    pub replication_factor_max: i16,
+    /// `auto.create.topics.enable`.
+    pub auto_create_topics_enable: bool,
+    /// `delete.topic.enable`.
+    pub delete_topic_enable: bool,
+    /// `log.dirs` (or `log.dir`): the data directories, at least one, each once.
+    pub log_dirs: Vec<PathBuf>,
+    /// What topics without overrides get: the `log.*` keys.
+    pub log: LogConfig,
+    /// `socket.request.max.bytes`: a longer frame closes the connection.
+    pub socket_request_max_bytes: u32,
+    /// `queued.max.request.bytes`: bytes of requests held at once, over all connections.
+    pub queued_max_request_bytes: u64,
+    /// `max.connections`: connections held at once.
+    pub max_connections: u32,
+    /// `max.connections.per.ip`: connections held at once from one address.
+    pub max_connections_per_ip: u32,
+    /// `connections.max.idle.ms`: silence after which a connection is closed; -1 for never.
+    pub connections_max_idle_ms: i64,
+    /// `socket.listen.backlog.size` given to `listen(2)`.
+    pub socket_listen_backlog_size: i32,
+    /// `message.max.bytes`: the same value as `log.max_message_bytes`.
+    pub message_max_bytes: u32,
+    /// `fetch.max.bytes`: the most record bytes in one fetch answer.
+    pub fetch_max_bytes: u32,
+    /// `log.initial.task.delay.ms`: how long after the start background tasks first run.
+    pub log_initial_task_delay_ms: i64,
+    /// `log.retention.check.interval.ms`.
+    pub log_retention_check_interval_ms: i64,
+    /// `log.flush.offset.checkpoint.interval.ms`: how often recovery points, log starts and high
+    /// watermarks are written.
+    pub log_flush_offset_checkpoint_interval_ms: i64,
+    /// `log.segment.delete.delay.ms`: the same value as `log.file_delete_delay_ms`.
+    pub log_segment_delete_delay_ms: i64,
+    /// `producer.id.expiration.ms`: an idle idempotent producer is forgotten after this.
+    pub producer_id_expiration_ms: i64,
+    /// `tidewheel.flush.unsynced.max.bytes`: unsynced bytes per data directory that start a flush.
+    pub flush_unsynced_max_bytes: u64,
+    /// `tidewheel.flush.interval.ms`: age of unsynced bytes that starts a flush.
+    pub flush_interval_ms: i64,
+    /// One sentence each about settings that were given but have no effect here.
+    pub warnings: Vec<String>,
+    /// The values behind the fields above, for DescribeConfigs.
+    pub(crate) settings: Settings,
+}
+
+impl BrokerConfig {
+    /// Reads the typed view out of checked values, and checks what spans several settings.
+    pub(crate) fn from_settings(
+        settings: Settings,
+        mut warnings: Vec<String>,
+    ) -> Result<BrokerConfig, Vec<ConfigError>> {
+        let mut errors = Vec::new();
+        let listeners = listeners_of(&settings, "listeners");
+        let advertised_listeners = advertise(&settings, &listeners, &mut errors);
+        check_identity(&settings, &mut errors);
+        check_protocols(&settings, &listeners, &mut errors);
+        check_replication(&settings, &mut errors);
+        let log = LogConfig::of_broker(&settings);
+        if log.segment_bytes < log.max_message_bytes {
+            warnings.push(format!(
+                "log.segment.bytes ({}) is smaller than message.max.bytes ({}): larger batches \
+                 are refused",
+                log.segment_bytes, log.max_message_bytes
+            ));
+        }
+        if !errors.is_empty() {
+            return Err(errors);
+        }
+        Ok(BrokerConfig {
+            node_id: node_id(&settings),
+            rack: settings.text("broker.rack"),
+            listeners_are_default: settings.given("listeners").is_none(),
+            listeners,
+            advertised_listeners,
+            admin_listen: settings
+                .text("tidewheel.admin.listen")
+                .and_then(|address| HostPort::parse(&address).ok()),
+            num_partitions: settings.within("num.partitions"),
+            default_replication_factor: settings.within("default.replication.factor"),
+            replication_factor_max: settings.within("tidewheel.replication.factor.max"),
+            auto_create_topics_enable: settings.boolean("auto.create.topics.enable"),
+            delete_topic_enable: settings.boolean("delete.topic.enable"),
+            log_dirs: settings
+                .list("log.dirs")
+                .into_iter()
+                .map(PathBuf::from)
+                .collect(),
+            socket_request_max_bytes: settings.within("socket.request.max.bytes"),
+            queued_max_request_bytes: settings.within("queued.max.request.bytes"),
+            max_connections: settings.within("max.connections"),
+            max_connections_per_ip: settings.within("max.connections.per.ip"),
+            connections_max_idle_ms: settings.number("connections.max.idle.ms").max(-1),
+            socket_listen_backlog_size: settings.within("socket.listen.backlog.size"),
+            message_max_bytes: log.max_message_bytes,
+            fetch_max_bytes: settings.within("fetch.max.bytes"),
+            log_initial_task_delay_ms: settings.number("log.initial.task.delay.ms"),
+            log_retention_check_interval_ms: settings.number("log.retention.check.interval.ms"),
+            log_flush_offset_checkpoint_interval_ms: settings
+                .number("log.flush.offset.checkpoint.interval.ms"),
+            log_segment_delete_delay_ms: log.file_delete_delay_ms,
+            producer_id_expiration_ms: settings.number("producer.id.expiration.ms"),
+            flush_unsynced_max_bytes: settings.within("tidewheel.flush.unsynced.max.bytes"),
+            flush_interval_ms: settings.number("tidewheel.flush.interval.ms"),
+            log,
+            warnings,
+            settings,
+        })
+    }
+}
+
+/// The acting `node.id`; `broker.id` at -1 counts as not set.
+pub(crate) fn node_id(settings: &Settings) -> i32 {
+    match settings.number("node.id") {
+        id if id >= 0 => within(id),
+        _ => {
+            let row = registry::find(crate::key::Scope::Broker, "node.id");
+            within(crate::settings::number(
+                row.and_then(crate::value::default_of),
+            ))
+        }
+    }
+}
+
+fn listeners_of(settings: &Settings, key: &str) -> Vec<Listener> {
+    // Every entry has passed the check of its row.
+    settings
+        .list(key)
+        .iter()
+        .filter_map(|entry| Listener::parse(entry).ok())
+        .collect()
+}
+
+/// What clients are told: as configured, else the first listener of each name.
+fn advertise(
+    settings: &Settings,
+    listeners: &[Listener],
+    errors: &mut Vec<ConfigError>,
+) -> Vec<Listener> {
+    let configured = listeners_of(settings, "advertised.listeners");
+    let mut advertised: Vec<Listener> = Vec::new();
+    for listener in &configured {
+        if listeners.iter().any(|bound| bound.name == listener.name) {
+            advertised.push(listener.clone());
+        } else {
+            let reason = format!("no entry of listeners has the name {}", listener.name);
+            errors.push(contradiction(settings, "advertised.listeners", reason));
+        }
+    }
+    for listener in listeners {
+        if advertised.iter().any(|known| known.name == listener.name) {
+            continue;
+        }
+        if listener.is_wildcard() {
+            let reason = format!(
+                "{listener} accepts on every address, so advertised.listeners must say which \
+                 address clients of {} connect to",
+                listener.name
+            );
+            errors.push(contradiction(settings, "listeners", reason));
+        }
+        advertised.push(listener.clone());
+    }
+    advertised
+}
+
+fn check_identity(settings: &Settings, errors: &mut Vec<ConfigError>) {
+    let given = |name| settings.given(name).map(|value| value.to_string());
+    if let (Some(node_id), Some(broker_id)) = (given("node.id"), given("broker.id"))
+        && node_id != broker_id
+        && broker_id != "-1"
+    {
+        let reason = format!("node.id is {node_id}; give one of them, or the same number");
+        errors.push(contradiction(settings, "broker.id", reason));
+    }
+}
+
+fn check_protocols(settings: &Settings, listeners: &[Listener], errors: &mut Vec<ConfigError>) {
+    const KEY: &str = "listener.security.protocol.map";
+    let map = registry::protocol_map(&settings.text(KEY).unwrap_or_default()).unwrap_or_default();
+    for listener in listeners {
+        let protocol = map.iter().find(|(name, _)| *name == listener.name);
+        let reason = match protocol.map(|(_, protocol)| protocol.as_str()) {
+            Some("PLAINTEXT") => continue,
+            Some(other) => format!("{listener} asks for {other}, which is not built yet"),
+            None => format!(
+                "{listener} needs an entry {}:PLAINTEXT in listener.security.protocol.map",
+                listener.name
+            ),
+        };
+        errors.push(contradiction(settings, "listeners", reason));
+    }
+}
+
+fn check_replication(settings: &Settings, errors: &mut Vec<ConfigError>) {
+    let factor = settings.number("default.replication.factor");
+    let most = settings.number("tidewheel.replication.factor.max");
+    if factor > most {
+        let reason = format!("tidewheel.replication.factor.max allows {most} at most");
+        errors.push(contradiction(
+            settings,
+            "default.replication.factor",
+            reason,
+        ));
+    }
+}
+
+fn contradiction(settings: &Settings, key: &str, expected: String) -> ConfigError {
+    let value = settings.text(key).unwrap_or_default();
+    ConfigError::Invalid {
+        key: key.to_owned(),
+        value,
+        expected,
+    }
+}

@@ -1,0 +1,193 @@
+//! Settings as DescribeConfigs reports them: value, source and the synonyms behind it.
+
+use std::collections::BTreeMap;
+
+use crate::broker::{self, BrokerConfig};
+use crate::key::{ConfigKey, ConfigType, Scope, Synonym, UpdateMode};
+use crate::registry;
+use crate::topic::{TopicConfigOverrides, parse_topic_config};
+use crate::value::{self, Notation};
+
+/// Where a value comes from, with Kafka's numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(i8)]
+pub enum ConfigSource {
+    /// Set on the topic.
+    DynamicTopic = 1,
+    /// Set on this broker while it ran.
+    DynamicBroker = 2,
+    /// Set for all brokers while they ran.
+    DynamicDefaultBroker = 3,
+    /// From file, environment or command line.
+    StaticBroker = 4,
+    /// Nobody set it.
+    Default = 5,
+}
+
+/// One setting of a topic or of the broker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigEntry {
+    /// Name of the setting.
+    pub name: &'static str,
+    /// The acting value; `None` where it is not set or secret.
+    pub value: Option<String>,
+    /// Where it comes from.
+    pub source: ConfigSource,
+    /// Whether nobody set it.
+    pub is_default: bool,
+    /// Whether it cannot be changed while the broker runs.
+    pub read_only: bool,
+    /// Whether the value is a secret.
+    pub sensitive: bool,
+    /// Type of the value.
+    pub config_type: ConfigType,
+    /// What the setting does.
+    pub documentation: &'static str,
+    /// Every value that counts for the setting, the acting one first.
+    pub synonyms: Vec<ConfigSynonym>,
+}
+
+/// One value behind a setting.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigSynonym {
+    /// Name of the topic or broker setting that holds it.
+    pub name: &'static str,
+    /// The value in that setting's unit; `None` where it is secret.
+    pub value: Option<String>,
+    /// Where it comes from.
+    pub source: ConfigSource,
+}
+
+/// Every topic setting as it acts on a topic with `overrides`.
+#[must_use]
+pub fn describe_topic(broker: &BrokerConfig, overrides: &TopicConfigOverrides) -> Vec<ConfigEntry> {
+    let describe = |row: &'static ConfigKey| {
+        let parsed = |text: &String| {
+            parse_topic_config(row.name, text).map_or(text.clone(), |value| value.to_string())
+        };
+        let own = overrides.get(row.name).map(parsed);
+        let behind = match row.synonyms.first() {
+            Some(primary) => broker_synonyms(broker, &BTreeMap::new(), primary.name, row.synonyms),
+            None => Vec::new(),
+        };
+        let source = ConfigSource::DynamicTopic;
+        let first = own
+            .clone()
+            .map(|value| synonym(row, row.name, value, source));
+        let acting = || {
+            broker
+                .settings
+                .effective(row)
+                .map(|value| value.to_string())
+        };
+        entry(
+            row,
+            own.or_else(acting),
+            first.into_iter().chain(behind).collect(),
+        )
+    };
+    registry::keys(Scope::Topic).map(describe).collect()
+}
+
+/// Every broker setting as it acts; `dynamic` holds what AlterConfigs set on this broker.
+#[must_use]
+pub fn describe_broker(
+    broker: &BrokerConfig,
+    dynamic: &BTreeMap<String, String>,
+) -> Vec<ConfigEntry> {
+    let describe = |row: &'static ConfigKey| {
+        let own_name = [Synonym {
+            name: row.name,
+            factor: 1,
+        }];
+        let names = if row.synonyms.is_empty() {
+            &own_name[..]
+        } else {
+            row.synonyms
+        };
+        let synonyms = broker_synonyms(broker, dynamic, row.name, names);
+        let value = match row.name {
+            // Two names of one thing: both report it.
+            "node.id" | "broker.id" => Some(broker::node_id(&broker.settings).to_string()),
+            _ => dynamic_value(dynamic, row)
+                .or_else(|| broker.settings.own(row).map(|value| value.to_string())),
+        };
+        entry(row, value, synonyms)
+    };
+    registry::keys(Scope::Broker).map(describe).collect()
+}
+
+fn entry(
+    row: &'static ConfigKey,
+    value: Option<String>,
+    synonyms: Vec<ConfigSynonym>,
+) -> ConfigEntry {
+    let source = synonyms
+        .first()
+        .map_or(ConfigSource::Default, |synonym| synonym.source);
+    ConfigEntry {
+        name: row.name,
+        value: value.filter(|_| !row.sensitive),
+        source,
+        is_default: source == ConfigSource::Default,
+        read_only: row.update == UpdateMode::ReadOnly,
+        sensitive: row.sensitive,
+        config_type: row.config_type,
+        documentation: row.doc,
+        synonyms,
+    }
+}
+
+/// The values behind the broker setting `primary`: dynamic, static, default, each in the rank of
+/// `names`. As in Kafka the list begins at the first value of `primary` itself, so that a
+/// setting whose own name holds nothing has no synonyms and counts as default.
+fn broker_synonyms(
+    broker: &BrokerConfig,
+    dynamic: &BTreeMap<String, String>,
+    primary: &str,
+    names: &[Synonym],
+) -> Vec<ConfigSynonym> {
+    let rows = || {
+        names
+            .iter()
+            .filter_map(|name| registry::find(Scope::Broker, name.name))
+    };
+    let mut all = Vec::new();
+    for row in rows() {
+        let value = dynamic_value(dynamic, row);
+        all.extend(value.map(|value| synonym(row, row.name, value, ConfigSource::DynamicBroker)));
+    }
+    for row in rows() {
+        let value = broker
+            .settings
+            .given(row.name)
+            .map(|value| value.to_string());
+        all.extend(value.map(|value| synonym(row, row.name, value, ConfigSource::StaticBroker)));
+    }
+    for row in rows() {
+        let value = value::default_of(row).map(|value| value.to_string());
+        all.extend(value.map(|value| synonym(row, row.name, value, ConfigSource::Default)));
+    }
+    all.into_iter()
+        .skip_while(|synonym| synonym.name != primary)
+        .collect()
+}
+
+fn dynamic_value(dynamic: &BTreeMap<String, String>, row: &ConfigKey) -> Option<String> {
+    let text = dynamic.get(row.name)?;
+    let value = value::parse(row, text, Notation::Kafka);
+    Some(value.map_or_else(|_| text.clone(), |value| value.to_string()))
+}
+
+fn synonym(
+    row: &ConfigKey,
+    name: &'static str,
+    value: String,
+    source: ConfigSource,
+) -> ConfigSynonym {
+    ConfigSynonym {
+        name,
+        value: Some(value).filter(|_| !row.sensitive),
+        source,
+    }
+}

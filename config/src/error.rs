@@ -1,0 +1,105 @@
+//! What can be wrong with a setting, and with a set of them.
+
+use std::fmt;
+
+/// One problem with one setting; reads as a sentence.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// No setting has this name.
+    #[error("there is no {scope} setting {key}{}", did_you_mean(suggestion.as_deref()))]
+    Unknown {
+        /// `broker` or `topic`.
+        scope: &'static str,
+        /// The name as given.
+        key: String,
+        /// The nearest existing name.
+        suggestion: Option<String>,
+    },
+    /// The value does not fit the setting.
+    #[error("{key} = {value:?} is not valid: {expected}")]
+    Invalid {
+        /// The setting.
+        key: String,
+        /// The value as given.
+        value: String,
+        /// What would fit: type and range, or what is wrong.
+        expected: String,
+    },
+    /// Apache Kafka knows the setting or value, this version of Tidewheel does not act on it.
+    #[error("{key} = {value:?} is not supported: {reason}")]
+    Unsupported {
+        /// The setting.
+        key: String,
+        /// The value as given.
+        value: String,
+        /// Why.
+        reason: String,
+    },
+    /// The source itself cannot be read: TOML syntax, a `--set` without `=`.
+    #[error("{0}")]
+    Syntax(String),
+}
+
+/// Where a setting came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// The configuration file; line and column count from 1.
+    File {
+        /// Name of the file as the caller gave it.
+        file: String,
+        /// Line of the key.
+        line: usize,
+        /// Column of the key.
+        column: usize,
+    },
+    /// An environment variable of this name.
+    Environment(String),
+    /// A `--set` argument.
+    Argument,
+    /// No single place: the settings contradict each other.
+    Combination,
+}
+
+/// A [`ConfigError`] and the place that caused it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// Where.
+    pub place: Place,
+    /// What.
+    pub error: ConfigError,
+}
+
+/// Everything that is wrong with a configuration, in the order of its sources; one line each.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigErrors(pub Vec<Problem>);
+
+impl std::error::Error for ConfigErrors {}
+
+impl fmt::Display for ConfigErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, problem) in self.0.iter().enumerate() {
+            let separator = if index == 0 { "" } else { "\n" };
+            write!(f, "{separator}{problem}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.place {
+            Place::File { file, line, column } => {
+                write!(f, "{file}:{line}:{column}: {}", self.error)
+            }
+            Place::Environment(name) => write!(f, "environment {name}: {}", self.error),
+            Place::Argument => write!(f, "--set: {}", self.error),
+            Place::Combination => write!(f, "{}", self.error),
+        }
+    }
+}
+
+fn did_you_mean(suggestion: Option<&str>) -> String {
+    suggestion
+        .map(|name| format!("; did you mean {name}?"))
+        .unwrap_or_default()
+}

@@ -1,0 +1,32 @@
+//! Loads, validates and documents every setting of Tidewheel.
+//!
+//! One table, [`REGISTRY`], knows each setting: name, type, default, bounds, documentation. From it
+//! come [`BrokerConfig::load`] (all problems at once), [`validate_topic_config`],
+//! [`describe_topic`] and [`describe_broker`] (DescribeConfigs), `docs/configuration.md` and the
+//! example file. The crate does no I/O: the caller reads files and the environment.
+
+mod broker;
+mod describe;
+pub mod docs;
+mod error;
+mod key;
+pub mod limits;
+mod listener;
+mod load;
+mod log;
+mod registry;
+mod settings;
+mod suggest;
+mod toml_file;
+mod topic;
+mod value;
+
+pub use broker::BrokerConfig;
+pub use describe::{ConfigEntry, ConfigSource, ConfigSynonym, describe_broker, describe_topic};
+pub use error::{ConfigError, ConfigErrors, Place, Problem};
+pub use key::{Check, ConfigKey, ConfigType, Scope, Synonym, Unit, UpdateMode};
+pub use listener::{HostPort, Listener};
+pub use load::Sources;
+pub use log::{AckAll, LogConfig, TimestampType};
+pub use registry::{REGISTRY, Section, find, keys};
+pub use topic::{TopicConfigOverrides, validate_topic_config};

@@ -1,0 +1,63 @@
+//! Hard bounds that no setting moves: every queue, list and string that outsiders can grow has one.
+
+use std::time::Duration;
+
+/// Requests of one connection that may be under way at once; then its socket is not read.
+pub const REQUESTS_IN_FLIGHT_PER_CONNECTION_MAX: usize = 64;
+
+/// Request bytes that every connection may hold without asking the shared
+/// `queued.max.request.bytes` pool: small requests get through while large ones wait.
+pub const FREE_BYTES_PER_CONNECTION: usize = 16 * 1024;
+
+/// Partitions of one topic.
+pub const PARTITIONS_PER_TOPIC_MAX: i32 = 10_000;
+
+/// Characters of a topic name, as in Kafka: a partition directory must fit a file name.
+pub const TOPIC_NAME_LEN_MAX: usize = 249;
+
+/// Bytes that one record batch may decompress to: the legal "bombs" of gzip and zstd reach 1 GB.
+pub const DECOMPRESSED_BATCH_BYTES_MAX: usize = 128 * 1024 * 1024;
+
+/// Bytes of a configuration file.
+pub const CONFIG_FILE_BYTES_MAX: usize = 1024 * 1024;
+
+/// Bytes of one setting's value.
+pub const CONFIG_VALUE_LEN_MAX: usize = 64 * 1024;
+
+/// Entries of a list setting, for example of `listeners` or `log.dirs`.
+pub const CONFIG_LIST_LEN_MAX: usize = 64;
+
+/// How long a frame that was begun may stand still, because the peer stalls or the request memory is
+/// used up, before its connection is closed.
+pub const FRAME_STALL: Duration = Duration::from_secs(30);
+
+/// Bytes that one read from a socket asks for, at least.
+pub const READ_CHUNK_BYTES: usize = 16 * 1024;
+
+/// Buffers that one write to a socket hands over at once; the kernel takes at most 1,024.
+pub const WRITE_PARTS_MAX: usize = 64;
+
+/// How long replies may take to leave after the client has closed its sending half.
+pub const CLOSE_GRACE: Duration = Duration::from_secs(5);
+
+/// How long a stopping broker waits for requests that were begun.
+pub const STOP_GRACE: Duration = Duration::from_secs(5);
+
+/// Pause after `accept` failed, mostly for want of descriptors.
+pub const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+
+/// Threads for work that may wait for a disk: cold reads, timestamp look-ups, changes of topics.
+pub const BLOCKING_THREADS_MAX: usize = 16;
+
+/// The least time a produce request waits for its acknowledgement, whatever its own timeout says: some
+/// clients send 0, and a flush always takes a moment.
+pub const PRODUCE_WAIT_MIN: Duration = Duration::from_secs(1);
+
+/// Bytes that replaying the metadata log reads at a time.
+pub const METADATA_READ_BYTES: usize = 1024 * 1024;
+
+/// Bytes of one batch of the metadata log, decompressed.
+pub const METADATA_BATCH_BYTES_MAX: usize = 256 * 1024 * 1024;
+
+/// The metadata log is rewritten at start when it is longer than this and four times its live state.
+pub const METADATA_HISTORY_BYTES: u64 = 4 * 1024 * 1024;

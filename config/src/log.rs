@@ -1,0 +1,126 @@
+//! The settings of one partition log: the broker's defaults with the topic's overrides on top.
+
+use crate::broker::BrokerConfig;
+use crate::error::ConfigError;
+use crate::key::Scope;
+use crate::registry;
+use crate::settings::{self, Settings};
+use crate::topic::{TopicConfigOverrides, parse_topic_config};
+use crate::value::Value;
+
+/// What a record's timestamp means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TimestampType {
+    /// The producer's clock.
+    CreateTime,
+    /// The broker's clock at the append.
+    LogAppendTime,
+}
+
+/// When a produce request with `acks=all` is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AckAll {
+    /// After the bytes are on the disk (`fdatasync`).
+    Disk,
+    /// After the bytes are in the page cache, as Kafka does.
+    Memory,
+}
+
+/// The effective settings of one partition log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogConfig {
+    /// `segment.bytes`: a segment that would grow beyond it is rolled first.
+    pub segment_bytes: u32,
+    /// `segment.ms`: a segment whose first batch is older is rolled at the next append.
+    pub segment_ms: i64,
+    /// `segment.jitter.ms`: at most this much is taken off `segment.ms`, per segment.
+    pub segment_jitter_ms: i64,
+    /// `segment.index.bytes`: a segment whose index would grow beyond it is rolled.
+    pub segment_index_bytes: u32,
+    /// `index.interval.bytes`: one index entry after this many bytes of log.
+    pub index_interval_bytes: u32,
+    /// `retention.ms`, -1 for no limit.
+    pub retention_ms: i64,
+    /// `retention.bytes` per partition, -1 for no limit.
+    pub retention_bytes: i64,
+    /// `max.message.bytes`: the largest record batch, compressed, headers included.
+    pub max_message_bytes: u32,
+    /// `message.timestamp.type`.
+    pub timestamp_type: TimestampType,
+    /// `message.timestamp.before.max.ms`: how far a record may lie in the past.
+    pub timestamp_before_max_ms: i64,
+    /// `message.timestamp.after.max.ms`: how far a record may lie in the future.
+    pub timestamp_after_max_ms: i64,
+    /// `flush.messages`: records after which the log is forced to disk; `i64::MAX` for never.
+    pub flush_messages: i64,
+    /// `flush.ms`: age after which unsynced data is forced to disk; `i64::MAX` for never.
+    pub flush_ms: i64,
+    /// `file.delete.delay.ms`: how long a deleted segment keeps its `.deleted` file.
+    pub file_delete_delay_ms: i64,
+    /// `min.insync.replicas`.
+    pub min_insync_replicas: i32,
+    /// `tidewheel.ack.all` (topic) or `tidewheel.log.ack.all` (broker).
+    pub ack_all: AckAll,
+}
+
+impl LogConfig {
+    /// The settings of a topic that has `overrides` on a broker with `broker`.
+    ///
+    /// # Errors
+    /// The first override that [`crate::validate_topic_config`] would refuse.
+    pub fn resolve(
+        broker: &BrokerConfig,
+        overrides: &TopicConfigOverrides,
+    ) -> Result<LogConfig, ConfigError> {
+        for (name, value) in overrides {
+            parse_topic_config(name, value)?;
+        }
+        Ok(LogConfig::from_values(&broker.settings, |name| {
+            overrides
+                .get(name)
+                .and_then(|value| parse_topic_config(name, value).ok())
+        }))
+    }
+
+    /// What a topic without overrides gets.
+    pub(crate) fn of_broker(settings: &Settings) -> LogConfig {
+        LogConfig::from_values(settings, |_| None)
+    }
+
+    fn from_values(settings: &Settings, topic: impl Fn(&str) -> Option<Value>) -> LogConfig {
+        let value = |name: &str| {
+            let row = registry::find(Scope::Topic, name).expect("names are literals, tested");
+            topic(name).or_else(|| settings.effective(row))
+        };
+        let number = |name| settings::number(value(name));
+        let text = |name| {
+            value(name)
+                .map(|value| value.to_string())
+                .unwrap_or_default()
+        };
+        LogConfig {
+            segment_bytes: settings::within(number("segment.bytes")),
+            segment_ms: number("segment.ms"),
+            segment_jitter_ms: number("segment.jitter.ms"),
+            segment_index_bytes: settings::within(number("segment.index.bytes")),
+            index_interval_bytes: settings::within(number("index.interval.bytes")),
+            retention_ms: number("retention.ms").max(-1),
+            retention_bytes: number("retention.bytes").max(-1),
+            max_message_bytes: settings::within(number("max.message.bytes")),
+            timestamp_type: match text("message.timestamp.type").as_str() {
+                "LogAppendTime" => TimestampType::LogAppendTime,
+                _ => TimestampType::CreateTime,
+            },
+            timestamp_before_max_ms: number("message.timestamp.before.max.ms"),
+            timestamp_after_max_ms: number("message.timestamp.after.max.ms"),
+            flush_messages: number("flush.messages"),
+            flush_ms: number("flush.ms"),
+            file_delete_delay_ms: number("file.delete.delay.ms"),
+            min_insync_replicas: settings::within(number("min.insync.replicas")),
+            ack_all: match text("tidewheel.ack.all").as_str() {
+                "memory" => AckAll::Memory,
+                _ => AckAll::Disk,
+            },
+        }
+    }
+}

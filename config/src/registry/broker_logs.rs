@@ -1,0 +1,268 @@
+//! Broker settings of the logs: directories, flushing, background work and what topics without
+//! overrides get.
+
+use crate::key::{Check, ConfigKey, ConfigType, Synonym, Unit};
+
+use super::checks;
+use ConfigType::{Int, List, Long, String};
+use Unit::{Bytes, Hours, Milliseconds, Minutes};
+
+pub(super) const MIB: i64 = 1024 * 1024;
+
+pub(super) const ACK_ALL: &str = "When a write with acks=all is answered: disk means after \
+    fdatasync, so it survives a power cut; memory means once it is in the page cache, so it \
+    survives the end of the process, as in Apache Kafka.";
+
+const fn same(name: &'static str) -> Synonym {
+    Synonym { name, factor: 1 }
+}
+
+const LOG_DIRS: &[Synonym] = &[same("log.dirs"), same("log.dir")];
+const RETENTION: &[Synonym] = &[
+    same("log.retention.ms"),
+    same("log.retention.minutes"),
+    same("log.retention.hours"),
+];
+const ROLL: &[Synonym] = &[same("log.roll.ms"), same("log.roll.hours")];
+const ROLL_JITTER: &[Synonym] = &[same("log.roll.jitter.ms"), same("log.roll.jitter.hours")];
+const FLUSH: &[Synonym] = &[
+    same("log.flush.interval.ms"),
+    same("log.flush.scheduler.interval.ms"),
+];
+
+pub(super) const KEYS: &[ConfigKey] = &[
+    ConfigKey::broker(
+        "log.dirs",
+        List,
+        "",
+        "Data directories, separated by commas. The first one also holds the metadata of topics.",
+    )
+    .unset()
+    .check(Check::Custom(checks::log_dirs))
+    .synonyms(LOG_DIRS),
+    ConfigKey::broker(
+        "log.dir",
+        List,
+        "tidewheel-data",
+        "Data directory where log.dirs is not set; relative to the working directory.",
+    )
+    .check(Check::Custom(checks::log_dirs))
+    .synonyms(LOG_DIRS),
+    ConfigKey::broker("tidewheel.log.ack.all", String, "disk", ACK_ALL)
+        .check(Check::OneOf(&["disk", "memory"]))
+        .dynamic(),
+    ConfigKey::broker(
+        "tidewheel.flush.unsynced.max.bytes",
+        Long,
+        "67108864",
+        "Unsynced bytes of a data directory at which the background flush starts: with the \
+         interval, the most that a recovery has to read.",
+    )
+    .min(1)
+    .unit(Bytes),
+    ConfigKey::broker(
+        "tidewheel.flush.interval.ms",
+        Long,
+        "1000",
+        "Age of unsynced bytes at which the background flush starts.",
+    )
+    .range(1, 3_600_000)
+    .unit(Milliseconds),
+    ConfigKey::broker(
+        "log.flush.interval.messages",
+        Long,
+        "9223372036854775807",
+        "Default of flush.messages.",
+    )
+    .min(1)
+    .dynamic(),
+    ConfigKey::broker(
+        "log.flush.interval.ms",
+        Long,
+        "",
+        "Default of flush.ms; not set, log.flush.scheduler.interval.ms counts.",
+    )
+    .unset()
+    .min(0)
+    .unit(Milliseconds)
+    .dynamic()
+    .synonyms(FLUSH),
+    ConfigKey::broker(
+        "log.flush.scheduler.interval.ms",
+        Long,
+        "9223372036854775807",
+        "Counts as log.flush.interval.ms where that is not set.",
+    )
+    .min(0)
+    .unit(Milliseconds)
+    .synonyms(FLUSH),
+    ConfigKey::broker(
+        "log.flush.offset.checkpoint.interval.ms",
+        Int,
+        "60000",
+        "How often recovery points, log starts and high watermarks are written down.",
+    )
+    .min(1)
+    .unit(Milliseconds),
+    ConfigKey::broker(
+        "log.initial.task.delay.ms",
+        Long,
+        "30000",
+        "How long after the start retention first runs.",
+    )
+    .min(0)
+    .unit(Milliseconds),
+    ConfigKey::broker(
+        "log.retention.check.interval.ms",
+        Long,
+        "300000",
+        "How often retention runs.",
+    )
+    .min(1)
+    .unit(Milliseconds),
+    ConfigKey::broker(
+        "log.retention.ms",
+        Long,
+        "",
+        "Default of retention.ms; the unit with the finest grain that is set counts.",
+    )
+    .unset()
+    .check(Check::NotZero)
+    .unit(Milliseconds)
+    .dynamic()
+    .synonyms(RETENTION),
+    ConfigKey::broker(
+        "log.retention.minutes",
+        Int,
+        "",
+        "Default of retention.ms, in minutes.",
+    )
+    .unset()
+    .check(Check::NotZero)
+    .unit(Minutes)
+    .synonyms(RETENTION),
+    ConfigKey::broker(
+        "log.retention.hours",
+        Int,
+        "168",
+        "Default of retention.ms, in hours.",
+    )
+    .check(Check::NotZero)
+    .unit(Hours)
+    .synonyms(RETENTION),
+    ConfigKey::broker(
+        "log.retention.bytes",
+        Long,
+        "-1",
+        "Default of retention.bytes.",
+    )
+    .min(-1)
+    .unit(Bytes)
+    .dynamic(),
+    ConfigKey::broker(
+        "log.segment.bytes",
+        Int,
+        "1073741824",
+        "Default of segment.bytes.",
+    )
+    .min(MIB)
+    .unit(Bytes)
+    .dynamic(),
+    ConfigKey::broker("log.roll.ms", Long, "", "Default of segment.ms.")
+        .unset()
+        .min(1)
+        .unit(Milliseconds)
+        .dynamic()
+        .synonyms(ROLL),
+    ConfigKey::broker(
+        "log.roll.hours",
+        Int,
+        "168",
+        "Default of segment.ms, in hours.",
+    )
+    .min(1)
+    .unit(Hours)
+    .synonyms(ROLL),
+    ConfigKey::broker(
+        "log.roll.jitter.ms",
+        Long,
+        "",
+        "Default of segment.jitter.ms.",
+    )
+    .unset()
+    .min(0)
+    .unit(Milliseconds)
+    .dynamic()
+    .synonyms(ROLL_JITTER),
+    ConfigKey::broker(
+        "log.roll.jitter.hours",
+        Int,
+        "0",
+        "Default of segment.jitter.ms, in hours.",
+    )
+    .min(0)
+    .unit(Hours)
+    .synonyms(ROLL_JITTER),
+    ConfigKey::broker(
+        "log.segment.delete.delay.ms",
+        Long,
+        "60000",
+        "Default of file.delete.delay.ms.",
+    )
+    .min(0)
+    .unit(Milliseconds)
+    .dynamic(),
+    ConfigKey::broker(
+        "log.index.size.max.bytes",
+        Int,
+        "10485760",
+        "Default of segment.index.bytes.",
+    )
+    .min(4)
+    .unit(Bytes)
+    .dynamic(),
+    ConfigKey::broker(
+        "log.index.interval.bytes",
+        Int,
+        "4096",
+        "Default of index.interval.bytes.",
+    )
+    .min(0)
+    .unit(Bytes)
+    .dynamic(),
+    ConfigKey::broker(
+        "message.max.bytes",
+        Int,
+        "1048588",
+        "Default of max.message.bytes.",
+    )
+    .min(0)
+    .unit(Bytes)
+    .dynamic(),
+    ConfigKey::broker(
+        "log.message.timestamp.type",
+        String,
+        "CreateTime",
+        "Default of message.timestamp.type.",
+    )
+    .check(Check::OneOf(&["CreateTime", "LogAppendTime"]))
+    .dynamic(),
+    ConfigKey::broker(
+        "log.message.timestamp.before.max.ms",
+        Long,
+        "9223372036854775807",
+        "Default of message.timestamp.before.max.ms.",
+    )
+    .min(0)
+    .unit(Milliseconds)
+    .dynamic(),
+    ConfigKey::broker(
+        "log.message.timestamp.after.max.ms",
+        Long,
+        "3600000",
+        "Default of message.timestamp.after.max.ms.",
+    )
+    .min(0)
+    .unit(Milliseconds)
+    .dynamic(),
+];

@@ -1,0 +1,80 @@
+//! Checks of settings whose values are more than one number or word.
+
+use crate::listener::{HostPort, Listener};
+
+fn entries(text: &str) -> impl Iterator<Item = Result<Listener, String>> {
+    text.split(',').map(|entry| {
+        Listener::parse(entry.trim()).map_err(|reason| format!("{}: {reason}", entry.trim()))
+    })
+}
+
+pub(super) fn listeners(text: &str) -> Result<(), String> {
+    let mut seen: Vec<Listener> = Vec::new();
+    for listener in entries(text) {
+        let listener = listener?;
+        let same_address = |other: &Listener| {
+            listener.port != 0 && other.port == listener.port && other.host == listener.host
+        };
+        if seen.iter().any(same_address) {
+            return Err(format!("{listener} stands twice"));
+        }
+        seen.push(listener);
+    }
+    Ok(())
+}
+
+pub(super) fn advertised_listeners(text: &str) -> Result<(), String> {
+    let mut names: Vec<String> = Vec::new();
+    for listener in entries(text) {
+        let listener = listener?;
+        if listener.is_wildcard() {
+            return Err(format!(
+                "clients cannot connect to {listener}; it needs a host"
+            ));
+        }
+        if names.contains(&listener.name) {
+            return Err(format!("the listener name {} stands twice", listener.name));
+        }
+        names.push(listener.name);
+    }
+    Ok(())
+}
+
+/// Reads `NAME:PROTOCOL,…` into pairs in upper case.
+pub(crate) fn protocol_map(text: &str) -> Result<Vec<(String, String)>, String> {
+    text.split(',')
+        .filter(|entry| !entry.trim().is_empty())
+        .map(|entry| {
+            let (name, protocol) = entry
+                .split_once(':')
+                .ok_or("entries look like NAME:PLAINTEXT")?;
+            let protocol = protocol.trim().to_ascii_uppercase();
+            if !["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"].contains(&protocol.as_str()) {
+                return Err(format!("{protocol} is not a security protocol"));
+            }
+            Ok((name.trim().to_ascii_uppercase(), protocol))
+        })
+        .collect()
+}
+
+pub(super) fn log_dirs(text: &str) -> Result<(), String> {
+    let mut seen = Vec::new();
+    for dir in text.split(',').map(str::trim) {
+        if dir.is_empty() {
+            return Err("a directory name is missing".to_owned());
+        }
+        if seen.contains(&dir) {
+            return Err(format!("{dir} stands twice"));
+        }
+        seen.push(dir);
+    }
+    Ok(())
+}
+
+pub(super) fn address(text: &str) -> Result<(), String> {
+    HostPort::parse(text).map(|_| ())
+}
+
+pub(super) fn protocols(text: &str) -> Result<(), String> {
+    protocol_map(text).map(|_| ())
+}

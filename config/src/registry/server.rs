@@ -1,0 +1,138 @@
+//! Settings of the broker itself: identity, listeners, connections.
+
+use crate::key::{Check, ConfigKey, ConfigType, Synonym, Unit};
+
+use super::checks;
+use ConfigType::{Int, List, Long, String};
+use Unit::{Bytes, Milliseconds};
+
+const NODE_ID: &[Synonym] = &[
+    Synonym {
+        name: "node.id",
+        factor: 1,
+    },
+    Synonym {
+        name: "broker.id",
+        factor: 1,
+    },
+];
+
+pub(super) const KEYS: &[ConfigKey] = &[
+    ConfigKey::broker(
+        "node.id",
+        Int,
+        "1",
+        "Number of this broker in every answer that names brokers. A data directory keeps the \
+         number it was made with.",
+    )
+    .min(0)
+    .synonyms(NODE_ID),
+    ConfigKey::broker(
+        "broker.id",
+        Int,
+        "-1",
+        "Older name of node.id; -1 for not set.",
+    )
+    .min(-1)
+    .synonyms(NODE_ID),
+    ConfigKey::broker(
+        "broker.rack",
+        String,
+        "",
+        "Rack of this broker as clients see it.",
+    )
+    .unset(),
+    ConfigKey::broker(
+        "listeners",
+        List,
+        "PLAINTEXT://127.0.0.1:9092,PLAINTEXT://[::1]:9092",
+        "Where clients are accepted, as NAME://host:port; an empty host means every address, port \
+         0 lets the system choose. Kafka's default is every address; ours is this machine only. \
+         Where the default is in force, [::1] is left out with a warning if IPv6 is off.",
+    )
+    .check(Check::Custom(checks::listeners))
+    .dynamic(),
+    ConfigKey::broker(
+        "advertised.listeners",
+        List,
+        "",
+        "Addresses that clients are told to connect to, one per listener name. Not set, the first \
+         address of each name in listeners. Needed where a listener accepts on every address.",
+    )
+    .unset()
+    .check(Check::Custom(checks::advertised_listeners)),
+    ConfigKey::broker(
+        "listener.security.protocol.map",
+        String,
+        "PLAINTEXT:PLAINTEXT",
+        "Which protocol each listener name speaks. Only PLAINTEXT can be served yet.",
+    )
+    .check(Check::Custom(checks::protocols))
+    .dynamic(),
+    ConfigKey::broker(
+        "tidewheel.admin.listen",
+        String,
+        "",
+        "Where the HTTP API is to listen, as host:port. Accepted and reported; the API itself is \
+         not served yet.",
+    )
+    .unset()
+    .check(Check::Custom(checks::address)),
+    ConfigKey::broker(
+        "socket.request.max.bytes",
+        Int,
+        "104857600",
+        "The longest request; a longer one closes its connection.",
+    )
+    .min(1)
+    .unit(Bytes),
+    ConfigKey::broker(
+        "queued.max.request.bytes",
+        Long,
+        "134217728",
+        "Bytes of requests held at once over all connections; sockets are not read beyond it. \
+         Counted as bytes arrive, never by the announced length. Kafka's default is no limit.",
+    )
+    .min(1024 * 1024)
+    .unit(Bytes),
+    ConfigKey::broker(
+        "max.connections",
+        Int,
+        "10000",
+        "Connections held at once. Kafka's default is no limit. In a TOML file write this key in \
+         quotes if max.connections.per.ip stands beside it.",
+    )
+    .min(0)
+    .dynamic(),
+    ConfigKey::broker(
+        "max.connections.per.ip",
+        Int,
+        "2147483647",
+        "Connections held at once from one address.",
+    )
+    .min(0)
+    .dynamic(),
+    ConfigKey::broker(
+        "connections.max.idle.ms",
+        Long,
+        "600000",
+        "A connection without a request for so long is closed; a negative value never closes.",
+    )
+    .unit(Milliseconds),
+    ConfigKey::broker(
+        "socket.listen.backlog.size",
+        Int,
+        "1024",
+        "Connections that may wait to be accepted; the kernel's own limit caps it. Kafka's 50 \
+         makes bursts of clients wait a second for their retry.",
+    )
+    .min(1),
+    ConfigKey::broker(
+        "fetch.max.bytes",
+        Int,
+        "57671680",
+        "Record bytes in one fetch answer at most; a single larger batch is still sent whole.",
+    )
+    .min(1024)
+    .unit(Bytes),
+];

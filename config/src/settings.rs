@@ -1,0 +1,108 @@
+//! The values that were given, over the defaults of the registry.
+
+use std::collections::BTreeMap;
+
+use crate::key::{ConfigKey, Scope};
+use crate::registry;
+use crate::value::{self, Value};
+
+/// Broker settings that somebody gave, by name; everything else has its default.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Settings {
+    given: BTreeMap<&'static str, Value>,
+}
+
+impl Settings {
+    pub(crate) fn set(&mut self, key: &'static ConfigKey, value: Value) {
+        self.given.insert(key.name, value);
+    }
+
+    pub(crate) fn forget(&mut self, name: &str) {
+        self.given.remove(name);
+    }
+
+    /// The value that was given for exactly this name.
+    pub(crate) fn given(&self, name: &str) -> Option<&Value> {
+        self.given.get(name)
+    }
+
+    /// The value of exactly this broker key: given, else its default.
+    pub(crate) fn own(&self, key: &ConfigKey) -> Option<Value> {
+        self.given(key.name)
+            .cloned()
+            .or_else(|| value::default_of(key))
+    }
+
+    /// The value that acts for `key`, a broker or topic row: the first of its synonyms that was
+    /// given, else the first that has a default, in the unit of `key`.
+    pub(crate) fn effective(&self, key: &ConfigKey) -> Option<Value> {
+        if key.synonyms.is_empty() {
+            return match key.scope {
+                Scope::Broker => self.own(key),
+                Scope::Topic => value::default_of(key),
+            };
+        }
+        let given = |name: &str| self.given(name).cloned();
+        let default = |name: &str| value::default_of(registry::find(Scope::Broker, name)?);
+        let scaled = |source: &dyn Fn(&str) -> Option<Value>| {
+            let mut synonyms = key.synonyms.iter();
+            synonyms.find_map(|synonym| Some(scale(source(synonym.name)?, synonym.factor)))
+        };
+        scaled(&given).or_else(|| scaled(&default))
+    }
+
+    /// The acting value of the broker key `name`.
+    pub(crate) fn get(&self, name: &str) -> Option<Value> {
+        self.effective(registry::find(Scope::Broker, name).expect("names are literals, tested"))
+    }
+
+    pub(crate) fn number(&self, name: &str) -> i64 {
+        number(self.get(name))
+    }
+
+    /// A number whose row allows nothing below 0 or above `T::MAX`.
+    pub(crate) fn within<T: TryFrom<i64>>(&self, name: &str) -> T {
+        within(self.number(name))
+    }
+
+    pub(crate) fn boolean(&self, name: &str) -> bool {
+        matches!(self.get(name), Some(Value::Bool(true)))
+    }
+
+    /// Empty where the key is not set.
+    pub(crate) fn list(&self, name: &str) -> Vec<String> {
+        match self.get(name) {
+            Some(Value::List(values)) => values,
+            _ => Vec::new(),
+        }
+    }
+
+    pub(crate) fn text(&self, name: &str) -> Option<String> {
+        self.get(name).map(|value| value.to_string())
+    }
+}
+
+/// The number in `value`; the caller names a row of a number type that has a value.
+pub(crate) fn number(value: Option<Value>) -> i64 {
+    match value {
+        Some(Value::Number(number)) => number,
+        other => unreachable!("a number row with a default holds {other:?}"),
+    }
+}
+
+/// `number` as `T`, which the row's range fits into.
+pub(crate) fn within<T: TryFrom<i64>>(number: i64) -> T {
+    match T::try_from(number) {
+        Ok(value) => value,
+        Err(_) => unreachable!("{number} passed the check of its row"),
+    }
+}
+
+fn scale(value: Value, factor: i64) -> Value {
+    match value {
+        // -1 means "no limit" in every unit.
+        Value::Number(number) if number < 0 && factor != 1 => Value::Number(-1),
+        Value::Number(number) => Value::Number(number.saturating_mul(factor)),
+        other => other,
+    }
+}

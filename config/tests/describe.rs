@@ -1,0 +1,132 @@
+//! DescribeConfigs answers as Apache Kafka 4.3.1 gives them.
+
+use std::collections::BTreeMap;
+
+use tidewheel_config::{
+    BrokerConfig, ConfigEntry, ConfigSource, Sources, TopicConfigOverrides, describe_broker,
+    describe_topic,
+};
+
+fn broker(sets: &[&str]) -> BrokerConfig {
+    let sets = sets.iter().map(|set| (*set).to_owned()).collect();
+    BrokerConfig::load(&Sources {
+        sets,
+        ..Sources::default()
+    })
+    .expect("the settings are valid")
+}
+
+fn topic(sets: &[&str], overrides: &[(&str, &str)], name: &str) -> ConfigEntry {
+    let overrides: TopicConfigOverrides = overrides
+        .iter()
+        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+        .collect();
+    let mut entries = describe_topic(&broker(sets), &overrides);
+    let index = entries
+        .iter()
+        .position(|entry| entry.name == name)
+        .expect("it is described");
+    entries.swap_remove(index)
+}
+
+fn synonyms(entry: &ConfigEntry) -> Vec<String> {
+    let text = |value: &Option<String>| value.clone().unwrap_or_default();
+    let line = |s: &tidewheel_config::ConfigSynonym| {
+        format!("{:?}:{}={}", s.source, s.name, text(&s.value))
+    };
+    entry.synonyms.iter().map(line).collect()
+}
+
+#[test]
+fn a_default_topic_setting_names_the_broker_default_behind_it() {
+    let entry = topic(&[], &[], "max.message.bytes");
+    assert_eq!(entry.value.as_deref(), Some("1048588"));
+    assert_eq!(
+        (entry.source, entry.is_default),
+        (ConfigSource::Default, true)
+    );
+    assert_eq!((entry.read_only, entry.sensitive), (false, false));
+    assert_eq!(entry.config_type as i8, 3);
+    assert_eq!(synonyms(&entry), ["Default:message.max.bytes=1048588"]);
+}
+
+#[test]
+fn an_override_comes_first_and_hides_nothing() {
+    let entry = topic(
+        &["log.segment.bytes=2MiB"],
+        &[("segment.bytes", " 1048576 ")],
+        "segment.bytes",
+    );
+    assert_eq!(entry.value.as_deref(), Some("1048576"));
+    assert_eq!((entry.source as i8, entry.is_default), (1, false));
+    assert_eq!(
+        synonyms(&entry),
+        [
+            "DynamicTopic:segment.bytes=1048576",
+            "StaticBroker:log.segment.bytes=2097152",
+            "Default:log.segment.bytes=1073741824",
+        ]
+    );
+}
+
+#[test]
+fn a_setting_with_several_broker_names_is_listed_from_its_first_name_on() {
+    let entry = topic(&[], &[], "retention.ms");
+    assert_eq!(entry.value.as_deref(), Some("604800000"));
+    assert_eq!(
+        (entry.source, synonyms(&entry).len()),
+        (ConfigSource::Default, 0)
+    );
+    let entry = topic(
+        &["log.retention.ms=5", "log.retention.hours=1"],
+        &[],
+        "retention.ms",
+    );
+    assert_eq!(entry.value.as_deref(), Some("5"));
+    assert_eq!(entry.source, ConfigSource::StaticBroker);
+    assert_eq!(
+        synonyms(&entry),
+        [
+            "StaticBroker:log.retention.ms=5",
+            "StaticBroker:log.retention.hours=1",
+            "Default:log.retention.hours=168",
+        ]
+    );
+    let entry = topic(&["log.retention.hours=1"], &[], "retention.ms");
+    assert_eq!(entry.value.as_deref(), Some("3600000"));
+}
+
+#[test]
+fn topics_have_at_least_twenty_settings_with_documentation() {
+    let entries = describe_topic(&BrokerConfig::default(), &TopicConfigOverrides::new());
+    assert!(entries.len() >= 20, "{}", entries.len());
+    assert!(entries.iter().all(|entry| !entry.documentation.is_empty()));
+}
+
+#[test]
+fn the_broker_reports_dynamic_static_and_default_values() {
+    let broker = broker(&["message.max.bytes=2000000", "node.id=7"]);
+    let dynamic = BTreeMap::from([("message.max.bytes".to_owned(), "3000000".to_owned())]);
+    let entries = describe_broker(&broker, &dynamic);
+    let find = |name: &str| entries.iter().find(|entry| entry.name == name).unwrap();
+    let entry = find("message.max.bytes");
+    assert_eq!(entry.value.as_deref(), Some("3000000"));
+    assert_eq!((entry.source as i8, entry.read_only), (2, false));
+    assert_eq!(
+        synonyms(entry),
+        [
+            "DynamicBroker:message.max.bytes=3000000",
+            "StaticBroker:message.max.bytes=2000000",
+            "Default:message.max.bytes=1048588",
+        ]
+    );
+    let node = find("node.id");
+    assert_eq!(
+        (node.value.as_deref(), node.source as i8, node.read_only),
+        (Some("7"), 4, true)
+    );
+    assert_eq!(find("broker.id").value.as_deref(), Some("7"));
+    let unset = find("log.retention.ms");
+    assert_eq!((unset.value.as_deref(), unset.is_default), (None, true));
+    assert_eq!(find("listeners").config_type as i8, 7);
+}

@@ -1,0 +1,302 @@
+//! Loading: precedence, places, suggestions, and every problem at once.
+
+use tidewheel_config::{AckAll, BrokerConfig, HostPort, LogConfig, Sources, TopicConfigOverrides};
+
+fn file(text: &str) -> Sources {
+    Sources {
+        file: Some(("tidewheel.toml".to_owned(), text.to_owned())),
+        ..Sources::default()
+    }
+}
+
+fn sets(sets: &[&str]) -> Sources {
+    Sources {
+        sets: sets.iter().map(|set| (*set).to_owned()).collect(),
+        ..Sources::default()
+    }
+}
+
+fn load(sources: &Sources) -> BrokerConfig {
+    BrokerConfig::load(sources).expect("the settings are valid")
+}
+
+fn errors(sources: &Sources) -> Vec<String> {
+    let errors = BrokerConfig::load(sources).expect_err("it should not load");
+    errors.to_string().lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn a_broker_that_is_told_nothing_serves_this_machine_durably() {
+    let config = BrokerConfig::default();
+    let listeners: Vec<String> = config.listeners.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        listeners,
+        ["PLAINTEXT://127.0.0.1:9092", "PLAINTEXT://[::1]:9092"]
+    );
+    assert!(config.listeners_are_default);
+    let advertised: Vec<String> = config
+        .advertised_listeners
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    assert_eq!(advertised, ["PLAINTEXT://127.0.0.1:9092"]);
+    assert_eq!(
+        (
+            config.node_id,
+            config.num_partitions,
+            config.rack.as_deref()
+        ),
+        (1, 1, None)
+    );
+    assert_eq!(
+        config.log_dirs,
+        [std::path::PathBuf::from("tidewheel-data")]
+    );
+    assert_eq!(config.log.ack_all, AckAll::Disk);
+    assert_eq!(config.log.retention_ms, 604_800_000);
+    assert_eq!(config.log.flush_ms, i64::MAX);
+    assert_eq!(
+        (config.admin_listen, config.max_connections),
+        (None, 10_000)
+    );
+    assert_eq!(config.queued_max_request_bytes, 128 << 20);
+    assert_eq!(config.flush_unsynced_max_bytes, 64 << 20);
+    assert_eq!(config.warnings, Vec::<String>::new());
+}
+
+#[test]
+fn a_later_source_beats_an_earlier_one() {
+    let mut sources = file("num.partitions = 2\nnode.id = 2\nbroker.rack = \"a\"");
+    sources.environment = vec![
+        ("TIDEWHEEL_NUM_PARTITIONS".to_owned(), "3".to_owned()),
+        ("TIDEWHEEL_NODE_ID".to_owned(), "3".to_owned()),
+        ("HOME".to_owned(), "/root".to_owned()),
+    ];
+    sources.sets = vec!["node.id=4".to_owned(), "node.id=5".to_owned()];
+    let config = load(&sources);
+    assert_eq!((config.node_id, config.num_partitions), (5, 3));
+    assert_eq!(config.rack.as_deref(), Some("a"));
+}
+
+#[test]
+fn tables_dotted_and_quoted_keys_and_units_are_read() {
+    let config = load(&file(
+        "log.segment.bytes = \"64MiB\"\n\
+         \"max.connections\" = 5\n\
+         \"max.connections.per.ip\" = 2\n\
+         log.dirs = [\"a\", \"b\"]\n\
+         [log.retention]\n\
+         ms = \"7d\"\n\
+         [tidewheel]\n\
+         log.ack.all = \"memory\"\n\
+         admin.listen = \"127.0.0.1:9644\"\n",
+    ));
+    assert_eq!(config.log.segment_bytes, 64 << 20);
+    assert_eq!(
+        (config.max_connections, config.max_connections_per_ip),
+        (5, 2)
+    );
+    assert_eq!(config.log_dirs.len(), 2);
+    assert_eq!(config.log.retention_ms, 604_800_000);
+    assert_eq!(config.log.ack_all, AckAll::Memory);
+    let admin = HostPort {
+        host: "127.0.0.1".to_owned(),
+        port: 9644,
+    };
+    assert_eq!(config.admin_listen, Some(admin));
+}
+
+#[test]
+fn own_keys_do_not_double_their_prefix_in_the_environment() {
+    let mut sources = Sources::default();
+    sources
+        .environment
+        .push(("TIDEWHEEL_ADMIN_LISTEN".to_owned(), "[::1]:9644".to_owned()));
+    assert_eq!(
+        load(&sources)
+            .admin_listen
+            .map(|a| a.to_string())
+            .as_deref(),
+        Some("[::1]:9644")
+    );
+}
+
+#[test]
+fn finer_units_beat_coarser_ones_and_later_sources_beat_both() {
+    let retention = |sources: &Sources| load(sources).log.retention_ms;
+    assert_eq!(retention(&sets(&["log.retention.hours=1"])), 3_600_000);
+    assert_eq!(
+        retention(&sets(&["log.retention.hours=1", "log.retention.minutes=2"])),
+        120_000
+    );
+    assert_eq!(
+        retention(&sets(&["log.retention.ms=5", "log.retention.minutes=2"])),
+        5
+    );
+    assert_eq!(retention(&sets(&["log.retention.hours=-1"])), -1);
+    let mut both = file("log.retention.ms = 5");
+    both.sets.push("log.retention.hours=1".to_owned());
+    assert_eq!(retention(&both), 3_600_000);
+    let config = load(&sets(&[
+        "log.roll.hours=2",
+        "log.flush.scheduler.interval.ms=9",
+    ]));
+    assert_eq!((config.log.segment_ms, config.log.flush_ms), (7_200_000, 9));
+    let dirs = load(&sets(&["log.dir=one"])).log_dirs;
+    assert_eq!(dirs, [std::path::PathBuf::from("one")]);
+    assert_eq!(load(&sets(&["broker.id=7"])).node_id, 7);
+    assert_eq!(load(&sets(&["broker.id=-1"])).node_id, 1);
+}
+
+#[test]
+fn every_problem_is_reported_with_its_place() {
+    let mut sources =
+        file("num.partitons = 3\nlog.segment.bytes = 12\nssl.keystore.type = \"x\"\n");
+    sources
+        .environment
+        .push(("TIDEWHEEL_NODE_ID".to_owned(), "-5".to_owned()));
+    sources.sets = vec![
+        "cleanup".to_owned(),
+        "log.cleanup.policy=compact".to_owned(),
+    ];
+    let errors = errors(&sources);
+    assert_eq!(
+        errors,
+        [
+            "tidewheel.toml:1:5: there is no broker setting num.partitons; did you mean \
+             num.partitions?",
+            "tidewheel.toml:2:13: log.segment.bytes = \"12\" is not valid: it must be a number of \
+             bytes from 1048576 to 2147483647",
+            "tidewheel.toml:3:14: ssl.keystore.type = \"x\" is not supported: encryption, logins \
+             and access control are not built yet",
+            "environment TIDEWHEEL_NODE_ID: node.id = \"-5\" is not valid: it must be a whole \
+             number from 0 to 2147483647",
+            "--set: \"cleanup\" does not look like key=value",
+            "--set: log.cleanup.policy = \"compact\" is not supported: the log cleaner is not \
+             built yet, so only \"delete\" is accepted",
+        ]
+    );
+}
+
+#[test]
+fn a_topic_name_for_a_broker_default_is_pointed_at_it() {
+    assert_eq!(
+        errors(&sets(&["retention.ms=1"])),
+        ["--set: there is no broker setting retention.ms; did you mean log.retention.ms?"]
+    );
+}
+
+#[test]
+fn a_name_that_begins_another_is_explained() {
+    let errors = errors(&file("max.connections = 1\nmax.connections.per.ip = 2\n"));
+    assert!(errors[0].starts_with("tidewheel.toml:2:"), "{errors:?}");
+    assert!(errors[0].contains("write them in quotes"), "{errors:?}");
+}
+
+#[test]
+fn broken_toml_is_an_error_with_its_line() {
+    let errors = errors(&file("node.id = 1\nnum.partitions = = 2\n"));
+    assert!(errors[0].starts_with("tidewheel.toml:2:"), "{errors:?}");
+}
+
+#[test]
+fn kafka_settings_without_meaning_are_warnings() {
+    let config = load(&file(
+        "process.roles = \"broker\"\n[zookeeper]\nconnect = \"z:2181\"\n",
+    ));
+    assert_eq!(
+        config.warnings,
+        [
+            "process.roles has no effect: there is no controller quorum here",
+            "zookeeper.connect has no effect: Apache Kafka 4 no longer has it",
+        ]
+    );
+}
+
+#[test]
+fn a_stray_environment_variable_is_a_warning() {
+    let mut sources = Sources::default();
+    for name in [
+        "TIDEWHEEL_SERVICE_HOST",
+        "TIDEWHEEL_NUM_PARTITION",
+        "TIDEWHEEL_LOG",
+    ] {
+        sources.environment.push((name.to_owned(), "x".to_owned()));
+    }
+    assert_eq!(
+        load(&sources).warnings,
+        [
+            "environment TIDEWHEEL_SERVICE_HOST is not a setting",
+            "environment TIDEWHEEL_NUM_PARTITION is not a setting; did you mean \
+             TIDEWHEEL_NUM_PARTITIONS?",
+        ]
+    );
+}
+
+#[test]
+fn listeners_that_clients_cannot_find_are_refused() {
+    let refused = |settings: &[&str]| errors(&sets(settings)).join("\n");
+    assert!(refused(&["listeners=PLAINTEXT://0.0.0.0:9092"]).contains("advertised.listeners"));
+    assert!(refused(&["listeners=PLAINTEXT://:9092"]).contains("advertised.listeners"));
+    assert!(refused(&["listeners=A://127.0.0.1:1"]).contains("A:PLAINTEXT"));
+    assert!(refused(&["advertised.listeners=B://h:1"]).contains("no entry of listeners"));
+    assert!(refused(&["advertised.listeners=PLAINTEXT://0.0.0.0:1"]).contains("needs a host"));
+    assert!(
+        refused(&["listeners=S://h:1", "listener.security.protocol.map=S:SSL"])
+            .contains("not built yet")
+    );
+    assert!(refused(&["listeners="]).contains("listener"));
+    let config = load(&sets(&[
+        "listeners=PLAINTEXT://0.0.0.0:9092,IN://127.0.0.1:0",
+        "advertised.listeners=PLAINTEXT://kafka.example:443",
+        "listener.security.protocol.map=PLAINTEXT:PLAINTEXT,in:plaintext",
+    ]));
+    let advertised: Vec<String> = config
+        .advertised_listeners
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    assert_eq!(
+        advertised,
+        ["PLAINTEXT://kafka.example:443", "IN://127.0.0.1:0"]
+    );
+    assert!(!config.listeners_are_default);
+}
+
+#[test]
+fn contradictions_between_settings_are_refused() {
+    assert_eq!(errors(&sets(&["node.id=1", "broker.id=2"])).len(), 1);
+    assert_eq!(errors(&sets(&["default.replication.factor=3"])).len(), 1);
+    load(&sets(&[
+        "default.replication.factor=3",
+        "tidewheel.replication.factor.max=3",
+    ]));
+    assert_eq!(errors(&sets(&["log.retention.ms=0"])).len(), 1);
+    assert_eq!(errors(&sets(&["log.retention.hours=0h"])).len(), 1);
+    assert_eq!(errors(&sets(&["log.dirs=a,a"])).len(), 1);
+    assert_eq!(errors(&sets(&["log.dirs="])).len(), 1);
+}
+
+#[test]
+fn topics_lay_their_overrides_over_the_broker() {
+    let broker = load(&sets(&["log.retention.ms=1000", "log.segment.bytes=2MiB"]));
+    let overrides = TopicConfigOverrides::from([
+        ("segment.bytes".to_owned(), "1048576".to_owned()),
+        (
+            "message.timestamp.type".to_owned(),
+            "LogAppendTime".to_owned(),
+        ),
+    ]);
+    let log = LogConfig::resolve(&broker, &overrides).unwrap();
+    assert_eq!((log.retention_ms, log.segment_bytes), (1000, 1 << 20));
+    assert_eq!(
+        log.timestamp_type,
+        tidewheel_config::TimestampType::LogAppendTime
+    );
+    assert_eq!(
+        LogConfig::resolve(&broker, &TopicConfigOverrides::new()).unwrap(),
+        broker.log
+    );
+    let bad = TopicConfigOverrides::from([("segment.bytes".to_owned(), "1".to_owned())]);
+    assert!(LogConfig::resolve(&broker, &bad).is_err());
+}
