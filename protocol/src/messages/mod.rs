@@ -1,0 +1,66 @@
+//! Every message this crate reads and writes, one module per API.
+//!
+//! Structs and fields have the names of Kafka's schemas, fields in snake case, and the schemas'
+//! defaults as their `Default`. Error codes are the plain numbers: see [`ErrorCode`](crate::ErrorCode).
+//! To add an API, write its definition after Kafka's schema in a module of its own (the `message!`
+//! macro explains the form), and add it to the oracle test.
+
+use std::ops::RangeInclusive;
+
+use crate::api_key::ApiKey;
+use crate::wire::field::{Decode, Encode, Form};
+use crate::wire::{DecodeError, Reader, Writer};
+
+mod definition;
+
+pub mod api_versions;
+pub mod create_topics;
+pub mod delete_topics;
+pub mod describe_cluster;
+pub mod describe_configs;
+pub mod fetch;
+pub mod init_producer_id;
+pub mod list_offsets;
+pub mod metadata;
+pub mod offset_for_leader_epoch;
+pub mod produce;
+
+pub(crate) use definition::message;
+
+/// A request or a response. Only definitions in this module can be one.
+#[expect(
+    private_bounds,
+    reason = "the field codecs are no interface: they would bind all users"
+)]
+pub trait Message: Decode + Encode {
+    /// The API it belongs to.
+    const KEY: ApiKey;
+    /// The versions defined here.
+    const VERSIONS: RangeInclusive<i16>;
+    /// The first version with compact forms and tagged fields.
+    const FLEXIBLE_FROM: i16 = Self::KEY.flexible_from();
+
+    /// Reads the message. Bytes after it are left in the reader.
+    ///
+    /// # Errors
+    /// For versions outside [`Message::VERSIONS`] and for bytes that are not the message.
+    fn decode(reader: &mut Reader, version: i16) -> Result<Self, DecodeError> {
+        if !Self::VERSIONS.contains(&version) {
+            return Err(DecodeError::UnsupportedVersion {
+                api: Self::KEY,
+                version,
+            });
+        }
+        Self::decode_field(reader, form::<Self>(version))
+    }
+
+    /// Writes the message as a version in [`Message::VERSIONS`] has it. Fields that the version lacks
+    /// are left out; a null that it does not allow becomes empty.
+    fn encode(&self, writer: &mut Writer, version: i16) {
+        self.encode_field(writer, form::<Self>(version));
+    }
+}
+
+fn form<M: Message>(version: i16) -> Form {
+    Form::new(version, M::KEY.is_flexible(version))
+}
