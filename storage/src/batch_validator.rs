@@ -1,0 +1,332 @@
+//! Decides whether a batch from a producer may enter a log, by its header alone.
+//!
+//! Length, magic and CRC were checked when the [`RecordBatch`] was made. Here come the rules of the
+//! topic and of producers. Records are looked at in one case only: some clients (sarama before
+//! 1.45.1) state a largest timestamp below that of the first record; the true one is then found by
+//! walking the records, so that index and retention do not err, while the bytes stay as they came.
+
+use bytes::Bytes;
+use tidewheel_config::limits::DECOMPRESSED_BATCH_BYTES_MAX;
+use tidewheel_config::{LogConfig, TimestampType};
+use tidewheel_protocol::{BatchHeader, RecordBatch};
+
+use crate::error::StorageError;
+use crate::index::NO_TIMESTAMP;
+use crate::producer_state::NO_PRODUCER_ID;
+
+/// A batch that may be appended once its offsets and its producer's sequence are settled.
+#[derive(Clone, Debug)]
+pub struct ValidBatch {
+    /// The header of `bytes`.
+    pub header: BatchHeader,
+    /// The batch as it will lie on the disk, except for base offset and leader epoch.
+    pub bytes: Bytes,
+    /// The largest timestamp of its records, ms since 1970; the header may lie.
+    pub max_timestamp: i64,
+}
+
+/// Checks a batch against the rules for producers and for the topic, and stamps the append time
+/// where the topic wants it. `now_ms` is the broker's clock.
+///
+/// # Errors
+/// `RecordTooLarge`, `InvalidRecord`, `InvalidTxnState`, `UnsupportedCompression`,
+/// `InvalidTimestamp`.
+pub fn validate(
+    batch: RecordBatch,
+    config: &LogConfig,
+    now_ms: i64,
+) -> Result<ValidBatch, StorageError> {
+    let size = batch.bytes.len();
+    if u32::try_from(size).map_or(true, |size| size > config.max_message_bytes) {
+        return Err(StorageError::RecordTooLarge {
+            size,
+            max: config.max_message_bytes,
+        });
+    }
+    check_header(&batch.header)?;
+    match config.timestamp_type {
+        TimestampType::LogAppendTime => {
+            let RecordBatch { header, bytes } = batch.with_log_append_time(now_ms);
+            Ok(ValidBatch {
+                header,
+                bytes,
+                max_timestamp: now_ms,
+            })
+        }
+        TimestampType::CreateTime => {
+            let max_timestamp = true_max_timestamp(&batch)?;
+            for timestamp in [batch.header.base_timestamp, max_timestamp] {
+                check_timestamp(timestamp, config, now_ms)?;
+            }
+            Ok(ValidBatch {
+                header: batch.header,
+                bytes: batch.bytes,
+                max_timestamp,
+            })
+        }
+    }
+}
+
+/// The largest timestamp of the records of a batch, ms since 1970: what the header says, or what
+/// the records say where the header contradicts itself. Recovery and look-ups use it too, so that
+/// they agree with the append.
+///
+/// # Errors
+/// `InvalidRecord` where the records must be walked and cannot be read within the limits.
+pub fn true_max_timestamp(batch: &RecordBatch) -> Result<i64, StorageError> {
+    let header = &batch.header;
+    if header.max_timestamp >= header.base_timestamp {
+        return Ok(header.max_timestamp);
+    }
+    let unreadable = |error| StorageError::invalid_record(format!("{error}"));
+    let mut max = NO_TIMESTAMP;
+    for record in batch
+        .records(DECOMPRESSED_BATCH_BYTES_MAX)
+        .map_err(unreadable)?
+    {
+        max = max.max(record.map_err(unreadable)?.timestamp);
+    }
+    Ok(max)
+}
+
+fn check_header(header: &BatchHeader) -> Result<(), StorageError> {
+    let invalid = |reason: String| Err(StorageError::invalid_record(reason));
+    let count = i64::from(header.record_count);
+    let span = i64::from(header.last_offset_delta) + 1;
+    if count <= 0 || count != span {
+        return invalid(format!("{count} records at {span} offsets"));
+    }
+    if header.is_control() {
+        return invalid("control batches come from brokers only".to_owned());
+    }
+    if header.is_transactional() {
+        return Err(StorageError::InvalidTxnState);
+    }
+    if header.has_delete_horizon() {
+        return invalid("a delete horizon is set by brokers only".to_owned());
+    }
+    if header.compression().is_err() {
+        return Err(StorageError::UnsupportedCompression {
+            id: header.attributes & 7,
+        });
+    }
+    let BatchHeader {
+        producer_id,
+        producer_epoch,
+        base_sequence,
+        ..
+    } = *header;
+    if producer_id < NO_PRODUCER_ID {
+        return invalid(format!("producer id {producer_id}"));
+    }
+    if producer_id != NO_PRODUCER_ID && (producer_epoch < 0 || base_sequence < 0) {
+        return invalid(format!(
+            "producer {producer_id} with epoch {producer_epoch} and sequence {base_sequence}"
+        ));
+    }
+    Ok(())
+}
+
+fn check_timestamp(timestamp: i64, config: &LogConfig, now_ms: i64) -> Result<(), StorageError> {
+    let earliest = now_ms.saturating_sub(config.timestamp_before_max_ms);
+    let latest = now_ms.saturating_add(config.timestamp_after_max_ms);
+    if timestamp == NO_TIMESTAMP || (earliest <= timestamp && timestamp <= latest) {
+        return Ok(());
+    }
+    Err(StorageError::InvalidTimestamp {
+        timestamp,
+        earliest,
+        latest,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use tidewheel_config::{BrokerConfig, Sources};
+    use tidewheel_protocol::{Compression, RecordBatchBuilder, TimestampType as BatchTimestamps};
+
+    use super::*;
+
+    const NOW: i64 = 1_700_000_000_000;
+
+    fn config() -> LogConfig {
+        BrokerConfig::load(&Sources::default()).unwrap().log
+    }
+
+    fn builder() -> RecordBatchBuilder {
+        RecordBatchBuilder::new()
+            .record(NOW - 5, Some(b"k"), Some(b"a"))
+            .record(NOW - 7, None, Some(b"b"))
+    }
+
+    /// A batch whose header was changed after it was built.
+    fn altered(builder: &RecordBatchBuilder, change: impl FnOnce(&mut BatchHeader)) -> RecordBatch {
+        let batch = builder.build().unwrap();
+        let mut header = batch.header;
+        change(&mut header);
+        RecordBatch::assemble(header, &batch.records_bytes()).unwrap()
+    }
+
+    #[test]
+    fn a_plain_batch_and_one_of_an_idempotent_producer_pass_unchanged() {
+        for builder in [builder(), builder().producer(7, 0, i32::MAX)] {
+            let batch = builder.build().unwrap();
+            let valid = validate(batch.clone(), &config(), NOW).unwrap();
+            assert_eq!(valid.bytes, batch.bytes);
+            assert_eq!(valid.header, batch.header);
+            assert_eq!(valid.max_timestamp, NOW - 5);
+        }
+    }
+
+    #[test]
+    fn headers_that_break_a_rule_are_refused() {
+        type Change = fn(&mut BatchHeader);
+        let cases: [(&str, Change); 11] = [
+            ("control", |header| header.attributes |= 1 << 5),
+            ("delete horizon", |header| header.attributes |= 1 << 6),
+            ("no records", |header| {
+                (header.record_count, header.last_offset_delta) = (0, -1);
+            }),
+            ("count below offsets", |header| header.record_count = 1),
+            ("count above offsets", |header| header.last_offset_delta = 0),
+            ("negative count", |header| header.record_count = -1),
+            ("negative offsets", |header| {
+                header.last_offset_delta = i32::MIN
+            }),
+            ("producer id", |header| header.producer_id = -2),
+            ("sequence", |header| {
+                (header.producer_id, header.producer_epoch) = (1, 0)
+            }),
+            ("epoch", |header| {
+                (header.producer_id, header.base_sequence) = (1, 0)
+            }),
+            ("huge count", |header| header.record_count = i32::MAX),
+        ];
+        for (name, change) in cases {
+            let found = validate(altered(&builder(), change), &config(), NOW);
+            assert!(
+                matches!(found, Err(StorageError::InvalidRecord { .. })),
+                "{name}: {found:?}"
+            );
+        }
+        let transactional = altered(&builder(), |header| header.attributes |= 1 << 4);
+        let found = validate(transactional, &config(), NOW);
+        assert!(
+            matches!(found, Err(StorageError::InvalidTxnState)),
+            "{found:?}"
+        );
+        let codec = altered(&builder(), |header| header.attributes |= 6);
+        let found = validate(codec, &config(), NOW);
+        assert!(
+            matches!(found, Err(StorageError::UnsupportedCompression { id: 6 })),
+            "{found:?}"
+        );
+    }
+
+    #[test]
+    fn the_size_limit_counts_the_whole_batch() {
+        let batch = builder().build().unwrap();
+        let size = batch.bytes.len();
+        let mut config = config();
+        config.max_message_bytes = u32::try_from(size).unwrap();
+        validate(batch.clone(), &config, NOW).unwrap();
+        config.max_message_bytes -= 1;
+        let found = validate(batch, &config, NOW);
+        assert!(
+            matches!(found, Err(StorageError::RecordTooLarge { size: s, .. }) if s == size),
+            "{found:?}"
+        );
+    }
+
+    #[test]
+    fn timestamps_must_lie_within_the_configured_window() {
+        let mut config = config();
+        config.timestamp_before_max_ms = 100;
+        config.timestamp_after_max_ms = 10;
+        let cases = [
+            (&[NOW - 100, NOW + 10][..], true),
+            (&[NOW - 101], false),
+            (&[NOW, NOW + 11], false),
+            (&[-1], true),
+            (&[-1, NOW + 11], false),
+        ];
+        for (timestamps, accepted) in cases {
+            let mut builder = RecordBatchBuilder::new();
+            for timestamp in timestamps {
+                builder = builder.record(*timestamp, None, None);
+            }
+            let found = validate(builder.build().unwrap(), &config, NOW);
+            match found {
+                Ok(_) => assert!(accepted, "{timestamps:?}"),
+                Err(error) => {
+                    assert!(!accepted, "{timestamps:?}: {error}");
+                    assert!(
+                        matches!(error, StorageError::InvalidTimestamp { .. }),
+                        "{error}"
+                    );
+                }
+            }
+        }
+        config.timestamp_before_max_ms = i64::MAX;
+        config.timestamp_after_max_ms = i64::MAX;
+        let old = RecordBatchBuilder::new()
+            .record(0, None, None)
+            .build()
+            .unwrap();
+        validate(old, &config, NOW).unwrap();
+    }
+
+    #[test]
+    fn log_append_time_is_stamped_whatever_the_producer_said() {
+        let mut config = config();
+        config.timestamp_type = TimestampType::LogAppendTime;
+        config.timestamp_after_max_ms = 0;
+        let batch = RecordBatchBuilder::new()
+            .record(NOW * 2, None, None)
+            .build()
+            .unwrap();
+        let valid = validate(batch, &config, NOW).unwrap();
+        assert_eq!(valid.max_timestamp, NOW);
+        assert_eq!(valid.header.max_timestamp, NOW);
+        let stamped = RecordBatch::parse(valid.bytes).unwrap();
+        assert_eq!(stamped.header, valid.header);
+        assert_eq!(
+            stamped.header.timestamp_type(),
+            BatchTimestamps::LogAppendTime
+        );
+    }
+
+    #[test]
+    fn a_maximum_below_the_base_is_replaced_by_the_records_own() {
+        for compression in Compression::ALL {
+            let builder = RecordBatchBuilder::new()
+                .compression(compression)
+                .record(NOW - 9, None, None)
+                .record(NOW - 3, None, None)
+                .record(NOW - 6, None, None);
+            let batch = altered(&builder, |header| header.max_timestamp = -1);
+            let valid = validate(batch.clone(), &config(), NOW).unwrap();
+            assert_eq!(valid.max_timestamp, NOW - 3, "{compression:?}");
+            assert_eq!(valid.bytes, batch.bytes, "the bytes stay");
+        }
+        let mut late = config();
+        late.timestamp_after_max_ms = 0;
+        let builder = RecordBatchBuilder::new()
+            .record(NOW, None, None)
+            .record(NOW + 1, None, None);
+        let batch = altered(&builder, |header| header.max_timestamp = 0);
+        let found = validate(batch, &late, NOW);
+        assert!(
+            matches!(found, Err(StorageError::InvalidTimestamp { .. })),
+            "{found:?}"
+        );
+        let unreadable = altered(&builder, |header| {
+            (header.max_timestamp, header.attributes) = (0, Compression::Zstd.id());
+        });
+        let found = validate(unreadable, &config(), NOW);
+        assert!(
+            matches!(found, Err(StorageError::InvalidRecord { .. })),
+            "{found:?}"
+        );
+    }
+}

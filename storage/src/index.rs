@@ -1,0 +1,552 @@
+//! The offset index and the time index of a segment: Kafka's files, byte for byte.
+//!
+//! ```text
+//! .index      8 B entries:  relative offset u32 of a batch's LAST offset | position u32 of its start
+//! .timeindex 12 B entries:  largest timestamp so far i64 | relative offset u32 of the batch it is in
+//! ```
+//! Everything is big-endian; offsets are relative to the segment's base offset. Both indexes are
+//! sparse: a batch gets entries where more than `index.interval.bytes` of log lie since the last
+//! one, so the first batch never does. The time index skips an entry whose timestamp is not above
+//! the last one, and gets a final entry with the segment's largest timestamp when it is sealed.
+//! There is no checksum: an index is a hint that is rebuilt from the log on doubt, and a look-up
+//! only says where to start reading.
+//!
+//! [`ActiveIndex`] holds both indexes of the segment that is written, in memory; the files are
+//! written behind it. [`OffsetIndex`] and [`TimeIndex`] are views of a sealed segment's files.
+
+/// Bytes of an offset index entry.
+pub const OFFSET_ENTRY_LEN: usize = 8;
+/// Bytes of a time index entry.
+pub const TIME_ENTRY_LEN: usize = 12;
+
+/// "No record yet" in a [`TimestampOffset`].
+pub const NO_TIMESTAMP: i64 = -1;
+
+/// Where a batch lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OffsetPosition {
+    /// The batch's last offset; the base offset where the index knows nothing earlier.
+    pub offset: i64,
+    /// The batch's first byte in the segment's `.log` file.
+    pub position: u32,
+}
+
+/// The largest timestamp up to some point of a segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimestampOffset {
+    /// The timestamp, ms since 1970, or [`NO_TIMESTAMP`].
+    pub timestamp: i64,
+    /// The last offset of the batch that has it.
+    pub offset: i64,
+}
+
+/// A batch that was just appended, as the indexes see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IndexedBatch {
+    /// Its last offset.
+    pub last_offset: i64,
+    /// Its first byte in the `.log` file.
+    pub position: u32,
+    /// Its length in bytes.
+    pub size: u32,
+    /// The largest timestamp of its records, ms since 1970.
+    pub max_timestamp: i64,
+}
+
+/// Whether `offset` can be indexed in a segment that begins at `base_offset`. Where it cannot, the
+/// log rolls first. (Kafka reads the relative offset as a signed number.)
+#[must_use]
+pub fn offset_fits(base_offset: i64, offset: i64) -> bool {
+    relative(base_offset, offset).is_some()
+}
+
+fn relative(base_offset: i64, offset: i64) -> Option<u32> {
+    let relative = i32::try_from(offset.checked_sub(base_offset)?).ok()?;
+    u32::try_from(relative).ok()
+}
+
+/// An index file is not what it must be; it is rebuilt from the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("index entry {entry}: {reason}")]
+pub struct IndexError {
+    /// The first bad entry, from 0.
+    pub entry: usize,
+    /// What is wrong with it.
+    pub reason: &'static str,
+}
+
+/// A view of an offset index.
+#[derive(Clone, Copy, Debug)]
+pub struct OffsetIndex<'a> {
+    base_offset: i64,
+    entries: &'a [[u8; OFFSET_ENTRY_LEN]],
+}
+
+impl<'a> OffsetIndex<'a> {
+    /// Views a whole file. Looks at its length, first and last entry only.
+    ///
+    /// # Errors
+    /// [`IndexError`] where the length is no multiple of 8 or the ends contradict each other or
+    /// `log_len`, the length of the `.log` file in bytes.
+    pub fn open(base_offset: i64, bytes: &'a [u8], log_len: u64) -> Result<Self, IndexError> {
+        let (entries, rest) = bytes.as_chunks();
+        let index = Self {
+            base_offset,
+            entries,
+        };
+        if !rest.is_empty() {
+            return Err(IndexError {
+                entry: entries.len(),
+                reason: "cut off",
+            });
+        }
+        if let (Some(first), Some(last)) = (index.entry(0), index.last()) {
+            let risen = entries.len() == 1
+                || (first.offset < last.offset && first.position < last.position);
+            if first.position == 0 || !risen {
+                return Err(IndexError {
+                    entry: entries.len() - 1,
+                    reason: "does not rise",
+                });
+            }
+            if u64::from(last.position) >= log_len {
+                return Err(IndexError {
+                    entry: entries.len() - 1,
+                    reason: "beyond the log",
+                });
+            }
+        }
+        Ok(index)
+    }
+
+    /// How many entries there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there is no entry.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// The entry with this number, from 0.
+    #[must_use]
+    pub fn entry(&self, number: usize) -> Option<OffsetPosition> {
+        Some(offset_entry(self.base_offset, self.entries.get(number)?))
+    }
+
+    /// The last entry.
+    #[must_use]
+    pub fn last(&self) -> Option<OffsetPosition> {
+        Some(offset_entry(self.base_offset, self.entries.last()?))
+    }
+
+    /// The last entry at or before `offset`, else the segment's beginning. A scan for `offset`
+    /// starts at its position.
+    #[must_use]
+    pub fn lookup(&self, offset: i64) -> OffsetPosition {
+        let after = self
+            .entries
+            .partition_point(|entry| offset_entry(self.base_offset, entry).offset <= offset);
+        after
+            .checked_sub(1)
+            .and_then(|number| self.entry(number))
+            .unwrap_or(OffsetPosition {
+                offset: self.base_offset,
+                position: 0,
+            })
+    }
+
+    /// Checks every entry: offsets and positions rise strictly.
+    ///
+    /// # Errors
+    /// [`IndexError`] with the first entry that does not.
+    pub fn check(&self) -> Result<(), IndexError> {
+        let good = self.rising_prefix();
+        if good == self.len() {
+            return Ok(());
+        }
+        Err(IndexError {
+            entry: good,
+            reason: "does not rise",
+        })
+    }
+
+    fn rising_prefix(&self) -> usize {
+        let mut before = OffsetPosition {
+            offset: self.base_offset - 1,
+            position: 0,
+        };
+        for (number, entry) in self.entries.iter().enumerate() {
+            let entry = offset_entry(self.base_offset, entry);
+            if entry.offset <= before.offset || entry.position <= before.position {
+                return number;
+            }
+            before = entry;
+        }
+        self.len()
+    }
+}
+
+/// A view of a time index.
+#[derive(Clone, Copy, Debug)]
+pub struct TimeIndex<'a> {
+    base_offset: i64,
+    entries: &'a [[u8; TIME_ENTRY_LEN]],
+}
+
+impl<'a> TimeIndex<'a> {
+    /// Views a whole file. Looks at its length, first and last entry only.
+    ///
+    /// # Errors
+    /// [`IndexError`] where the length is no multiple of 12 or the ends contradict each other.
+    pub fn open(base_offset: i64, bytes: &'a [u8]) -> Result<Self, IndexError> {
+        let (entries, rest) = bytes.as_chunks();
+        let index = Self {
+            base_offset,
+            entries,
+        };
+        if !rest.is_empty() {
+            return Err(IndexError {
+                entry: entries.len(),
+                reason: "cut off",
+            });
+        }
+        if let (Some(first), Some(last)) = (index.entry(0), index.last()) {
+            let risen = entries.len() == 1
+                || (first.offset < last.offset && first.timestamp < last.timestamp);
+            if !risen {
+                return Err(IndexError {
+                    entry: entries.len() - 1,
+                    reason: "does not rise",
+                });
+            }
+        }
+        Ok(index)
+    }
+
+    /// How many entries there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there is no entry.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// The entry with this number, from 0.
+    #[must_use]
+    pub fn entry(&self, number: usize) -> Option<TimestampOffset> {
+        Some(time_entry(self.base_offset, self.entries.get(number)?))
+    }
+
+    /// The last entry: in a sealed segment the one with its largest timestamp.
+    #[must_use]
+    pub fn last(&self) -> Option<TimestampOffset> {
+        Some(time_entry(self.base_offset, self.entries.last()?))
+    }
+
+    /// The last entry with a timestamp at or before `timestamp`, else the segment's beginning with
+    /// [`NO_TIMESTAMP`]. No record before that entry's batch has a timestamp at or above
+    /// `timestamp`, so a search starts at that batch.
+    #[must_use]
+    pub fn lookup(&self, timestamp: i64) -> TimestampOffset {
+        let after = self
+            .entries
+            .partition_point(|entry| time_entry(self.base_offset, entry).timestamp <= timestamp);
+        after
+            .checked_sub(1)
+            .and_then(|number| self.entry(number))
+            .unwrap_or(TimestampOffset {
+                timestamp: NO_TIMESTAMP,
+                offset: self.base_offset,
+            })
+    }
+
+    /// Checks every entry: timestamps and offsets rise strictly.
+    ///
+    /// # Errors
+    /// [`IndexError`] with the first entry that does not.
+    pub fn check(&self) -> Result<(), IndexError> {
+        let good = self.rising_prefix();
+        if good == self.len() {
+            return Ok(());
+        }
+        Err(IndexError {
+            entry: good,
+            reason: "does not rise",
+        })
+    }
+
+    fn rising_prefix(&self) -> usize {
+        let mut before = TimestampOffset {
+            timestamp: i64::MIN,
+            offset: self.base_offset - 1,
+        };
+        for (number, entry) in self.entries.iter().enumerate() {
+            let entry = time_entry(self.base_offset, entry);
+            if entry.offset <= before.offset || entry.timestamp <= before.timestamp {
+                return number;
+            }
+            before = entry;
+        }
+        self.len()
+    }
+}
+
+fn offset_entry(base_offset: i64, bytes: &[u8; OFFSET_ENTRY_LEN]) -> OffsetPosition {
+    let [a, b, c, d, e, f, g, h] = *bytes;
+    let relative = u32::from_be_bytes([a, b, c, d]);
+    OffsetPosition {
+        offset: base_offset.saturating_add(i64::from(relative)),
+        position: u32::from_be_bytes([e, f, g, h]),
+    }
+}
+
+fn time_entry(base_offset: i64, bytes: &[u8; TIME_ENTRY_LEN]) -> TimestampOffset {
+    let [timestamp @ .., a, b, c, d] = *bytes;
+    let relative = u32::from_be_bytes([a, b, c, d]);
+    TimestampOffset {
+        timestamp: i64::from_be_bytes(timestamp),
+        offset: base_offset.saturating_add(i64::from(relative)),
+    }
+}
+
+/// Bytes of an index that its file does not have yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unwritten<'a> {
+    /// Where in the file they belong.
+    pub position: u64,
+    /// The bytes: whole entries, maybe none.
+    pub bytes: &'a [u8],
+}
+
+/// Both indexes of the segment that is being written.
+///
+/// The owner of the log feeds it every batch in order with [`ActiveIndex::batch_appended`]; the
+/// same calls in the same order give the same files, so recovery rebuilds what was lost.
+#[derive(Clone, Debug)]
+pub struct ActiveIndex {
+    base_offset: i64,
+    offsets: Vec<u8>,
+    times: Vec<u8>,
+    /// Bytes of `offsets` and `times` that their files have.
+    offsets_written: usize,
+    times_written: usize,
+    bytes_since_entry: u64,
+    max_timestamp: TimestampOffset,
+}
+
+impl ActiveIndex {
+    /// The indexes of an empty segment.
+    #[must_use]
+    pub fn new(base_offset: i64) -> Self {
+        Self {
+            base_offset,
+            offsets: Vec::new(),
+            times: Vec::new(),
+            offsets_written: 0,
+            times_written: 0,
+            bytes_since_entry: 0,
+            max_timestamp: TimestampOffset {
+                timestamp: NO_TIMESTAMP,
+                offset: base_offset,
+            },
+        }
+    }
+
+    /// The indexes as their files describe the log below `end`, the first offset and position that
+    /// are not trusted. Entries from there on, and whatever does not rise, are dropped; where the
+    /// files contradict each other nothing of them is taken.
+    ///
+    /// The caller then feeds every batch from [`ActiveIndex::resume_position`] on, which are few:
+    /// the batches after the last entry.
+    #[must_use]
+    pub fn restore(base_offset: i64, offsets: &[u8], times: &[u8], end: OffsetPosition) -> Self {
+        let mut index = Self::new(base_offset);
+        let view = OffsetIndex {
+            base_offset,
+            entries: offsets.as_chunks().0,
+        };
+        let rising = view.entries.iter().take(view.rising_prefix());
+        let good = rising
+            .map(|entry| offset_entry(base_offset, entry))
+            .take_while(|entry| entry.offset < end.offset && entry.position < end.position)
+            .count();
+        let Some(last) = good.checked_sub(1).and_then(|number| view.entry(number)) else {
+            return index;
+        };
+        let view = TimeIndex {
+            base_offset,
+            entries: times.as_chunks().0,
+        };
+        let rising = view.entries.iter().take(view.rising_prefix());
+        let good_times = rising
+            .take_while(|entry| time_entry(base_offset, entry).offset <= last.offset)
+            .count();
+        // Every offset entry goes with a time entry unless the timestamp stood still, so the first
+        // one did; without it the largest timestamp so far is not known.
+        let Some(max) = good_times
+            .checked_sub(1)
+            .and_then(|number| view.entry(number))
+        else {
+            return index;
+        };
+        index
+            .offsets
+            .extend_from_slice(&offsets[..good * OFFSET_ENTRY_LEN]);
+        index
+            .times
+            .extend_from_slice(&times[..good_times * TIME_ENTRY_LEN]);
+        index.offsets_written = index.offsets.len();
+        index.times_written = index.times.len();
+        index.max_timestamp = max;
+        index
+    }
+
+    /// Where the log must be walked from after [`ActiveIndex::restore`]: the start of the batch of
+    /// the last entry.
+    #[must_use]
+    pub fn resume_position(&self) -> u32 {
+        self.offset_index().last().map_or(0, |last| last.position)
+    }
+
+    /// Notes a batch; gives it entries where more than `interval_bytes` of log lie before it since
+    /// the last one. A batch that has its entry already (after [`ActiveIndex::restore`]) only
+    /// counts.
+    ///
+    /// # Panics
+    /// Where the offset does not fit ([`offset_fits`]): the log should have rolled.
+    pub fn batch_appended(&mut self, batch: &IndexedBatch, interval_bytes: u32) {
+        if batch.max_timestamp > self.max_timestamp.timestamp {
+            self.max_timestamp = TimestampOffset {
+                timestamp: batch.max_timestamp,
+                offset: batch.last_offset,
+            };
+        }
+        let indexed = self
+            .offset_index()
+            .last()
+            .is_some_and(|last| last.offset >= batch.last_offset);
+        if indexed {
+            self.bytes_since_entry = u64::from(batch.size);
+            return;
+        }
+        if self.bytes_since_entry > u64::from(interval_bytes) {
+            let relative = self.relative(batch.last_offset);
+            self.offsets.extend_from_slice(&relative.to_be_bytes());
+            self.offsets
+                .extend_from_slice(&batch.position.to_be_bytes());
+            self.add_time_entry();
+            self.bytes_since_entry = 0;
+        }
+        self.bytes_since_entry += u64::from(batch.size);
+    }
+
+    /// Adds the time index entry that a sealed segment ends with. No batch may follow.
+    pub fn seal(&mut self) {
+        self.add_time_entry();
+    }
+
+    /// The largest timestamp so far and the last offset of its batch.
+    #[must_use]
+    pub fn max_timestamp(&self) -> TimestampOffset {
+        self.max_timestamp
+    }
+
+    /// Whether one more entry would take either file beyond `index_bytes_max`
+    /// (`segment.index.bytes`); the final entry of the time index has its place kept.
+    #[must_use]
+    pub fn is_full(&self, index_bytes_max: u32) -> bool {
+        let max = index_bytes_max as usize;
+        self.offsets.len() + OFFSET_ENTRY_LEN > max || self.times.len() + 2 * TIME_ENTRY_LEN > max
+    }
+
+    /// See [`OffsetIndex::lookup`].
+    #[must_use]
+    pub fn lookup(&self, offset: i64) -> OffsetPosition {
+        self.offset_index().lookup(offset)
+    }
+
+    /// See [`TimeIndex::lookup`].
+    #[must_use]
+    pub fn lookup_timestamp(&self, timestamp: i64) -> TimestampOffset {
+        self.time_index().lookup(timestamp)
+    }
+
+    /// A view of the offset index.
+    #[must_use]
+    pub fn offset_index(&self) -> OffsetIndex<'_> {
+        OffsetIndex {
+            base_offset: self.base_offset,
+            entries: self.offsets.as_chunks().0,
+        }
+    }
+
+    /// A view of the time index.
+    #[must_use]
+    pub fn time_index(&self) -> TimeIndex<'_> {
+        TimeIndex {
+            base_offset: self.base_offset,
+            entries: self.times.as_chunks().0,
+        }
+    }
+
+    /// What the `.index` file lacks.
+    #[must_use]
+    pub fn unwritten_offsets(&self) -> Unwritten<'_> {
+        Unwritten {
+            position: self.offsets_written as u64,
+            bytes: &self.offsets[self.offsets_written..],
+        }
+    }
+
+    /// What the `.timeindex` file lacks.
+    #[must_use]
+    pub fn unwritten_times(&self) -> Unwritten<'_> {
+        Unwritten {
+            position: self.times_written as u64,
+            bytes: &self.times[self.times_written..],
+        }
+    }
+
+    /// Notes that both files were brought to these lengths in bytes.
+    pub fn mark_written(&mut self, offsets_len: u64, times_len: u64) {
+        let cap = |len: u64, have: usize| usize::try_from(len).unwrap_or(have).min(have);
+        self.offsets_written = cap(offsets_len, self.offsets.len());
+        self.times_written = cap(times_len, self.times.len());
+    }
+
+    /// Bytes of memory the entries take.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        self.offsets.capacity() + self.times.capacity()
+    }
+
+    fn add_time_entry(&mut self) {
+        let last = self
+            .time_index()
+            .last()
+            .map_or(NO_TIMESTAMP, |last| last.timestamp);
+        if self.max_timestamp.timestamp > last {
+            let relative = self.relative(self.max_timestamp.offset);
+            self.times
+                .extend_from_slice(&self.max_timestamp.timestamp.to_be_bytes());
+            self.times.extend_from_slice(&relative.to_be_bytes());
+        }
+    }
+
+    fn relative(&self, offset: i64) -> u32 {
+        let relative = relative(self.base_offset, offset);
+        assert!(
+            relative.is_some(),
+            "the log rolls before an offset does not fit its segment"
+        );
+        relative.unwrap_or_default()
+    }
+}

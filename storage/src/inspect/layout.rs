@@ -1,0 +1,159 @@
+//! Which file is which, by its name.
+
+use std::path::Path;
+
+use tidewheel_protocol::TopicPartition;
+
+use crate::checkpoint::{
+    CLEAN_SHUTDOWN_MARKER, LOG_START_OFFSET_CHECKPOINT, RECOVERY_POINT_CHECKPOINT,
+    REPLICATION_OFFSET_CHECKPOINT,
+};
+use crate::leader_epochs::LEADER_EPOCH_CHECKPOINT;
+use crate::manifest::MANIFEST;
+pub(super) use crate::meta_properties::META_PROPERTIES;
+use crate::partition_metadata::PARTITION_METADATA;
+
+/// The lock file of a data directory.
+pub(super) const LOCK: &str = ".lock";
+
+/// What a file holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum FileKind {
+    /// Record batches from this base offset on.
+    Log(i64),
+    OffsetIndex(i64),
+    TimeIndex(i64),
+    /// Producer state at this offset.
+    Snapshot(i64),
+    LeaderEpochs,
+    PartitionMetadata,
+    /// One of the three offset checkpoints of a data directory.
+    OffsetCheckpoint,
+    MetaProperties,
+    Manifest,
+    /// The clean-shutdown marker and the lock: that they are there says everything.
+    Marker,
+    /// What an operation left behind that the next start removes.
+    Leftover,
+    Unknown,
+}
+
+impl FileKind {
+    pub(super) fn of(name: &str) -> FileKind {
+        match name {
+            LEADER_EPOCH_CHECKPOINT => FileKind::LeaderEpochs,
+            PARTITION_METADATA => FileKind::PartitionMetadata,
+            RECOVERY_POINT_CHECKPOINT
+            | REPLICATION_OFFSET_CHECKPOINT
+            | LOG_START_OFFSET_CHECKPOINT => FileKind::OffsetCheckpoint,
+            META_PROPERTIES => FileKind::MetaProperties,
+            MANIFEST => FileKind::Manifest,
+            CLEAN_SHUTDOWN_MARKER | LOCK => FileKind::Marker,
+            _ => FileKind::of_segment_file(name),
+        }
+    }
+
+    fn of_segment_file(name: &str) -> FileKind {
+        let leftover = [".tmp", ".deleted", ".cleaned", ".swap"];
+        if leftover.iter().any(|suffix| name.ends_with(suffix)) || name.contains(".log.torn-") {
+            return FileKind::Leftover;
+        }
+        let Some((stem, extension)) = name.split_once('.') else {
+            return FileKind::Unknown;
+        };
+        let twenty_digits = stem.len() == 20 && stem.bytes().all(|byte| byte.is_ascii_digit());
+        let Some(offset) = stem.parse().ok().filter(|_| twenty_digits) else {
+            return FileKind::Unknown;
+        };
+        match extension {
+            "log" => FileKind::Log(offset),
+            "index" => FileKind::OffsetIndex(offset),
+            "timeindex" => FileKind::TimeIndex(offset),
+            "snapshot" => FileKind::Snapshot(offset),
+            _ => FileKind::Unknown,
+        }
+    }
+
+    pub(super) fn of_path(path: &Path) -> FileKind {
+        path.file_name()
+            .and_then(|name| name.to_str())
+            .map_or(FileKind::Unknown, FileKind::of)
+    }
+
+    /// For people.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            FileKind::Log(_) => "log",
+            FileKind::OffsetIndex(_) => "offset index",
+            FileKind::TimeIndex(_) => "time index",
+            FileKind::Snapshot(_) => "producer snapshot",
+            FileKind::LeaderEpochs => "leader epochs",
+            FileKind::PartitionMetadata => "partition metadata",
+            FileKind::OffsetCheckpoint => "offset checkpoint",
+            FileKind::MetaProperties => "directory identity",
+            FileKind::Manifest => "manifest",
+            FileKind::Marker => "marker",
+            FileKind::Leftover => "leftover",
+            FileKind::Unknown => "unknown",
+        }
+    }
+}
+
+/// `base.extension` with Kafka's twenty digits.
+pub(super) fn segment_file(base_offset: i64, extension: &str) -> String {
+    format!("{base_offset:020}.{extension}")
+}
+
+/// The partition that a directory name stands for.
+pub(super) fn partition_of(dir_name: &str) -> Option<TopicPartition> {
+    let (topic, partition) = dir_name.rsplit_once('-')?;
+    let partition: i32 = partition.parse().ok().filter(|partition| *partition >= 0)?;
+    let tp = TopicPartition {
+        topic: topic.into(),
+        partition,
+    };
+    // One spelling per partition: no "+1", no "01".
+    (!topic.is_empty() && tp.to_string() == dir_name).then_some(tp)
+}
+
+pub(super) fn is_partition_dir(dir_name: &str) -> bool {
+    partition_of(dir_name).is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_known_by_their_names() {
+        for (name, kind) in [
+            ("00000000000000000000.log", FileKind::Log(0)),
+            ("00000000000000000042.timeindex", FileKind::TimeIndex(42)),
+            ("00000000000000000042.snapshot", FileKind::Snapshot(42)),
+            ("42.log", FileKind::Unknown),
+            ("-0000000000000000042.log", FileKind::Unknown),
+            ("00000000000000000042.log.deleted", FileKind::Leftover),
+            ("00000000000000000042.log.torn-17", FileKind::Leftover),
+            ("partition.metadata", FileKind::PartitionMetadata),
+            ("core", FileKind::Unknown),
+        ] {
+            assert_eq!(FileKind::of(name), kind, "{name}");
+        }
+    }
+
+    #[test]
+    fn partition_directories_have_one_spelling() {
+        assert!(is_partition_dir("orders-0"));
+        assert!(is_partition_dir("a-b-12"));
+        for name in [
+            "orders",
+            "orders-",
+            "-0",
+            "orders-01",
+            "orders-+1",
+            "orders--1x",
+        ] {
+            assert!(!is_partition_dir(name), "{name}");
+        }
+    }
+}
