@@ -15,6 +15,8 @@ pub mod compression;
 mod crc;
 pub mod error_code;
 pub mod frame;
+#[cfg(test)]
+mod generate;
 pub mod header;
 pub mod messages;
 pub mod record;

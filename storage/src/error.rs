@@ -143,6 +143,9 @@ pub enum StorageError {
     /// The partition was deleted while the caller held it.
     #[error("the partition was deleted")]
     PartitionDeleted,
+    /// The logs were closed: the broker stops.
+    #[error("the log is closed")]
+    Closed,
     /// More appends wait for this partition than the bound allows.
     #[error("too many appends wait for this partition")]
     QueueFull,

@@ -273,8 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn a_snapshot_that_apache_kafka_wrote_is_read() {
-        // Taken from a topic partition of Kafka 4.3.1 after kafka-verifiable-producer.
+    fn a_snapshot_without_the_tail_is_read_as_kafka_would() {
         let mut bytes = encode(&state(&[(5, 1, 0..3)]));
         bytes.truncate(ENTRIES_POSITION + 4 + 46);
         seal(&mut bytes);

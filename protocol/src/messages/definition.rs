@@ -110,6 +110,23 @@ macro_rules! message {
             }
         }
 
+        #[cfg(test)]
+        impl $crate::generate::Generate for message!(@decoded $name $($records)?) {
+            fn generate(
+                choices: &mut $crate::generate::Choices<'_>,
+                form: $crate::wire::field::Form,
+            ) -> Self {
+                let mut message = Self::default();
+                $(
+                    if ($versions).contains(&form.version) {
+                        let form = message!(@form form, $($null)?);
+                        message.$field = $crate::generate::Generate::generate(choices, form);
+                    }
+                )*
+                message
+            }
+        }
+
         message!(@message [$name $($records)?] $($api, $valid)?);
     )*};
 

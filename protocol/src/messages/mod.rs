@@ -3,7 +3,8 @@
 //! Structs and fields have the names of Kafka's schemas, fields in snake case, and the schemas'
 //! defaults as their `Default`. Error codes are the plain numbers: see [`ErrorCode`](crate::ErrorCode).
 //! To add an API, write its definition after Kafka's schema in a module of its own (the `message!`
-//! macro explains the form), and add it to the oracle test.
+//! macro explains the form) and add its row to `for_each_api`: the oracle test and the fuzz targets
+//! follow.
 
 use std::ops::RangeInclusive;
 
@@ -26,6 +27,32 @@ pub mod offset_for_leader_epoch;
 pub mod produce;
 
 pub(crate) use definition::message;
+
+/// Calls a macro with one row per API: its module, its request and its response.
+///
+/// ```text
+/// api_versions ApiVersionsRequest ApiVersionsResponse;
+/// ```
+/// What holds for every API, such as the comparison with the oracle, is written once over this list.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! for_each_api {
+    ($callback:ident) => {
+        $callback! {
+            api_versions ApiVersionsRequest ApiVersionsResponse;
+            create_topics CreateTopicsRequest CreateTopicsResponse;
+            delete_topics DeleteTopicsRequest DeleteTopicsResponse;
+            describe_cluster DescribeClusterRequest DescribeClusterResponse;
+            describe_configs DescribeConfigsRequest DescribeConfigsResponse;
+            fetch FetchRequest FetchResponse<bytes::Bytes>;
+            init_producer_id InitProducerIdRequest InitProducerIdResponse;
+            list_offsets ListOffsetsRequest ListOffsetsResponse;
+            metadata MetadataRequest MetadataResponse;
+            offset_for_leader_epoch OffsetForLeaderEpochRequest OffsetForLeaderEpochResponse;
+            produce ProduceRequest ProduceResponse;
+        }
+    };
+}
 
 /// A request or a response. Only definitions in this module can be one.
 #[expect(
@@ -64,3 +91,10 @@ pub trait Message: Decode + Encode {
 fn form<M: Message>(version: i16) -> Form {
     Form::new(version, M::KEY.is_flexible(version))
 }
+
+#[cfg(test)]
+mod golden_tests;
+#[cfg(test)]
+mod oracle_tests;
+#[cfg(test)]
+mod tests;

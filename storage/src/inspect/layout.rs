@@ -16,6 +16,9 @@ use crate::partition_metadata::PARTITION_METADATA;
 /// The lock file of a data directory.
 pub(super) const LOCK: &str = ".lock";
 
+/// In the name of a file that keeps the torn end of a log.
+pub(super) const TORN: &str = ".log.torn-";
+
 /// What a file holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum FileKind {
@@ -55,7 +58,7 @@ impl FileKind {
 
     fn of_segment_file(name: &str) -> FileKind {
         let leftover = [".tmp", ".deleted", ".cleaned", ".swap"];
-        if leftover.iter().any(|suffix| name.ends_with(suffix)) || name.contains(".log.torn-") {
+        if leftover.iter().any(|suffix| name.ends_with(suffix)) || name.contains(TORN) {
             return FileKind::Leftover;
         }
         let Some((stem, extension)) = name.split_once('.') else {

@@ -5,7 +5,7 @@ use std::path::Path;
 use tidewheel_protocol::Uuid;
 
 use super::finding::Report;
-use super::layout::{FileKind, segment_file};
+use super::layout::{FileKind, TORN, segment_file};
 use super::verify_segment::{Rules, SegmentFacts, Walk, verify_segment};
 use crate::checkpoint;
 use crate::error::StorageError;
@@ -44,14 +44,14 @@ pub(super) fn verify_partition(
     let mut walk = Walk {
         rules,
         next_offset: None,
+        reached: 0,
         log_start: log_start.or(bases.first().copied()).unwrap_or(0),
         epochs,
         seen_epochs: Vec::new(),
     };
     let mut facts = PartitionFacts::default();
     for (number, base) in bases.iter().enumerate() {
-        // A clean stop closes the last segment's indexes as a roll does.
-        let sealed = number + 1 < bases.len() || report.summary.clean;
+        let sealed = number + 1 < bases.len();
         facts
             .segments
             .push(verify_segment(fs, dir, *base, sealed, &mut walk, report)?);
@@ -218,9 +218,14 @@ fn check_others(
             FileKind::OffsetIndex(base) | FileKind::TimeIndex(base) if !bases.contains(&base) => {
                 report.add(rules.tail_severity(), &path, 0, "an index without its log");
             }
-            FileKind::Leftover => {
-                report.note(&path, 0, "left behind by an operation that did not finish");
+            FileKind::Leftover if entry.name.contains(TORN) => {
+                report.note(
+                    &path,
+                    0,
+                    "the end of a log that a recovery cut off and kept",
+                );
             }
+            FileKind::Leftover => report.note(&path, 0, "a later step removes this file"),
             FileKind::Unknown => report.note(&path, 0, "a file that does not belong here"),
             _ => {}
         }

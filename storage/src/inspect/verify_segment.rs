@@ -57,6 +57,8 @@ pub(super) struct Walk {
     /// The offset that the next batch must have; `None` before the first segment and behind bytes
     /// that could not be read.
     pub(super) next_offset: Option<i64>,
+    /// The offset behind the last readable batch: bytes that name no offset lie at or behind it.
+    pub(super) reached: i64,
     /// The first offset that may be read.
     pub(super) log_start: i64,
     /// Epochs as their checkpoint has them, where it could be read.
@@ -104,7 +106,7 @@ pub(super) fn verify_segment(
     begin_segment(&path, base_offset, walk, report);
 
     while let Some((position, step)) = reader.next()? {
-        let expected = walk.next_offset.unwrap_or(base_offset);
+        let expected = walk.next_offset.unwrap_or(walk.reached);
         match step {
             Step::Batch(batch) => {
                 let fact = check_batch(&path, position, &batch, &mut facts, walk, report);
@@ -155,6 +157,7 @@ fn begin_segment(path: &Path, base_offset: i64, walk: &mut Walk, report: &mut Re
         _ => {}
     }
     walk.next_offset = Some(base_offset);
+    walk.reached = walk.reached.max(base_offset);
 }
 
 /// Checks a batch whose CRC is right.
@@ -222,6 +225,7 @@ fn check_offsets(
         report.add(severity, path, position, what);
     }
     walk.next_offset = Some(header.next_offset());
+    walk.reached = header.next_offset();
 }
 
 /// The leader epoch is not covered by the CRC: it never falls, and agrees with its checkpoint.

@@ -1,0 +1,302 @@
+//! The fuzz targets on the stable toolchain: over the committed seeds, and over inputs made from them
+//! by chance. An allocator that counts proves that no input makes the decoders allocate much.
+#![expect(
+    unsafe_code,
+    reason = "a global allocator cannot be written without; it only counts"
+)]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::path::PathBuf;
+
+use bytes::Bytes;
+use tidewheel_protocol::{Compression, Message, Reader, RecordBatch, messages, wire};
+
+#[path = "../fuzz/entry.rs"]
+mod entry;
+
+/// Inputs per target that are made by chance.
+const ROUNDS: u64 = 30_000;
+/// Where chance starts: a failure prints its input, so that other seeds need not be tried by hand.
+const SEED: u64 = 0x7469_6465_7768_6565;
+
+thread_local! {
+    /// Bytes this thread holds, and the most it held. Tests run on threads of their own.
+    static HELD: Cell<usize> = const { Cell::new(0) };
+    static PEAK: Cell<usize> = const { Cell::new(0) };
+}
+
+struct Counting;
+
+fn grow(bytes: usize) {
+    let held = HELD.get().saturating_add(bytes);
+    HELD.set(held);
+    PEAK.set(PEAK.get().max(held));
+}
+
+fn shrink(bytes: usize) {
+    HELD.set(HELD.get().saturating_sub(bytes));
+}
+
+// SAFETY: every call goes to the system's allocator as it came; counting touches no memory of it.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        grow(layout.size());
+        // SAFETY: the caller's promise is passed on.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        shrink(layout.size());
+        // SAFETY: the caller's promise is passed on.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        // Old and new exist side by side while the content moves.
+        grow(size);
+        shrink(layout.size());
+        // SAFETY: the caller's promise is passed on.
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// The most bytes that were held at one time while `run` ran, beyond what was held before.
+fn peak_of<T>(run: impl FnOnce() -> T) -> (T, usize) {
+    let before = HELD.get();
+    PEAK.set(before);
+    let result = run();
+    (result, PEAK.get() - before)
+}
+
+/// Prints the input when the test panics on it.
+struct Input<'a>(&'a [u8]);
+
+impl Drop for Input<'_> {
+    #[expect(
+        clippy::print_stdout,
+        reason = "a failure must name the input that caused it"
+    )]
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            println!("input: {:?}", Bytes::copy_from_slice(self.0));
+        }
+    }
+}
+
+/// splitmix64.
+struct Chance(u64);
+
+impl Chance {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ mixed >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
+        mixed ^ mixed >> 31
+    }
+
+    fn below(&mut self, end: usize) -> usize {
+        usize::try_from(self.next() % u64::try_from(end.max(1)).expect("64 bits")).expect("small")
+    }
+
+    fn byte(&mut self) -> u8 {
+        self.next().to_le_bytes()[0]
+    }
+
+    /// Changes a few places: bytes, lengths, what follows what.
+    fn mutate(&mut self, input: &mut Vec<u8>) {
+        const TELLING: [&[u8]; 8] = [
+            &[0x7F, 0xFF, 0xFF, 0xFF],
+            &[0xFF, 0xFF, 0xFF, 0xFF],
+            &[0xFF, 0xFF, 0xFF, 0xFF, 0x0F],
+            &[0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x01],
+            &[0x80, 0, 0, 0],
+            &[0, 0],
+            &[0x7F, 0xFF],
+            &[0],
+        ];
+        for _ in 0..=self.below(4) {
+            let at = self.below(input.len());
+            match self.below(6) {
+                0 | 1 if !input.is_empty() => input[at] = self.byte(),
+                2 if !input.is_empty() => input[at] ^= 1 << self.below(8),
+                3 => drop(input.drain(at..(at + self.below(8)).min(input.len()))),
+                4 => {
+                    let telling = TELLING[self.below(TELLING.len())];
+                    let end = (at + telling.len()).min(input.len());
+                    input.splice(at..end, telling.iter().copied());
+                }
+                _ => input.insert(at, self.byte()),
+            }
+        }
+    }
+}
+
+fn files(folder: &str) -> Vec<Vec<u8>> {
+    let folder: PathBuf = [env!("CARGO_MANIFEST_DIR"), folder].iter().collect();
+    let entries = std::fs::read_dir(&folder).expect("the folder is there");
+    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.expect("listed").path()).collect();
+    paths.sort();
+    paths
+        .iter()
+        .map(|path| std::fs::read(path).expect("readable"))
+        .collect()
+}
+
+/// Runs a target over seeds and changed seeds; `allowed` is how many bytes it may hold for an input
+/// of a length.
+fn run(seeds: &[Vec<u8>], target: fn(&[u8]), allowed: fn(usize) -> usize) {
+    assert!(!seeds.is_empty());
+    let check = |input: &[u8]| {
+        let _printed = Input(input);
+        let ((), peak) = peak_of(|| target(input));
+        let allowed = allowed(input.len());
+        assert!(
+            peak <= allowed,
+            "{peak} bytes held for {} of input",
+            input.len()
+        );
+    };
+    seeds.iter().for_each(|seed| check(seed));
+    let mut chance = Chance(SEED);
+    for round in 0..ROUNDS {
+        let mut input = match round % 16 {
+            0 => Vec::new(),
+            _ => seeds[chance.below(seeds.len())].clone(),
+        };
+        chance.mutate(&mut input);
+        check(&input);
+    }
+}
+
+/// Arrays up to their budget, the input, and the message encoded again and decoded again.
+fn allowed_for_messages(len: usize) -> usize {
+    4 * (wire::BUDGET_BYTES_MIN + wire::BUDGET_FACTOR * len)
+}
+
+/// Copies of the batch, and decompressed records in a buffer that doubles as it grows.
+fn allowed_for_batches(len: usize) -> usize {
+    4 * entry::DECOMPRESSED_BYTES_MAX + 8 * len
+}
+
+#[test]
+fn frames() {
+    run(&files("fuzz/seeds/request"), entry::frame, |_| 0);
+}
+
+#[test]
+fn headers() {
+    run(&files("fuzz/seeds/request"), entry::header, |len| {
+        4 * len + 1024
+    });
+}
+
+#[test]
+fn requests() {
+    run(
+        &files("fuzz/seeds/request"),
+        entry::request,
+        allowed_for_messages,
+    );
+}
+
+#[test]
+fn responses() {
+    run(
+        &files("fuzz/seeds/response"),
+        entry::response,
+        allowed_for_messages,
+    );
+}
+
+#[test]
+fn record_batches() {
+    let mut seeds = files("tests/golden");
+    seeds.retain(|seed| RecordBatch::parse(Bytes::copy_from_slice(seed)).is_ok());
+    run(&seeds, entry::record_batch, allowed_for_batches);
+}
+
+#[test]
+fn the_seeds_reach_every_message() {
+    let mut known = Vec::new();
+    macro_rules! keys {
+        ($($module:ident $request:ident $response:ident $(<$records:ty>)?;)*) => {
+            $(known.push(messages::$module::$request::KEY.code());)*
+        };
+    }
+    tidewheel_protocol::for_each_api!(keys);
+    known.sort_unstable();
+    for folder in ["fuzz/seeds/request", "fuzz/seeds/response"] {
+        let key = |seed: &Vec<u8>| i16::from_be_bytes(*seed.first_chunk().expect("a key"));
+        let mut found: Vec<i16> = files(folder).iter().map(key).collect();
+        found.sort_unstable();
+        found.dedup();
+        assert_eq!(found, known, "{folder}");
+    }
+}
+
+/// Arrays that announce everything an `i32` can say, at every place of every message.
+#[test]
+fn announced_lengths_allocate_nothing() {
+    for (key, version) in [
+        (3, 0),
+        (3, 1),
+        (0, 3),
+        (1, 4),
+        (2, 1),
+        (19, 2),
+        (20, 1),
+        (32, 1),
+    ] {
+        for fill in 0..64 {
+            let mut input: Vec<u8> = vec![0, key, 0, version, 0, 0, 0, 1, 0xFF, 0xFF];
+            input.extend(std::iter::repeat_n(0, fill));
+            input.extend([0x7F, 0xFF, 0xFF, 0xFF]);
+            let ((), peak) = peak_of(|| entry::request(&input));
+            assert!(
+                peak <= 16 * 1024,
+                "key {key}: {peak} bytes for {} of input",
+                input.len()
+            );
+        }
+    }
+}
+
+/// 100 MiB of the smallest elements there are.
+#[test]
+fn a_large_frame_of_small_elements_stays_within_the_budget() {
+    let count = 10_u32 << 20;
+    let mut writer = tidewheel_protocol::Writer::new();
+    writer.put_uvarint(count + 1);
+    (0..count).for_each(|_| writer.put_slice(&[1, 0]));
+    let body = writer.freeze();
+    let len = body.len();
+    let (result, peak) =
+        peak_of(|| messages::metadata::MetadataRequest::decode(&mut Reader::new(body), 9));
+    assert_eq!(result, Err(wire::DecodeError::BudgetExceeded));
+    assert!(
+        peak <= wire::BUDGET_BYTES_MIN + wire::BUDGET_FACTOR * len,
+        "{peak} bytes"
+    );
+}
+
+/// Small inputs that decompress to much more than the cap.
+#[test]
+fn decompression_bombs_stay_near_the_cap() {
+    let cap = 1 << 20;
+    for codec in [
+        Compression::Gzip,
+        Compression::Snappy,
+        Compression::Lz4,
+        Compression::Zstd,
+    ] {
+        let bomb = codec.compress(&vec![0; 64 << 20]).expect("compresses");
+        let (result, peak) = peak_of(|| codec.decompress(&bomb, cap));
+        assert!(result.is_err());
+        assert!(peak <= 4 * cap, "{codec:?} held {peak} bytes");
+    }
+}

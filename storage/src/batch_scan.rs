@@ -1,0 +1,171 @@
+//! Reads the batches of a `.log` file one after the other before anything is mapped.
+
+use std::path::Path;
+
+use bytes::Bytes;
+use tidewheel_protocol::{BatchHeader, RecordBatch};
+
+use crate::error::StorageError;
+use crate::fs::LogFile;
+use crate::timestamps::true_max_timestamp;
+
+/// Bytes of one read while only headers are looked at.
+const HEADER_READ_BYTES: u64 = 16 << 10;
+/// Bytes of one read while whole batches are checked.
+const BATCH_READ_BYTES: u64 = 1 << 20;
+
+/// How much of a batch is believed unseen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Trust {
+    /// It is durable: the header's fields and its place are checked.
+    Header,
+    /// It may be torn: the CRC is checked too.
+    Nothing,
+}
+
+/// What must hold for the next batch.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Expected {
+    /// Its base offset.
+    pub(crate) base_offset: i64,
+    /// Leader epochs never fall.
+    pub(crate) epoch_min: i32,
+}
+
+/// A batch that is as expected.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Scanned {
+    /// Its first byte.
+    pub(crate) position: u64,
+    /// Its header.
+    pub(crate) header: BatchHeader,
+    /// The largest timestamp of its records, ms since 1970.
+    pub(crate) max_timestamp: i64,
+}
+
+/// What comes next in the file.
+#[derive(Debug)]
+pub(crate) enum Next {
+    /// A good batch.
+    Batch(Scanned),
+    /// The end of the file.
+    End,
+    /// Something else; the text says what.
+    Bad(String),
+}
+
+/// Reads forward through a file.
+#[derive(Debug)]
+pub(crate) struct BatchScan<'a> {
+    file: &'a dyn LogFile,
+    path: &'a Path,
+    len: u64,
+    position: u64,
+    buffer: Bytes,
+    buffer_position: u64,
+}
+
+impl<'a> BatchScan<'a> {
+    /// Starts at `position` of a file of `len` bytes.
+    pub(crate) fn new(file: &'a dyn LogFile, path: &'a Path, len: u64, position: u64) -> Self {
+        Self {
+            file,
+            path,
+            len,
+            position,
+            buffer: Bytes::new(),
+            buffer_position: 0,
+        }
+    }
+
+    /// Where the next batch begins.
+    pub(crate) fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// The next header, wherever it says it belongs; `None` at the end and where there is none.
+    pub(crate) fn peek(&mut self) -> Result<Option<BatchHeader>, StorageError> {
+        if self.len - self.position < BatchHeader::LEN as u64 {
+            return Ok(None);
+        }
+        let bytes = self.take(BatchHeader::LEN, HEADER_READ_BYTES)?;
+        Ok(BatchHeader::parse(&bytes).ok())
+    }
+
+    /// Looks at the next batch and moves past it where it is good.
+    pub(crate) fn next(&mut self, expected: Expected, trust: Trust) -> Result<Next, StorageError> {
+        let left = self.len - self.position;
+        if left == 0 {
+            return Ok(Next::End);
+        }
+        if left < BatchHeader::LEN as u64 {
+            return Ok(Next::Bad(format!("{left} bytes are left, no batch header")));
+        }
+        let read_bytes = if trust == Trust::Header {
+            HEADER_READ_BYTES
+        } else {
+            BATCH_READ_BYTES
+        };
+        let header = match BatchHeader::parse(&self.take(BatchHeader::LEN, read_bytes)?) {
+            Ok(header) => header,
+            Err(error) => return Ok(Next::Bad(error.to_string())),
+        };
+        if let Err(reason) = check_header(&header, expected, left) {
+            return Ok(Next::Bad(reason));
+        }
+        let position = self.position;
+        let mut max_timestamp = header.max_timestamp;
+        if trust == Trust::Nothing || header.max_timestamp < header.base_timestamp {
+            let bytes = self.take(header.size_in_bytes(), read_bytes)?;
+            match RecordBatch::parse(bytes) {
+                Ok(batch) => max_timestamp = true_max_timestamp(&batch),
+                Err(error) => return Ok(Next::Bad(error.to_string())),
+            }
+        }
+        self.position += header.size_in_bytes() as u64;
+        Ok(Next::Batch(Scanned {
+            position,
+            header,
+            max_timestamp,
+        }))
+    }
+
+    /// The bytes at the current position; `read_bytes` are read at once where they are not there.
+    fn take(&mut self, len: usize, read_bytes: u64) -> Result<Bytes, StorageError> {
+        let start = self.position.checked_sub(self.buffer_position);
+        let start = start.and_then(|start| usize::try_from(start).ok());
+        if let Some(start) = start
+            && start + len <= self.buffer.len()
+        {
+            return Ok(self.buffer.slice(start..start + len));
+        }
+        let want = read_bytes.max(len as u64).min(self.len - self.position);
+        let mut bytes = vec![0; usize::try_from(want).unwrap_or(len)];
+        let read = self.file.read_exact_at(&mut bytes, self.position);
+        read.map_err(|error| StorageError::from_io("read", self.path, error))?;
+        self.buffer = Bytes::from(bytes);
+        self.buffer_position = self.position;
+        Ok(self.buffer.slice(..len))
+    }
+}
+
+fn check_header(header: &BatchHeader, expected: Expected, left: u64) -> Result<(), String> {
+    let size = header.size_in_bytes() as u64;
+    if header.base_offset != expected.base_offset {
+        return Err(format!(
+            "offset {} where {} follows",
+            header.base_offset, expected.base_offset
+        ));
+    }
+    if size > left {
+        return Err(format!("a batch of {size} bytes is cut after {left}"));
+    }
+    if header.last_offset_delta < 0 || header.last_offset() == i64::MAX {
+        return Err(format!("last offset delta {}", header.last_offset_delta));
+    }
+    if header.partition_leader_epoch < expected.epoch_min {
+        let epoch = header.partition_leader_epoch;
+        return Err(format!("leader epoch {epoch} after {}", expected.epoch_min));
+    }
+    Ok(())
+}

@@ -1,0 +1,124 @@
+//! Group commit: one round of `fdatasync` answers everybody who waits for the disk.
+//!
+//! Logs that were appended to are listed here. A round takes the list, notes the published end of
+//! every log **before** it syncs anything, syncs, and only then moves the durable offsets to the noted
+//! ends: bytes appended meanwhile belong to the next round, which starts as soon as this one ends.
+//! No timer is needed for those who wait; `oldest_dirty_ms` and `due_ms` let the caller bound the age
+//! of data that nobody waits for.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::error::StorageError;
+use crate::log_dir::LogDir;
+use crate::partition_log::PartitionLog;
+use crate::shared_log::LogId;
+
+/// What a log directory still has to sync.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DirtyState {
+    /// Somebody waits: a round is due now.
+    pub waiters: bool,
+    /// When the oldest unsynced byte was appended, ms since 1970.
+    pub oldest_dirty_ms: Option<i64>,
+    /// When `flush.ms` of some topic asks for a round, ms since 1970.
+    pub due_ms: Option<i64>,
+    /// Bytes appended since the last round began.
+    pub unsynced_bytes: u64,
+}
+
+/// What a round did.
+#[derive(Debug, Default)]
+pub struct FlushRound {
+    /// The logs whose durable offset (and maybe high watermark) moved.
+    pub advanced: Vec<LogId>,
+    /// The failed sync that took the directory offline: nobody who still waits there will be answered.
+    pub error: Option<StorageError>,
+}
+
+/// An append, as far as the next round is concerned.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct DirtyAppend {
+    /// Bytes written.
+    pub(crate) bytes: u64,
+    /// Whether a round is due at once.
+    pub(crate) urgent: bool,
+    /// When, ms since 1970.
+    pub(crate) now_ms: i64,
+    /// `flush.ms` of the topic, in ms.
+    pub(crate) flush_ms: i64,
+}
+
+#[derive(Debug, Default)]
+struct DirtyLogs {
+    logs: Vec<Arc<PartitionLog>>,
+    state: DirtyState,
+}
+
+/// The dirty logs of one log directory.
+#[derive(Debug, Default)]
+pub(crate) struct FlushCoalescer {
+    dirty: Mutex<DirtyLogs>,
+}
+
+impl FlushCoalescer {
+    /// Lists a log for the next round.
+    pub(crate) fn mark(&self, log: &Arc<PartitionLog>, append: DirtyAppend) {
+        let mut dirty = self.dirty.lock().unwrap_or_else(PoisonError::into_inner);
+        if log.list_as_dirty() {
+            dirty.logs.push(Arc::clone(log));
+        }
+        let state = &mut dirty.state;
+        state.waiters |= append.urgent;
+        state.unsynced_bytes += append.bytes;
+        let oldest = state.oldest_dirty_ms.get_or_insert(append.now_ms);
+        *oldest = append.now_ms.min(*oldest);
+        let due_ms = append.now_ms.saturating_add(append.flush_ms);
+        if due_ms < i64::MAX {
+            let earliest = state.due_ms.get_or_insert(due_ms);
+            *earliest = due_ms.min(*earliest);
+        }
+    }
+
+    /// What waits for the next round.
+    pub(crate) fn state(&self) -> DirtyState {
+        self.dirty
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .state
+    }
+
+    /// Runs one round on this thread.
+    pub(crate) fn round(&self, dir: &LogDir) -> FlushRound {
+        let mut round = FlushRound::default();
+        if let Err(error) = dir.check_online() {
+            round.error = Some(dir.offline_cause().cloned().unwrap_or(error));
+            return round;
+        }
+        let logs = self.take();
+        let plans: Vec<_> = logs.iter().map(|log| (log, log.flush_plan())).collect();
+        for (log, plan) in plans {
+            match plan.execute(log.dir()) {
+                Ok(()) => {
+                    log.flushed(&plan);
+                    round.advanced.push(log.id());
+                }
+                Err(StorageError::PartitionDeleted) => {}
+                Err(error) => {
+                    round.error = Some(error);
+                    break;
+                }
+            }
+        }
+        round
+    }
+
+    /// Takes the list; who appends from here on is listed again.
+    fn take(&self) -> Vec<Arc<PartitionLog>> {
+        let mut dirty = self.dirty.lock().unwrap_or_else(PoisonError::into_inner);
+        let taken = std::mem::take(&mut *dirty);
+        for log in &taken.logs {
+            log.unlist_as_dirty();
+        }
+        taken.logs
+    }
+}

@@ -1,0 +1,462 @@
+//! How logs come into being and go: after a start, at creation, at deletion.
+//!
+//! **Creation** is durable before it returns: first the checkpoint files forget the name, then the
+//! directory is made with its `partition.metadata`, then the log directory is synced. So the numbers
+//! of a deleted partition of that name never meet the new one, and a directory without
+//! `partition.metadata` never held data.
+//!
+//! **Deletion** renames the directory. Where a crash loses the rename, the directory is found at the
+//! next start under an id that no topic has any more, and goes then. The caller has made the deletion
+//! durable in the metadata before.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+
+use tidewheel_config::{AckAll, LogConfig, TimestampType};
+use tidewheel_protocol::{TopicPartition, Uuid};
+
+use crate::error::StorageError;
+use crate::leader_epochs::LeaderEpochs;
+use crate::log::{Log, LogParts, Unopened};
+use crate::log_dir::{DELETED_SUFFIX, PartitionDir, deleted_dir_name, parse_partition_dir};
+use crate::log_manager::{LogManager, ManagedDir};
+use crate::log_offsets::LogPoint;
+use crate::manifest::PartitionManifest;
+use crate::partition_log::{FoundLog, PartitionLog};
+use crate::partition_metadata;
+use crate::partition_state::PartitionState;
+use crate::producer_state::ProducerState;
+use crate::recovery::{RecoveryInput, recover};
+use crate::segment::LogSegment;
+use crate::segments::{SegmentList, Segments};
+use crate::shared_log::{LogId, SharedLog};
+
+/// The topic of the metadata log.
+pub const METADATA_TOPIC: &str = "__tidewheel_metadata";
+/// The topic id of the metadata log; Kafka gives its own metadata topic the same.
+const METADATA_TOPIC_ID: Uuid = Uuid([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
+
+/// A partition that exists, or is to exist.
+#[derive(Clone, Debug)]
+pub struct LivePartition {
+    /// Which one.
+    pub tp: TopicPartition,
+    /// The id of its topic.
+    pub topic_id: Uuid,
+    /// Its settings.
+    pub config: LogConfig,
+}
+
+impl<W> LogManager<W> {
+    /// Opens the metadata log, which lies in the first log directory and is recovered at every start.
+    /// With no `leader_epoch` it is written under one more than the last epoch in it: since every
+    /// start appends to it, that is the epoch of this start.
+    ///
+    /// # Errors
+    /// `Io`, `DiskFull`; `Corrupt` where durable metadata is damaged.
+    pub fn open_metadata_log(
+        &self,
+        leader_epoch: Option<i32>,
+        now_ms: i64,
+    ) -> Result<Arc<SharedLog<W>>, StorageError> {
+        let tp = TopicPartition {
+            topic: Arc::from(METADATA_TOPIC),
+            partition: 0,
+        };
+        let live = LivePartition {
+            tp,
+            topic_id: METADATA_TOPIC_ID,
+            config: metadata_config(),
+        };
+        let managed = &self.dirs[0];
+        let name = live.tp.to_string();
+        if self.id_of_dir(managed, &name)? != Some(METADATA_TOPIC_ID) {
+            self.make_dirs(0, std::slice::from_ref(&live))?;
+        }
+        let found = self.recover(managed, &live, leader_epoch, now_ms)?;
+        if let Some(damage) = found.log.refusal() {
+            return Err(damage.clone());
+        }
+        Ok(self.register(0, found, live.config))
+    }
+
+    /// Opens the logs of all partitions that exist, makes the missing ones, and takes directories
+    /// away that belong to none. After a clean stop this opens no file of a partition.
+    ///
+    /// A partition with damaged durable data comes back too; [`SharedLog::refusal`] says what is
+    /// wrong with it.
+    ///
+    /// # Errors
+    /// `Io`, `DiskFull`: the start failed.
+    pub fn load(
+        &self,
+        live: Vec<LivePartition>,
+        leader_epoch: i32,
+        now_ms: i64,
+    ) -> Result<Vec<Arc<SharedLog<W>>>, StorageError> {
+        let wanted: HashMap<&TopicPartition, &LivePartition> =
+            live.iter().map(|live| (&live.tp, live)).collect();
+        let mut homes: HashMap<TopicPartition, usize> = HashMap::new();
+        for (number, managed) in self.dirs.iter().enumerate() {
+            for tp in self.find_partitions(managed, &wanted)? {
+                homes.entry(tp).or_insert(number);
+            }
+        }
+        let missing: Vec<_> = live
+            .iter()
+            .filter(|live| !homes.contains_key(&live.tp))
+            .cloned()
+            .collect();
+        let mut logs = Vec::with_capacity(live.len());
+        for live in &live {
+            let Some(number) = homes.get(&live.tp) else {
+                continue;
+            };
+            let managed = &self.dirs[*number];
+            let known = managed
+                .manifest
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .remove(&live.tp);
+            let found = match known {
+                Some(known) => self.known(managed, live, &known, leader_epoch),
+                None => self.recover(managed, live, Some(leader_epoch), now_ms)?,
+            };
+            logs.push(self.register(*number, found, live.config.clone()));
+        }
+        logs.extend(self.create_many(missing, leader_epoch)?);
+        for managed in &self.dirs {
+            managed
+                .manifest
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .clear();
+            managed.checkpoints.all_loaded();
+        }
+        self.registry().loaded = true;
+        Ok(logs)
+    }
+
+    /// The partitions of a directory that are wanted; renames the others away.
+    fn find_partitions(
+        &self,
+        managed: &ManagedDir,
+        wanted: &HashMap<&TopicPartition, &LivePartition>,
+    ) -> Result<Vec<TopicPartition>, StorageError> {
+        let (fs, path) = (managed.dir.fs(), managed.dir.path());
+        let entries = fs
+            .read_dir(path)
+            .map_err(|error| StorageError::from_io("list", path, error))?;
+        let mut found = Vec::new();
+        for entry in entries
+            .iter()
+            .filter(|entry| entry.is_dir && !entry.name.ends_with(DELETED_SUFFIX))
+        {
+            let Some(tp) = parse_partition_dir(&entry.name) else {
+                continue;
+            };
+            if &*tp.topic == METADATA_TOPIC {
+                continue;
+            }
+            let id = self.id_of_dir(managed, &entry.name)?;
+            if id.is_some() && id == wanted.get(&tp).map(|live| live.topic_id) {
+                found.push(tp);
+            } else {
+                self.retire(managed, &tp, id)?;
+            }
+        }
+        Ok(found)
+    }
+
+    /// The topic id of a partition directory; from the manifest where there is one.
+    fn id_of_dir(&self, managed: &ManagedDir, name: &str) -> Result<Option<Uuid>, StorageError> {
+        let Some(tp) = parse_partition_dir(name) else {
+            return Ok(None);
+        };
+        if let Some(known) = managed
+            .manifest
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&tp)
+        {
+            return Ok(Some(known.topic_id));
+        }
+        partition_metadata::read(managed.dir.fs(), &managed.dir.path().join(name))
+    }
+
+    /// Renames a directory that belongs to no partition, so that it is unlinked later.
+    fn retire(
+        &self,
+        managed: &ManagedDir,
+        tp: &TopicPartition,
+        id: Option<Uuid>,
+    ) -> Result<(), StorageError> {
+        let from = managed.dir.path().join(tp.to_string());
+        let unique = id
+            .unwrap_or_default()
+            .0
+            .map(|byte| format!("{byte:02x}"))
+            .concat();
+        let to = managed.dir.path().join(deleted_dir_name(tp, &unique));
+        let fs = managed.dir.fs();
+        let failed = |error| {
+            managed
+                .dir
+                .write_failed(StorageError::from_io("remove", &from, error))
+        };
+        if fs.exists(&to).map_err(failed)? {
+            return fs.remove_dir_all(&from).map_err(failed);
+        }
+        fs.rename(&from, &to).map_err(failed)
+    }
+
+    fn recover(
+        &self,
+        managed: &ManagedDir,
+        live: &LivePartition,
+        leader_epoch: Option<i32>,
+        now_ms: i64,
+    ) -> Result<FoundLog, StorageError> {
+        let dir = Arc::new(PartitionDir::new(Arc::clone(&managed.dir), live.tp.clone()));
+        let at_start = managed.checkpoints.at_start(&live.tp);
+        let recovered = recover(&RecoveryInput {
+            dir: &dir,
+            recovery_point: at_start.recovery_point,
+            log_start: at_start.log_start,
+            config: &live.config,
+            leader_epoch,
+            producer_expiration_ms: self.options.producer_expiration_ms,
+            now_ms,
+        })?;
+        Ok(FoundLog {
+            log: Log::new(recovered.parts),
+            topic_id: live.topic_id,
+            recovery_point: at_start.recovery_point,
+            snapshots: recovered.snapshots,
+        })
+    }
+
+    /// A log as the manifest of a clean stop describes it; nothing is opened.
+    fn known(
+        &self,
+        managed: &ManagedDir,
+        live: &LivePartition,
+        known: &PartitionManifest,
+        leader_epoch: i32,
+    ) -> FoundLog {
+        let dir = Arc::new(PartitionDir::new(Arc::clone(&managed.dir), live.tp.clone()));
+        let mut segments: Vec<_> = known
+            .segments
+            .iter()
+            .map(|entry| Arc::new(LogSegment::known(Arc::clone(&dir), entry)))
+            .collect();
+        if segments.is_empty() {
+            segments.push(Arc::new(LogSegment::empty(
+                Arc::clone(&dir),
+                known.log_end_offset,
+            )));
+        }
+        segments
+            .iter()
+            .rev()
+            .skip(1)
+            .for_each(|segment| segment.seal());
+        let list = SegmentList::new(segments);
+        let active = list.active();
+        let end = LogPoint {
+            offset: known.log_end_offset,
+            bytes: 0,
+            segment_base: active.base_offset(),
+            position: active.published_len(),
+        };
+        let epochs = LeaderEpochs::from_entries(known.leader_epochs.iter().copied());
+        let producers = ProducerState::new(self.options.producer_expiration_ms);
+        let log = Log::new(LogParts {
+            state: PartitionState::new(
+                known.log_start_offset,
+                end,
+                leader_epoch,
+                epochs,
+                producers,
+            ),
+            segments: Segments::new(dir, list, Vec::new()),
+            unopened: Some(Unopened {
+                snapshot_offset: known.producer_snapshot_offset,
+                producer_expiration_ms: self.options.producer_expiration_ms,
+            }),
+            refusal: None,
+            changed: false,
+        });
+        FoundLog {
+            log,
+            topic_id: live.topic_id,
+            recovery_point: known.log_end_offset,
+            snapshots: known.producer_snapshot_offset.into_iter().collect(),
+        }
+    }
+
+    /// Makes a partition. It is durable when this returns.
+    ///
+    /// # Errors
+    /// `DiskFull`, `LogDirOffline`, `Io`.
+    pub fn create(
+        &self,
+        live: LivePartition,
+        leader_epoch: i32,
+    ) -> Result<Arc<SharedLog<W>>, StorageError> {
+        let mut logs = self.create_many(vec![live], leader_epoch)?;
+        Ok(logs
+            .pop()
+            .unwrap_or_else(|| unreachable!("one log for one partition")))
+    }
+
+    /// Makes partitions, in the directories that hold the fewest, with one sync of each directory. They
+    /// are durable when this returns. On an error none of them is open; what was made is taken away
+    /// at the next attempt or start.
+    ///
+    /// # Errors
+    /// `DiskFull`, `LogDirOffline`, `Io`.
+    pub fn create_many(
+        &self,
+        live: Vec<LivePartition>,
+        leader_epoch: i32,
+    ) -> Result<Vec<Arc<SharedLog<W>>>, StorageError> {
+        let mut by_dir: Vec<Vec<LivePartition>> = self.dirs.iter().map(|_| Vec::new()).collect();
+        let mut counts = self.partition_counts();
+        for live in &live {
+            let emptiest = (0..counts.len()).filter(|number| counts[*number].is_some());
+            let Some(number) = emptiest.min_by_key(|number| counts[*number]) else {
+                self.dirs[0].dir.check_online()?;
+                continue;
+            };
+            counts[number] = counts[number].map(|count| count + 1);
+            by_dir[number].push(live.clone());
+        }
+        for (number, live) in by_dir
+            .iter()
+            .enumerate()
+            .filter(|(_, live)| !live.is_empty())
+        {
+            self.make_dirs(number, live)?;
+        }
+        let mut logs = Vec::with_capacity(live.len());
+        for (number, live) in by_dir.into_iter().enumerate() {
+            for live in live {
+                let found = self.new_log(number, &live, leader_epoch);
+                logs.push(self.register(number, found, live.config));
+            }
+        }
+        Ok(logs)
+    }
+
+    /// Partitions per directory, `None` for those that are offline.
+    fn partition_counts(&self) -> Vec<Option<usize>> {
+        let mut counts: Vec<_> = self
+            .dirs
+            .iter()
+            .map(|managed| managed.dir.check_online().ok().map(|()| 0))
+            .collect();
+        for (number, _) in self.registry().logs.values() {
+            counts[*number] = counts[*number].map(|count: usize| count + 1);
+        }
+        counts
+    }
+
+    /// Makes the directories of new partitions, durably; see the module head for the order.
+    fn make_dirs(&self, number: usize, live: &[LivePartition]) -> Result<(), StorageError> {
+        let managed = &self.dirs[number];
+        let dir = &managed.dir;
+        dir.check_online()?;
+        let names: Vec<_> = live.iter().map(|live| live.tp.clone()).collect();
+        managed.checkpoints.forget(dir, &names)?;
+        for live in live {
+            let path = dir.path().join(live.tp.to_string());
+            let failed = |error| dir.write_failed(StorageError::from_io("create", &path, error));
+            if dir.fs().exists(&path).map_err(failed)? {
+                // Left by a creation or deletion that did not get through.
+                let id = partition_metadata::read(dir.fs(), &path)?;
+                self.retire(managed, &live.tp, id)?;
+            }
+            dir.fs().create_dir_all(&path).map_err(failed)?;
+            partition_metadata::write(dir.fs(), &path, live.topic_id)
+                .map_err(|error| dir.write_failed(error))?;
+        }
+        dir.sync_dir(dir.path())
+    }
+
+    fn new_log(&self, number: usize, live: &LivePartition, leader_epoch: i32) -> FoundLog {
+        let log_dir = Arc::clone(&self.dirs[number].dir);
+        let dir = Arc::new(PartitionDir::new(log_dir, live.tp.clone()));
+        let list = SegmentList::new(vec![Arc::new(LogSegment::empty(Arc::clone(&dir), 0))]);
+        let producers = ProducerState::new(self.options.producer_expiration_ms);
+        let end = LogPoint::default();
+        let log = Log::new(LogParts {
+            state: PartitionState::new(0, end, leader_epoch, LeaderEpochs::new(), producers),
+            segments: Segments::new(dir, list, Vec::new()),
+            unopened: None,
+            refusal: None,
+            changed: false,
+        });
+        FoundLog {
+            log,
+            topic_id: live.topic_id,
+            recovery_point: 0,
+            snapshots: BTreeSet::new(),
+        }
+    }
+
+    fn register(&self, number: usize, found: FoundLog, config: LogConfig) -> Arc<SharedLog<W>> {
+        let id = LogId(self.next_id.fetch_add(1, Ordering::Relaxed));
+        let log = Arc::new(PartitionLog::new(id, found, config));
+        let shared = Arc::new(SharedLog::new(log));
+        let tp = shared.topic_partition().clone();
+        self.registry()
+            .logs
+            .insert(tp, (number, Arc::clone(&shared)));
+        shared
+    }
+
+    /// Deletes a partition: nothing of it can be read or written from here on, except slices that
+    /// readers hold. Its files are unlinked by [`LogManager::unlink_deleted`].
+    ///
+    /// # Errors
+    /// `Io` where the directory cannot be renamed; the partition is gone all the same, and its files
+    /// go at the next start.
+    pub fn delete(&self, log: &SharedLog<W>) -> Result<(), StorageError> {
+        {
+            let mut registry = self.registry();
+            let tp = log.topic_partition();
+            if registry
+                .logs
+                .get(tp)
+                .is_some_and(|(_, open)| open.id() == log.id())
+            {
+                registry.logs.remove(tp);
+            }
+        }
+        log.partition_log().delete()
+    }
+}
+
+/// The settings of the metadata log: nothing in it expires.
+fn metadata_config() -> LogConfig {
+    LogConfig {
+        segment_bytes: 64 << 20,
+        segment_ms: i64::MAX,
+        segment_jitter_ms: 0,
+        segment_index_bytes: 10 << 20,
+        index_interval_bytes: 4096,
+        retention_ms: -1,
+        retention_bytes: -1,
+        max_message_bytes: 64 << 20,
+        timestamp_type: TimestampType::CreateTime,
+        timestamp_before_max_ms: i64::MAX,
+        timestamp_after_max_ms: i64::MAX,
+        flush_messages: i64::MAX,
+        flush_ms: i64::MAX,
+        file_delete_delay_ms: 0,
+        min_insync_replicas: 1,
+        ack_all: AckAll::Disk,
+    }
+}

@@ -1,0 +1,462 @@
+//! All logs of a broker, in one or more log directories.
+//!
+//! **Start.** A directory is locked, checked (`meta.properties`), and its clean-shutdown marker is
+//! taken away durably before anything else changes. With the marker the manifest is trusted, and no
+//! topic partition is opened; without it every partition is recovered.
+//!
+//! **Checkpoint.** Each log first writes what its new recovery point relies on
+//! ([`crate::log_checkpoint`]); then the directory's checkpoint files are replaced; then what nobody
+//! needs any more is removed. Cut off anywhere, the old recovery point still finds all it needs.
+//!
+//! **Clean stop.** Every log takes its last checkpoint and refuses appends; then the checkpoint files,
+//! then the manifest, and last the marker are written, each durably. A crash in between leaves no
+//! marker, so the manifest of an earlier stop is never trusted beside newer data.
+
+use std::collections::HashMap;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tidewheel_protocol::{TopicPartition, Uuid};
+
+use crate::checkpoint::{take_clean_shutdown, write_clean_shutdown};
+use crate::dir_checkpoints::DirCheckpoints;
+use crate::error::StorageError;
+use crate::flush_coalescer::{DirtyState, FlushRound};
+use crate::fs::FileSystem;
+use crate::log_dir::{DELETED_SUFFIX, LogDir};
+use crate::log_loading::METADATA_TOPIC;
+use crate::manifest::{self, Manifest, PartitionManifest};
+use crate::meta_properties::{self, MetaProperties};
+use crate::partition_log::{CheckpointPolicy, PartitionLog};
+use crate::producer_state::PRODUCER_ID_EXPIRATION_MS;
+use crate::shared_log::SharedLog;
+
+/// The lock file of a log directory; hidden, so that an empty directory stays empty.
+const LOCK_FILE: &str = ".lock";
+
+/// Where and how logs are kept.
+#[derive(Clone, Debug)]
+pub struct LogManagerOptions {
+    /// The log directories; the first holds the metadata log. None twice.
+    pub dirs: Vec<PathBuf>,
+    /// `node.id`.
+    pub node_id: i32,
+    /// The cluster id to write where no directory has one yet.
+    pub new_cluster_id: String,
+    /// An id for each directory of `dirs` that has none yet, in the same order.
+    pub new_directory_ids: Vec<Uuid>,
+    /// `producer.id.expiration.ms`.
+    pub producer_expiration_ms: i64,
+    /// A log is checkpointed after this many bytes,
+    pub checkpoint_bytes: u64,
+    /// or after this many ms.
+    pub checkpoint_interval_ms: i64,
+}
+
+impl LogManagerOptions {
+    /// Bytes of a log after which it is checkpointed unless set otherwise: what recovery reads per log.
+    pub const CHECKPOINT_BYTES: u64 = 4 << 20;
+    /// Time after which a log is checkpointed unless set otherwise, in ms.
+    pub const CHECKPOINT_INTERVAL_MS: i64 = 60_000;
+
+    /// Options with defaults for all that has one.
+    #[must_use]
+    pub fn new(
+        dirs: Vec<PathBuf>,
+        node_id: i32,
+        new_cluster_id: String,
+        new_directory_ids: Vec<Uuid>,
+    ) -> Self {
+        Self {
+            dirs,
+            node_id,
+            new_cluster_id,
+            new_directory_ids,
+            producer_expiration_ms: PRODUCER_ID_EXPIRATION_MS,
+            checkpoint_bytes: Self::CHECKPOINT_BYTES,
+            checkpoint_interval_ms: Self::CHECKPOINT_INTERVAL_MS,
+        }
+    }
+}
+
+/// A log directory and what is kept about it.
+#[derive(Debug)]
+pub(crate) struct ManagedDir {
+    /// The directory.
+    pub(crate) dir: Arc<LogDir>,
+    /// Its checkpoint files.
+    pub(crate) checkpoints: DirCheckpoints,
+    /// The partitions of the last clean stop, until they are loaded.
+    pub(crate) manifest: Mutex<HashMap<TopicPartition, PartitionManifest>>,
+}
+
+/// The open logs.
+#[derive(Debug)]
+pub(crate) struct Registry<W> {
+    /// By partition, with the number of the directory.
+    pub(crate) logs: HashMap<TopicPartition, (usize, Arc<SharedLog<W>>)>,
+    /// All topic partitions that exist are in `logs`.
+    pub(crate) loaded: bool,
+}
+
+/// All logs of a broker. Starts no thread: flushes, checkpoints and removals run on their callers'.
+#[derive(Debug)]
+pub struct LogManager<W> {
+    pub(crate) options: LogManagerOptions,
+    pub(crate) cluster_id: String,
+    pub(crate) dirs: Vec<ManagedDir>,
+    pub(crate) registry: Mutex<Registry<W>>,
+    pub(crate) next_id: AtomicU64,
+}
+
+impl<W> LogManager<W> {
+    /// Locks and checks the log directories, makes missing ones, and takes note of whether the last
+    /// stop was clean. Opens no partition.
+    ///
+    /// # Errors
+    /// `DirectoryInUse`, `ForeignDirectory`, `NewerFormat`, `DirectoryMismatch` for a directory of
+    /// another cluster or node, `Corrupt` for a damaged checkpoint file, `Io`, `DiskFull`. Nothing was
+    /// changed in a directory that is refused.
+    pub fn open(fs: Arc<dyn FileSystem>, options: LogManagerOptions) -> Result<Self, StorageError> {
+        // A directory that is not ours stays untouched: not even a lock file is left in it.
+        for path in &options.dirs {
+            meta_properties::read(&*fs, path)?;
+        }
+        let mut locks = Vec::new();
+        for path in &options.dirs {
+            create_dir(&*fs, path)?;
+            locks.push(
+                fs.lock(&path.join(LOCK_FILE))
+                    .map_err(|error| match error.kind() {
+                        ErrorKind::WouldBlock => StorageError::DirectoryInUse { dir: path.clone() },
+                        _ => StorageError::from_io("lock", path, error),
+                    })?,
+            );
+        }
+        let cluster_id = claim(&*fs, &options)?;
+        let mut dirs = Vec::new();
+        for (path, lock) in options.dirs.iter().zip(locks) {
+            let clean = take_clean_shutdown(&*fs, path)?;
+            // A manifest that cannot be read is none: everything is then recovered.
+            let manifest = if clean {
+                manifest::read(&*fs, path).ok().flatten()
+            } else {
+                None
+            };
+            let partitions = manifest
+                .map(|manifest| manifest.partitions)
+                .unwrap_or_default();
+            dirs.push(ManagedDir {
+                checkpoints: DirCheckpoints::read(&*fs, path)?,
+                dir: Arc::new(LogDir::new(Arc::clone(&fs), path.clone(), lock)),
+                manifest: Mutex::new(
+                    partitions
+                        .into_iter()
+                        .map(|known| (known.topic_partition(), known))
+                        .collect(),
+                ),
+            });
+        }
+        Ok(Self {
+            options,
+            cluster_id,
+            dirs,
+            registry: Mutex::new(Registry {
+                logs: HashMap::new(),
+                loaded: false,
+            }),
+            next_id: AtomicU64::new(0),
+        })
+    }
+
+    /// The cluster's id.
+    #[must_use]
+    pub fn cluster_id(&self) -> &str {
+        &self.cluster_id
+    }
+
+    /// How many log directories there are; they are numbered from 0 in the order of the options.
+    #[must_use]
+    pub fn dir_count(&self) -> usize {
+        self.dirs.len()
+    }
+
+    /// Where a log directory lies.
+    #[must_use]
+    pub fn dir_path(&self, dir: usize) -> Option<&Path> {
+        Some(self.dirs.get(dir)?.dir.path())
+    }
+
+    /// Bytes that may still be written to a log directory.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn free_bytes(&self, dir: usize) -> Result<u64, StorageError> {
+        let Some(managed) = self.dirs.get(dir) else {
+            return Ok(0);
+        };
+        let free = managed.dir.fs().free_bytes(managed.dir.path());
+        free.map_err(|error| StorageError::from_io("look at", managed.dir.path(), error))
+    }
+
+    /// The error that took a log directory offline.
+    #[must_use]
+    pub fn offline_cause(&self, dir: usize) -> Option<StorageError> {
+        self.dirs.get(dir)?.dir.offline_cause().cloned()
+    }
+
+    /// The number of the directory that holds a log.
+    #[must_use]
+    pub fn dir_of(&self, log: &SharedLog<W>) -> Option<usize> {
+        let dir = log.partition_log().dir().log_dir();
+        self.dirs
+            .iter()
+            .position(|managed| Arc::ptr_eq(&managed.dir, dir))
+    }
+
+    /// The log of a partition.
+    #[must_use]
+    pub fn get(&self, tp: &TopicPartition) -> Option<Arc<SharedLog<W>>> {
+        Some(Arc::clone(&self.registry().logs.get(tp)?.1))
+    }
+
+    pub(crate) fn registry(&self) -> MutexGuard<'_, Registry<W>> {
+        self.registry.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What a log directory still has to sync.
+    #[must_use]
+    pub fn dirty(&self, dir: usize) -> DirtyState {
+        self.dirs
+            .get(dir)
+            .map(|managed| managed.dir.coalescer().state())
+            .unwrap_or_default()
+    }
+
+    /// Runs one round of group commit for a log directory on this thread. An error takes the directory
+    /// offline: everybody who waits for one of its logs gets that error.
+    pub fn flush_round(&self, dir: usize) -> FlushRound {
+        let Some(managed) = self.dirs.get(dir) else {
+            return FlushRound::default();
+        };
+        managed.dir.coalescer().round(&managed.dir)
+    }
+
+    fn logs_of(&self, dir: usize) -> Vec<Arc<PartitionLog>> {
+        let registry = self.registry();
+        let of_dir = registry.logs.values().filter(|(number, _)| *number == dir);
+        of_dir
+            .map(|(_, log)| Arc::clone(log.partition_log()))
+            .collect()
+    }
+
+    /// Writes checkpoints of the logs that changed enough, and removes what they make obsolete. A full
+    /// disk puts the rest off; a directory that fails is offline from here on.
+    ///
+    /// # Errors
+    /// The first error; the other logs and directories were served all the same.
+    pub fn checkpoint(&self, now_ms: i64) -> Result<(), StorageError> {
+        let policy = CheckpointPolicy {
+            bytes: self.options.checkpoint_bytes,
+            interval_ms: self.options.checkpoint_interval_ms,
+        };
+        let mut outcome = Ok(());
+        for number in 0..self.dirs.len() {
+            let logs = self.logs_of(number);
+            let work = |log: &PartitionLog| log.checkpoint(policy, now_ms);
+            outcome = outcome.and(self.checkpoint_dir(number, &logs, work));
+        }
+        outcome
+    }
+
+    fn checkpoint_dir(
+        &self,
+        number: usize,
+        logs: &[Arc<PartitionLog>],
+        work: impl Fn(&PartitionLog) -> Result<(), StorageError>,
+    ) -> Result<(), StorageError> {
+        let managed = &self.dirs[number];
+        managed.dir.check_online()?;
+        let live = |outcome| match outcome {
+            Err(StorageError::PartitionDeleted) => Ok(()),
+            outcome => outcome,
+        };
+        let mut outcome = Ok(());
+        for log in logs {
+            outcome = outcome.and(live(work(log)));
+            managed.dir.check_online()?;
+        }
+        outcome = outcome.and(self.write_dir_checkpoints(number));
+        for log in logs {
+            managed.dir.check_online()?;
+            let written = managed.checkpoints.recovery_point(log.tp());
+            outcome = outcome.and(live(log.remove_obsolete(written)));
+        }
+        outcome
+    }
+
+    /// Brings the checkpoint files of a directory up to date. The registry is held meanwhile: a
+    /// partition that is created or deleted beside it must not get or lose its entry by a late write.
+    fn write_dir_checkpoints(&self, number: usize) -> Result<(), StorageError> {
+        let managed = &self.dirs[number];
+        let registry = self.registry();
+        let of_dir = registry.logs.iter().filter(|(_, (dir, _))| *dir == number);
+        let offsets: Vec<_> = of_dir
+            .map(|(tp, (_, log))| (tp.clone(), log.partition_log().checkpoint_offsets()))
+            .collect();
+        managed.checkpoints.write(&managed.dir, &offsets)
+    }
+
+    /// Gives back preallocated space and closes the files of logs that were not written for
+    /// `idle_ms` ms.
+    pub fn release_idle(&self, now_ms: i64, idle_ms: i64) {
+        for number in 0..self.dirs.len() {
+            for log in self.logs_of(number) {
+                log.release_idle(now_ms, idle_ms);
+            }
+        }
+    }
+
+    /// Removes the directories of deleted partitions. Takes a while for many: a background thread
+    /// calls it.
+    ///
+    /// # Errors
+    /// The first error; the rest was removed all the same.
+    pub fn unlink_deleted(&self) -> Result<(), StorageError> {
+        let mut outcome = Ok(());
+        for managed in &self.dirs {
+            let (fs, path) = (managed.dir.fs(), managed.dir.path());
+            let entries = fs
+                .read_dir(path)
+                .map_err(|error| StorageError::from_io("list", path, error))?;
+            let deleted = |name: &str| name.ends_with(DELETED_SUFFIX);
+            for entry in entries
+                .iter()
+                .filter(|entry| entry.is_dir && deleted(&entry.name))
+            {
+                managed.dir.check_online()?;
+                let path = path.join(&entry.name);
+                outcome = outcome.and(fs.remove_dir_all(&path).map_err(|error| {
+                    managed
+                        .dir
+                        .write_failed(StorageError::from_io("remove", &path, error))
+                }));
+            }
+        }
+        outcome
+    }
+
+    /// Stops cleanly: everything is durable, indexes are complete, and the next start opens nothing.
+    /// No append is taken any more. The locks are held until the manager is dropped.
+    ///
+    /// # Errors
+    /// The first error; the directory it came from is recovered at the next start, nothing is lost.
+    pub fn close(&self, now_ms: i64) -> Result<(), StorageError> {
+        let mut outcome = Ok(());
+        for number in 0..self.dirs.len() {
+            outcome = outcome.and(self.close_dir(number, now_ms));
+        }
+        outcome
+    }
+
+    fn close_dir(&self, number: usize, now_ms: i64) -> Result<(), StorageError> {
+        let logs = self.logs_of(number);
+        self.checkpoint_dir(number, &logs, |log| log.close(now_ms))?;
+        if !self.registry().loaded {
+            return Ok(());
+        }
+        let managed = &self.dirs[number];
+        let topics = logs.iter().filter(|log| &*log.tp().topic != METADATA_TOPIC);
+        let partitions = topics.filter_map(|log| log.manifest()).collect();
+        let (fs, path) = (managed.dir.fs(), managed.dir.path());
+        manifest::write(fs, path, &Manifest { partitions })
+            .and_then(|()| write_clean_shutdown(fs, path))
+            .map_err(|error| managed.dir.write_failed(error))
+    }
+}
+
+/// Makes a log directory and its missing parents, durably.
+fn create_dir(fs: &dyn FileSystem, path: &Path) -> Result<(), StorageError> {
+    let failed = |error| StorageError::from_io("create", path, error);
+    let mut missing = Vec::new();
+    for ancestor in path
+        .ancestors()
+        .filter(|ancestor| !ancestor.as_os_str().is_empty())
+    {
+        if fs.exists(ancestor).map_err(failed)? {
+            break;
+        }
+        missing.push(ancestor);
+    }
+    fs.create_dir_all(path).map_err(failed)?;
+    for made in missing.iter().rev() {
+        let parent = made
+            .parent()
+            .filter(|parent| !parent.as_os_str().is_empty());
+        fs.sync_dir(parent.unwrap_or(Path::new(".")))
+            .map_err(failed)?;
+    }
+    Ok(())
+}
+
+/// Checks whose the directories are and signs the new ones; returns the cluster id. All are looked at
+/// before one is changed.
+fn claim(fs: &dyn FileSystem, options: &LogManagerOptions) -> Result<String, StorageError> {
+    let mut found = Vec::new();
+    for dir in &options.dirs {
+        found.push(meta_properties::read(fs, dir)?);
+    }
+    let known = found.iter().flatten().next();
+    let mismatch = |dir: &PathBuf, why: String| StorageError::DirectoryMismatch {
+        dir: dir.clone(),
+        why,
+    };
+    if let (Some(first), [None, ..]) = (known, found.as_slice()) {
+        let why = format!(
+            "it is empty, while another one belongs to cluster {}; the first directory holds the \
+             metadata of all topics, so restore it or leave it out",
+            first.cluster_id
+        );
+        return Err(mismatch(&options.dirs[0], why));
+    }
+    let cluster_id = known
+        .map_or(&options.new_cluster_id, |meta| &meta.cluster_id)
+        .clone();
+    for (dir, meta) in options.dirs.iter().zip(&found) {
+        let Some(meta) = meta else { continue };
+        if meta.cluster_id != cluster_id {
+            let why = format!(
+                "its cluster is {}, that of the others {cluster_id}",
+                meta.cluster_id
+            );
+            return Err(mismatch(dir, why));
+        }
+        if meta.node_id != options.node_id {
+            let why = format!(
+                "it was written by node {}, this is node {}",
+                meta.node_id, options.node_id
+            );
+            return Err(mismatch(dir, why));
+        }
+    }
+    for (at, dir) in options
+        .dirs
+        .iter()
+        .enumerate()
+        .filter(|(at, _)| found[*at].is_none())
+    {
+        let meta = MetaProperties {
+            cluster_id: cluster_id.clone(),
+            node_id: options.node_id,
+            directory_id: options
+                .new_directory_ids
+                .get(at)
+                .copied()
+                .unwrap_or_default(),
+        };
+        meta_properties::write(fs, dir, &meta)?;
+    }
+    Ok(cluster_id)
+}

@@ -1,0 +1,259 @@
+//! What readers see of a log: the published segments and offsets. No log mutex is taken here.
+//!
+//! A read takes the offsets first and the segment list after them. The writer stores in the other
+//! order (bytes, visible length, list, offsets), so every offset below the high watermark that was
+//! read lies in the visible part of the list that is read next, or retention has moved past it.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use tidewheel_protocol::{BatchHeader, RecordBatch};
+
+use crate::error::StorageError;
+use crate::fs::MappedFile;
+use crate::log_dir::PartitionDir;
+use crate::log_offsets::{LogOffsets, LogOffsetsSnapshot};
+use crate::segment::{LogSegment, SegmentFile};
+use crate::segments::SegmentList;
+
+/// Bytes at the end of a log that are taken to be in the page cache without asking.
+const HOT_BYTES: u64 = 64 << 20;
+/// Bytes that one read of a cold slice brings in.
+const LOAD_BYTES: usize = 256 << 10;
+
+/// What a read found.
+#[derive(Clone, Debug)]
+pub struct LogRead {
+    /// The batches, none where there is nothing to see at the offset or it did not fit.
+    pub slice: Option<RecordSlice>,
+    /// The offsets of the partition, not older than the slice.
+    pub offsets: LogOffsetsSnapshot,
+}
+
+/// The published part of a log.
+#[derive(Debug)]
+pub(crate) struct LogReader {
+    dir: Arc<PartitionDir>,
+    offsets: LogOffsets,
+    list: ArcSwap<SegmentList>,
+}
+
+impl LogReader {
+    /// Shows `list`; offsets follow with the first publish.
+    pub(crate) fn new(dir: Arc<PartitionDir>, list: Arc<SegmentList>) -> Self {
+        Self {
+            dir,
+            offsets: LogOffsets::default(),
+            list: ArcSwap::new(list),
+        }
+    }
+
+    /// The offsets.
+    pub(crate) fn offsets(&self) -> &LogOffsets {
+        &self.offsets
+    }
+
+    /// The segments.
+    pub(crate) fn list(&self) -> Arc<SegmentList> {
+        self.list.load_full()
+    }
+
+    /// Shows another list. Only `Log::edit` calls it.
+    pub(crate) fn show_list(&self, list: Arc<SegmentList>) {
+        self.list.store(list);
+    }
+
+    /// Finds the batch that holds `offset` and what follows it in its segment, up to the high
+    /// watermark and at most `max_bytes`. The first batch comes whole where `whole_first_batch` asks
+    /// for it, however long it is; without that a first batch that does not fit gives no slice. The
+    /// last one may be cut.
+    pub(crate) fn read(
+        &self,
+        offset: i64,
+        max_bytes: usize,
+        whole_first_batch: bool,
+    ) -> Result<LogRead, StorageError> {
+        self.dir.check_live()?;
+        let offsets = self.check_range(offset)?;
+        if offset >= offsets.high_watermark {
+            return Ok(LogRead {
+                slice: None,
+                offsets,
+            });
+        }
+        let list = self.list();
+        let segments = list.starting_at(offset);
+        for (at, segment) in segments.iter().enumerate() {
+            let end = segment.visible_len();
+            if let Some((position, first)) = self.find_batch(segment, offset, end)? {
+                let available = usize::try_from(end - position).unwrap_or(usize::MAX);
+                let first_len = first.size_in_bytes();
+                let len = if max_bytes >= first_len {
+                    max_bytes.min(available)
+                } else if whole_first_batch {
+                    first_len
+                } else {
+                    return Ok(LogRead {
+                        slice: None,
+                        offsets: self.offsets.snapshot(),
+                    });
+                };
+                let after: u64 = segments[at + 1..]
+                    .iter()
+                    .map(|later| later.published_len())
+                    .sum();
+                let hot = segment.published_len() - position + after <= HOT_BYTES;
+                let slice = RecordSlice {
+                    file: segment.file()?,
+                    position,
+                    len,
+                    hot,
+                };
+                return Ok(LogRead {
+                    slice: Some(slice),
+                    offsets: self.offsets.snapshot(),
+                });
+            }
+        }
+        // Retention took the segment between the two looks.
+        Ok(LogRead {
+            slice: None,
+            offsets: self.check_range(offset)?,
+        })
+    }
+
+    fn check_range(&self, offset: i64) -> Result<LogOffsetsSnapshot, StorageError> {
+        let offsets = self.offsets.snapshot();
+        if offset < offsets.log_start || offset > offsets.log_end {
+            let LogOffsetsSnapshot {
+                log_start: start,
+                log_end: end,
+                ..
+            } = offsets;
+            return Err(StorageError::OffsetOutOfRange { offset, start, end });
+        }
+        Ok(offsets)
+    }
+
+    /// The first batch before `end` whose last offset is at or after `offset`.
+    fn find_batch(
+        &self,
+        segment: &LogSegment,
+        offset: i64,
+        end: u64,
+    ) -> Result<Option<(u64, BatchHeader)>, StorageError> {
+        if end == 0 {
+            return Ok(None);
+        }
+        let start = u64::from(segment.lookup(offset)?.position);
+        let mut found = None;
+        segment.walk(start, end, |position, header| {
+            if header.last_offset() >= offset {
+                found = Some((position, *header));
+            }
+            Ok(found.is_none())
+        })?;
+        Ok(found)
+    }
+}
+
+/// Whole or cut batches in a segment, without a copy. It keeps the file open and mapped, so
+/// retention and deletion do not touch it.
+#[derive(Clone, Debug)]
+pub struct RecordSlice {
+    file: Arc<SegmentFile>,
+    position: u64,
+    len: usize,
+    hot: bool,
+}
+
+impl RecordSlice {
+    /// Bytes.
+    #[must_use]
+    #[expect(clippy::len_without_is_empty, reason = "a slice is never empty")]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether reading it will not wait for the disk. Slices near the end of the log are taken to be in
+    /// the page cache without asking.
+    #[must_use]
+    pub fn is_resident(&self) -> bool {
+        self.hot
+            || self
+                .map()
+                .is_ok_and(|map| map.is_resident(self.position, self.len))
+    }
+
+    /// Brings the slice into the page cache and checks the CRC of every whole batch in it. Blocks.
+    ///
+    /// # Errors
+    /// `Io` where it cannot be read, `Corrupt` for a batch that is not what was written.
+    pub fn load(&self) -> Result<(), StorageError> {
+        let mut done = 0;
+        while self.len - done >= BatchHeader::LEN {
+            let position = self.position + done as u64;
+            let corrupt =
+                |reason: String| StorageError::corrupt(self.file.path(), position, reason);
+            let mut bytes = vec![0; BatchHeader::LEN];
+            self.read_at(&mut bytes, position)?;
+            let header = BatchHeader::parse(&bytes).map_err(|error| corrupt(error.to_string()))?;
+            let size = header.size_in_bytes();
+            if size > self.len - done {
+                break;
+            }
+            bytes.resize(size, 0);
+            self.read_at(&mut bytes, position)?;
+            RecordBatch::parse(Bytes::from(bytes)).map_err(|error| corrupt(error.to_string()))?;
+            done += size;
+        }
+        let mut piece = vec![0; LOAD_BYTES.min(self.len - done)];
+        while done < self.len {
+            let part = piece.len().min(self.len - done);
+            self.read_at(&mut piece[..part], self.position + done as u64)?;
+            done += part;
+        }
+        Ok(())
+    }
+
+    fn read_at(&self, bytes: &mut [u8], position: u64) -> Result<(), StorageError> {
+        let read = self.file.file().read_exact_at(bytes, position);
+        read.map_err(|error| StorageError::from_io("read", self.file.path(), error))
+    }
+
+    /// The bytes, as a view of the map: nothing is copied, pages come in when they are touched.
+    ///
+    /// # Errors
+    /// `Io` where the file cannot be mapped.
+    pub fn bytes(&self) -> Result<Bytes, StorageError> {
+        Ok(mapped_bytes(self.map()?, self.position, self.len))
+    }
+
+    fn map(&self) -> Result<Arc<dyn MappedFile>, StorageError> {
+        self.file.mapped(self.position + self.len as u64)
+    }
+}
+
+impl tidewheel_protocol::RecordsLen for RecordSlice {
+    fn records_len(&self) -> usize {
+        self.len
+    }
+}
+
+struct MappedRange {
+    map: Arc<dyn MappedFile>,
+    position: u64,
+    len: usize,
+}
+
+impl AsRef<[u8]> for MappedRange {
+    fn as_ref(&self) -> &[u8] {
+        self.map.bytes(self.position, self.len).unwrap_or_default()
+    }
+}
+
+/// Published bytes of a map that keep it alive; the caller has checked that the map reaches so far.
+pub(crate) fn mapped_bytes(map: Arc<dyn MappedFile>, position: u64, len: usize) -> Bytes {
+    Bytes::from_owner(MappedRange { map, position, len })
+}

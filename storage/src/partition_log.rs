@@ -1,0 +1,406 @@
+//! One partition's log as the rest of the crate shares it: the mutex around [`Log`], the published
+//! reader beside it, and the work that is done without the mutex.
+//!
+//! Two mutexes, in this order: `maintenance` (one checkpoint, removal or deletion at a time), then
+//! `log` (short: offsets, one write, lists). No file is synced under `log`, except that a roll makes
+//! a file and a deletion renames the directory.
+
+use std::collections::BTreeSet;
+use std::io::ErrorKind;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use arc_swap::ArcSwap;
+use tidewheel_config::LogConfig;
+use tidewheel_protocol::{TopicPartition, Uuid};
+
+use crate::batch_validator::ValidBatch;
+use crate::error::StorageError;
+use crate::flush_coalescer::DirtyAppend;
+use crate::log::{Log, RetentionOutcome};
+use crate::log_dir::{PartitionDir, deleted_dir_name};
+use crate::log_reader::LogReader;
+use crate::manifest::PartitionManifest;
+use crate::partition_state::AppendInfo;
+use crate::segment::{INDEX, LOG, SNAPSHOT, TIME_INDEX};
+use crate::segments::{Doomed, FlushPlan};
+use crate::shared_log::LogId;
+
+/// What is known about the files beside the log itself.
+#[derive(Debug)]
+struct Maintenance {
+    /// Offsets of the producer snapshots on the disk.
+    snapshots: BTreeSet<i64>,
+    /// When the last checkpoint was, ms since 1970.
+    checkpoint_ms: i64,
+}
+
+/// A log to be shared: how it was found.
+#[derive(Debug)]
+pub(crate) struct FoundLog {
+    /// The log.
+    pub(crate) log: Log,
+    /// Its topic's id.
+    pub(crate) topic_id: Uuid,
+    /// The recovery point in the log directory's checkpoint.
+    pub(crate) recovery_point: i64,
+    /// Offsets of the producer snapshots on the disk.
+    pub(crate) snapshots: BTreeSet<i64>,
+}
+
+/// The offsets of a partition that the log directory's checkpoint files hold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct CheckpointOffsets {
+    /// Everything below is durable and indexed.
+    pub(crate) recovery_point: i64,
+    /// The first offset that may be read, as far as it is below the recovery point.
+    pub(crate) log_start: i64,
+    /// The high watermark, as far as it is below the recovery point.
+    pub(crate) high_watermark: i64,
+}
+
+/// When a checkpoint is worth its syncs.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CheckpointPolicy {
+    /// After this many bytes of log.
+    pub(crate) bytes: u64,
+    /// Or this many ms after the last one.
+    pub(crate) interval_ms: i64,
+}
+
+/// A log behind its mutex.
+#[derive(Debug)]
+pub(crate) struct PartitionLog {
+    id: LogId,
+    topic_id: Uuid,
+    dir: Arc<PartitionDir>,
+    config: ArcSwap<LogConfig>,
+    reader: Arc<LogReader>,
+    log: Mutex<Log>,
+    maintenance: Mutex<Maintenance>,
+    /// The recovery point as the log directory's checkpoint has it, or will have it next.
+    recovery_point: AtomicI64,
+    dirty: AtomicBool,
+}
+
+impl PartitionLog {
+    /// Shares a log.
+    pub(crate) fn new(id: LogId, found: FoundLog, config: LogConfig) -> Self {
+        let FoundLog {
+            log,
+            topic_id,
+            recovery_point,
+            snapshots,
+        } = found;
+        let reader = Arc::clone(log.reader());
+        Self {
+            id,
+            topic_id,
+            dir: Arc::clone(log.segments().dir()),
+            config: ArcSwap::from_pointee(config),
+            reader,
+            log: Mutex::new(log),
+            maintenance: Mutex::new(Maintenance {
+                snapshots,
+                checkpoint_ms: i64::MIN,
+            }),
+            recovery_point: AtomicI64::new(recovery_point),
+            dirty: AtomicBool::new(false),
+        }
+    }
+
+    /// Its number.
+    pub(crate) fn id(&self) -> LogId {
+        self.id
+    }
+
+    /// Its topic's id.
+    pub(crate) fn topic_id(&self) -> Uuid {
+        self.topic_id
+    }
+
+    /// Which partition it is.
+    pub(crate) fn tp(&self) -> &TopicPartition {
+        self.dir.tp()
+    }
+
+    /// Its directory.
+    pub(crate) fn dir(&self) -> &Arc<PartitionDir> {
+        &self.dir
+    }
+
+    /// The settings.
+    pub(crate) fn config(&self) -> &ArcSwap<LogConfig> {
+        &self.config
+    }
+
+    /// The published part.
+    pub(crate) fn reader(&self) -> &LogReader {
+        &self.reader
+    }
+
+    /// The log itself. A panic while it was held leaves it in an unknown state, which ends the process.
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Log> {
+        self.log
+            .lock()
+            .expect("a log whose holder panicked is not trusted")
+    }
+
+    fn maintenance(&self) -> MutexGuard<'_, Maintenance> {
+        self.maintenance
+            .lock()
+            .expect("a log whose holder panicked is not trusted")
+    }
+
+    /// Notes that the coalescer lists this log; false where it did already.
+    pub(crate) fn list_as_dirty(&self) -> bool {
+        !self.dirty.swap(true, Ordering::AcqRel)
+    }
+
+    /// The coalescer took it off its list.
+    pub(crate) fn unlist_as_dirty(&self) {
+        self.dirty.store(false, Ordering::Release);
+    }
+
+    /// Appends a batch and tells the coalescer.
+    pub(crate) fn append(
+        self: &Arc<Self>,
+        batch: &ValidBatch,
+        durable: bool,
+        now_ms: i64,
+    ) -> Result<AppendInfo, StorageError> {
+        let config = self.config.load();
+        let (info, forced) = {
+            let mut log = self.lock();
+            let info = log.append(batch, durable, &config, now_ms)?;
+            (info, log.records_since_flush() >= config.flush_messages)
+        };
+        // A duplicate may wait for the flush of its first append.
+        let bytes = if info.duplicate {
+            0
+        } else {
+            batch.bytes.len() as u64
+        };
+        let urgent = durable || forced;
+        if !info.duplicate || durable {
+            let append = DirtyAppend {
+                bytes,
+                urgent,
+                now_ms,
+                flush_ms: config.flush_ms,
+            };
+            self.dir.log_dir().coalescer().mark(self, append);
+        }
+        Ok(info)
+    }
+
+    /// What a flush of all that is written now has to sync.
+    pub(crate) fn flush_plan(&self) -> FlushPlan {
+        self.lock().flush_plan()
+    }
+
+    /// A flush is done.
+    pub(crate) fn flushed(&self, plan: &FlushPlan) {
+        self.lock().flushed(plan);
+    }
+
+    /// Syncs all that is written now, on this thread.
+    pub(crate) fn flush(&self) -> Result<(), StorageError> {
+        self.dir.check_live()?;
+        self.dir.log_dir().check_online()?;
+        let plan = self.flush_plan();
+        plan.execute(&self.dir)?;
+        self.flushed(&plan);
+        Ok(())
+    }
+
+    /// Takes expired and surplus segments out of the log.
+    pub(crate) fn apply_retention(&self, now_ms: i64) -> Result<RetentionOutcome, StorageError> {
+        let config = self.config.load();
+        self.lock().apply_retention(&config, now_ms)
+    }
+
+    /// Writes the log's checkpoint where it is due. The recovery point in memory moves; the caller
+    /// writes it to the log directory's file.
+    pub(crate) fn checkpoint(
+        &self,
+        policy: CheckpointPolicy,
+        now_ms: i64,
+    ) -> Result<(), StorageError> {
+        let mut maintenance = self.maintenance();
+        let plan = {
+            let mut log = self.lock();
+            let since = now_ms.saturating_sub(maintenance.checkpoint_ms);
+            let due = log.bytes_since_checkpoint() >= policy.bytes
+                || since >= policy.interval_ms
+                || !log.segments().doomed().is_empty();
+            if due {
+                log.checkpoint_plan(false, now_ms)?
+            } else {
+                None
+            }
+        };
+        let Some(plan) = plan else { return Ok(()) };
+        plan.execute(&self.dir)?;
+        self.lock().checkpointed(&plan);
+        maintenance.snapshots.extend(plan.snapshot_offsets());
+        self.recovery_point
+            .store(plan.recovery_point(), Ordering::Release);
+        maintenance.checkpoint_ms = now_ms;
+        Ok(())
+    }
+
+    /// Writes the last checkpoint; no append is taken any more.
+    pub(crate) fn close(&self, now_ms: i64) -> Result<(), StorageError> {
+        let mut maintenance = self.maintenance();
+        let plan = {
+            let mut log = self.lock();
+            let plan = log.checkpoint_plan(true, now_ms);
+            if log.refusal().is_none() {
+                log.refuse(StorageError::Closed);
+            }
+            plan?
+        };
+        let Some(plan) = plan else { return Ok(()) };
+        plan.execute(&self.dir)?;
+        self.lock().checkpointed(&plan);
+        maintenance.snapshots.extend(plan.snapshot_offsets());
+        self.recovery_point
+            .store(plan.recovery_point(), Ordering::Release);
+        Ok(())
+    }
+
+    /// What the log directory's checkpoint files say about this log.
+    pub(crate) fn checkpoint_offsets(&self) -> CheckpointOffsets {
+        let recovery_point = self.recovery_point.load(Ordering::Acquire);
+        let offsets = self.reader.offsets().snapshot();
+        CheckpointOffsets {
+            recovery_point,
+            log_start: offsets.log_start.min(recovery_point),
+            high_watermark: offsets.high_watermark.min(recovery_point),
+        }
+    }
+
+    /// Removes what nobody needs once the recovery point is in the log directory's file: segments that
+    /// left the log, oldest first, and snapshots between segment starts and the newest one.
+    pub(crate) fn remove_obsolete(&self, written_recovery_point: i64) -> Result<(), StorageError> {
+        let mut maintenance = self.maintenance();
+        let (doomed, bases): (Vec<Doomed>, BTreeSet<i64>) = {
+            let log = self.lock();
+            let below = |doomed: &&Doomed| doomed.end_offset <= written_recovery_point;
+            let segments = log.segments();
+            let bases = segments
+                .list()
+                .all()
+                .iter()
+                .map(|segment| segment.base_offset())
+                .collect();
+            (
+                segments.doomed().iter().filter(below).cloned().collect(),
+                bases,
+            )
+        };
+        for gone in &doomed {
+            let base_offset = gone.segment.base_offset();
+            for ending in [INDEX, TIME_INDEX, SNAPSHOT, LOG] {
+                self.remove_file(&self.dir.file(base_offset, ending))?;
+            }
+            maintenance.snapshots.remove(&base_offset);
+        }
+        if !doomed.is_empty() {
+            self.lock().removed(&doomed);
+        }
+        let newest = maintenance
+            .snapshots
+            .range(..=written_recovery_point)
+            .next_back()
+            .copied();
+        let obsolete = |offset: &i64| Some(*offset) < newest && !bases.contains(offset);
+        let gone: Vec<i64> = maintenance
+            .snapshots
+            .iter()
+            .copied()
+            .filter(obsolete)
+            .collect();
+        for offset in gone {
+            self.remove_file(&self.dir.file(offset, SNAPSHOT))?;
+            maintenance.snapshots.remove(&offset);
+        }
+        Ok(())
+    }
+
+    fn remove_file(&self, path: &Path) -> Result<(), StorageError> {
+        self.dir.check_live()?;
+        match self.dir.log_dir().fs().remove_file(path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                Err(self.dir.write_failed("remove", path, error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Gives back preallocated space and closes the files of a log that was idle for `idle_ms`.
+    pub(crate) fn release_idle(&self, now_ms: i64, idle_ms: i64) {
+        let mut log = self.lock();
+        if now_ms.saturating_sub(log.last_append_ms()) >= idle_ms {
+            log.release();
+        }
+    }
+
+    /// Renames the directory away. From here on nothing is read or written; slices stay good.
+    pub(crate) fn delete(&self) -> Result<(), StorageError> {
+        let _maintenance = self.maintenance();
+        let mut log = self.lock();
+        if self.dir.is_deleted() {
+            return Ok(());
+        }
+        self.dir.mark_deleted();
+        log.refuse(StorageError::PartitionDeleted);
+        let log_dir = self.dir.log_dir();
+        let unique: String = self
+            .topic_id
+            .0
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        let to = log_dir.path().join(deleted_dir_name(self.tp(), &unique));
+        let renamed = log_dir.fs().rename(self.dir.path(), &to);
+        renamed.map_err(|error| {
+            log_dir.write_failed(StorageError::from_io("rename", self.dir.path(), error))
+        })
+    }
+
+    /// What the manifest of a clean stop says about this log; `None` for one that must be looked at
+    /// again at the next start.
+    pub(crate) fn manifest(&self) -> Option<PartitionManifest> {
+        let maintenance = self.maintenance();
+        let log = self.lock();
+        let intact = matches!(log.refusal(), None | Some(StorageError::Closed));
+        if !intact || self.dir.is_deleted() {
+            return None;
+        }
+        let offsets = log.state().offsets();
+        let snapshot = match log.unopened() {
+            Some(unopened) => unopened.snapshot_offset,
+            None => maintenance.snapshots.get(&offsets.log_end).copied(),
+        };
+        let tp = self.tp();
+        Some(PartitionManifest {
+            topic: tp.topic.as_ref().to_owned(),
+            partition: tp.partition,
+            topic_id: self.topic_id,
+            log_start_offset: offsets.log_start,
+            log_end_offset: offsets.log_end,
+            segments: log
+                .segments()
+                .list()
+                .all()
+                .iter()
+                .map(|segment| segment.entry())
+                .collect(),
+            leader_epochs: log.state().epochs().entries().to_vec(),
+            producer_snapshot_offset: snapshot,
+        })
+    }
+}

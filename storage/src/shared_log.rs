@@ -1,0 +1,228 @@
+//! `SharedLog`: what the broker holds of a partition.
+//!
+//! An append hands its outcome back through the waiter it came with, never as the result of the call:
+//! today the caller gets its own outcome at once, with write combining it may get others' or none.
+//! Reads take no lock.
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use tidewheel_config::LogConfig;
+use tidewheel_protocol::{TopicPartition, Uuid};
+
+use crate::batch_validator::ValidBatch;
+use crate::error::StorageError;
+use crate::log::RetentionOutcome;
+use crate::log_offsets::LogOffsetsSnapshot;
+use crate::log_reader::LogRead;
+use crate::partition_log::PartitionLog;
+use crate::partition_state::AppendInfo;
+use crate::timestamps::RecordTime;
+
+/// The number of an open log, unique while the process lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LogId(pub u64);
+
+/// A record's timestamp, offset and epoch, as ListOffsets answers them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimestampOffset {
+    /// The record's timestamp, ms since 1970.
+    pub timestamp: i64,
+    /// Its offset.
+    pub offset: i64,
+    /// The leader epoch it was written under, -1 where that is unknown.
+    pub leader_epoch: i32,
+}
+
+/// One partition's log. `W` is whatever the caller wants back with an outcome.
+#[derive(Debug)]
+pub struct SharedLog<W> {
+    log: Arc<PartitionLog>,
+    waiter: PhantomData<fn(W) -> W>,
+}
+
+impl<W> SharedLog<W> {
+    pub(crate) fn new(log: Arc<PartitionLog>) -> Self {
+        Self {
+            log,
+            waiter: PhantomData,
+        }
+    }
+
+    pub(crate) fn partition_log(&self) -> &Arc<PartitionLog> {
+        &self.log
+    }
+
+    /// Appends a batch: assigns its offsets, writes it, and makes it visible, at once or with
+    /// `durable` when it is on the disk. Returns the outcomes to hand out.
+    ///
+    /// An outcome is an error of the producer's sequence (`OutOfOrderSequence`,
+    /// `InvalidProducerEpoch`), `DiskFull` (nothing happened, the next append may succeed), or one
+    /// after which the log takes no more: `Io`, `LogDirOffline`, `PartitionDeleted`, `Closed`, and
+    /// `Corrupt` for a partition in quarantine.
+    pub fn append(
+        &self,
+        batch: ValidBatch,
+        durable: bool,
+        waiter: W,
+        now_ms: i64,
+    ) -> Vec<(W, Result<AppendInfo, StorageError>)> {
+        vec![(waiter, self.log.append(&batch, durable, now_ms))]
+    }
+
+    /// The offsets. Takes no lock.
+    #[must_use]
+    pub fn offsets(&self) -> LogOffsetsSnapshot {
+        self.log.reader().offsets().snapshot()
+    }
+
+    /// Bytes that became visible since the log was opened; only grows. Takes no lock.
+    #[must_use]
+    pub fn visible_bytes(&self) -> u64 {
+        self.log.reader().offsets().visible_bytes()
+    }
+
+    /// The batches from the one that holds `offset` on, up to the high watermark, the end of the
+    /// segment or `max_bytes`. With `whole_first_batch` the first batch is never cut, however long it
+    /// is; without it a first batch that does not fit gives no slice. The last batch may be cut.
+    ///
+    /// # Errors
+    /// `OffsetOutOfRange` before the log start or after the log end, `PartitionDeleted`, `Io`, and
+    /// `Corrupt` where a batch header makes no sense.
+    pub fn read(
+        &self,
+        offset: i64,
+        max_bytes: usize,
+        whole_first_batch: bool,
+    ) -> Result<LogRead, StorageError> {
+        self.log.reader().read(offset, max_bytes, whole_first_batch)
+    }
+
+    /// The first visible record with a timestamp at or above `timestamp` (ms since 1970). Blocks where
+    /// the log is not in the page cache; opens compressed batches.
+    ///
+    /// # Errors
+    /// `PartitionDeleted`, `Io`, `Corrupt`.
+    pub fn find_by_timestamp(
+        &self,
+        timestamp: i64,
+    ) -> Result<Option<TimestampOffset>, StorageError> {
+        let found = self.log.reader().find_by_timestamp(timestamp)?;
+        Ok(found.map(|found| self.with_epoch(found)))
+    }
+
+    /// The first visible record that has the largest timestamp. Blocks as
+    /// [`SharedLog::find_by_timestamp`].
+    ///
+    /// # Errors
+    /// `PartitionDeleted`, `Io`, `Corrupt`.
+    pub fn max_timestamp(&self) -> Result<Option<TimestampOffset>, StorageError> {
+        let found = self.log.reader().max_timestamp()?;
+        Ok(found.map(|found| self.with_epoch(found)))
+    }
+
+    fn with_epoch(&self, found: RecordTime) -> TimestampOffset {
+        let leader_epoch = self.leader_epoch_at(found.offset).unwrap_or(-1);
+        TimestampOffset {
+            timestamp: found.timestamp,
+            offset: found.offset,
+            leader_epoch,
+        }
+    }
+
+    /// The last epoch at or before `epoch` and the offset where it ended, as OffsetForLeaderEpoch
+    /// answers; (-1, -1) where nothing is known.
+    #[must_use]
+    pub fn end_offset_for_epoch(&self, epoch: i32) -> (i32, i64) {
+        let log = self.log.lock();
+        if epoch == log.state().leader_epoch() {
+            // The current epoch has not ended, also where nothing was written under it yet.
+            return (epoch, log.state().offsets().log_end);
+        }
+        log.state()
+            .epochs()
+            .end_offset_for(epoch, log.state().offsets().log_end)
+    }
+
+    /// The epoch that wrote the record at `offset`.
+    #[must_use]
+    pub fn leader_epoch_at(&self, offset: i64) -> Option<i32> {
+        self.log.lock().state().epochs().epoch_for(offset)
+    }
+
+    /// The epoch this start writes under.
+    #[must_use]
+    pub fn leader_epoch(&self) -> i32 {
+        self.log.lock().state().leader_epoch()
+    }
+
+    /// Replaces the settings; the next append goes by them.
+    pub fn set_config(&self, config: LogConfig) {
+        self.log.config().store(Arc::new(config));
+    }
+
+    /// The settings.
+    #[must_use]
+    pub fn config(&self) -> Arc<LogConfig> {
+        self.log.config().load_full()
+    }
+
+    /// Takes segments out of the log that the settings no longer keep. Their files go with the next
+    /// checkpoint; slices that readers hold stay good.
+    ///
+    /// # Errors
+    /// As an append: the active segment may have to be rolled.
+    pub fn apply_retention(&self, now_ms: i64) -> Result<RetentionOutcome, StorageError> {
+        self.log.apply_retention(now_ms)
+    }
+
+    /// Deletes records before `offset` for readers; returns the log start, which is never moved back.
+    ///
+    /// # Errors
+    /// `OffsetOutOfRange` above the high watermark; else as an append.
+    pub fn advance_log_start(&self, offset: i64) -> Result<i64, StorageError> {
+        self.log.lock().advance_log_start(offset)
+    }
+
+    /// Makes everything written so far durable, on this thread; it becomes visible.
+    ///
+    /// # Errors
+    /// `Io` where the sync fails, which takes the log directory offline.
+    pub fn flush(&self, _now_ms: i64) -> Result<(), StorageError> {
+        self.log.flush()
+    }
+
+    /// Bytes of all segments. Takes no lock.
+    #[must_use]
+    pub fn size_bytes(&self) -> u64 {
+        self.log.reader().list().size_bytes()
+    }
+
+    /// Which partition it is.
+    #[must_use]
+    pub fn topic_partition(&self) -> &TopicPartition {
+        self.log.tp()
+    }
+
+    /// The id of its topic.
+    #[must_use]
+    pub fn topic_id(&self) -> Uuid {
+        self.log.topic_id()
+    }
+
+    /// Its number.
+    #[must_use]
+    pub fn id(&self) -> LogId {
+        self.log.id()
+    }
+
+    /// Why the log takes no appends at the moment, if it does not: its directory is offline, it was
+    /// deleted or closed, or recovery found damage and keeps it for reading only.
+    #[must_use]
+    pub fn refusal(&self) -> Option<StorageError> {
+        if let Some(cause) = self.log.dir().log_dir().offline_cause() {
+            return Some(cause.clone());
+        }
+        self.log.lock().refusal().cloned()
+    }
+}
