@@ -1,0 +1,103 @@
+//! ApiVersions: what this broker speaks, straight from the table.
+
+use tidewheel_protocol::messages::api_versions::{
+    ApiVersion, ApiVersionsRequest, ApiVersionsResponse, FinalizedFeatureKey, SupportedFeatureKey,
+};
+use tidewheel_protocol::{ApiKey, ErrorCode, StrBytes, encode_response_frame};
+
+use super::{APIS, Answer, Context, Responder};
+
+/// `metadata.version` as tools read it: 4.0-IV3, the level whose admin APIs this broker follows.
+const METADATA_VERSION: i16 = 25;
+/// The lowest level that Kafka 4 brokers still name (3.3-IV3).
+const METADATA_VERSION_MIN: i16 = 7;
+
+pub(super) fn handle(context: &Context, request: ApiVersionsRequest) -> ApiVersionsResponse {
+    let named = is_software_name(&request.client_software_name)
+        && is_software_name(&request.client_software_version);
+    if context.version >= 3 && !named {
+        return ApiVersionsResponse {
+            error_code: ErrorCode::InvalidRequest.code(),
+            ..ApiVersionsResponse::default()
+        };
+    }
+    ApiVersionsResponse {
+        api_keys: APIS
+            .iter()
+            .map(|api| version(api.key, *api.advertised.start(), *api.advertised.end()))
+            .collect(),
+        supported_features: vec![SupportedFeatureKey {
+            name: StrBytes::from_static("metadata.version"),
+            min_version: METADATA_VERSION_MIN,
+            max_version: METADATA_VERSION,
+        }],
+        // Must never go back: the start count does not.
+        finalized_features_epoch: i64::from(context.broker.leader_epoch()),
+        finalized_features: vec![FinalizedFeatureKey {
+            name: StrBytes::from_static("metadata.version"),
+            max_version_level: METADATA_VERSION,
+            min_version_level: METADATA_VERSION,
+        }],
+        ..ApiVersionsResponse::default()
+    }
+}
+
+/// The answer to a version of ApiVersions that this broker does not know: the body is of version 0,
+/// so that any client can read it, and names the versions of ApiVersions itself (KIP-511).
+pub(super) fn unsupported_version(responder: &Responder) -> Answer {
+    let known = APIS.iter().filter(|api| api.key == ApiKey::ApiVersions);
+    let response = ApiVersionsResponse {
+        error_code: ErrorCode::UnsupportedVersion.code(),
+        api_keys: known
+            .map(|api| version(api.key, *api.advertised.start(), *api.advertised.end()))
+            .collect(),
+        ..ApiVersionsResponse::default()
+    };
+    Answer::Parts(vec![encode_response_frame(
+        0,
+        responder.correlation_id,
+        &response,
+    )])
+}
+
+fn version(key: ApiKey, min_version: i16, max_version: i16) -> ApiVersion {
+    ApiVersion {
+        api_key: key.code(),
+        min_version,
+        max_version,
+    }
+}
+
+/// KIP-511's rule: letters and digits, with `-` and `.` inside.
+fn is_software_name(text: &str) -> bool {
+    let edge = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
+    let bytes = text.as_bytes();
+    edge(bytes.first())
+        && edge(bytes.last())
+        && bytes
+            .iter()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn software_names_follow_kip_511() {
+        for good in ["librdkafka", "apache-kafka-java", "2.12.1", "a"] {
+            assert!(is_software_name(good), "{good}");
+        }
+        for bad in ["", "-a", "a-", "a b", "a_b", "ä", ".1"] {
+            assert!(!is_software_name(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn every_key_stands_once_in_the_table() {
+        let mut keys: Vec<i16> = APIS.iter().map(|api| api.key.code()).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        assert_eq!(keys.len(), APIS.len());
+    }
+}

@@ -1,0 +1,125 @@
+//! DescribeConfigs: every setting of a topic or of the broker, with where it comes from.
+
+use std::collections::{BTreeMap, HashSet};
+
+use tidewheel_config::{ConfigEntry, describe_broker, describe_topic};
+use tidewheel_protocol::messages::describe_configs::{
+    DescribeConfigsRequest, DescribeConfigsResource, DescribeConfigsResourceResult,
+    DescribeConfigsResponse, DescribeConfigsResult, DescribeConfigsSynonym,
+};
+use tidewheel_protocol::{ErrorCode, StrBytes};
+
+use super::Context;
+use crate::topics::topic_name_problem;
+
+const TOPIC: i8 = 2;
+const BROKER: i8 = 4;
+
+pub(super) async fn handle(
+    context: Context,
+    request: DescribeConfigsRequest,
+) -> DescribeConfigsResponse {
+    let (synonyms, documentation) = (request.include_synonyms, request.include_documentation);
+    let results = request.resources.into_iter().map(|resource| {
+        let entries = entries(&context, &resource);
+        result(resource, entries, synonyms, documentation)
+    });
+    DescribeConfigsResponse {
+        results: results.collect(),
+        ..DescribeConfigsResponse::default()
+    }
+}
+
+type Refusal = (ErrorCode, String);
+
+fn entries(
+    context: &Context,
+    resource: &DescribeConfigsResource,
+) -> Result<Vec<ConfigEntry>, Refusal> {
+    let name: &str = &resource.resource_name;
+    match resource.resource_type {
+        TOPIC => {
+            if let Some(problem) = topic_name_problem(name) {
+                return Err((ErrorCode::InvalidTopicException, problem.to_owned()));
+            }
+            match context.broker.topics().named(name) {
+                Some(topic) => Ok(describe_topic(context.broker.config(), &topic.configs)),
+                None => Err((
+                    ErrorCode::UnknownTopicOrPartition,
+                    format!("there is no topic {name}"),
+                )),
+            }
+        }
+        // The empty name asks for the cluster-wide dynamic defaults, of which there are none yet.
+        BROKER if name.is_empty() => Ok(Vec::new()),
+        BROKER if name.parse() == Ok(context.broker.node_id()) => {
+            Ok(describe_broker(context.broker.config(), &BTreeMap::new()))
+        }
+        BROKER => Err((
+            ErrorCode::InvalidRequest,
+            format!("this is broker {}, not {name}", context.broker.node_id()),
+        )),
+        other => Err((
+            ErrorCode::InvalidRequest,
+            format!("configs of resource type {other} are not supported"),
+        )),
+    }
+}
+
+fn result(
+    resource: DescribeConfigsResource,
+    entries: Result<Vec<ConfigEntry>, Refusal>,
+    synonyms: bool,
+    documentation: bool,
+) -> DescribeConfigsResult {
+    let (entries, error, message) = match entries {
+        Ok(entries) => (entries, ErrorCode::None, None),
+        Err((error, message)) => (Vec::new(), error, Some(StrBytes::from(message))),
+    };
+    let wanted: Option<HashSet<&str>> = resource
+        .configuration_keys
+        .as_ref()
+        .map(|keys| keys.iter().map(|key| &**key).collect());
+    let configs = entries
+        .into_iter()
+        .filter(|entry| {
+            wanted
+                .as_ref()
+                .is_none_or(|keys| keys.contains(&*entry.name))
+        })
+        .map(|entry| described(entry, synonyms, documentation))
+        .collect();
+    DescribeConfigsResult {
+        error_code: error.code(),
+        error_message: message,
+        resource_type: resource.resource_type,
+        resource_name: resource.resource_name,
+        configs,
+    }
+}
+
+fn described(
+    entry: ConfigEntry,
+    synonyms: bool,
+    documentation: bool,
+) -> DescribeConfigsResourceResult {
+    let synonym = |synonym: tidewheel_config::ConfigSynonym| DescribeConfigsSynonym {
+        name: StrBytes::from(synonym.name),
+        value: synonym.value.map(StrBytes::from),
+        source: synonym.source as i8,
+    };
+    DescribeConfigsResourceResult {
+        name: StrBytes::from(entry.name),
+        value: entry.value.map(StrBytes::from),
+        read_only: entry.read_only,
+        is_default: entry.is_default,
+        config_source: entry.source as i8,
+        is_sensitive: entry.sensitive,
+        synonyms: match synonyms {
+            true => entry.synonyms.into_iter().map(synonym).collect(),
+            false => Vec::new(),
+        },
+        config_type: entry.config_type as i8,
+        documentation: documentation.then(|| StrBytes::from(entry.documentation)),
+    }
+}

@@ -1,0 +1,101 @@
+//! Every error of every crate as a Kafka error code: the only place that decides.
+
+#![deny(clippy::wildcard_enum_match_arm)]
+
+use tidewheel_protocol::{BatchError, ErrorCode};
+use tidewheel_storage::StorageError;
+
+use crate::broker::BrokerError;
+use crate::metadata::MetadataError;
+use crate::partition::AppendError;
+
+/// The code for a storage error.
+pub(crate) fn storage_code(error: &StorageError) -> ErrorCode {
+    match error {
+        StorageError::OffsetOutOfRange { .. } => ErrorCode::OffsetOutOfRange,
+        StorageError::OutOfOrderSequence { .. } => ErrorCode::OutOfOrderSequenceNumber,
+        StorageError::InvalidProducerEpoch { .. } => ErrorCode::InvalidProducerEpoch,
+        StorageError::InvalidRecord { .. } => ErrorCode::InvalidRecord,
+        StorageError::InvalidTimestamp { .. } => ErrorCode::InvalidTimestamp,
+        StorageError::RecordTooLarge { .. } => ErrorCode::MessageTooLarge,
+        StorageError::UnsupportedCompression { .. } => ErrorCode::UnsupportedCompressionType,
+        StorageError::InvalidTxnState => ErrorCode::InvalidTxnState,
+        StorageError::PartitionDeleted => ErrorCode::UnknownTopicOrPartition,
+        StorageError::Io { .. }
+        | StorageError::DiskFull { .. }
+        | StorageError::LogDirOffline { .. }
+        | StorageError::Corrupt { .. }
+        | StorageError::DirectoryInUse { .. }
+        | StorageError::ForeignDirectory { .. }
+        | StorageError::NewerFormat { .. }
+        | StorageError::DirectoryMismatch { .. }
+        | StorageError::QueueFull
+        | StorageError::Closed => ErrorCode::KafkaStorageError,
+    }
+}
+
+/// The code for bytes that are not one valid batch.
+pub(crate) fn batch_code(error: &BatchError) -> ErrorCode {
+    match error {
+        BatchError::TooShort(_)
+        | BatchError::InvalidLength(_)
+        | BatchError::Cut { .. }
+        | BatchError::Crc { .. }
+        | BatchError::CorruptCompression { .. } => ErrorCode::CorruptMessage,
+        BatchError::UnsupportedMagic(_)
+        | BatchError::TrailingBytes(_)
+        | BatchError::MalformedRecord { .. }
+        | BatchError::OffsetDelta { .. }
+        | BatchError::RecordCount { .. } => ErrorCode::InvalidRecord,
+        BatchError::UnknownCompression(_) => ErrorCode::UnsupportedCompressionType,
+        BatchError::DecompressedTooLarge { .. } | BatchError::TooLarge => {
+            ErrorCode::MessageTooLarge
+        }
+    }
+}
+
+/// The code for a failed append.
+pub(crate) fn append_code(error: &AppendError) -> ErrorCode {
+    match error {
+        AppendError::Batch(error) => batch_code(error),
+        AppendError::Storage(error) => storage_code(error),
+        AppendError::NoRecords => ErrorCode::InvalidRecord,
+        AppendError::NotEnoughReplicas { .. } => ErrorCode::NotEnoughReplicas,
+        AppendError::TimedOut => ErrorCode::RequestTimedOut,
+        AppendError::UnknownTopic => ErrorCode::UnknownTopicOrPartition,
+        AppendError::UnknownTopicId => ErrorCode::UnknownTopicId,
+        AppendError::ZstdTooNew => ErrorCode::UnsupportedCompressionType,
+        AppendError::Transactional => ErrorCode::InvalidTxnState,
+        AppendError::InvalidAcks => ErrorCode::InvalidRequiredAcks,
+    }
+}
+
+/// The code for a failed change of metadata.
+pub(crate) fn metadata_code(error: &MetadataError) -> ErrorCode {
+    match error {
+        MetadataError::Storage(error) => storage_code(error),
+        MetadataError::Append(error) => append_code(error),
+        MetadataError::Unreadable { .. } | MetadataError::Unusable { .. } => {
+            ErrorCode::UnknownServerError
+        }
+    }
+}
+
+/// The code for a refused or failed operation of the broker.
+pub(crate) fn broker_code(error: &BrokerError) -> ErrorCode {
+    match error {
+        BrokerError::InvalidTopic { .. } => ErrorCode::InvalidTopicException,
+        BrokerError::TopicExists { .. } => ErrorCode::TopicAlreadyExists,
+        BrokerError::UnknownTopic { .. } => ErrorCode::UnknownTopicOrPartition,
+        BrokerError::UnknownTopicId { .. } => ErrorCode::UnknownTopicId,
+        BrokerError::InvalidPartitions { .. } => ErrorCode::InvalidPartitions,
+        BrokerError::InvalidReplicationFactor { .. } => ErrorCode::InvalidReplicationFactor,
+        BrokerError::InvalidAssignment { .. } => ErrorCode::InvalidReplicaAssignment,
+        BrokerError::InvalidConfig { .. } => ErrorCode::InvalidConfig,
+        BrokerError::InvalidRequest { .. } => ErrorCode::InvalidRequest,
+        BrokerError::DeletionDisabled => ErrorCode::TopicDeletionDisabled,
+        BrokerError::Metadata(error) => metadata_code(error),
+        BrokerError::Storage(error) => storage_code(error),
+        BrokerError::Stopped => ErrorCode::UnknownServerError,
+    }
+}

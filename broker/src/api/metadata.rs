@@ -1,0 +1,139 @@
+//! Metadata: the brokers and the topics, and the door through which topics are created on first use.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tidewheel_protocol::messages::metadata::{
+    MetadataRequest, MetadataRequestTopic, MetadataResponse, MetadataResponseBroker,
+    MetadataResponsePartition, MetadataResponseTopic,
+};
+use tidewheel_protocol::{ErrorCode, StrBytes};
+
+use super::{Context, error};
+use crate::broker::{NewTopic, create_topics};
+use crate::topics::{Topic, TopicsSnapshot, topic_name_problem};
+
+pub(super) async fn handle(context: Context, request: MetadataRequest) -> MetadataResponse {
+    let endpoint = context.endpoint();
+    let broker = MetadataResponseBroker {
+        node_id: context.broker.node_id(),
+        host: StrBytes::from(endpoint.host.as_str()),
+        port: i32::from(endpoint.port),
+        ..MetadataResponseBroker::default()
+    };
+    MetadataResponse {
+        brokers: vec![broker],
+        cluster_id: Some(StrBytes::from(context.broker.cluster_id())),
+        controller_id: context.broker.node_id(),
+        topics: topics(&context, request).await,
+        ..MetadataResponse::default()
+    }
+}
+
+async fn topics(context: &Context, request: MetadataRequest) -> Vec<MetadataResponseTopic> {
+    let snapshot = context.broker.topics();
+    let wanted = match request.topics {
+        // Version 0 has no null: there an empty list asks for everything.
+        Some(topics) if !(topics.is_empty() && context.version == 0) => topics,
+        _ => {
+            return snapshot
+                .iter()
+                .map(|topic| described(context, topic))
+                .collect();
+        }
+    };
+    let may_create = request.allow_auto_topic_creation || context.version < 4;
+    let snapshot = if may_create && context.broker.config().auto_create_topics_enable {
+        create_missing(context, &wanted, snapshot).await
+    } else {
+        snapshot
+    };
+    wanted
+        .iter()
+        .map(|wanted| answer(context, wanted, &snapshot))
+        .collect()
+}
+
+/// Creates the named topics that are missing, all in one step. Those that cannot be created stay
+/// missing; [`answer`] says why.
+async fn create_missing(
+    context: &Context,
+    wanted: &[MetadataRequestTopic],
+    snapshot: Arc<TopicsSnapshot>,
+) -> Arc<TopicsSnapshot> {
+    let missing: BTreeMap<&str, NewTopic> = wanted
+        .iter()
+        .filter_map(|wanted| wanted.name.as_deref())
+        .filter(|name| snapshot.named(name).is_none() && topic_name_problem(name).is_none())
+        .map(|name| (name, NewTopic::with_defaults(name, context.broker.config())))
+        .collect();
+    if missing.is_empty() {
+        return snapshot;
+    }
+    let topics = missing.into_values().collect();
+    for result in create_topics(Arc::clone(&context.broker), topics, false).await {
+        if let Err(error) = result {
+            tracing::debug!(%error, "a topic was not created on first use");
+        }
+    }
+    context.broker.topics()
+}
+
+fn answer(
+    context: &Context,
+    wanted: &MetadataRequestTopic,
+    snapshot: &TopicsSnapshot,
+) -> MetadataResponseTopic {
+    let found = match &wanted.name {
+        Some(name) => snapshot.named(name),
+        None => snapshot.with_id(wanted.topic_id),
+    };
+    if let Some(topic) = found {
+        return described(context, topic);
+    }
+    let error = match &wanted.name {
+        None => ErrorCode::UnknownTopicId,
+        Some(name) if topic_name_problem(name).is_some() => ErrorCode::InvalidTopicException,
+        Some(name) if snapshot.colliding(name).is_some() => ErrorCode::InvalidTopicException,
+        Some(_) => ErrorCode::UnknownTopicOrPartition,
+    };
+    // Before version 12 a name cannot be null.
+    let name = match &wanted.name {
+        None if context.version < 12 => Some(StrBytes::default()),
+        name => name.clone(),
+    };
+    MetadataResponseTopic {
+        error_code: error.code(),
+        name,
+        topic_id: wanted.topic_id,
+        ..MetadataResponseTopic::default()
+    }
+}
+
+fn described(context: &Context, topic: &Topic) -> MetadataResponseTopic {
+    let node_id = context.broker.node_id();
+    let partitions = topic
+        .partitions
+        .iter()
+        .zip(0..)
+        .map(|(partition, partition_index)| {
+            let failed = partition.log().refusal();
+            MetadataResponsePartition {
+                error_code: failed
+                    .map_or(ErrorCode::None, |error| error::storage_code(&error))
+                    .code(),
+                partition_index,
+                leader_id: node_id,
+                leader_epoch: context.broker.leader_epoch(),
+                replica_nodes: vec![node_id],
+                isr_nodes: vec![node_id],
+                ..MetadataResponsePartition::default()
+            }
+        });
+    MetadataResponseTopic {
+        name: Some(StrBytes::from(&*topic.name)),
+        topic_id: topic.id,
+        partitions: partitions.collect(),
+        ..MetadataResponseTopic::default()
+    }
+}

@@ -1,0 +1,282 @@
+//! The table of Kafka API keys: which versions are advertised, which are served, by which function.
+//!
+//! ApiVersions answers from [`APIS`]. A key or version outside the table closes the connection, as
+//! Kafka does; ApiVersions itself is the one exception (KIP-511).
+
+mod api_versions;
+mod create_topics;
+mod delete_topics;
+mod describe_cluster;
+mod describe_configs;
+mod error;
+mod fetch;
+mod init_producer_id;
+mod list_offsets;
+mod metadata;
+mod offset_for_leader_epoch;
+mod produce;
+
+use std::fmt;
+use std::future::Future;
+use std::ops::RangeInclusive;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tidewheel_protocol::wire::Reader;
+use tidewheel_protocol::{
+    ApiKey, DecodeError, ErrorCode, Message, RequestHeader, encode_response_frame,
+};
+
+use crate::broker::{Broker, Endpoint};
+use crate::connection::Session;
+
+/// One line of the table.
+pub(crate) struct Api {
+    /// The key.
+    pub(crate) key: ApiKey,
+    /// What ApiVersions says.
+    pub(crate) advertised: RangeInclusive<i16>,
+    /// What is decoded and answered; anything else closes the connection.
+    served: RangeInclusive<i16>,
+    handle: fn(Call) -> Result<Reply, DecodeError>,
+}
+
+const fn api(
+    key: ApiKey,
+    versions: RangeInclusive<i16>,
+    handle: fn(Call) -> Result<Reply, DecodeError>,
+) -> Api {
+    let advertised = *versions.start()..=*versions.end();
+    Api {
+        key,
+        advertised,
+        served: versions,
+        handle,
+    }
+}
+
+/// Every API this broker answers.
+pub(crate) const APIS: &[Api] = &[
+    // librdkafka up to 2.10 sends no compressed batches to a broker whose range does not start at 0
+    // (KAFKA-18659). Versions 0-2 carry message sets of old formats, which are not served: as with
+    // Kafka 4, such a request closes the connection.
+    Api {
+        key: ApiKey::Produce,
+        advertised: 0..=13,
+        served: 3..=13,
+        handle: |call| call.staged(produce::handle),
+    },
+    api(ApiKey::Fetch, 4..=17, |call| call.staged(fetch::handle)),
+    api(ApiKey::ListOffsets, 1..=9, |call| {
+        call.answer(list_offsets::handle)
+    }),
+    api(ApiKey::Metadata, 0..=13, |call| {
+        call.answer(metadata::handle)
+    }),
+    api(ApiKey::ApiVersions, 0..=4, |call| {
+        call.at_once(api_versions::handle)
+    }),
+    api(ApiKey::CreateTopics, 0..=7, |call| {
+        call.answer(create_topics::handle)
+    }),
+    api(ApiKey::DeleteTopics, 0..=6, |call| {
+        call.answer(delete_topics::handle)
+    }),
+    api(ApiKey::InitProducerId, 0..=5, |call| {
+        call.answer(init_producer_id::handle)
+    }),
+    api(ApiKey::OffsetForLeaderEpoch, 0..=4, |call| {
+        call.answer(offset_for_leader_epoch::handle)
+    }),
+    api(ApiKey::DescribeConfigs, 0..=4, |call| {
+        call.answer(describe_configs::handle)
+    }),
+    api(ApiKey::DescribeCluster, 0..=2, |call| {
+        call.answer(describe_cluster::handle)
+    }),
+];
+
+/// What a handler hands to the write loop.
+pub(crate) enum Reply {
+    /// Known at once.
+    Now(Answer),
+    /// Finished by the write loop, in its turn.
+    Later(Pin<Box<dyn Future<Output = Answer> + Send>>),
+}
+
+/// What leaves the socket.
+pub(crate) enum Answer {
+    /// A whole response frame, written one part after the other.
+    Parts(Vec<Bytes>),
+    /// Nothing: a produce request with `acks=0`.
+    Nothing,
+    /// The connection closes: the only way to tell a producer with `acks=0` of an error.
+    Close,
+}
+
+/// Why a request closes the connection.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Refused {
+    #[error("API key {key} is not served")]
+    UnknownKey { key: i16 },
+    #[error("version {version} of {key:?} is not served")]
+    UnknownVersion { key: ApiKey, version: i16 },
+    #[error("malformed {key:?} request of version {version}: {source}")]
+    Malformed {
+        key: ApiKey,
+        version: i16,
+        source: DecodeError,
+    },
+}
+
+/// One request: its header, the bytes of its body, and where it came from.
+pub(crate) struct Call {
+    pub(crate) header: RequestHeader,
+    pub(crate) body: Reader,
+    pub(crate) context: Context,
+}
+
+/// What every handler may use.
+#[derive(Clone)]
+pub(crate) struct Context {
+    pub(crate) broker: Arc<Broker>,
+    pub(crate) session: Arc<Session>,
+    /// The version of the request and so of its response.
+    pub(crate) version: i16,
+}
+
+impl fmt::Debug for Context {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Context")
+            .field("session", &self.session)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Context {
+    /// The address that clients of the listener they came through are told.
+    fn endpoint(&self) -> &Endpoint {
+        self.broker.endpoint(self.session.listener)
+    }
+}
+
+/// KIP-320: a client that names the leader epoch it knows is told when it is not the current one. All
+/// partitions are led under the epoch of the broker's start.
+fn check_leader_epoch(known: i32, current: i32) -> Result<(), ErrorCode> {
+    match known {
+        -1 => Ok(()),
+        known if known < current => Err(ErrorCode::FencedLeaderEpoch),
+        known if known > current => Err(ErrorCode::UnknownLeaderEpoch),
+        _ => Ok(()),
+    }
+}
+
+impl Call {
+    /// Reads the header of a frame.
+    pub(crate) fn new(
+        frame: Bytes,
+        session: Arc<Session>,
+        broker: Arc<Broker>,
+    ) -> Result<Self, DecodeError> {
+        let mut body = Reader::new(frame);
+        let header = RequestHeader::decode(&mut body)?;
+        let version = header.api_version;
+        Ok(Self {
+            header,
+            body,
+            context: Context {
+                broker,
+                session,
+                version,
+            },
+        })
+    }
+
+    /// For handlers that fix something (an order, a start) before the next request is read.
+    fn staged<Q: Message>(
+        mut self,
+        handle: fn(Responder, Q) -> Reply,
+    ) -> Result<Reply, DecodeError> {
+        let request = Q::decode(&mut self.body, self.header.api_version)?;
+        Ok(handle(self.responder(), request))
+    }
+
+    /// For handlers whose answer depends on nothing that earlier requests change.
+    fn at_once<Q: Message, A: Message>(
+        mut self,
+        handle: fn(&Context, Q) -> A,
+    ) -> Result<Reply, DecodeError> {
+        let request = Q::decode(&mut self.body, self.header.api_version)?;
+        let responder = self.responder();
+        Ok(Reply::Now(
+            responder.frame(&handle(&responder.context, request)),
+        ))
+    }
+
+    /// For handlers that are run when their reply's turn has come.
+    fn answer<Q, A, F>(mut self, handle: fn(Context, Q) -> F) -> Result<Reply, DecodeError>
+    where
+        Q: Message + Send + 'static,
+        A: Message + Send,
+        F: Future<Output = A> + Send + 'static,
+    {
+        let request = Q::decode(&mut self.body, self.header.api_version)?;
+        let responder = self.responder();
+        Ok(Reply::Later(Box::pin(async move {
+            let response = handle(responder.context.clone(), request).await;
+            responder.frame(&response)
+        })))
+    }
+
+    fn responder(self) -> Responder {
+        Responder {
+            correlation_id: self.header.correlation_id,
+            context: self.context,
+        }
+    }
+}
+
+/// Encodes the response to one request.
+#[derive(Debug)]
+pub(crate) struct Responder {
+    pub(crate) correlation_id: i32,
+    pub(crate) context: Context,
+}
+
+impl Responder {
+    fn frame<A: Message>(&self, response: &A) -> Answer {
+        let frame = encode_response_frame(self.context.version, self.correlation_id, response);
+        Answer::Parts(vec![frame])
+    }
+}
+
+/// Starts a request.
+///
+/// # Errors
+/// Where the key or version is not in the table or the body cannot be read: the connection closes.
+pub(crate) fn dispatch(call: Call) -> Result<Reply, Refused> {
+    let RequestHeader {
+        api_key,
+        api_version: version,
+        ..
+    } = call.header;
+    let api = APIS
+        .iter()
+        .find(|api| api.key.code() == api_key)
+        .ok_or(Refused::UnknownKey { key: api_key })?;
+    let key = api.key;
+    if !api.served.contains(&version) {
+        if key == ApiKey::ApiVersions {
+            return Ok(Reply::Now(api_versions::unsupported_version(
+                &call.responder(),
+            )));
+        }
+        return Err(Refused::UnknownVersion { key, version });
+    }
+    (api.handle)(call).map_err(|source| Refused::Malformed {
+        key,
+        version,
+        source,
+    })
+}

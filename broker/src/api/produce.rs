@@ -1,0 +1,187 @@
+//! Produce: appends one batch a partition. Stage one fixes the order, stage two waits for the disk.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidewheel_config::limits;
+use tidewheel_protocol::messages::produce::{
+    PartitionProduceData, PartitionProduceResponse, ProduceRequest, ProduceResponse,
+    TopicProduceData, TopicProduceResponse,
+};
+use tidewheel_protocol::{ErrorCode, StrBytes, Uuid};
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout_at};
+
+use super::{Answer, Context, Reply, Responder, error};
+use crate::clock;
+use crate::partition::{Acks, AppendError, AppendOutcome, Partition};
+
+/// A partition of the request after stage one.
+struct Started {
+    index: i32,
+    append: Result<oneshot::Receiver<AppendOutcome>, AppendError>,
+}
+
+struct StartedTopic {
+    name: StrBytes,
+    topic_id: Uuid,
+    partitions: Vec<Started>,
+}
+
+pub(super) fn handle(responder: Responder, request: ProduceRequest) -> Reply {
+    let context = responder.context.clone();
+    let wants_reply = request.acks != 0;
+    let wait = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
+    let deadline = clock::deadline(wait.max(limits::PRODUCE_WAIT_MIN));
+    let started = start(&context, request);
+    Reply::Later(Box::pin(async move {
+        let response = finish(started, deadline).await;
+        if wants_reply {
+            return responder.frame(&response);
+        }
+        // Without a reply, closing is the only way to tell of an error, as with Kafka.
+        let failed = |partition: &PartitionProduceResponse| partition.error_code != 0;
+        let topics = &response.responses;
+        match topics
+            .iter()
+            .any(|topic| topic.partition_responses.iter().any(failed))
+        {
+            true => Answer::Close,
+            false => Answer::Nothing,
+        }
+    }))
+}
+
+/// Stage one: every batch is appended or refused, in the order of the request.
+fn start(context: &Context, request: ProduceRequest) -> Vec<StartedTopic> {
+    let acks = match request.acks {
+        0 | 1 => Ok(Acks::Leader),
+        -1 => Ok(Acks::All),
+        _ => Err(AppendError::InvalidAcks),
+    };
+    let acks = match request.transactional_id {
+        Some(_) => Err(AppendError::Transactional),
+        None => acks,
+    };
+    let now_ms = clock::now_ms();
+    let mut unsynced = false;
+    let mut started = Vec::with_capacity(request.topic_data.len());
+    for TopicProduceData {
+        name,
+        topic_id,
+        partition_data,
+    } in request.topic_data
+    {
+        let topics = context.broker.topics();
+        let by_id = context.version >= 13;
+        let topic = if by_id {
+            topics.with_id(topic_id)
+        } else {
+            topics.named(&name)
+        };
+        let unknown = if by_id {
+            AppendError::UnknownTopicId
+        } else {
+            AppendError::UnknownTopic
+        };
+        let mut start_one = |data: PartitionProduceData| {
+            let acks = acks.clone()?;
+            let topic = topic.ok_or(unknown.clone())?;
+            let partition = topic
+                .partition(data.index)
+                .ok_or(AppendError::UnknownTopic)?;
+            let (outcome, waits) = append(context, partition, data, acks, now_ms)?;
+            unsynced |= waits;
+            Ok(outcome)
+        };
+        let partitions = partition_data
+            .into_iter()
+            .map(|data| Started {
+                index: data.index,
+                append: start_one(data),
+            })
+            .collect();
+        started.push(StartedTopic {
+            name,
+            topic_id,
+            partitions,
+        });
+    }
+    if unsynced {
+        context.broker.flush_soon();
+    }
+    started
+}
+
+fn append(
+    context: &Context,
+    partition: &Arc<Partition>,
+    data: PartitionProduceData,
+    acks: Acks,
+    now_ms: i64,
+) -> Result<(oneshot::Receiver<AppendOutcome>, bool), AppendError> {
+    let wanted = partition.log().config().min_insync_replicas;
+    let stands_for = context.broker.config().replication_factor_max.max(1);
+    if acks == Acks::All && wanted > i32::from(stands_for) {
+        return Err(AppendError::NotEnoughReplicas { wanted });
+    }
+    let records = data.records.filter(|records| !records.is_empty());
+    let records = records.ok_or(AppendError::NoRecords)?;
+    // zstd came with Produce 7: an older client could not read it back.
+    let zstd_allowed = context.version >= 7;
+    partition.append(records, acks, zstd_allowed, now_ms)
+}
+
+/// Stage two: waits for the outcomes, at most until `deadline`.
+async fn finish(started: Vec<StartedTopic>, deadline: Instant) -> ProduceResponse {
+    let mut responses = Vec::with_capacity(started.len());
+    for StartedTopic {
+        name,
+        topic_id,
+        partitions,
+    } in started
+    {
+        let mut partition_responses = Vec::with_capacity(partitions.len());
+        for Started { index, append } in partitions {
+            let outcome = match append {
+                Ok(outcome) => match timeout_at(deadline, outcome).await {
+                    Ok(Ok(outcome)) => outcome,
+                    // Dropped unanswered: the partition was deleted under the request.
+                    Ok(Err(_)) => Err(AppendError::UnknownTopic),
+                    Err(_) => Err(AppendError::TimedOut),
+                },
+                Err(error) => Err(error),
+            };
+            partition_responses.push(partition_response(index, outcome));
+        }
+        responses.push(TopicProduceResponse {
+            name,
+            topic_id,
+            partition_responses,
+        });
+    }
+    ProduceResponse {
+        responses,
+        ..ProduceResponse::default()
+    }
+}
+
+fn partition_response(index: i32, outcome: AppendOutcome) -> PartitionProduceResponse {
+    match outcome {
+        Ok(info) => PartitionProduceResponse {
+            index,
+            error_code: ErrorCode::None.code(),
+            base_offset: info.base_offset,
+            log_append_time_ms: info.log_append_time,
+            log_start_offset: info.log_start_offset,
+            ..PartitionProduceResponse::default()
+        },
+        Err(error) => PartitionProduceResponse {
+            index,
+            error_code: error::append_code(&error).code(),
+            base_offset: -1,
+            error_message: Some(StrBytes::from(error.to_string())),
+            ..PartitionProduceResponse::default()
+        },
+    }
+}

@@ -1,0 +1,339 @@
+//! `tidewheel log dump|verify`: looks at the files of a stopped data directory.
+//!
+//! Exit codes: 0 all is well, 1 the environment failed (a missing directory, one in use), 2 usage,
+//! 5 `verify` found damage.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand, ValueEnum};
+use serde::Serialize;
+use tidewheel_storage::error::StorageError;
+use tidewheel_storage::fs::{FileSystem, RealFs};
+use tidewheel_storage::inspect::{self, DumpEntry, DumpOptions, Finding, VerifySummary};
+
+use super::{EXIT_ENVIRONMENT, say};
+
+const EXIT_DAMAGE: u8 = 5;
+
+/// Arguments of `tidewheel log`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct LogArguments {
+    #[command(subcommand)]
+    command: LogCommand,
+}
+
+#[derive(Subcommand, Clone, Debug)]
+enum LogCommand {
+    /// Show what the files of a stopped data directory hold
+    Dump {
+        #[command(flatten)]
+        target: TargetArguments,
+        /// Show records too, not only their batches
+        #[arg(long)]
+        records: bool,
+    },
+    /// Check that the files of a stopped data directory agree with themselves and each other
+    Verify {
+        #[command(flatten)]
+        target: TargetArguments,
+    },
+}
+
+#[derive(Args, Clone, Debug)]
+struct TargetArguments {
+    /// A data directory, the directory of one partition, or one file
+    #[arg(value_name = "DIR")]
+    path: PathBuf,
+    /// Text for people, or JSON with one object per line
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+}
+
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+enum Format {
+    Text,
+    Json,
+}
+
+/// Runs the command on the real file system and standard output.
+pub(crate) fn run(args: &LogArguments) -> ExitCode {
+    let fs = RealFs;
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    let code = match &args.command {
+        LogCommand::Dump { target, records } => {
+            dump(&fs, target, DumpOptions { records: *records }, &mut out)
+        }
+        LogCommand::Verify { target } => verify(&fs, target, &mut out),
+    };
+    match code {
+        Ok(code) => code,
+        Err(error) => {
+            report(&error);
+            ExitCode::from(EXIT_ENVIRONMENT)
+        }
+    }
+}
+
+fn report(failure: &Failure) {
+    match failure {
+        // Whoever reads our output has seen enough, as `head` does.
+        Failure::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
+        Failure::Output(error) => say(&format!("cannot write the output: {error}")),
+        Failure::Storage(StorageError::DirectoryInUse { dir }) => say(&format!(
+            "{} is in use by a running broker; stop it first, or look at a copy",
+            dir.display()
+        )),
+        Failure::Storage(error) => say(&error.to_string()),
+    }
+}
+
+#[derive(Debug)]
+enum Failure {
+    Storage(StorageError),
+    Output(io::Error),
+}
+
+fn dump(
+    fs: &dyn FileSystem,
+    target: &TargetArguments,
+    options: DumpOptions,
+    out: &mut dyn Write,
+) -> Result<ExitCode, Failure> {
+    let mut printer = Printer {
+        out,
+        format: target.format,
+        error: None,
+    };
+    let outcome = inspect::dump(fs, &target.path, options, &mut |entry: DumpEntry| {
+        printer.line(&entry, &entry.to_string());
+    });
+    printer.finish()?;
+    outcome.map_err(Failure::Storage)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn verify(
+    fs: &dyn FileSystem,
+    target: &TargetArguments,
+    out: &mut dyn Write,
+) -> Result<ExitCode, Failure> {
+    let mut printer = Printer {
+        out,
+        format: target.format,
+        error: None,
+    };
+    let outcome = inspect::verify(fs, &target.path, &mut |finding: Finding| {
+        let text = finding.to_string();
+        printer.line(
+            &FindingLine {
+                r#type: "finding",
+                finding,
+            },
+            &text,
+        );
+    });
+    let summary = match outcome {
+        Ok(summary) => summary,
+        Err(error) => {
+            printer.finish()?;
+            return Err(Failure::Storage(error));
+        }
+    };
+    let text = summary_text(&target.path, &summary);
+    printer.line(
+        &SummaryLine {
+            r#type: "summary",
+            summary,
+        },
+        &text,
+    );
+    printer.finish()?;
+    Ok(match summary.damages {
+        0 => ExitCode::SUCCESS,
+        _ => ExitCode::from(EXIT_DAMAGE),
+    })
+}
+
+#[derive(Serialize)]
+struct FindingLine {
+    r#type: &'static str,
+    #[serde(flatten)]
+    finding: Finding,
+}
+
+#[derive(Serialize)]
+struct SummaryLine {
+    r#type: &'static str,
+    #[serde(flatten)]
+    summary: VerifySummary,
+}
+
+fn summary_text(path: &Path, summary: &VerifySummary) -> String {
+    let VerifySummary {
+        partitions,
+        files,
+        batches,
+        records,
+        log_bytes,
+        damages,
+        notes,
+        ..
+    } = summary;
+    let verdict = match damages {
+        0 => "ok".to_owned(),
+        1 => "1 damage".to_owned(),
+        _ => format!("{damages} damages"),
+    };
+    format!(
+        "{}: {verdict}, {notes} notes; {partitions} partitions, {files} files, {batches} batches, \
+         {records} records, {log_bytes} log bytes",
+        path.display()
+    )
+}
+
+/// Writes lines and remembers the first error: the callbacks that produce them cannot fail.
+struct Printer<'a> {
+    out: &'a mut dyn Write,
+    format: Format,
+    error: Option<io::Error>,
+}
+
+impl Printer<'_> {
+    fn line(&mut self, object: &impl Serialize, text: &str) {
+        if self.error.is_some() {
+            return;
+        }
+        let written = match self.format {
+            Format::Text => writeln!(self.out, "{text}"),
+            Format::Json => serde_json::to_writer(&mut self.out, object)
+                .map_err(io::Error::from)
+                .and_then(|()| writeln!(self.out)),
+        };
+        self.error = written.err();
+    }
+
+    fn finish(self) -> Result<(), Failure> {
+        match self.error {
+            Some(error) => Err(Failure::Output(error)),
+            None => self.out.flush().map_err(Failure::Output),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use tidewheel_storage::checkpoint;
+    use tidewheel_storage::fs::SimFs;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        args: LogArguments,
+    }
+
+    fn parse(arguments: &[&str]) -> Result<LogArguments, clap::Error> {
+        Cli::try_parse_from(["log"].iter().chain(arguments)).map(|cli| cli.args)
+    }
+
+    fn run_verify(fs: &SimFs, path: &str, format: Format) -> (Result<ExitCode, Failure>, String) {
+        let target = TargetArguments {
+            path: PathBuf::from(path),
+            format,
+        };
+        let mut out = Vec::new();
+        let code = verify(fs, &target, &mut out);
+        (code, String::from_utf8(out).expect("the output is text"))
+    }
+
+    fn disk(checkpoint_text: &[u8]) -> SimFs {
+        let fs = SimFs::new();
+        fs.create_dir_all(Path::new("/p")).unwrap();
+        checkpoint::write_atomically(
+            &fs,
+            Path::new("/p/leader-epoch-checkpoint"),
+            checkpoint_text,
+        )
+        .unwrap();
+        fs
+    }
+
+    #[test]
+    fn arguments_are_read() {
+        assert!(parse(&["dump", "/data", "--records", "--format", "json"]).is_ok());
+        assert!(parse(&["verify", "/data"]).is_ok());
+        for wrong in [
+            &["verify"][..],
+            &["repair", "/data"],
+            &["dump", "/d", "--format", "xml"],
+        ] {
+            assert_eq!(
+                parse(wrong).err().map(|error| error.exit_code()),
+                Some(2),
+                "{wrong:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn sound_files_end_with_0_and_damage_with_5() {
+        let path = "/p/leader-epoch-checkpoint";
+        let (code, text) = run_verify(&disk(b"0\n1\n0 0\n"), path, Format::Text);
+        assert_eq!(code.unwrap(), ExitCode::SUCCESS);
+        assert!(
+            text.starts_with("/p/leader-epoch-checkpoint: ok, 0 notes;"),
+            "{text}"
+        );
+        let (code, text) = run_verify(&disk(b"0\n2\n0 0\n"), path, Format::Text);
+        assert_eq!(code.unwrap(), ExitCode::from(EXIT_DAMAGE));
+        assert!(
+            text.starts_with("damage: /p/leader-epoch-checkpoint at byte "),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn json_is_one_object_per_line() {
+        let path = "/p/leader-epoch-checkpoint";
+        let (_, text) = run_verify(&disk(b"0\n2\n0 0\n"), path, Format::Json);
+        let lines: Vec<serde_json::Value> = text
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        assert_eq!(lines[0]["type"], "finding");
+        assert_eq!(lines[0]["severity"], "damage");
+        assert_eq!(lines[0]["file"], path);
+        assert_eq!(
+            (&lines[1]["type"], &lines[1]["damages"]),
+            (&"summary".into(), &1.into())
+        );
+        let target = TargetArguments {
+            path: PathBuf::from("/p"),
+            format: Format::Json,
+        };
+        let mut out = Vec::new();
+        dump(
+            &disk(b"0\n1\n4 7\n"),
+            &target,
+            DumpOptions::default(),
+            &mut out,
+        )
+        .unwrap();
+        let text = String::from_utf8(out).unwrap();
+        assert!(
+            text.contains(r#"{"type":"leader_epoch","epoch":4,"start_offset":7}"#),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn a_missing_directory_is_a_failure_of_the_environment() {
+        let (code, text) = run_verify(&SimFs::new(), "/nowhere", Format::Text);
+        assert!(matches!(code, Err(Failure::Storage(_))));
+        assert_eq!(text, "");
+    }
+}

@@ -1,0 +1,49 @@
+//! The command line: one binary, a file per subcommand.
+
+pub(crate) mod log;
+mod serve;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// A usage or configuration error.
+pub(crate) const EXIT_USAGE: u8 = 2;
+/// The environment did not allow it: a port, a directory, a disk.
+pub(crate) const EXIT_ENVIRONMENT: u8 = 1;
+
+/// A log broker that speaks the Apache Kafka protocol.
+#[derive(Debug, Parser)]
+#[command(name = "tidewheel", version, args_conflicts_with_subcommands = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+    /// Without a subcommand, `serve` is meant.
+    #[command(flatten)]
+    serve: serve::ServeArguments,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the broker (what happens without a subcommand).
+    Serve(serve::ServeArguments),
+    /// Look into the files of a stopped data directory.
+    Log(log::LogArguments),
+}
+
+/// Runs the program with the arguments of this process.
+#[must_use]
+pub fn run() -> ExitCode {
+    let arguments = Arguments::parse();
+    match arguments.command {
+        None => serve::run(&arguments.serve),
+        Some(Command::Serve(arguments)) => serve::run(&arguments),
+        Some(Command::Log(arguments)) => log::run(&arguments),
+    }
+}
+
+/// Prints for people, to stderr.
+#[expect(clippy::print_stderr, reason = "this is the command line's voice")]
+pub(crate) fn say(text: &str) {
+    eprintln!("{text}");
+}

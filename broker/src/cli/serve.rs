@@ -1,0 +1,239 @@
+//! `tidewheel serve`: configuration, ports, data, then clients, in this order, so that a failure leaves
+//! nothing half-started.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::Args;
+use tidewheel_config::{BrokerConfig, Sources, limits};
+use tidewheel_storage::fs::RealFs;
+use tidewheel_storage::{LogManager, LogManagerOptions};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::{error, info, warn};
+
+use super::{EXIT_ENVIRONMENT, EXIT_USAGE, say};
+use crate::broker::{Broker, Endpoint};
+use crate::ids;
+use crate::ready::Ready;
+use crate::server::{BoundListener, Server, bind};
+use crate::storage_threads::StorageThreads;
+
+/// Options of `serve`.
+#[derive(Debug, Args)]
+pub(crate) struct ServeArguments {
+    /// Read settings from a TOML file.
+    #[arg(long, short, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Set one setting; may be given several times and wins over the file and the environment.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    sets: Vec<String>,
+    /// Keep the data here (the same as --set log.dirs=DIR).
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// When ready, write the ready line to this file too.
+    #[arg(long, value_name = "PATH")]
+    port_file: Option<PathBuf>,
+}
+
+/// Why the broker did not start or did not stop well, with the exit code it means.
+struct Failure {
+    sentence: String,
+    exit: u8,
+}
+
+fn environment(error: impl std::fmt::Display) -> Failure {
+    Failure {
+        sentence: error.to_string(),
+        exit: EXIT_ENVIRONMENT,
+    }
+}
+
+fn usage(error: impl std::fmt::Display) -> Failure {
+    Failure {
+        sentence: error.to_string(),
+        exit: EXIT_USAGE,
+    }
+}
+
+pub(crate) fn run(arguments: &ServeArguments) -> ExitCode {
+    start_logging();
+    match serve(arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure { sentence, exit }) => {
+            say(&format!("tidewheel: {sentence}"));
+            ExitCode::from(exit)
+        }
+    }
+}
+
+fn start_logging() {
+    use tracing_subscriber::EnvFilter;
+    let filter =
+        EnvFilter::try_from_env("TIDEWHEEL_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(colours)
+        .with_writer(std::io::stderr)
+        .init();
+}
+
+fn serve(arguments: &ServeArguments) -> Result<(), Failure> {
+    let config = load_config(arguments)?;
+    config
+        .warnings
+        .iter()
+        .for_each(|warning| warn!("{warning}"));
+    raise_descriptor_limit();
+    let bound = bind(&config.listeners, config.listeners_are_default).map_err(environment)?;
+    let logs = open_logs(&config)?;
+    let endpoints = bound
+        .iter()
+        .map(|listener| endpoint(&config, listener))
+        .collect();
+    let broker = Arc::new(Broker::open(config, endpoints, logs).map_err(environment)?);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("tidewheel-worker")
+        .max_blocking_threads(limits::BLOCKING_THREADS_MAX)
+        .build()
+        .map_err(environment)?;
+    let threads = StorageThreads::start(&broker).map_err(environment)?;
+    let served = runtime.block_on(serve_clients(arguments, bound, &broker, threads));
+    // Work on the blocking pool holds the broker; it ends by itself.
+    runtime.shutdown_timeout(limits::STOP_GRACE);
+    let closed = broker.close().map_err(environment);
+    served.and(closed)?;
+    info!("stopped cleanly");
+    Ok(())
+}
+
+fn load_config(arguments: &ServeArguments) -> Result<BrokerConfig, Failure> {
+    let file = match &arguments.config {
+        Some(path) => Some((path.display().to_string(), read_config_file(path)?)),
+        None => None,
+    };
+    let mut sets = arguments.sets.clone();
+    if let Some(dir) = &arguments.data_dir {
+        sets.push(format!("log.dirs={}", dir.display()));
+    }
+    let environment = std::env::vars_os()
+        .filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)))
+        .collect();
+    BrokerConfig::load(&Sources {
+        file,
+        environment,
+        sets,
+    })
+    .map_err(usage)
+}
+
+fn read_config_file(path: &Path) -> Result<String, Failure> {
+    let cannot = |error| usage(format!("cannot read {}: {error}", path.display()));
+    let size = std::fs::metadata(path).map_err(cannot)?.len();
+    if size > limits::CONFIG_FILE_BYTES_MAX as u64 {
+        return Err(usage(format!(
+            "{} is too large for a configuration file",
+            path.display()
+        )));
+    }
+    std::fs::read_to_string(path).map_err(cannot)
+}
+
+fn open_logs<W>(config: &BrokerConfig) -> Result<LogManager<W>, Failure> {
+    let options = LogManagerOptions {
+        producer_expiration_ms: config.producer_id_expiration_ms,
+        checkpoint_interval_ms: config.log_flush_offset_checkpoint_interval_ms,
+        ..LogManagerOptions::new(
+            config.log_dirs.clone(),
+            config.node_id,
+            ids::random_uuid().to_string(),
+            config.log_dirs.iter().map(|_| ids::random_uuid()).collect(),
+        )
+    };
+    LogManager::open(Arc::new(RealFs), options).map_err(environment)
+}
+
+/// What clients of a listener are told: as advertised for its name, with the port it really got.
+fn endpoint(config: &BrokerConfig, bound: &BoundListener) -> Endpoint {
+    let advertised = config
+        .advertised_listeners
+        .iter()
+        .find(|entry| entry.name == bound.name);
+    let host = advertised
+        .map(|entry| entry.host.clone())
+        .unwrap_or_else(|| bound.address.ip().to_string());
+    let port = advertised.map_or(0, |entry| entry.port);
+    Endpoint {
+        host,
+        port: if port == 0 {
+            bound.address.port()
+        } else {
+            port
+        },
+    }
+}
+
+async fn serve_clients(
+    arguments: &ServeArguments,
+    bound: Vec<BoundListener>,
+    broker: &Arc<Broker>,
+    mut threads: StorageThreads,
+) -> Result<(), Failure> {
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(environment)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(environment)?;
+    let listeners: Vec<String> = bound
+        .iter()
+        .map(|listener| format!("{}://{}", listener.name, listener.address))
+        .collect();
+    let bootstrap = broker.endpoint(0);
+    let bootstrap = format!("{}:{}", bootstrap.host, bootstrap.port);
+    let server = Server::start(bound, broker).map_err(environment)?;
+    let data_dir = broker
+        .config()
+        .log_dirs
+        .first()
+        .cloned()
+        .unwrap_or_default();
+    let ready = Ready::new(
+        listeners,
+        &std::path::absolute(&data_dir).unwrap_or(data_dir),
+    );
+    say(&ready.banner(&bootstrap));
+    ready
+        .announce(arguments.port_file.as_deref())
+        .map_err(environment)?;
+
+    let ended = tokio::select! {
+        _ = interrupt.recv() => Ok(()),
+        _ = terminate.recv() => Ok(()),
+        failure = threads.failed() => Err(environment(failure)),
+    };
+    info!("stopping");
+    let stopping = async {
+        server.stop().await;
+        // Joins threads that may be in the middle of an fsync.
+        if tokio::task::spawn_blocking(move || threads.stop())
+            .await
+            .is_err()
+        {
+            error!("a storage thread panicked");
+        }
+    };
+    tokio::select! {
+        () = stopping => {}
+        _ = interrupt.recv() => return Err(environment("interrupted while stopping")),
+    }
+    ended
+}
+
+/// Sockets and segments need descriptors: take all the system grants.
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        warn!(%error, "cannot raise the limit of open files");
+    }
+}

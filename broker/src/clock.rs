@@ -1,0 +1,24 @@
+//! The only reader of clocks in the daemon: everything below takes time as an argument.
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// Wall time in milliseconds since 1970, as record timestamps count it.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this is the one place that reads the wall clock"
+)]
+pub(crate) fn now_ms() -> i64 {
+    let since_epoch = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or(Duration::ZERO);
+    i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// The moment on the runtime's monotonic clock that lies `wait` ahead.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this is the one place that reads the clock"
+)]
+pub(crate) fn deadline(wait: Duration) -> tokio::time::Instant {
+    tokio::time::Instant::from_std(Instant::now() + wait)
+}

@@ -1,0 +1,33 @@
+//! Random ids from the operating system.
+
+use tidewheel_protocol::Uuid;
+
+/// A version-4 UUID, as Kafka's `Uuid.randomUuid` makes them: never zero, and its text never starts
+/// with a dash, which command lines would take for an option.
+///
+/// # Panics
+/// Where the operating system has no random numbers to give: nothing can be named then.
+pub(crate) fn random_uuid() -> Uuid {
+    loop {
+        let mut bytes = [0_u8; 16];
+        getrandom::fill(&mut bytes).expect("the operating system gives random numbers");
+        bytes[6] = bytes[6] & 0x0f | 0x40;
+        bytes[8] = bytes[8] & 0x3f | 0x80;
+        let id = Uuid(bytes);
+        if !id.to_string().starts_with('-') {
+            return id;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_differ_and_never_start_with_a_dash() {
+        let ids: std::collections::HashSet<Uuid> = (0..1_000).map(|_| random_uuid()).collect();
+        assert_eq!(ids.len(), 1_000);
+        assert!(ids.iter().all(|id| !id.to_string().starts_with('-')));
+    }
+}

@@ -1,0 +1,29 @@
+//! The Tidewheel daemon: owns sockets, topics, partitions and the command line.
+//!
+//! A request's way, which is also the reading order: `server` accepts, `connection` reads frames
+//! and writes replies in order, `api` holds the one table of API keys and a file per API, `broker`
+//! is the root of state, `partition` wraps one log and everybody who waits on it. Below this crate
+//! nothing knows tokio, sockets or the clock.
+
+pub mod cli;
+
+mod clock;
+
+mod server;
+
+mod connection;
+mod frame_reader;
+mod memory_pool;
+
+mod api;
+
+mod broker;
+
+mod fetch_wait;
+mod ids;
+mod metadata;
+mod new_topic;
+mod partition;
+mod ready;
+mod storage_threads;
+mod topics;

@@ -1,0 +1,107 @@
+//! The bound on request bytes in memory (`queued.max.request.bytes`), counted as bytes arrive.
+//!
+//! An announced length reserves nothing: a hundred peers that announce 100 MB and send ten bytes
+//! cost ten bytes each. Every connection may hold a first small piece outside the pool (see
+//! `limits::FREE_BYTES_PER_CONNECTION`), so that small requests are served while large ones fill it.
+
+use std::sync::Arc;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// The pool counts in units of this many bytes, so that its permits fit a 32-bit count.
+const UNIT_BYTES: usize = 1024;
+
+/// A counted pool of request memory, shared by all connections.
+#[derive(Clone, Debug)]
+pub(crate) struct MemoryPool {
+    permits: Arc<Semaphore>,
+    units: usize,
+}
+
+/// A share of the pool, given back when dropped.
+#[derive(Debug, Default)]
+pub(crate) struct MemoryShare {
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+impl MemoryPool {
+    /// A pool of `bytes`.
+    pub(crate) fn new(bytes: usize) -> Self {
+        let units = (bytes / UNIT_BYTES).clamp(1, Semaphore::MAX_PERMITS);
+        Self {
+            permits: Arc::new(Semaphore::new(units)),
+            units,
+        }
+    }
+
+    /// Grows `share` until it covers `bytes`, waiting for others to give back if it must.
+    /// A single request larger than the whole pool gets all of it: it may proceed, alone.
+    pub(crate) async fn grow(&self, share: &mut MemoryShare, bytes: usize) {
+        let wanted = bytes.div_ceil(UNIT_BYTES).min(self.units);
+        let held = share
+            .permit
+            .as_ref()
+            .map_or(0, OwnedSemaphorePermit::num_permits);
+        let missing = u32::try_from(wanted.saturating_sub(held)).unwrap_or(u32::MAX);
+        if missing == 0 {
+            return;
+        }
+        // The semaphore is never closed, so this only fails if that changes; then nothing is counted.
+        if let Ok(more) = Arc::clone(&self.permits).acquire_many_owned(missing).await {
+            match &mut share.permit {
+                Some(permit) => permit.merge(more),
+                none => *none = Some(more),
+            }
+        }
+    }
+
+    /// Bytes that are free now.
+    #[cfg(test)]
+    pub(crate) fn free_bytes(&self) -> usize {
+        self.permits.available_permits() * UNIT_BYTES
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_share_grows_to_what_is_asked_and_comes_back_when_dropped() {
+        let pool = MemoryPool::new(64 * UNIT_BYTES);
+        let mut share = MemoryShare::default();
+        pool.grow(&mut share, 1).await;
+        pool.grow(&mut share, 10 * UNIT_BYTES).await;
+        pool.grow(&mut share, 5 * UNIT_BYTES).await;
+        assert_eq!(pool.free_bytes(), 54 * UNIT_BYTES);
+        drop(share);
+        assert_eq!(pool.free_bytes(), 64 * UNIT_BYTES);
+    }
+
+    #[tokio::test]
+    async fn a_request_larger_than_the_pool_gets_all_of_it() {
+        let pool = MemoryPool::new(4 * UNIT_BYTES);
+        let mut share = MemoryShare::default();
+        pool.grow(&mut share, 100 * UNIT_BYTES).await;
+        assert_eq!(pool.free_bytes(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_exhausted_pool_makes_the_next_wait() {
+        let pool = MemoryPool::new(4 * UNIT_BYTES);
+        let (mut first, mut second) = (MemoryShare::default(), MemoryShare::default());
+        pool.grow(&mut first, 4 * UNIT_BYTES).await;
+        let wait = std::time::Duration::from_secs(1);
+        assert!(
+            tokio::time::timeout(wait, pool.grow(&mut second, 1))
+                .await
+                .is_err()
+        );
+        drop(first);
+        assert!(
+            tokio::time::timeout(wait, pool.grow(&mut second, 1))
+                .await
+                .is_ok()
+        );
+    }
+}

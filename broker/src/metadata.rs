@@ -1,0 +1,303 @@
+//! What the broker must remember about itself: topics, its start count, the producer ids it gave out.
+//!
+//! One log, `__tidewheel_metadata`, holds it as records with a JSON value, one change a record, in
+//! the order in which they happened; `docs/on-disk-format.md` lists them. A change counts when its
+//! record is on disk. At start the log is replayed from its beginning. When most of it is history,
+//! the live state is appended once more and the log start moved up to it: the records are upserts,
+//! so a crash between the two steps only makes the next replay longer.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use tidewheel_config::limits;
+use tidewheel_protocol::{Batches, RecordBatch, RecordBatchBuilder, Uuid};
+use tidewheel_storage::{StorageError, validate};
+
+use crate::partition::{AppendError, AppendWaiter, PartitionLog};
+
+/// One change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum Change {
+    /// The broker started; its partitions are led under this epoch from here on.
+    BrokerStarted { leader_epoch: i32 },
+    /// A topic was created.
+    TopicCreated(TopicRecord),
+    /// A topic was deleted.
+    TopicDeleted { name: String, id: String },
+    /// Producer ids below `next` may have been given out.
+    ProducerIdsReserved { next: i64 },
+}
+
+/// What is remembered of a topic.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct TopicRecord {
+    /// The name.
+    pub(crate) name: String,
+    /// The id in Kafka's text form.
+    pub(crate) id: String,
+    /// Number of partitions.
+    pub(crate) partitions: i32,
+    /// Configs set on the topic itself.
+    pub(crate) configs: BTreeMap<String, String>,
+}
+
+impl TopicRecord {
+    /// The id as bytes.
+    ///
+    /// # Errors
+    /// Where the record holds something else: it was damaged or written by another program.
+    pub(crate) fn topic_id(&self) -> Result<Uuid, MetadataError> {
+        self.id.parse().map_err(|error| self.unusable(&error))
+    }
+
+    /// What to say of a record that this version cannot act on.
+    pub(crate) fn unusable(&self, reason: &dyn fmt::Display) -> MetadataError {
+        MetadataError::Unusable {
+            topic: self.name.clone(),
+            reason: reason.to_string(),
+        }
+    }
+}
+
+/// The metadata cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum MetadataError {
+    /// The log failed.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// The log refused a change.
+    #[error(transparent)]
+    Append(#[from] AppendError),
+    /// What is remembered of a topic cannot be acted on.
+    #[error("the metadata of topic {topic} cannot be used: {reason}")]
+    Unusable {
+        /// The topic.
+        topic: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A record of the log makes no sense to this version of the broker.
+    #[error(
+        "the metadata log holds a record at offset {offset} that this version cannot read: {reason}"
+    )]
+    Unreadable {
+        /// Where it lies.
+        offset: i64,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+/// The state the log describes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct MetadataState {
+    /// Topics by name.
+    pub(crate) topics: BTreeMap<String, TopicRecord>,
+    /// Epoch of the newest start; -1 before the first.
+    pub(crate) leader_epoch: i32,
+    /// The first producer id that was never reserved.
+    pub(crate) next_producer_id: i64,
+}
+
+impl MetadataState {
+    fn apply(&mut self, change: Change) {
+        match change {
+            Change::BrokerStarted { leader_epoch } => self.leader_epoch = leader_epoch,
+            Change::TopicCreated(topic) => {
+                self.topics.insert(topic.name.clone(), topic);
+            }
+            Change::TopicDeleted { name, id } => {
+                if self.topics.get(&name).is_some_and(|topic| topic.id == id) {
+                    self.topics.remove(&name);
+                }
+            }
+            Change::ProducerIdsReserved { next } => self.next_producer_id = next,
+        }
+    }
+}
+
+/// The log and the state it describes; the single writer of both.
+#[derive(Debug)]
+pub(crate) struct MetadataStore {
+    log: Arc<PartitionLog>,
+    state: MetadataState,
+}
+
+impl MetadataStore {
+    /// Replays the log.
+    ///
+    /// # Errors
+    /// Where the log cannot be read or holds a record of a newer version.
+    pub(crate) fn open(log: Arc<PartitionLog>) -> Result<Self, MetadataError> {
+        let mut state = MetadataState {
+            leader_epoch: -1,
+            ..MetadataState::default()
+        };
+        let mut offset = log.offsets().log_start;
+        while offset < log.offsets().high_watermark {
+            let read = log.read(offset, limits::METADATA_READ_BYTES, true)?;
+            let Some(slice) = read.slice else { break };
+            for batch in Batches::new(slice.bytes()?) {
+                let batch = batch.map_err(|error| unreadable(offset, &error))?;
+                replay_batch(&batch, &mut state)?;
+                offset = batch.header.next_offset();
+            }
+        }
+        Ok(Self { log, state })
+    }
+
+    /// What the log says.
+    pub(crate) fn state(&self) -> &MetadataState {
+        &self.state
+    }
+
+    /// Records the start of the broker under an epoch one higher than the last.
+    ///
+    /// # Errors
+    /// As [`MetadataStore::topics_created`].
+    pub(crate) fn broker_started(&mut self, now_ms: i64) -> Result<i32, MetadataError> {
+        let leader_epoch = self.state.leader_epoch + 1;
+        self.write(vec![Change::BrokerStarted { leader_epoch }], now_ms)?;
+        Ok(leader_epoch)
+    }
+
+    /// Records new topics, all or none. When this returns they are on disk.
+    ///
+    /// # Errors
+    /// Where the log cannot be written: then none counts.
+    pub(crate) fn topics_created(
+        &mut self,
+        topics: Vec<TopicRecord>,
+        now_ms: i64,
+    ) -> Result<(), MetadataError> {
+        self.write(
+            topics.into_iter().map(Change::TopicCreated).collect(),
+            now_ms,
+        )
+    }
+
+    /// Records that topics (name, id) are gone.
+    ///
+    /// # Errors
+    /// As [`MetadataStore::topics_created`].
+    pub(crate) fn topics_deleted(
+        &mut self,
+        topics: &[(Arc<str>, Uuid)],
+        now_ms: i64,
+    ) -> Result<(), MetadataError> {
+        let deleted = |(name, id): &(Arc<str>, Uuid)| Change::TopicDeleted {
+            name: name.as_ref().to_owned(),
+            id: id.to_string(),
+        };
+        self.write(topics.iter().map(deleted).collect(), now_ms)
+    }
+
+    /// Reserves `count` producer ids that were never given out and returns the first.
+    ///
+    /// # Errors
+    /// As [`MetadataStore::topics_created`].
+    pub(crate) fn reserve_producer_ids(
+        &mut self,
+        count: i64,
+        now_ms: i64,
+    ) -> Result<i64, MetadataError> {
+        let first = self.state.next_producer_id;
+        let next = first.saturating_add(count);
+        self.write(vec![Change::ProducerIdsReserved { next }], now_ms)?;
+        Ok(first)
+    }
+
+    /// Drops history once it outweighs the state: see the module head.
+    ///
+    /// # Errors
+    /// As [`MetadataStore::topics_created`]; the metadata is whole in any case.
+    pub(crate) fn compact(&mut self, now_ms: i64) -> Result<(), MetadataError> {
+        let live_bytes = self
+            .live_changes()
+            .iter()
+            .map(|change| encode(change).len() as u64)
+            .sum::<u64>();
+        let bound = limits::METADATA_HISTORY_BYTES.max(live_bytes.saturating_mul(4));
+        if self.log.size_bytes() < bound {
+            return Ok(());
+        }
+        let snapshot_start = self.log.offsets().log_end;
+        self.write(self.live_changes(), now_ms)?;
+        self.log.advance_log_start(snapshot_start)?;
+        self.log.apply_retention(now_ms)?;
+        Ok(())
+    }
+
+    fn live_changes(&self) -> Vec<Change> {
+        let MetadataState {
+            topics,
+            leader_epoch,
+            next_producer_id,
+        } = &self.state;
+        let mut changes = vec![
+            Change::BrokerStarted {
+                leader_epoch: *leader_epoch,
+            },
+            Change::ProducerIdsReserved {
+                next: *next_producer_id,
+            },
+        ];
+        changes.extend(topics.values().cloned().map(Change::TopicCreated));
+        changes
+    }
+
+    /// Appends changes as one batch, which is on disk whole or not at all, and then applies them.
+    fn write(&mut self, changes: Vec<Change>, now_ms: i64) -> Result<(), MetadataError> {
+        let mut builder = RecordBatchBuilder::new();
+        for change in &changes {
+            builder = builder.record(now_ms, None, Some(&encode(change)));
+        }
+        let batch = builder.build().map_err(AppendError::from)?;
+        let batch = validate(batch, &self.log.config(), now_ms)?;
+        let (waiter, mut outcome) = AppendWaiter::new(true);
+        for (waiter, result) in self.log.append(batch, true, waiter, now_ms) {
+            waiter.answer(result);
+        }
+        // There is one writer, so no other caller can have taken this batch along: the outcome is here.
+        match outcome.try_recv() {
+            Ok(appended) => appended?,
+            Err(_) => return Err(StorageError::PartitionDeleted.into()),
+        };
+        self.log.flush(now_ms)?;
+        changes
+            .into_iter()
+            .for_each(|change| self.state.apply(change));
+        Ok(())
+    }
+}
+
+fn encode(change: &Change) -> Bytes {
+    // Strings, numbers and string maps always have a JSON form.
+    Bytes::from(serde_json::to_vec(change).unwrap_or_default())
+}
+
+fn replay_batch(batch: &RecordBatch, state: &mut MetadataState) -> Result<(), MetadataError> {
+    let base_offset = batch.header.base_offset;
+    let records = batch
+        .records(limits::METADATA_BATCH_BYTES_MAX)
+        .map_err(|error| unreadable(base_offset, &error))?;
+    for record in records {
+        let record = record.map_err(|error| unreadable(base_offset, &error))?;
+        let value = record.value.unwrap_or_default();
+        let change =
+            serde_json::from_slice(&value).map_err(|error| unreadable(record.offset, &error))?;
+        state.apply(change);
+    }
+    Ok(())
+}
+
+fn unreadable(offset: i64, reason: &dyn fmt::Display) -> MetadataError {
+    MetadataError::Unreadable {
+        offset,
+        reason: reason.to_string(),
+    }
+}

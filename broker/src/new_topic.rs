@@ -1,0 +1,214 @@
+//! The rules for new topics, in Kafka's answers.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use tidewheel_config::{BrokerConfig, LogConfig, TopicConfigOverrides, limits};
+use tidewheel_protocol::{TopicPartition, Uuid};
+use tidewheel_storage::LivePartition;
+
+use crate::broker::BrokerError;
+use crate::ids;
+use crate::metadata::TopicRecord;
+use crate::topics::{TopicsSnapshot, topic_name_problem};
+
+/// A topic as a client asks for it.
+#[derive(Clone, Debug)]
+pub(crate) struct NewTopic {
+    pub(crate) name: String,
+    /// -1 for the broker's default.
+    pub(crate) partitions: i32,
+    /// -1 for the broker's default.
+    pub(crate) replication_factor: i16,
+    /// Partition number and the brokers that are to hold it; empty leaves it to this broker.
+    pub(crate) assignments: Vec<(i32, Vec<i32>)>,
+    pub(crate) configs: Vec<(String, Option<String>)>,
+}
+
+/// A topic that may be made.
+#[derive(Clone, Debug)]
+pub(crate) struct ValidTopic {
+    pub(crate) name: Arc<str>,
+    pub(crate) id: Uuid,
+    pub(crate) partitions: i32,
+    replication_factor: i16,
+    pub(crate) configs: TopicConfigOverrides,
+    log: LogConfig,
+}
+
+/// What the creator is told.
+#[derive(Clone, Debug)]
+pub(crate) struct CreatedTopic {
+    pub(crate) id: Uuid,
+    pub(crate) partitions: i32,
+    pub(crate) replication_factor: i16,
+    pub(crate) configs: TopicConfigOverrides,
+}
+
+impl NewTopic {
+    /// A topic that is made because a client named it.
+    pub(crate) fn with_defaults(name: &str, config: &BrokerConfig) -> Self {
+        Self {
+            name: name.to_owned(),
+            partitions: config.num_partitions,
+            replication_factor: -1,
+            assignments: Vec::new(),
+            configs: Vec::new(),
+        }
+    }
+
+    /// Checks everything that one topic's request can get wrong.
+    pub(crate) fn validate(
+        self,
+        config: &BrokerConfig,
+        existing: &TopicsSnapshot,
+    ) -> Result<ValidTopic, BrokerError> {
+        if let Some(reason) = topic_name_problem(&self.name) {
+            return Err(BrokerError::InvalidTopic {
+                name: self.name,
+                reason,
+            });
+        }
+        if existing.named(&self.name).is_some() {
+            return Err(BrokerError::TopicExists { name: self.name });
+        }
+        if existing.colliding(&self.name).is_some() {
+            return Err(collision(self.name));
+        }
+        let (partitions, replication_factor) = match self.assignments.is_empty() {
+            true => (self.partition_count(config)?, self.checked_factor(config)?),
+            false => self.assigned(config)?,
+        };
+        let configs = given_configs(self.configs)?;
+        let log =
+            LogConfig::resolve(config, &configs).map_err(|error| BrokerError::InvalidConfig {
+                reason: error.to_string(),
+            })?;
+        Ok(ValidTopic {
+            name: Arc::from(self.name),
+            id: ids::random_uuid(),
+            partitions,
+            replication_factor,
+            configs,
+            log,
+        })
+    }
+
+    fn partition_count(&self, config: &BrokerConfig) -> Result<i32, BrokerError> {
+        let max = limits::PARTITIONS_PER_TOPIC_MAX;
+        match self.partitions {
+            -1 => Ok(config.num_partitions),
+            partitions if 1 <= partitions && partitions <= max => Ok(partitions),
+            partitions => Err(BrokerError::InvalidPartitions { partitions, max }),
+        }
+    }
+
+    fn checked_factor(&self, config: &BrokerConfig) -> Result<i16, BrokerError> {
+        let max = config.replication_factor_max.max(1);
+        match self.replication_factor {
+            -1 => Ok(config.default_replication_factor),
+            factor if 1 <= factor && factor <= max => Ok(factor),
+            factor => Err(BrokerError::InvalidReplicationFactor { factor, max }),
+        }
+    }
+
+    /// An explicit assignment names every partition once, from 0 on, and only this broker.
+    fn assigned(&self, config: &BrokerConfig) -> Result<(i32, i16), BrokerError> {
+        if self.partitions != -1 || self.replication_factor != -1 {
+            let reason = "a replica assignment leaves the number of partitions and the replication \
+                          factor at -1";
+            return Err(BrokerError::InvalidRequest { reason });
+        }
+        let invalid = |reason: String| BrokerError::InvalidAssignment { reason };
+        let count = i32::try_from(self.assignments.len()).unwrap_or(i32::MAX);
+        let max = limits::PARTITIONS_PER_TOPIC_MAX;
+        if count > max {
+            return Err(BrokerError::InvalidPartitions {
+                partitions: count,
+                max,
+            });
+        }
+        let named: HashSet<i32> = self
+            .assignments
+            .iter()
+            .map(|(partition, _)| *partition)
+            .collect();
+        if !(0..count).all(|partition| named.contains(&partition)) {
+            return Err(invalid(
+                "the assignment must name every partition from 0 on, once".to_owned(),
+            ));
+        }
+        for (partition, brokers) in &self.assignments {
+            if *brokers != [config.node_id] {
+                let node_id = config.node_id;
+                return Err(invalid(format!(
+                    "partition {partition} is assigned to {brokers:?}, but the only broker is {node_id}"
+                )));
+            }
+        }
+        Ok((count, 1))
+    }
+}
+
+fn given_configs(
+    configs: Vec<(String, Option<String>)>,
+) -> Result<TopicConfigOverrides, BrokerError> {
+    let given = configs.into_iter().map(|(name, value)| match value {
+        Some(value) => Ok((name, value)),
+        None => Err(BrokerError::InvalidConfig {
+            reason: format!("{name} has no value"),
+        }),
+    });
+    given.collect()
+}
+
+/// Refuses the later of two topics of one request whose metric names are the same.
+pub(crate) fn refuse_collisions(topics: &mut [Result<ValidTopic, BrokerError>]) {
+    let mut folded = HashSet::new();
+    for entry in topics {
+        if let Ok(topic) = entry
+            && !folded.insert(topic.name.replace('.', "_"))
+        {
+            *entry = Err(collision(topic.name.as_ref().to_owned()));
+        }
+    }
+}
+
+fn collision(name: String) -> BrokerError {
+    let reason = "another topic's name differs only in '.' and '_'";
+    BrokerError::InvalidTopic { name, reason }
+}
+
+impl ValidTopic {
+    /// What the metadata log remembers.
+    pub(crate) fn record(&self) -> TopicRecord {
+        TopicRecord {
+            name: self.name.as_ref().to_owned(),
+            id: self.id.to_string(),
+            partitions: self.partitions,
+            configs: self.configs.clone(),
+        }
+    }
+
+    /// What storage needs to know of its partitions.
+    pub(crate) fn live_partitions(&self) -> impl Iterator<Item = LivePartition> {
+        (0..self.partitions).map(|partition| LivePartition {
+            tp: TopicPartition {
+                topic: Arc::clone(&self.name),
+                partition,
+            },
+            topic_id: self.id,
+            config: self.log.clone(),
+        })
+    }
+
+    /// What the creator is told; a topic that was only checked has no id.
+    pub(crate) fn created(self, validate_only: bool) -> CreatedTopic {
+        CreatedTopic {
+            id: if validate_only { Uuid::ZERO } else { self.id },
+            partitions: self.partitions,
+            replication_factor: self.replication_factor,
+            configs: self.configs,
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! One partition: its log, the producers that wait for the disk, the fetches that wait for data.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use tidewheel_config::AckAll;
+use tidewheel_protocol::{Compression, RecordBatch};
+use tidewheel_storage::{AppendInfo, SharedLog, StorageError, validate};
+use tokio::sync::oneshot;
+
+use crate::fetch_wait::FetchWaits;
+
+/// Which produce requests an append belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Acks {
+    /// `acks=0` or `1`: answered when the batch is in the page cache.
+    Leader,
+    /// `acks=-1`: answered when the batch is as durable as the topic's `tidewheel.ack.all` asks.
+    All,
+}
+
+/// The outcome of an append, on its way to the request that asked for it.
+pub(crate) type AppendOutcome = Result<AppendInfo, AppendError>;
+
+/// Why a batch was not appended.
+#[derive(Clone, Debug, thiserror::Error)]
+pub(crate) enum AppendError {
+    /// The bytes are not exactly one valid record batch.
+    #[error(transparent)]
+    Batch(#[from] tidewheel_protocol::BatchError),
+    /// The log refused it or failed.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// The request carries nothing for the partition.
+    #[error("a produce request carries exactly one record batch for each partition")]
+    NoRecords,
+    /// The topic or partition does not exist, or was deleted meanwhile.
+    #[error("there is no such topic or partition")]
+    UnknownTopic,
+    /// No topic has the id.
+    #[error("there is no topic with this id")]
+    UnknownTopicId,
+    /// `acks` is none of -1, 0 and 1.
+    #[error("acks must be -1 (all), 0 or 1")]
+    InvalidAcks,
+    /// zstd in a version of Produce whose clients cannot read it.
+    #[error("zstd needs Produce 7 or later")]
+    ZstdTooNew,
+    /// A transactional request, before transactions are built.
+    #[error("transactions are not supported yet")]
+    Transactional,
+    /// The disk took longer than the client waits; the batch may still become durable.
+    #[error("not acknowledged by the disk in time")]
+    TimedOut,
+    /// `min.insync.replicas` asks for more replicas than one broker is allowed to stand for.
+    #[error("min.insync.replicas={wanted} cannot be met by a single broker")]
+    NotEnoughReplicas { wanted: i32 },
+}
+
+/// What the log hands back with an append's outcome.
+#[derive(Debug)]
+pub(crate) struct AppendWaiter {
+    outcome: oneshot::Sender<AppendOutcome>,
+    durable: bool,
+}
+
+impl AppendWaiter {
+    /// A waiter and the receiver of what it is told.
+    pub(crate) fn new(durable: bool) -> (Self, oneshot::Receiver<AppendOutcome>) {
+        let (outcome, receiver) = oneshot::channel();
+        (Self { outcome, durable }, receiver)
+    }
+
+    /// Passes on the log's outcome.
+    pub(crate) fn answer(self, result: Result<AppendInfo, StorageError>) {
+        answer(self.outcome, result.map_err(AppendError::from));
+    }
+}
+
+/// A batch that is appended but not yet on disk.
+#[derive(Debug)]
+struct DurableWaiter {
+    /// Offset that the durable offset must reach.
+    end_offset: i64,
+    info: AppendInfo,
+    outcome: oneshot::Sender<AppendOutcome>,
+}
+
+/// The log type of this broker.
+pub(crate) type PartitionLog = SharedLog<AppendWaiter>;
+
+/// One partition of one topic, shared by every request that names it.
+#[derive(Debug)]
+pub(crate) struct Partition {
+    log: Arc<PartitionLog>,
+    /// Bounded by the in-flight requests of all connections.
+    unsynced: Mutex<Vec<DurableWaiter>>,
+    waits: FetchWaits,
+}
+
+impl Partition {
+    pub(crate) fn new(log: Arc<PartitionLog>) -> Self {
+        Self {
+            log,
+            unsynced: Mutex::default(),
+            waits: FetchWaits::default(),
+        }
+    }
+
+    /// The log, for reading.
+    pub(crate) fn log(&self) -> &Arc<PartitionLog> {
+        &self.log
+    }
+
+    /// The fetches that wait here.
+    pub(crate) fn waits(&self) -> &FetchWaits {
+        &self.waits
+    }
+
+    /// Checks and appends one batch. When this returns, the batch has its place in the order; the
+    /// outcome comes through the receiver, for [`Acks::All`] after the disk has it.
+    ///
+    /// Also returns whether the flush thread has something to do that a producer waits for.
+    ///
+    /// # Errors
+    /// Where the batch is refused before it reaches the log.
+    pub(crate) fn append(
+        &self,
+        records: Bytes,
+        acks: Acks,
+        zstd_allowed: bool,
+        now_ms: i64,
+    ) -> Result<(oneshot::Receiver<AppendOutcome>, bool), AppendError> {
+        let config = self.log.config();
+        let batch = RecordBatch::parse(records)?;
+        if !zstd_allowed && batch.header.compression() == Ok(Compression::Zstd) {
+            return Err(AppendError::ZstdTooNew);
+        }
+        let batch = validate(batch, &config, now_ms)?;
+        let durable = acks == Acks::All && config.ack_all == AckAll::Disk;
+        let (waiter, outcome) = AppendWaiter::new(durable);
+        let outcomes = self.log.append(batch, durable, waiter, now_ms);
+        Ok((outcome, self.deliver(outcomes)))
+    }
+
+    /// Hands out outcomes of the log. Returns whether one of them waits for the disk.
+    fn deliver(&self, outcomes: Vec<(AppendWaiter, Result<AppendInfo, StorageError>)>) -> bool {
+        let mut unsynced = false;
+        for (waiter, result) in outcomes {
+            match result {
+                Ok(info) if waiter.durable => {
+                    let end_offset = info.last_offset + 1;
+                    let waiter = DurableWaiter {
+                        end_offset,
+                        info,
+                        outcome: waiter.outcome,
+                    };
+                    self.lock_unsynced().push(waiter);
+                    unsynced = true;
+                }
+                result => waiter.answer(result),
+            }
+        }
+        if unsynced {
+            // A flush that ended between the append and the push has passed these waiters by.
+            self.settle();
+        }
+        self.waits.advanced(self.log.visible_bytes());
+        unsynced
+    }
+
+    /// Answers the producers whose batches are on disk and wakes fetches that may see them. Called after
+    /// every flush round that moved this log.
+    pub(crate) fn settle(&self) {
+        let failure = self.log.refusal();
+        let durable = self.log.offsets().durable;
+        let mut unsynced = self.lock_unsynced();
+        let mut at = 0;
+        while let Some(waiter) = unsynced.get(at) {
+            if waiter.end_offset <= durable {
+                let waiter = unsynced.swap_remove(at);
+                answer(waiter.outcome, Ok(waiter.info));
+            } else if let Some(error) = &failure {
+                let waiter = unsynced.swap_remove(at);
+                answer(waiter.outcome, Err(error.clone().into()));
+            } else {
+                at += 1;
+            }
+        }
+        drop(unsynced);
+        self.waits.advanced(self.log.visible_bytes());
+        if failure.is_some() {
+            self.waits.interrupt_all();
+        }
+    }
+
+    fn lock_unsynced(&self) -> std::sync::MutexGuard<'_, Vec<DurableWaiter>> {
+        // Nothing in the critical sections panics; a poisoned list is still a good list.
+        self.unsynced.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Sends an outcome. A receiver that is gone has closed its connection: the append stands all the same.
+fn answer(outcome: oneshot::Sender<AppendOutcome>, result: AppendOutcome) {
+    drop(outcome.send(result));
+}

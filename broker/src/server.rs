@@ -1,0 +1,224 @@
+//! Listeners: bound before the data is touched, listening only when the first client can be served.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener as StdListener};
+use std::sync::Arc;
+
+use socket2::{Domain, Protocol, Socket, Type};
+use tidewheel_config::{Listener, limits};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tracing::{debug, warn};
+
+use crate::broker::Broker;
+use crate::connection;
+
+/// A listener's address cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {listener}: {source}{hint}")]
+pub(crate) struct ListenError {
+    listener: String,
+    source: io::Error,
+    hint: &'static str,
+}
+
+/// A socket that holds its port but does not answer yet.
+#[derive(Debug)]
+pub(crate) struct BoundListener {
+    socket: Socket,
+    /// The security protocol and listener name, `PLAINTEXT`.
+    pub(crate) name: String,
+    /// The address with the port that was really taken.
+    pub(crate) address: SocketAddr,
+}
+
+/// Takes the ports of all `listeners`. With the default pair, a missing IPv6 is no error: it is skipped
+/// with a warning.
+///
+/// # Errors
+/// Where a host cannot be resolved or a port is taken.
+pub(crate) fn bind(
+    listeners: &[Listener],
+    default_pair: bool,
+) -> Result<Vec<BoundListener>, ListenError> {
+    let mut bound: Vec<BoundListener> = Vec::new();
+    for listener in listeners {
+        match bind_one(listener) {
+            Ok(socket) => bound.push(socket),
+            Err(error) if default_pair && !bound.is_empty() && is_no_ipv6(&error) => {
+                warn!(listener = %listener, %error, "IPv6 is off here: listening on IPv4 only");
+            }
+            Err(source) => {
+                let hint = match source.kind() {
+                    io::ErrorKind::AddrInUse => {
+                        "; another process has the port: stop it, or choose one with \
+                         --set listeners=PLAINTEXT://127.0.0.1:PORT"
+                    }
+                    io::ErrorKind::AddrNotAvailable => "; this machine has no such address",
+                    _ => "",
+                };
+                return Err(ListenError {
+                    listener: listener.to_string(),
+                    source,
+                    hint,
+                });
+            }
+        }
+    }
+    Ok(bound)
+}
+
+fn is_no_ipv6(error: &io::Error) -> bool {
+    // EAFNOSUPPORT: the kernel has no IPv6; EADDRNOTAVAIL: it is there but ::1 is not.
+    error.kind() == io::ErrorKind::AddrNotAvailable || error.raw_os_error() == Some(97)
+}
+
+fn bind_one(listener: &Listener) -> io::Result<BoundListener> {
+    use std::net::ToSocketAddrs;
+    let host = if listener.host.is_empty() {
+        "0.0.0.0"
+    } else {
+        listener.host.as_str()
+    };
+    let address = (host, listener.port)
+        .to_socket_addrs()?
+        .next()
+        .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the host has no address"))?;
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
+    // Lets a restarted broker take its port while old connections linger in TIME_WAIT.
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.bind(&address.into())?;
+    let address = socket
+        .local_addr()?
+        .as_socket()
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "not an IP address"))?;
+    Ok(BoundListener {
+        socket,
+        name: listener.name.clone(),
+        address,
+    })
+}
+
+/// The broker's open doors. Dropping it without [`Server::stop`] cuts every connection.
+#[derive(Debug)]
+pub(crate) struct Server {
+    stop: watch::Sender<bool>,
+    acceptors: JoinSet<()>,
+}
+
+impl Server {
+    /// Starts to answer on the bound listeners.
+    ///
+    /// # Errors
+    /// Where `listen` fails: another process may have taken the port since it was bound.
+    pub(crate) fn start(
+        bound: Vec<BoundListener>,
+        broker: &Arc<Broker>,
+    ) -> Result<Self, ListenError> {
+        let (stop, stopped) = watch::channel(false);
+        let places = Arc::new(Semaphore::new(broker.config().max_connections as usize));
+        let mut acceptors = JoinSet::new();
+        for (
+            index,
+            BoundListener {
+                socket,
+                name,
+                address,
+            },
+        ) in bound.into_iter().enumerate()
+        {
+            let backlog = broker.config().socket_listen_backlog_size;
+            let listener = listen(socket, backlog).map_err(|source| ListenError {
+                listener: format!("{name}://{address}"),
+                source,
+                hint: "",
+            })?;
+            acceptors.spawn(accept_loop(
+                listener,
+                index,
+                Arc::clone(broker),
+                Arc::clone(&places),
+                stopped.clone(),
+            ));
+        }
+        Ok(Self { stop, acceptors })
+    }
+
+    /// Stops accepting and reading, lets what was begun be answered within `limits::STOP_GRACE`,
+    /// and cuts what is left.
+    pub(crate) async fn stop(mut self) {
+        self.stop.send_replace(true);
+        let drained = timeout(limits::STOP_GRACE, async {
+            while self.acceptors.join_next().await.is_some() {}
+        });
+        if drained.await.is_err() {
+            warn!("connections still open after the grace time are cut");
+        }
+    }
+}
+
+fn listen(socket: Socket, backlog: i32) -> io::Result<TcpListener> {
+    socket.listen(backlog)?;
+    socket.set_nonblocking(true)?;
+    TcpListener::from_std(StdListener::from(socket))
+}
+
+/// Accepts until told to stop, then waits for its connections.
+async fn accept_loop(
+    listener: TcpListener,
+    index: usize,
+    broker: Arc<Broker>,
+    places: Arc<Semaphore>,
+    mut stopped: watch::Receiver<bool>,
+) {
+    let mut connections = JoinSet::new();
+    loop {
+        // At `max.connections` new peers wait in the kernel's backlog, as they do with Kafka.
+        let accepted = tokio::select! {
+            accepted = accept(&listener, &places) => accepted,
+            Some(_) = connections.join_next() => continue,
+            _ = stopped.wait_for(|stop| *stop) => break,
+        };
+        let Some((socket, peer, place)) = accepted else {
+            continue;
+        };
+        let (broker, stopped) = (Arc::clone(&broker), stopped.clone());
+        connections.spawn(async move {
+            connection::serve(socket, peer, index, broker, stopped).await;
+            drop(place);
+        });
+    }
+    drop(listener);
+    while connections.join_next().await.is_some() {}
+}
+
+/// One accepted connection with its place, or `None` where accepting failed and is worth another try.
+async fn accept(
+    listener: &TcpListener,
+    places: &Arc<Semaphore>,
+) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+    let place = Arc::clone(places).acquire_owned().await.ok()?;
+    match listener.accept().await {
+        Ok((socket, peer)) => {
+            if let Err(error) = socket.set_nodelay(true) {
+                debug!(%peer, %error, "cannot switch off Nagle's algorithm");
+            }
+            Some((socket, peer, place))
+        }
+        Err(error) => {
+            // Out of descriptors, mostly: those in use come back when connections close.
+            warn!(%error, "cannot accept a connection");
+            tokio::time::sleep(limits::ACCEPT_RETRY).await;
+            None
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! The only place that starts threads: one that makes data durable, one that cleans up.
+//!
+//! The flush thread of a log directory starts a round as soon as a producer waits for the disk, and
+//! otherwise when unsynced data grows old (`tidewheel.flush.interval.ms`) or large
+//! (`tidewheel.flush.unsynced.max.bytes`). Whoever comes while a round runs waits for the next one,
+//! which begins when this one ends: group commit without a timer.
+
+use std::io;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tidewheel_storage::StorageError;
+use tokio::sync::watch;
+use tracing::{error, info, warn};
+
+use crate::broker::Broker;
+use crate::clock;
+
+/// How often logs are asked whether a checkpoint is worth its writes.
+const CHECKPOINT_PERIOD_MS: i64 = 1_000;
+
+/// How long a partition keeps its files open that nobody reads or writes.
+const IDLE_FILES_MS: i64 = 30_000;
+
+/// How often the cleaning thread looks whether something is due.
+const CLEANER_PERIOD: Duration = Duration::from_secs(5);
+
+#[derive(Debug, Default)]
+struct Signal {
+    raised: bool,
+    stopped: bool,
+}
+
+/// Wakes a storage thread.
+#[derive(Debug, Default)]
+pub(crate) struct FlushSignal {
+    state: Mutex<Signal>,
+    changed: Condvar,
+}
+
+impl FlushSignal {
+    /// Somebody waits for the disk.
+    pub(crate) fn raise(&self) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if !state.raised {
+            state.raised = true;
+            self.changed.notify_one();
+        }
+    }
+
+    fn stop(&self) {
+        self.state
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .stopped = true;
+        self.changed.notify_all();
+    }
+
+    /// Waits until raised, stopped or `at_most` has passed. Returns whether it was stopped.
+    fn wait(&self, at_most: Duration) -> bool {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let idle = |state: &mut Signal| !state.raised && !state.stopped;
+        let (mut state, _) = self
+            .changed
+            .wait_timeout_while(state, at_most, idle)
+            .unwrap_or_else(PoisonError::into_inner);
+        state.raised = false;
+        state.stopped
+    }
+}
+
+/// The running threads. Stop them before the logs are closed.
+#[derive(Debug)]
+pub(crate) struct StorageThreads {
+    broker: Arc<Broker>,
+    cleaner_signal: Arc<FlushSignal>,
+    threads: Vec<JoinHandle<()>>,
+    failed: watch::Receiver<Option<String>>,
+}
+
+impl StorageThreads {
+    /// Starts them.
+    ///
+    /// # Errors
+    /// Where the system has no more threads.
+    pub(crate) fn start(broker: &Arc<Broker>) -> io::Result<Self> {
+        let (failure, failed) = watch::channel(None);
+        let cleaner_signal = Arc::new(FlushSignal::default());
+        let mut threads = Vec::new();
+        for dir in 0..broker.logs().dir_count() {
+            let (broker, failure) = (Arc::clone(broker), failure.clone());
+            threads.push(spawn("flush", move || flush_loop(&broker, dir, &failure))?);
+        }
+        let (cleaner, signal) = (Arc::clone(broker), Arc::clone(&cleaner_signal));
+        threads.push(spawn("cleaner", move || cleaner_loop(&cleaner, &signal))?);
+        Ok(Self {
+            broker: Arc::clone(broker),
+            cleaner_signal,
+            threads,
+            failed,
+        })
+    }
+
+    /// Resolves with a sentence when the broker cannot go on: the disk of its metadata failed.
+    pub(crate) async fn failed(&mut self) -> String {
+        match self.failed.wait_for(Option::is_some).await {
+            Ok(failure) => failure.clone().unwrap_or_default(),
+            Err(_) => "the flush thread is gone".to_owned(),
+        }
+    }
+
+    /// Ends the threads and waits for them.
+    pub(crate) fn stop(self) {
+        self.broker
+            .flush_signals()
+            .iter()
+            .for_each(FlushSignal::stop);
+        self.cleaner_signal.stop();
+        for thread in self.threads {
+            if thread.join().is_err() {
+                error!("a storage thread panicked");
+            }
+        }
+    }
+}
+
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
+    std::thread::Builder::new()
+        .name(format!("tidewheel-{name}"))
+        .spawn(run)
+}
+
+/// Flushes and checkpoints until told to stop or until the directory fails.
+fn flush_loop(broker: &Broker, dir: usize, failure: &watch::Sender<Option<String>>) {
+    let Some(signal) = broker.flush_signals().get(dir) else {
+        return;
+    };
+    let interval_ms = broker.config().flush_interval_ms;
+    let mut checkpointed_ms = clock::now_ms();
+    // Nobody waits for data that is looked at this often: four times in the age it may reach.
+    let period = u64::try_from(interval_ms / 4).unwrap_or(0).clamp(1, 1_000);
+    while !signal.wait(Duration::from_millis(period)) {
+        let now_ms = clock::now_ms();
+        if is_due(broker, dir, now_ms) {
+            flush(broker, dir);
+        }
+        if let Some(error) = broker.logs().offline_cause(dir) {
+            go_offline(broker, dir, &error, failure);
+            return;
+        }
+        if now_ms - checkpointed_ms >= CHECKPOINT_PERIOD_MS && dir == 0 {
+            checkpointed_ms = now_ms;
+            if let Err(error) = broker.logs().checkpoint(now_ms) {
+                warn!(%error, "a checkpoint was put off");
+            }
+        }
+    }
+}
+
+fn is_due(broker: &Broker, dir: usize, now_ms: i64) -> bool {
+    let config = broker.config();
+    let dirty = broker.logs().dirty(dir);
+    let old = dirty
+        .oldest_dirty_ms
+        .is_some_and(|at| now_ms - at >= config.flush_interval_ms);
+    let asked = dirty.due_ms.is_some_and(|due| now_ms >= due);
+    let large = dirty.unsynced_bytes >= config.flush_unsynced_max_bytes;
+    dirty.waiters || old || asked || large
+}
+
+/// One round, and word of it to those who waited.
+fn flush(broker: &Broker, dir: usize) {
+    let round = broker.logs().flush_round(dir);
+    let topics = broker.topics();
+    for log in &round.advanced {
+        if let Some(partition) = topics.with_log(*log) {
+            partition.settle();
+        }
+    }
+}
+
+/// Everybody who waits for this directory is told; without the first one, which holds the metadata, the
+/// broker cannot go on.
+fn go_offline(
+    broker: &Broker,
+    dir: usize,
+    error: &StorageError,
+    failure: &watch::Sender<Option<String>>,
+) {
+    error!(%error, "a log directory is offline until the next start");
+    broker
+        .topics()
+        .partitions()
+        .for_each(|partition| partition.settle());
+    if dir == 0 {
+        failure.send_replace(Some(error.to_string()));
+    }
+}
+
+/// Retention, and unlinking what was deleted.
+fn cleaner_loop(broker: &Broker, signal: &FlushSignal) {
+    let config = broker.config();
+    let mut due_ms = clock::now_ms().saturating_add(config.log_initial_task_delay_ms);
+    while !signal.wait(CLEANER_PERIOD) {
+        let now_ms = clock::now_ms();
+        if let Err(error) = broker.logs().unlink_deleted() {
+            warn!(%error, "cannot unlink deleted files");
+        }
+        broker.logs().release_idle(now_ms, IDLE_FILES_MS);
+        if now_ms >= due_ms {
+            due_ms = now_ms.saturating_add(config.log_retention_check_interval_ms);
+            retain(broker, now_ms);
+        }
+    }
+}
+
+fn retain(broker: &Broker, now_ms: i64) {
+    for partition in broker.topics().partitions() {
+        let log = partition.log();
+        match log.apply_retention(now_ms) {
+            Ok(outcome) if outcome.deleted_segments > 0 => {
+                let (segments, log_start) = (outcome.deleted_segments, log.offsets().log_start);
+                info!(partition = %log.topic_partition(), segments, log_start, "deleted by retention");
+            }
+            Ok(_) => {}
+            Err(error) => warn!(partition = %log.topic_partition(), %error, "retention failed"),
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! Real Kafka clients against a real `tidewheel` process: kcat, confluent-kafka, kafka-python,
+//! franz-go and two generations of the Java client. `clients/README.md` says what runs and how.
+
+#[path = "clients/runner/mod.rs"]
+mod runner;
+
+fn main() -> std::process::ExitCode {
+    runner::main()
+}

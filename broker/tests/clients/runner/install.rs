@@ -1,0 +1,180 @@
+//! Client programs made ready: a Python environment, a Go binary, Java classes and jars.
+//!
+//! Each lies under `target/clients/NAME-HASH`, where HASH covers the sources and lock files: a second
+//! run finds everything done. A lock file on the folder keeps two runs from building at once.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use super::Fault;
+use super::broker::files_below;
+use super::process::must_succeed;
+
+/// What a trial needs besides the broker binary.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tool {
+    /// kcat from the distribution, driven by a Python script without packages.
+    Kcat,
+    Python,
+    Go,
+    Java,
+    /// Not a tool: the suite starts, stops and kills its broker.
+    OwnBroker,
+}
+
+impl Tool {
+    fn commands(self) -> &'static [&'static str] {
+        match self {
+            Self::Kcat => &["kcat", "python3"],
+            Self::Python => &["python3"],
+            Self::Go => &["go"],
+            Self::Java => &["java", "mvn"],
+            Self::OwnBroker => &[],
+        }
+    }
+
+    /// The sentence about the first command that is not on the path.
+    pub(crate) fn missing(self) -> Option<String> {
+        let paths = std::env::var_os("PATH").unwrap_or_default();
+        let found = |name: &str| std::env::split_paths(&paths).any(|dir| dir.join(name).is_file());
+        let missing = self.commands().iter().find(|name| !found(name))?;
+        Some(format!("{missing} is not installed"))
+    }
+}
+
+/// The folder of client programs in the source tree.
+pub(crate) fn sources() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients")
+}
+
+type Installed = OnceLock<Result<PathBuf, Fault>>;
+
+/// Each install happens at most once in a run; others wait for it.
+#[derive(Default)]
+pub(crate) struct Installs {
+    python: Installed,
+    go: Installed,
+    java_39: Installed,
+    java_4: Installed,
+}
+
+impl Installs {
+    /// The interpreter of the environment with the pinned packages.
+    pub(crate) fn python(&self) -> Result<PathBuf, Fault> {
+        let make = |folder: &Path| {
+            let requirements = sources().join("python/requirements.txt");
+            must_succeed(
+                "venv",
+                Command::new("python3")
+                    .args(["-m", "venv"])
+                    .arg(folder.join("env")),
+            )?;
+            let pip = [
+                "-m",
+                "pip",
+                "install",
+                "--quiet",
+                "--require-hashes",
+                "--only-binary=:all:",
+                "-r",
+            ];
+            must_succeed(
+                "pip",
+                Command::new(folder.join("env/bin/python"))
+                    .args(pip)
+                    .arg(requirements),
+            )
+            .map(|_| ())
+        };
+        let made = self
+            .python
+            .get_or_init(|| install("python", &["python/requirements.txt"], make));
+        Ok(made.clone()?.join("env/bin/python"))
+    }
+
+    /// The franz-go program.
+    pub(crate) fn go(&self) -> Result<PathBuf, Fault> {
+        let make = |folder: &Path| {
+            let mut build = Command::new("go");
+            build
+                .args(["build", "-mod=readonly", "-o"])
+                .arg(folder.join("clients"))
+                .arg(".");
+            must_succeed(
+                "go build",
+                build
+                    .current_dir(sources().join("go"))
+                    .env("GOTOOLCHAIN", "local"),
+            )
+            .map(|_| ())
+        };
+        Ok(self
+            .go
+            .get_or_init(|| install("go", &["go"], make))
+            .clone()?
+            .join("clients"))
+    }
+
+    /// The folder with `classes` and `lib` of the Java program with the 3.9 client.
+    pub(crate) fn java_39(&self) -> Result<PathBuf, Fault> {
+        self.java_39.get_or_init(|| java("kafka-3.9")).clone()
+    }
+
+    /// The same with the 4.x client, and with Kafka's tools in `lib`.
+    pub(crate) fn java_4(&self) -> Result<PathBuf, Fault> {
+        self.java_4.get_or_init(|| java("kafka-4")).clone()
+    }
+}
+
+fn java(profile: &str) -> Result<PathBuf, Fault> {
+    install(&format!("java-{profile}"), &["java"], |folder| {
+        let mut build = Command::new("mvn");
+        build.args(["-q", "-B", "package", "-P", profile]);
+        build.arg(format!("-Dclients.target={}", folder.display()));
+        must_succeed("mvn", build.current_dir(sources().join("java"))).map(|_| ())
+    })
+}
+
+/// The folder `target/clients/NAME-HASH`, made by `make` unless an earlier run has finished it.
+fn install(
+    name: &str,
+    inputs: &[&str],
+    make: impl FnOnce(&Path) -> Result<(), Fault>,
+) -> Result<PathBuf, Fault> {
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("clients");
+    let folder = target.join(format!("{name}-{:016x}", hash_of(inputs)?));
+    let io = |e: std::io::Error| format!("{}: {e}", folder.display());
+    std::fs::create_dir_all(&folder).map_err(io)?;
+    let lock = File::create(folder.join("lock")).map_err(io)?;
+    lock.lock().map_err(io)?; // released with the file
+    let done = folder.join("done");
+    if !done.exists() {
+        make(&folder)?;
+        File::create(done).map_err(io)?;
+    }
+    Ok(folder)
+}
+
+/// A hash over the names and contents of files and folders below the sources.
+fn hash_of(inputs: &[&str]) -> Result<u64, Fault> {
+    let mut contents = BTreeMap::new();
+    for input in inputs {
+        let path = sources().join(input);
+        let files = if path.is_dir() {
+            files_below(&path)?
+        } else {
+            vec![path]
+        };
+        for file in files {
+            let bytes = std::fs::read(&file).map_err(|e| format!("{}: {e}", file.display()))?;
+            contents.insert(file, bytes);
+        }
+    }
+    let mut hasher = DefaultHasher::new();
+    contents.hash(&mut hasher);
+    Ok(hasher.finish())
+}

@@ -1,0 +1,319 @@
+//! The client matrix: every client, codec and case, and every client reading what the others wrote.
+
+use std::process::Command;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use libtest_mimic::Trial;
+
+use super::broker::PARTITIONS;
+use super::context::Context;
+use super::install::{Tool, sources};
+use super::process::{Report, run};
+use super::{Fault, trial};
+
+/// One client's whole list, on a busy machine.
+const MATRIX_LIMIT: Duration = Duration::from_secs(240);
+/// One client reading all topics of all others.
+const CROSS_LIMIT: Duration = Duration::from_secs(120);
+
+const CODECS: [&str; 5] = ["none", "gzip", "snappy", "lz4", "zstd"];
+const PER_CODEC: [&str; 8] = [
+    "acks=0",
+    "acks=1",
+    "acks=all",
+    "idempotent",
+    "offset",
+    "timestamp",
+    "end",
+    "sizes",
+];
+/// The topics per codec that other clients read again.
+const CROSS_TOPICS: [&str; 2] = ["acks-all", "sizes"];
+
+/// A client library.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Client {
+    Kcat,
+    Confluent,
+    KafkaPython,
+    FranzGo,
+    Java39,
+    Java4,
+}
+
+impl Client {
+    pub(crate) const ALL: [Self; 6] = [
+        Self::Kcat,
+        Self::Confluent,
+        Self::KafkaPython,
+        Self::FranzGo,
+        Self::Java39,
+        Self::Java4,
+    ];
+    /// Those that can hash what a topic holds.
+    const READERS: [Self; 5] = [
+        Self::Confluent,
+        Self::KafkaPython,
+        Self::FranzGo,
+        Self::Java39,
+        Self::Java4,
+    ];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Kcat => "kcat",
+            Self::Confluent => "confluent-kafka",
+            Self::KafkaPython => "kafka-python",
+            Self::FranzGo => "franz-go",
+            Self::Java39 => "java-3.9",
+            Self::Java4 => "java-4",
+        }
+    }
+
+    pub(crate) fn tools(self) -> &'static [Tool] {
+        match self {
+            Self::Kcat => &[Tool::Kcat],
+            Self::Confluent | Self::KafkaPython => &[Tool::Python],
+            Self::FranzGo => &[Tool::Go],
+            Self::Java39 | Self::Java4 => &[Tool::Java],
+        }
+    }
+
+    fn index(self) -> usize {
+        self as usize
+    }
+
+    /// The cases beside those of the codecs.
+    fn other_cases(self) -> &'static [&'static str] {
+        match self {
+            Self::Kcat => &["metadata/list", "metadata/auto-create", "metadata/query"],
+            Self::KafkaPython => &OTHER_CASES[1..],
+            Self::Confluent | Self::Java39 | Self::Java4 => &OTHER_CASES,
+            Self::FranzGo => &GO_CASES,
+        }
+    }
+
+    fn cases(self) -> Vec<String> {
+        let codecs = CODECS
+            .iter()
+            .flat_map(|c| PER_CODEC.iter().map(move |case| format!("{c}/{case}")));
+        codecs
+            .chain(self.other_cases().iter().map(|&case| case.to_owned()))
+            .collect()
+    }
+
+    /// The program with what every mode takes; the mode and its own arguments follow.
+    pub(crate) fn command(
+        self,
+        context: &Context,
+        address: &str,
+        prefix: &str,
+    ) -> Result<Command, Fault> {
+        let mut command = match self {
+            Self::Kcat => script(Command::new("python3"), "kcat/kcat_client.py"),
+            Self::Confluent => script(
+                Command::new(context.installs.python()?),
+                "python/confluent_client.py",
+            ),
+            Self::KafkaPython => script(
+                Command::new(context.installs.python()?),
+                "python/kafka_python_client.py",
+            ),
+            Self::FranzGo => Command::new(context.installs.go()?),
+            Self::Java39 => java(&context.installs.java_39()?),
+            Self::Java4 => java(&context.installs.java_4()?),
+        };
+        command.args(["--bootstrap", address, "--prefix", prefix]);
+        command.args(["--partitions", &PARTITIONS.to_string()]);
+        if context.settle {
+            command.arg("--settle");
+        }
+        Ok(command)
+    }
+}
+
+const OTHER_CASES: [&str; 10] = [
+    "metadata/unknown-topic",
+    "metadata/auto-create",
+    "admin/create",
+    "admin/describe-configs",
+    "admin/errors",
+    "admin/delete-recreate",
+    "admin/list-offsets",
+    "admin/cluster",
+    "fetch/out-of-range",
+    "produce/too-large",
+];
+const GO_CASES: [&str; 11] = [
+    "metadata/unknown-topic",
+    "metadata/auto-create",
+    "admin/create",
+    "admin/describe-configs",
+    "admin/errors",
+    "admin/delete-recreate",
+    "admin/list-offsets",
+    "admin/cluster",
+    "admin/leader-epoch",
+    "fetch/out-of-range",
+    "produce/too-large",
+];
+
+/// A Python program of the source tree; no byte code is left beside it.
+pub(crate) fn script(mut python: Command, path: &str) -> Command {
+    python.arg("-B").arg(sources().join(path));
+    python
+}
+
+/// The Java program on the class path that Maven collected; small, quick to start.
+pub(crate) fn java(installed: &std::path::Path) -> Command {
+    let mut command = jvm(installed);
+    command.arg("tidewheel.clients.Main");
+    command
+}
+
+/// A JVM with the class path of an install.
+pub(crate) fn jvm(installed: &std::path::Path) -> Command {
+    let mut command = Command::new("java");
+    command.args([
+        "-Xmx512m",
+        "-XX:+UseSerialGC",
+        "-XX:TieredStopAtLevel=1",
+        "-cp",
+    ]);
+    command.arg(format!("{0}/classes:{0}/lib/*", installed.display()));
+    command
+}
+
+/// What the clients said, each run at most once.
+#[derive(Default)]
+pub(crate) struct Runs {
+    matrix: [OnceLock<Report>; Client::ALL.len()],
+    cross: [OnceLock<Report>; Client::ALL.len()],
+}
+
+/// Names of topics differ from run to run, so that a foreign broker may be used again.
+fn prefix(client: Client) -> String {
+    format!("{}-{:x}", client.name(), std::process::id())
+}
+
+/// The report of a client's list; the first caller runs it.
+fn matrix_report(context: &Context, client: Client) -> &Report {
+    context.runs.matrix[client.index()].get_or_init(|| {
+        // An install waits for the network, not for a core: it needs no permit.
+        let command = context
+            .shared_address()
+            .and_then(|address| client.command(context, &address, &prefix(client)));
+        match command {
+            Ok(mut command) => {
+                let _permit = context.permit();
+                run(client.name(), command.arg("matrix"), MATRIX_LIMIT)
+            }
+            Err(fault) => Report::of_fault(fault),
+        }
+    })
+}
+
+fn available(context: &Context) -> impl Iterator<Item = Client> {
+    Client::ALL
+        .into_iter()
+        .filter(|client| context.missing(client.tools()).is_none())
+}
+
+/// The topics that clients have written and others read again.
+fn cross_topics(context: &Context) -> Vec<String> {
+    let mut out = Vec::new();
+    for client in available(context) {
+        for codec in CODECS {
+            out.extend(
+                CROSS_TOPICS
+                    .iter()
+                    .map(|kind| format!("{}-{codec}-{kind}", prefix(client))),
+            );
+        }
+    }
+    out
+}
+
+fn cross_report(context: &Context, reader: Client) -> &Report {
+    context.runs.cross[reader.index()].get_or_init(|| {
+        for client in available(context) {
+            matrix_report(context, client);
+        }
+        let command = context
+            .shared_address()
+            .and_then(|address| reader.command(context, &address, "unused"));
+        match command {
+            Ok(mut command) => {
+                let _permit = context.permit();
+                let topics = cross_topics(context);
+                run(
+                    reader.name(),
+                    command.arg("digest").args(topics),
+                    CROSS_LIMIT,
+                )
+            }
+            Err(fault) => Report::of_fault(fault),
+        }
+    })
+}
+
+/// Every topic has the same digest for this reader and for the first one.
+fn compare_digests(context: &Context, reader: Client) -> Result<(), Fault> {
+    let mut readers = Client::READERS.into_iter();
+    let first = readers
+        .find(|client| context.missing(client.tools()).is_none())
+        .unwrap_or(reader);
+    for topic in cross_topics(context) {
+        let case = format!("digest/{topic}");
+        let got = cross_report(context, reader)
+            .result(&case)
+            .map_err(|e| format!("{topic}: {e}"))?;
+        let want = cross_report(context, first).result(&case);
+        let want = want.map_err(|e| format!("{topic}, read by {}: {e}", first.name()))?;
+        if got != want {
+            return Err(format!(
+                "{topic} differs between {} and {}",
+                reader.name(),
+                first.name()
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Runs every client that is there, and waits: for suites that look at what they left.
+pub(crate) fn run_all(context: &Context) {
+    for client in available(context) {
+        matrix_report(context, client);
+    }
+    for reader in Client::READERS {
+        if context.missing(reader.tools()).is_none() {
+            cross_report(context, reader);
+        }
+    }
+}
+
+/// `CLIENT::CASE`, `CLIENT::all-cases-known` and `cross::CLIENT`.
+pub(crate) fn trials(context: &Arc<Context>) -> Vec<Trial> {
+    let mut out = Vec::new();
+    for client in Client::ALL {
+        for case in client.cases() {
+            let name = format!("{}::{case}", client.name());
+            out.push(trial(context, name, client.tools(), move |context| {
+                matrix_report(context, client).result(&case).map(|_| ())
+            }));
+        }
+        let name = format!("{}::all-cases-known", client.name());
+        out.push(trial(context, name, client.tools(), move |context| {
+            matrix_report(context, client).only(&client.cases())
+        }));
+    }
+    for reader in Client::READERS {
+        let name = format!("cross::{}", reader.name());
+        out.push(trial(context, name, reader.tools(), move |context| {
+            compare_digests(context, reader)
+        }));
+    }
+    out
+}

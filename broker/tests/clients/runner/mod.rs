@@ -1,0 +1,58 @@
+//! Starts brokers and client programs and turns what they print into named trials.
+
+mod broker;
+mod context;
+mod crash;
+mod dataset;
+mod dump_log;
+mod install;
+mod matrix;
+mod process;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use libtest_mimic::{Arguments, Completion, Failed, Trial};
+
+use context::Context;
+
+/// What went wrong, as a sentence.
+type Fault = String;
+
+/// Runs the trials that the command line asks for.
+pub(crate) fn main() -> ExitCode {
+    let mut args = Arguments::from_args();
+    let context = Arc::new(Context::from_environment());
+    let mut trials = matrix::trials(&context);
+    trials.extend(dataset::trials(&context));
+    trials.extend(crash::trials(&context));
+    trials.extend(dump_log::trials(&context));
+    // A trial mostly waits for the suite it belongs to: all start, and permits bound the suites.
+    args.test_threads.get_or_insert(trials.len().max(1));
+    process::kill_children_on_signals();
+    let conclusion = libtest_mimic::run(&args, trials);
+    context.stop();
+    conclusion.exit_code()
+}
+
+/// A trial of suites that need `tools`: ignored with the reason where one is missing, failed under CI.
+fn trial(
+    context: &Arc<Context>,
+    name: String,
+    tools: &'static [install::Tool],
+    body: impl FnOnce(&Arc<Context>) -> Result<(), Fault> + Send + 'static,
+) -> Trial {
+    let context = Arc::clone(context);
+    Trial::ignorable_test(name, move || {
+        if let Some(reason) = context.missing(tools) {
+            return if context.is_ci {
+                Err(Failed::from(reason))
+            } else {
+                Ok(Completion::ignored_with(reason))
+            };
+        }
+        body(&context)
+            .map(|()| Completion::Completed)
+            .map_err(Failed::from)
+    })
+}

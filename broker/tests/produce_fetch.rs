@@ -1,0 +1,533 @@
+//! Produce and Fetch on the wire: the answers that clients rely on, error by error.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a failed step of a test fails the test"
+)]
+
+mod support;
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use support::{Broker, Client, batch, batches, fetch_request, now_ms, produce_request};
+use tidewheel_protocol::messages::fetch::{FetchRequest, FetchResponse, PartitionData};
+use tidewheel_protocol::messages::init_producer_id::{
+    InitProducerIdRequest, InitProducerIdResponse,
+};
+use tidewheel_protocol::messages::produce::{ProduceRequest, ProduceResponse};
+use tidewheel_protocol::{Compression, ErrorCode, RecordBatchBuilder, StrBytes, Uuid, crc32c};
+
+struct Fixture {
+    broker: Broker,
+    client: Client,
+    _dir: tempfile::TempDir,
+}
+
+fn fixture(configs: &[(&str, &str)]) -> Fixture {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::start(dir.path());
+    let mut client = broker.connect();
+    client.create_topic("t", 2, configs);
+    Fixture {
+        broker,
+        client,
+        _dir: dir,
+    }
+}
+
+fn fetch(client: &mut Client, version: i16, request: &FetchRequest) -> PartitionData<Bytes> {
+    let mut answer: FetchResponse<Bytes> = client.call(version, request);
+    assert_eq!(answer.error_code, 0);
+    answer.responses.remove(0).partitions.remove(0)
+}
+
+/// A batch whose header bytes were changed, with the CRC made right again.
+fn forged(at: usize, bytes: &[u8]) -> Bytes {
+    let mut forged = BytesMut::from(&*batch(&["a", "b"]));
+    forged[at..at + bytes.len()].copy_from_slice(bytes);
+    let crc = crc32c(&forged[21..]);
+    forged[17..21].copy_from_slice(&crc.to_be_bytes());
+    forged.freeze()
+}
+
+fn lies() -> Vec<(&'static str, Bytes, ErrorCode)> {
+    let good = batch(&["a", "b"]);
+    let mut bad_crc = BytesMut::from(&*good);
+    let last = bad_crc.len() - 1;
+    bad_crc[last] ^= 1;
+    let mut long = BytesMut::from(&*good);
+    long.extend_from_slice(b"!");
+    let two = [&*good, &*good].concat();
+    vec![
+        ("bad CRC", bad_crc.freeze(), ErrorCode::CorruptMessage),
+        (
+            "cut short",
+            good.slice(..good.len() - 1),
+            ErrorCode::CorruptMessage,
+        ),
+        (
+            "shorter than a header",
+            good.slice(..60),
+            ErrorCode::CorruptMessage,
+        ),
+        (
+            "bytes after the batch",
+            long.freeze(),
+            ErrorCode::InvalidRecord,
+        ),
+        ("two batches", two.into(), ErrorCode::InvalidRecord),
+        ("magic 1", forged(16, &[1]), ErrorCode::InvalidRecord),
+        ("no records", Bytes::new(), ErrorCode::InvalidRecord),
+        (
+            "count above the delta",
+            forged(57, &3_i32.to_be_bytes()),
+            ErrorCode::InvalidRecord,
+        ),
+        (
+            "negative delta",
+            forged(23, &(-1_i32).to_be_bytes()),
+            ErrorCode::InvalidRecord,
+        ),
+        (
+            "control batch",
+            forged(21, &0x20_i16.to_be_bytes()),
+            ErrorCode::InvalidRecord,
+        ),
+        (
+            "transactional",
+            forged(21, &0x10_i16.to_be_bytes()),
+            ErrorCode::InvalidTxnState,
+        ),
+        (
+            "codec 7",
+            forged(21, &7_i16.to_be_bytes()),
+            ErrorCode::UnsupportedCompressionType,
+        ),
+        (
+            "reserved producer id",
+            forged(43, &(-2_i64).to_be_bytes()),
+            ErrorCode::InvalidRecord,
+        ),
+    ]
+}
+
+#[test]
+fn lies_about_a_batch_are_refused_with_kafkas_codes() {
+    let mut f = fixture(&[]);
+    for (what, records, code) in lies() {
+        for acks in [1, -1] {
+            let answer = f.client.produce("t", 0, acks, records.clone());
+            assert_eq!(
+                answer.error_code,
+                code.code(),
+                "{what}: {:?}",
+                answer.error_message
+            );
+            assert_eq!(answer.base_offset, -1, "{what}");
+        }
+    }
+    assert_eq!(
+        f.client.produce("t", 0, -1, batch(&["a", "b"])).base_offset,
+        0,
+        "nothing of it took an offset"
+    );
+}
+
+#[test]
+fn unknown_partitions_acks_and_sizes_have_their_codes() {
+    let mut f = fixture(&[("max.message.bytes", "1000")]);
+    let code = |client: &mut Client, topic: &str, partition, acks, records| {
+        client.produce(topic, partition, acks, records).error_code
+    };
+    let unknown = ErrorCode::UnknownTopicOrPartition.code();
+    assert_eq!(code(&mut f.client, "nope", 0, 1, batch(&["x"])), unknown);
+    assert_eq!(code(&mut f.client, "t", 2, 1, batch(&["x"])), unknown);
+    assert_eq!(code(&mut f.client, "t", -1, 1, batch(&["x"])), unknown);
+    let acks = ErrorCode::InvalidRequiredAcks.code();
+    assert_eq!(code(&mut f.client, "t", 0, 2, batch(&["x"])), acks);
+    let large = batch(&[&"x".repeat(1_000)]);
+    assert_eq!(
+        code(&mut f.client, "t", 0, 1, large),
+        ErrorCode::MessageTooLarge.code()
+    );
+    let mut request = produce_request("t", 0, 1, Some(batch(&["x"])));
+    request.topic_data[0].topic_id = Uuid([7; 16]);
+    let answer: ProduceResponse = f.client.call(13, &request);
+    let code = answer.responses[0].partition_responses[0].error_code;
+    assert_eq!(code, ErrorCode::UnknownTopicId.code());
+}
+
+/// Gotcha 20: zstd came with Produce 7.
+#[test]
+fn zstd_needs_produce_7() {
+    let mut f = fixture(&[]);
+    let builder = RecordBatchBuilder::new().compression(Compression::Zstd);
+    let records = builder
+        .record(now_ms(), None, Some(b"x"))
+        .build()
+        .unwrap()
+        .bytes;
+    let request = produce_request("t", 0, 1, Some(records));
+    for (version, code) in [
+        (3, ErrorCode::UnsupportedCompressionType),
+        (7, ErrorCode::None),
+    ] {
+        let answer: ProduceResponse = f.client.call(version, &request);
+        assert_eq!(
+            answer.responses[0].partition_responses[0].error_code,
+            code.code()
+        );
+    }
+}
+
+/// Gotcha 21: `acks=0` has no answer, and an error closes the connection.
+#[test]
+fn acks_0_is_never_answered() {
+    let mut f = fixture(&[]);
+    let correlation_id = f
+        .client
+        .send(9, &produce_request("t", 0, 0, Some(batch(&["quiet"]))));
+    // The next answer belongs to the next request.
+    assert_eq!(f.client.consume("t", 0, 0).len(), 1);
+    assert!(correlation_id > 0);
+    let mut client = f.broker.connect();
+    client.send(9, &produce_request("nope", 0, 0, Some(batch(&["lost"]))));
+    assert!(client.is_closed_by_broker());
+}
+
+/// Gotcha 7: many requests in flight, answered in their order, appended in their order.
+#[test]
+fn pipelined_requests_are_appended_and_answered_in_order() {
+    let mut f = fixture(&[]);
+    let values: Vec<String> = (0..200).map(|number| number.to_string()).collect();
+    let sent: Vec<(i32, i16)> = values
+        .iter()
+        .enumerate()
+        .map(|(at, value)| {
+            let acks = [1, -1][at % 2];
+            (
+                f.client
+                    .send(9, &produce_request("t", 0, acks, Some(batch(&[value])))),
+                acks,
+            )
+        })
+        .collect();
+    for (offset, (correlation_id, _)) in (0..).zip(&sent) {
+        let answer: ProduceResponse = f.client.receive(9, *correlation_id);
+        assert_eq!(
+            answer.responses[0].partition_responses[0].base_offset,
+            offset
+        );
+    }
+    let read = f.client.consume("t", 0, 0);
+    let read: Vec<&[u8]> = read.iter().map(|read| &*read.value).collect();
+    let sent: Vec<&[u8]> = values.iter().map(|value| value.as_bytes()).collect();
+    assert_eq!(read, sent);
+}
+
+/// Gotcha 30: an offset inside a batch gives the whole batch. Gotcha 34: outside the log is an error,
+/// at its end is empty.
+#[test]
+fn fetch_offsets_inside_at_and_beyond_the_log() {
+    let mut f = fixture(&[]);
+    f.client.produce("t", 0, 1, batch(&["a", "b", "c"]));
+    f.client.produce("t", 0, 1, batch(&["d"]));
+    let data = fetch(&mut f.client, 11, &fetch_request("t", 0, 2));
+    let found = batches(data.records.unwrap());
+    assert_eq!((found[0].header.base_offset, found.len()), (0, 2));
+    assert_eq!(
+        (
+            data.high_watermark,
+            data.last_stable_offset,
+            data.log_start_offset
+        ),
+        (4, 4, 0)
+    );
+    let data = fetch(&mut f.client, 11, &fetch_request("t", 0, 4));
+    assert_eq!((data.error_code, data.high_watermark), (0, 4));
+    assert_eq!(
+        data.records,
+        Some(Bytes::new()),
+        "gotcha 31: empty, never null"
+    );
+    for offset in [5, -1, i64::MAX] {
+        let data = fetch(&mut f.client, 11, &fetch_request("t", 0, offset));
+        assert_eq!(
+            data.error_code,
+            ErrorCode::OffsetOutOfRange.code(),
+            "offset {offset}"
+        );
+    }
+}
+
+/// Gotcha 32 (KIP-74): a first batch larger than every limit comes whole; later partitions wait.
+#[test]
+fn the_first_batch_is_returned_whole_whatever_the_limits() {
+    let mut f = fixture(&[]);
+    let large = batch(&[&"x".repeat(100_000)]);
+    f.client.produce("t", 0, 1, large.clone());
+    f.client.produce("t", 1, 1, large.clone());
+    let mut request = fetch_request("t", 0, 0);
+    request.max_bytes = 10;
+    request.topics[0].partitions[0].partition_max_bytes = 10;
+    let mut second = request.topics[0].partitions[0].clone();
+    second.partition = 1;
+    request.topics[0].partitions.push(second);
+    let mut answer: FetchResponse<Bytes> = f.client.call(11, &request);
+    let partitions = answer.responses.remove(0).partitions;
+    assert_eq!(partitions[0].records.as_ref().unwrap().len(), large.len());
+    assert_eq!(partitions[1].records, Some(Bytes::new()));
+    assert_eq!(partitions[1].high_watermark, 1);
+}
+
+/// Gotcha 33: a long poll wakes on the append that fills it.
+#[test]
+fn a_waiting_fetch_wakes_when_enough_has_come() {
+    let f = fixture(&[]);
+    let mut waiting = f.broker.connect();
+    let mut request = fetch_request("t", 0, 0);
+    request.min_bytes = 100;
+    request.max_wait_ms = i32::MAX;
+    let correlation_id = waiting.send(11, &request);
+    let mut producer = f.broker.connect();
+    producer.produce("t", 0, 1, batch(&["small"]));
+    waiting
+        .socket
+        .set_read_timeout(Some(Duration::from_millis(200)))
+        .unwrap();
+    let mut byte = [0; 1];
+    assert!(
+        waiting.socket.peek(&mut byte).is_err(),
+        "79 bytes are not enough"
+    );
+    waiting
+        .socket
+        .set_read_timeout(Some(support::PATIENCE))
+        .unwrap();
+    // Durable data becomes visible when it is flushed, and wakes the fetch then.
+    producer.produce("t", 0, -1, batch(&["more"]));
+    let answer: FetchResponse<Bytes> = waiting.receive(11, correlation_id);
+    let records = answer.responses[0].partitions[0].records.clone().unwrap();
+    assert_eq!(batches(records).len(), 2);
+}
+
+#[test]
+fn a_waiting_fetch_ends_at_its_deadline_and_when_its_topic_is_deleted() {
+    let f = fixture(&[]);
+    let mut client = f.broker.connect();
+    let mut request = fetch_request("t", 0, 0);
+    request.min_bytes = 1;
+    request.max_wait_ms = 50;
+    assert_eq!(fetch(&mut client, 11, &request).records, Some(Bytes::new()));
+    request.max_wait_ms = i32::MAX;
+    let correlation_id = client.send(11, &request);
+    f.broker.connect().delete_topic("t");
+    let answer: FetchResponse<Bytes> = client.receive(11, correlation_id);
+    let code = answer.responses[0].partitions[0].error_code;
+    assert_eq!(code, ErrorCode::UnknownTopicOrPartition.code());
+}
+
+#[test]
+fn fetch_sessions_are_declined_and_unknown_ones_refused() {
+    let mut f = fixture(&[]);
+    let mut request = fetch_request("t", 0, 0);
+    request.session_epoch = 0;
+    let answer: FetchResponse<Bytes> = f.client.call(11, &request);
+    assert_eq!((answer.error_code, answer.session_id), (0, 0));
+    request.session_id = 77;
+    let answer: FetchResponse<Bytes> = f.client.call(11, &request);
+    assert_eq!(answer.error_code, ErrorCode::FetchSessionIdNotFound.code());
+}
+
+/// Gotcha 37: leader epochs are stamped, compared, and one higher after each start.
+#[test]
+fn leader_epochs_fence_stale_and_unknown_clients() {
+    let dir = tempfile::tempdir().unwrap();
+    assert!(Broker::start(dir.path()).stop());
+    let broker = Broker::start(dir.path());
+    let mut client = broker.connect();
+    client.create_topic("t", 1, &[]);
+    client.produce("t", 0, 1, batch(&["x"]));
+    let mut request = fetch_request("t", 0, 0);
+    for (epoch, code) in [
+        (-1, ErrorCode::None),
+        (0, ErrorCode::FencedLeaderEpoch),
+        (1, ErrorCode::None),
+        (2, ErrorCode::UnknownLeaderEpoch),
+    ] {
+        request.topics[0].partitions[0].current_leader_epoch = epoch;
+        let data = fetch(&mut client, 11, &request);
+        assert_eq!(data.error_code, code.code(), "epoch {epoch}");
+        if code == ErrorCode::None {
+            let header = batches(data.records.unwrap())[0].header;
+            assert_eq!(header.partition_leader_epoch, 1);
+        }
+    }
+}
+
+/// Gotcha 36: null for read_uncommitted, an empty list for read_committed.
+#[test]
+fn aborted_transactions_are_null_or_empty() {
+    let mut f = fixture(&[]);
+    let mut request = fetch_request("t", 0, 0);
+    assert_eq!(
+        fetch(&mut f.client, 11, &request).aborted_transactions,
+        None
+    );
+    request.isolation_level = 1;
+    assert_eq!(
+        fetch(&mut f.client, 11, &request).aborted_transactions,
+        Some(Vec::new())
+    );
+}
+
+#[test]
+fn topics_can_be_fetched_by_id() {
+    let mut f = fixture(&[]);
+    f.client.produce("t", 0, 1, batch(&["x"]));
+    let id = f.client.topic_id("t");
+    for (topic_id, code) in [
+        (id, ErrorCode::None),
+        (Uuid([9; 16]), ErrorCode::UnknownTopicId),
+    ] {
+        let mut request = fetch_request("", 0, 0);
+        request.topics[0].topic_id = topic_id;
+        for version in [13, 15, 16, 17] {
+            assert_eq!(
+                fetch(&mut f.client, version, &request).error_code,
+                code.code()
+            );
+        }
+    }
+}
+
+/// Gotchas 22 and 23: LogAppendTime is stamped into the batch and into the answer.
+#[test]
+fn log_append_time_is_stamped() {
+    let mut f = fixture(&[("message.timestamp.type", "LogAppendTime")]);
+    let old = RecordBatchBuilder::new()
+        .record(1_000, None, Some(b"x"))
+        .build()
+        .unwrap()
+        .bytes;
+    let before = now_ms();
+    let answer = f.client.produce("t", 0, -1, old);
+    assert!(before <= answer.log_append_time_ms && answer.log_append_time_ms <= now_ms());
+    let data = fetch(&mut f.client, 11, &fetch_request("t", 0, 0));
+    let found = batches(data.records.unwrap()).remove(0);
+    assert_eq!(found.header.max_timestamp, answer.log_append_time_ms);
+    let record = found.records(1_000).unwrap().next().unwrap().unwrap();
+    assert_eq!(record.timestamp, answer.log_append_time_ms);
+}
+
+fn producer_id(client: &mut Client) -> i64 {
+    let request = InitProducerIdRequest {
+        transactional_id: None,
+        transaction_timeout_ms: 60_000,
+        ..InitProducerIdRequest::default()
+    };
+    let answer: InitProducerIdResponse = client.call(4, &request);
+    assert_eq!((answer.error_code, answer.producer_epoch), (0, 0));
+    answer.producer_id
+}
+
+fn sequenced(producer_id: i64, epoch: i16, sequence: i32, values: &[&str]) -> Bytes {
+    let mut builder = RecordBatchBuilder::new().producer(producer_id, epoch, sequence);
+    for value in values {
+        builder = builder.record(now_ms(), None, Some(value.as_bytes()));
+    }
+    builder.build().unwrap().bytes
+}
+
+/// Gotcha 28: the last five batches are known, a repeat gets its old offset, a gap and an old epoch are
+/// refused; all of it also after a clean stop and after `kill -9`.
+#[test]
+fn idempotent_producers_are_deduplicated_also_across_restarts() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut broker = Broker::start(dir.path());
+    let mut client = broker.connect();
+    client.create_topic("t", 1, &[]);
+    let id = producer_id(&mut client);
+    let send = |client: &mut Client, epoch: i16, sequence: i32| {
+        let records = sequenced(id, epoch, sequence, &["a", "b"]);
+        let answer = client.produce("t", 0, -1, records);
+        (answer.error_code, answer.base_offset)
+    };
+    for number in 0..7 {
+        assert_eq!(send(&mut client, 0, number * 2), (0, i64::from(number) * 2));
+    }
+    for restart in [None, Some("stop"), Some("kill")] {
+        match restart {
+            None => {}
+            Some("stop") => {
+                assert!(broker.stop());
+                broker = Broker::start(dir.path());
+            }
+            Some(_) => {
+                broker.kill();
+                broker = Broker::start(dir.path());
+            }
+        }
+        let mut client = broker.connect();
+        for number in 2..7 {
+            let expected = (0, i64::from(number) * 2);
+            assert_eq!(
+                send(&mut client, 0, number * 2),
+                expected,
+                "a repeat after {restart:?}"
+            );
+        }
+        let gap = send(&mut client, 0, 16);
+        assert_eq!(
+            gap.0,
+            ErrorCode::OutOfOrderSequenceNumber.code(),
+            "after {restart:?}"
+        );
+        assert_eq!(
+            client.consume("t", 0, 0).len(),
+            14,
+            "nothing was appended twice"
+        );
+        assert_ne!(
+            producer_id(&mut client),
+            id,
+            "producer ids are given out once"
+        );
+    }
+    let mut client = broker.connect();
+    assert_eq!(send(&mut client, 0, 14), (0, 14), "the next batch goes on");
+    let fresh = ErrorCode::OutOfOrderSequenceNumber.code();
+    assert_eq!(send(&mut client, 1, 5).0, fresh, "a new epoch starts at 0");
+    assert_eq!(send(&mut client, 1, 0), (0, 16));
+    assert_eq!(
+        send(&mut client, 0, 16).0,
+        ErrorCode::InvalidProducerEpoch.code()
+    );
+}
+
+#[test]
+fn transactions_are_refused_before_they_exist() {
+    let mut f = fixture(&[]);
+    let request = InitProducerIdRequest {
+        transactional_id: Some(StrBytes::from_static("tx")),
+        ..InitProducerIdRequest::default()
+    };
+    let answer: InitProducerIdResponse = f.client.call(4, &request);
+    assert_eq!(answer.error_code, ErrorCode::InvalidRequest.code());
+    let request = ProduceRequest {
+        transactional_id: Some(StrBytes::from_static("tx")),
+        ..produce_request("t", 0, -1, Some(batch(&["x"])))
+    };
+    let answer: ProduceResponse = f.client.call(9, &request);
+    let code = answer.responses[0].partition_responses[0].error_code;
+    assert_eq!(code, ErrorCode::InvalidTxnState.code());
+}
+
+#[test]
+fn min_insync_replicas_above_one_refuses_acks_all() {
+    let mut f = fixture(&[("min.insync.replicas", "2")]);
+    let refused = f.client.produce("t", 0, -1, batch(&["x"]));
+    assert_eq!(refused.error_code, ErrorCode::NotEnoughReplicas.code());
+    assert_eq!(f.client.produce("t", 0, 1, batch(&["x"])).error_code, 0);
+}

@@ -1,0 +1,440 @@
+//! A broker process of its own for a test, and a client that speaks raw frames to it.
+#![allow(
+    dead_code,
+    reason = "every test binary uses its own part of this module"
+)]
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tidewheel_protocol::messages::create_topics::{
+    CreatableTopic, CreatableTopicConfig, CreateTopicsRequest, CreateTopicsResponse,
+};
+use tidewheel_protocol::messages::delete_topics::{DeleteTopicsRequest, DeleteTopicsResponse};
+use tidewheel_protocol::messages::fetch::{
+    FetchPartition, FetchRequest, FetchResponse, FetchTopic,
+};
+use tidewheel_protocol::messages::metadata::{
+    MetadataRequest, MetadataRequestTopic, MetadataResponse,
+};
+use tidewheel_protocol::messages::produce::{
+    PartitionProduceData, PartitionProduceResponse, ProduceRequest, ProduceResponse,
+    TopicProduceData,
+};
+use tidewheel_protocol::wire::Reader;
+use tidewheel_protocol::{
+    Message, RecordBatch, RecordBatchBuilder, RequestHeader, ResponseHeader, StrBytes, Uuid,
+    encode_request_frame,
+};
+
+/// How long a test waits for an answer before it fails: far longer than any healthy broker takes.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A running broker process, killed when dropped.
+pub(crate) struct Broker {
+    child: Child,
+    stdout: BufReader<ChildStdout>,
+    /// The ready line.
+    pub(crate) ready: serde_json::Value,
+    /// `127.0.0.1:PORT`.
+    pub(crate) address: String,
+    pub(crate) data_dir: PathBuf,
+}
+
+/// `tidewheel` with arguments, not started yet.
+pub(crate) fn tidewheel(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tidewheel"));
+    command.args(arguments).stdin(Stdio::null());
+    command
+}
+
+/// Runs `tidewheel` to its end.
+pub(crate) fn run(arguments: &[&str]) -> Output {
+    tidewheel(arguments).output().expect("the binary runs")
+}
+
+impl Broker {
+    /// Starts on a free port with the data in `data_dir`.
+    pub(crate) fn start(data_dir: &Path) -> Self {
+        Self::start_with(data_dir, &[])
+    }
+
+    /// The same with further settings, `key=value`.
+    pub(crate) fn start_with(data_dir: &Path, settings: &[&str]) -> Self {
+        let mut command = tidewheel(&["serve", "--set", "listeners=PLAINTEXT://127.0.0.1:0"]);
+        for setting in settings {
+            command.args(["--set", setting]);
+        }
+        Self::spawn(&mut command, data_dir)
+    }
+
+    /// Starts a prepared command with the data in `data_dir` and waits until it is ready.
+    pub(crate) fn spawn(command: &mut Command, data_dir: &Path) -> Self {
+        command
+            .arg("--data-dir")
+            .arg(data_dir)
+            .env("TIDEWHEEL_LOG", "warn");
+        let mut child = command
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the binary starts");
+        let mut stdout = BufReader::new(child.stdout.take().expect("stdout is piped"));
+        let mut line = String::new();
+        stdout
+            .read_line(&mut line)
+            .expect("the broker says something");
+        let ready: serde_json::Value = serde_json::from_str(&line).expect("the line is JSON");
+        let listener = ready["listeners"][0].as_str().expect("a listener");
+        let address = listener
+            .strip_prefix("PLAINTEXT://")
+            .expect("plaintext")
+            .to_owned();
+        Self {
+            child,
+            stdout,
+            ready,
+            address,
+            data_dir: data_dir.to_owned(),
+        }
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// A new connection.
+    pub(crate) fn connect(&self) -> Client {
+        Client::connect(&self.address)
+    }
+
+    /// Stops it with SIGTERM and returns whether its exit was clean.
+    pub(crate) fn stop(mut self) -> bool {
+        self.signal("-TERM");
+        let mut rest = String::new();
+        self.stdout.read_to_string(&mut rest).expect("stdout ends");
+        assert_eq!(rest, "", "stdout carries only the ready line");
+        self.child.wait().expect("the broker ends").success()
+    }
+
+    /// Kills it with SIGKILL.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().expect("the broker is there");
+        self.child.wait().expect("the broker ends");
+    }
+
+    fn signal(&self, signal: &str) {
+        let pid = self.pid().to_string();
+        let sent = Command::new("kill")
+            .args([signal, &pid])
+            .status()
+            .expect("kill runs");
+        assert!(sent.success());
+    }
+
+    /// Anonymous resident memory in KiB: the log's mapped pages are not the broker's.
+    pub(crate) fn rss_anon_kib(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.pid());
+        let status = std::fs::read_to_string(path).expect("the process is there");
+        let line = status
+            .lines()
+            .find(|line| line.starts_with("RssAnon:"))
+            .expect("RssAnon");
+        line.split_whitespace()
+            .nth(1)
+            .expect("a number")
+            .parse()
+            .expect("a number")
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        // Already gone after `stop` and `kill`.
+        if self.child.kill().is_ok() {
+            self.child.wait().expect("the broker ends");
+        }
+    }
+}
+
+/// A blocking connection that speaks Kafka's protocol.
+pub(crate) struct Client {
+    pub(crate) socket: TcpStream,
+    correlation_id: i32,
+}
+
+impl Client {
+    pub(crate) fn connect(address: &str) -> Self {
+        let socket = TcpStream::connect(address).expect("the broker accepts");
+        socket
+            .set_read_timeout(Some(PATIENCE))
+            .expect("a timeout can be set");
+        socket.set_nodelay(true).expect("nodelay can be set");
+        Self {
+            socket,
+            correlation_id: 0,
+        }
+    }
+
+    /// Sends a request without waiting for the answer.
+    pub(crate) fn send<Q: Message>(&mut self, version: i16, request: &Q) -> i32 {
+        self.correlation_id += 1;
+        let header = RequestHeader {
+            api_key: Q::KEY.code(),
+            api_version: version,
+            correlation_id: self.correlation_id,
+            client_id: Some(StrBytes::from_static("raw-test")),
+        };
+        let frame = encode_request_frame(&header, request);
+        self.socket.write_all(&frame).expect("the broker reads");
+        self.correlation_id
+    }
+
+    /// Reads one frame, or `None` where the broker closed.
+    pub(crate) fn read_frame(&mut self) -> Option<Bytes> {
+        let mut prefix = [0; 4];
+        match self.socket.read_exact(&mut prefix) {
+            Ok(()) => {}
+            Err(error) if is_closed(&error) => return None,
+            Err(error) => panic!("no answer: {error}"),
+        }
+        let mut frame = vec![0; u32::from_be_bytes(prefix) as usize];
+        self.socket
+            .read_exact(&mut frame)
+            .expect("the whole frame comes");
+        Some(Bytes::from(frame))
+    }
+
+    /// Reads the answer to the request that `send` numbered.
+    pub(crate) fn receive<A: Message>(&mut self, version: i16, correlation_id: i32) -> A {
+        let frame = self.read_frame().expect("the broker answers");
+        let mut reader = Reader::new(frame);
+        let header = ResponseHeader::decode(&mut reader, A::KEY, version).expect("a header");
+        assert_eq!(
+            header.correlation_id, correlation_id,
+            "answers come in the order of requests"
+        );
+        let answer = A::decode(&mut reader, version).expect("the body decodes");
+        assert_eq!(reader.remaining(), 0, "nothing follows the body");
+        answer
+    }
+
+    /// Sends and receives.
+    pub(crate) fn call<Q: Message, A: Message>(&mut self, version: i16, request: &Q) -> A {
+        let correlation_id = self.send(version, request);
+        self.receive(version, correlation_id)
+    }
+
+    /// Whether the broker closes this connection (rather than answer or keep it open).
+    pub(crate) fn is_closed_by_broker(&mut self) -> bool {
+        let mut byte = [0; 1];
+        match self.socket.read(&mut byte) {
+            Ok(read) => read == 0,
+            Err(error) => is_closed(&error),
+        }
+    }
+
+    /// Creates a topic with configs, which must work.
+    pub(crate) fn create_topic(&mut self, name: &str, partitions: i32, configs: &[(&str, &str)]) {
+        let configs = configs.iter().map(|(name, value)| CreatableTopicConfig {
+            name: StrBytes::from(*name),
+            value: Some(StrBytes::from(*value)),
+        });
+        let topic = CreatableTopic {
+            name: StrBytes::from(name),
+            num_partitions: partitions,
+            replication_factor: -1,
+            configs: configs.collect(),
+            ..CreatableTopic::default()
+        };
+        let request = CreateTopicsRequest {
+            topics: vec![topic],
+            ..CreateTopicsRequest::default()
+        };
+        let answer: CreateTopicsResponse = self.call(7, &request);
+        assert_eq!(
+            answer.topics[0].error_code, 0,
+            "{:?}",
+            answer.topics[0].error_message
+        );
+    }
+
+    /// Deletes a topic, which must work.
+    pub(crate) fn delete_topic(&mut self, name: &str) {
+        let request = DeleteTopicsRequest {
+            topic_names: vec![StrBytes::from(name)],
+            timeout_ms: 30_000,
+            ..DeleteTopicsRequest::default()
+        };
+        let answer: DeleteTopicsResponse = self.call(5, &request);
+        assert_eq!(
+            answer.responses[0].error_code, 0,
+            "{:?}",
+            answer.responses[0].error_message
+        );
+    }
+
+    /// The id of a topic that exists.
+    pub(crate) fn topic_id(&mut self, name: &str) -> Uuid {
+        let request = MetadataRequest {
+            topics: Some(vec![metadata_topic(name)]),
+            allow_auto_topic_creation: false,
+            ..MetadataRequest::default()
+        };
+        let answer: MetadataResponse = self.call(10, &request);
+        assert_eq!(answer.topics[0].error_code, 0);
+        answer.topics[0].topic_id
+    }
+
+    /// Produces with `acks=all` to partition 0 of a topic that is made on first use.
+    pub(crate) fn produce_to_new(&mut self, topic: &str, records: Bytes) {
+        let request = MetadataRequest {
+            topics: Some(vec![metadata_topic(topic)]),
+            allow_auto_topic_creation: true,
+            ..MetadataRequest::default()
+        };
+        let answer: MetadataResponse = self.call(9, &request);
+        assert_eq!(answer.topics[0].error_code, 0);
+        assert_eq!(self.produce(topic, 0, -1, records).error_code, 0);
+    }
+
+    /// Produces one batch and returns the partition's answer.
+    pub(crate) fn produce(
+        &mut self,
+        topic: &str,
+        partition: i32,
+        acks: i16,
+        records: Bytes,
+    ) -> PartitionProduceResponse {
+        let request = produce_request(topic, partition, acks, Some(records));
+        let mut answer: ProduceResponse = self.call(9, &request);
+        answer.responses.remove(0).partition_responses.remove(0)
+    }
+
+    /// Fetches all records of a partition from `offset` to its end.
+    pub(crate) fn consume(
+        &mut self,
+        topic: &str,
+        partition: i32,
+        mut offset: i64,
+    ) -> Vec<Consumed> {
+        let mut all = Vec::new();
+        loop {
+            let request = fetch_request(topic, partition, offset);
+            let mut answer: FetchResponse<Bytes> = self.call(11, &request);
+            let data = answer.responses.remove(0).partitions.remove(0);
+            assert_eq!(
+                data.error_code, 0,
+                "fetching {topic}-{partition} from {offset}"
+            );
+            for batch in batches(data.records.unwrap_or_default()) {
+                for record in batch.records(1 << 28).expect("readable") {
+                    let record = record.expect("readable");
+                    if record.offset >= offset {
+                        let value = record.value.unwrap_or_default();
+                        all.push(Consumed {
+                            offset: record.offset,
+                            value,
+                        });
+                    }
+                }
+                offset = offset.max(batch.header.next_offset());
+            }
+            if offset >= data.high_watermark {
+                return all;
+            }
+        }
+    }
+}
+
+/// A record as a test reads it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Consumed {
+    pub(crate) offset: i64,
+    pub(crate) value: Bytes,
+}
+
+/// The whole batches in fetched bytes.
+pub(crate) fn batches(records: Bytes) -> Vec<RecordBatch> {
+    tidewheel_protocol::Batches::new(records)
+        .map(|batch| batch.expect("a whole batch"))
+        .collect()
+}
+
+fn is_closed(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
+    matches!(error.kind(), UnexpectedEof | ConnectionReset | BrokenPipe)
+}
+
+/// Now, as the test sees it.
+pub(crate) fn now_ms() -> i64 {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a test's records carry the time of the test"
+    )]
+    let now = std::time::SystemTime::now();
+    let since = now
+        .duration_since(std::time::UNIX_EPOCH)
+        .expect("after 1970");
+    i64::try_from(since.as_millis()).expect("before the year 292278994")
+}
+
+/// One uncompressed batch of these values, without a producer id.
+pub(crate) fn batch(values: &[&str]) -> Bytes {
+    let mut builder = RecordBatchBuilder::new();
+    for value in values {
+        builder = builder.record(now_ms(), None, Some(value.as_bytes()));
+    }
+    builder.build().expect("a small batch").bytes
+}
+
+/// A produce request for one partition.
+pub(crate) fn produce_request(
+    topic: &str,
+    partition: i32,
+    acks: i16,
+    records: Option<Bytes>,
+) -> ProduceRequest {
+    ProduceRequest {
+        acks,
+        timeout_ms: 30_000,
+        topic_data: vec![TopicProduceData {
+            name: StrBytes::from(topic),
+            partition_data: vec![PartitionProduceData {
+                index: partition,
+                records,
+            }],
+            ..TopicProduceData::default()
+        }],
+        ..ProduceRequest::default()
+    }
+}
+
+/// A fetch request for one partition that does not wait.
+pub(crate) fn fetch_request(topic: &str, partition: i32, offset: i64) -> FetchRequest {
+    FetchRequest {
+        max_bytes: 50 << 20,
+        topics: vec![FetchTopic {
+            topic: StrBytes::from(topic),
+            partitions: vec![FetchPartition {
+                partition,
+                fetch_offset: offset,
+                partition_max_bytes: 1 << 20,
+                ..FetchPartition::default()
+            }],
+            ..FetchTopic::default()
+        }],
+        ..FetchRequest::default()
+    }
+}
+
+/// A topic as a metadata request names it.
+pub(crate) fn metadata_topic(name: &str) -> MetadataRequestTopic {
+    MetadataRequestTopic {
+        name: Some(StrBytes::from(name)),
+        ..MetadataRequestTopic::default()
+    }
+}
