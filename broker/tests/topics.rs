@@ -189,6 +189,7 @@ fn creation_echoes_what_was_made() {
         ),
         (0, 1, 1)
     );
+    assert_eq!(result.error_message, None, "null, not an empty text");
     assert!(!result.topic_id.is_zero());
     let configs = result.configs.unwrap();
     let retention = configs

@@ -149,26 +149,39 @@ fn offsets_ascend_within_the_batch_but_may_have_gaps() {
 
 #[test]
 fn malformed_records_are_errors_and_end_the_iteration() {
+    let end = |needed, remaining| DecodeError::UnexpectedEnd { needed, remaining };
     for (records, why) in [
-        (&b"\x01"[..], "negative length"),
-        (b"\x0E\0\0\0\x01\x01", "length beyond the batch"),
-        (b"\x0A\0\0\0\x01\x01\0", "length short of the record"),
-        (b"\x10\0\0\0\x01\x01\0\0", "byte left in the record"),
-        (b"\x0C\0\0\0\x03\x01\0", "key length -2"),
-        (b"\x0C\0\0\0\x08\x01\0", "key beyond the record"),
-        (b"\x0C\0\0\0\x01\x01\x01", "negative header count"),
-        (b"\x0C\0\0\0\x01\x01\x02", "a header that is not there"),
-        (b"\x10\0\0\0\x01\x01\x02\x01\x01", "header key null"),
-        (b"\xFF\xFF\xFF\xFF\xFF\xFF", "overlong length"),
+        (&b"\x01"[..], DecodeError::InvalidLength(-1)),
+        // Longer than the batch; shorter than the record; longer than the record.
+        (b"\x0E\0\0\0\x01\x01", end(7, 5)),
+        (b"\x0A\0\0\0\x01\x01\0", end(1, 0)),
+        (b"\x0E\0\0\0\x01\x01\0\0", DecodeError::TrailingBytes(1)),
+        // Key length -2; a key that is longer than the record.
+        (b"\x0C\0\0\0\x03\x01\0", DecodeError::InvalidLength(-2)),
+        (b"\x0C\0\0\0\x08\x01\0", end(4, 2)),
+        // Header count -1; a header that is not there; a header without a key.
+        (b"\x0C\0\0\0\x01\x01\x01", DecodeError::InvalidLength(-1)),
+        (
+            b"\x0C\0\0\0\x01\x01\x02",
+            DecodeError::ArrayTooLong {
+                count: 1,
+                remaining: 0,
+            },
+        ),
+        (
+            b"\x10\0\0\0\x01\x01\x02\x01\x01",
+            DecodeError::UnexpectedNull,
+        ),
+        (b"\xFF\xFF\xFF\xFF\xFF\xFF", DecodeError::Varint),
     ] {
         let batch = with_records(records, |header| header.record_count = 1);
         let mut iter = batch.records(0).unwrap();
-        let error = iter.next().unwrap();
-        assert!(
-            matches!(error, Err(BatchError::MalformedRecord { index: 0, .. })),
-            "{why}"
-        );
-        assert_eq!(iter.next(), None, "{why}");
+        let error = BatchError::MalformedRecord {
+            index: 0,
+            source: why,
+        };
+        assert_eq!(iter.next(), Some(Err(error)));
+        assert_eq!(iter.next(), None);
     }
 }
 

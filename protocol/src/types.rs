@@ -188,6 +188,21 @@ mod tests {
     use super::*;
 
     #[test]
+    fn strings_are_checked_utf8_and_compare_as_text() {
+        let frame = Bytes::from_static("xgrößey".as_bytes());
+        let text = StrBytes::from_utf8(frame.slice(1..8)).unwrap();
+        assert_eq!(text, "größe");
+        assert_eq!(text, StrBytes::from("größe"));
+        assert_eq!(text.as_str(), "größe");
+        assert_eq!(format!("{text} {text:?}"), "größe \"größe\"");
+        assert_eq!(text.as_bytes().as_ptr(), frame.slice(1..).as_ptr());
+        assert!(
+            StrBytes::from_utf8(frame.slice(1..4)).is_err(),
+            "cut inside a character"
+        );
+    }
+
+    #[test]
     fn uuid_text_is_kafkas_and_comes_back() {
         // `Uuid.fromString("MMLmzvLqQ8aZ4Gv8hQ9Wtw")` of Kafka's Java client prints itself again.
         for text in [

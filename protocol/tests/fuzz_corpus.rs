@@ -300,3 +300,16 @@ fn decompression_bombs_stay_near_the_cap() {
         assert!(peak <= 4 * cap, "{codec:?} held {peak} bytes");
     }
 }
+
+/// Inputs whose headers announce far more than their bytes could become.
+#[test]
+fn announced_sizes_of_compressed_data_allocate_nothing() {
+    // A snappy block of 2^20 bytes; an LZ4 frame of 4 MiB blocks.
+    let snappy = b"\x80\x80\x40\x00\x00";
+    let lz4 = b"\x04\x22\x4D\x18\x60\x70\x73\x02\0\0\0\x10\x61";
+    for (codec, input) in [(Compression::Snappy, &snappy[..]), (Compression::Lz4, lz4)] {
+        let (result, peak) = peak_of(|| codec.decompress(input, 1 << 30));
+        assert!(result.is_err(), "{codec:?}");
+        assert!(peak <= 8 * 1024, "{codec:?} held {peak} bytes");
+    }
+}

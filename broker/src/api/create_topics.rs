@@ -79,6 +79,7 @@ fn answer(
             name,
             topic_id: created.id,
             error_code: ErrorCode::None.code(),
+            error_message: None,
             num_partitions: created.partitions,
             replication_factor: created.replication_factor,
             configs: Some(effective_configs(context, &created.configs)),
