@@ -112,6 +112,11 @@ impl FlushCoalescer {
         round
     }
 
+    /// Forgets all logs.
+    pub(crate) fn clear(&self) {
+        drop(self.take());
+    }
+
     /// Takes the list; who appends from here on is listed again.
     fn take(&self) -> Vec<Arc<PartitionLog>> {
         let mut dirty = self.dirty.lock().unwrap_or_else(PoisonError::into_inner);

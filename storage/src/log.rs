@@ -222,12 +222,10 @@ impl Log {
             }
             LogEdit::AdvanceLogStart(offset) => {
                 self.state.advance_log_start(offset);
-                self.epochs_changed = true;
             }
             LogEdit::DropBefore(base_offset) => {
                 self.segments.drop_before(base_offset);
                 self.state.advance_log_start(base_offset);
-                self.epochs_changed = true;
             }
         }
         self.changed = true;
@@ -324,11 +322,15 @@ impl Log {
         self.state.producers_mut().expire(now_ms);
         let flush = self.flush_plan();
         let epochs = self.epochs_changed.then(|| self.state.epochs().encode());
-        let snapshot = Arc::from(producer_snapshot::encode(self.state.producers()));
+        // Of a log that was not opened yet the producers are in a file, at the very end of the log.
+        let snapshot = self.unopened.is_none().then(|| {
+            let bytes = producer_snapshot::encode(self.state.producers());
+            (self.state.end().offset, Arc::from(bytes))
+        });
         Ok(Some(CheckpointPlan::new(
             &self.segments,
             flush,
-            (self.state.end().offset, snapshot),
+            snapshot,
             epochs,
             closing,
         )))
@@ -349,9 +351,9 @@ impl Log {
         self.segments.removed(gone);
     }
 
-    /// Gives back preallocated space and closes files.
-    pub(crate) fn release(&mut self) {
-        self.segments.release();
+    /// Gives back preallocated space and closes files; false where that has to wait.
+    pub(crate) fn release(&mut self) -> bool {
+        self.segments.release()
     }
 
     fn check_writable(&self) -> Result<(), StorageError> {

@@ -55,11 +55,12 @@ struct FileWrite {
 }
 
 impl CheckpointPlan {
-    /// Collects what is to be written. `snapshot` is the one at the cut.
+    /// Collects what is to be written. `snapshot` is the one at the cut, where
+    /// it is not on the disk already.
     pub(crate) fn new(
         segments: &Segments,
         flush: FlushPlan,
-        snapshot: (i64, Arc<[u8]>),
+        snapshot: Option<(i64, Arc<[u8]>)>,
         epochs: Option<String>,
         closing: bool,
     ) -> Self {
@@ -87,8 +88,10 @@ impl CheckpointPlan {
             );
         }
         indexes.extend(IndexWrite::of(active));
-        snapshots.retain(|(offset, _)| *offset != snapshot.0);
-        snapshots.push(snapshot);
+        if let Some(last) = snapshot {
+            snapshots.retain(|(offset, _)| *offset != last.0);
+            snapshots.push(last);
+        }
         Self {
             flush,
             cuts,

@@ -1,4 +1,4 @@
-//! One log directory: its lock, its files of its own, and whether it can still be trusted.
+//! One log directory: where it is, its dirty logs, and whether it can still be trusted.
 //!
 //! The first failed write or sync takes the directory offline until the next start: after a failed
 //! `fdatasync` the kernel may have dropped the pages and say yes the next time. A full disk is no
@@ -13,32 +13,30 @@ use tidewheel_protocol::TopicPartition;
 
 use crate::error::StorageError;
 use crate::flush_coalescer::FlushCoalescer;
-use crate::fs::{DirLock, FileSystem};
+use crate::fs::FileSystem;
 
 /// The ending of a partition directory whose topic was deleted.
 pub(crate) const DELETED_SUFFIX: &str = "-delete";
 /// The longest file name that common file systems take, in bytes.
 const FILE_NAME_BYTES_MAX: usize = 255;
 
-/// A locked log directory.
+/// A log directory. Whoever made it holds its lock.
 #[derive(Debug)]
 pub(crate) struct LogDir {
     fs: Arc<dyn FileSystem>,
     path: PathBuf,
     offline: OnceLock<StorageError>,
     coalescer: FlushCoalescer,
-    _lock: Box<dyn DirLock>,
 }
 
 impl LogDir {
     /// Takes over a directory that is locked and was checked.
-    pub(crate) fn new(fs: Arc<dyn FileSystem>, path: PathBuf, lock: Box<dyn DirLock>) -> Self {
+    pub(crate) fn new(fs: Arc<dyn FileSystem>, path: PathBuf) -> Self {
         Self {
             fs,
             path,
             offline: OnceLock::new(),
             coalescer: FlushCoalescer::default(),
-            _lock: lock,
         }
     }
 
@@ -88,6 +86,12 @@ impl LogDir {
         error
     }
 
+    /// The lock is about to be given up: logs that are still held somewhere write nothing any more.
+    pub(crate) fn abandon(&self) {
+        self.take_offline(StorageError::Closed);
+        self.coalescer.clear();
+    }
+
     /// Makes the entries of a directory durable.
     pub(crate) fn sync_dir(&self, path: &Path) -> Result<(), StorageError> {
         self.fs
@@ -103,6 +107,10 @@ pub(crate) struct PartitionDir {
     path: PathBuf,
     tp: TopicPartition,
     deleted: AtomicBool,
+    /// A file was opened or used since somebody asked last.
+    used: AtomicBool,
+    /// A file may be open.
+    open: AtomicBool,
 }
 
 impl PartitionDir {
@@ -114,6 +122,8 @@ impl PartitionDir {
             path,
             tp,
             deleted: AtomicBool::new(false),
+            used: AtomicBool::new(false),
+            open: AtomicBool::new(false),
         }
     }
 
@@ -149,6 +159,23 @@ impl PartitionDir {
     /// Whether the partition was deleted.
     pub(crate) fn is_deleted(&self) -> bool {
         self.deleted.load(Ordering::Acquire)
+    }
+
+    /// Notes that a file of it is used.
+    pub(crate) fn mark_used(&self) {
+        // Only a hint for closing what is idle: a stale value costs one more round.
+        self.open.store(true, Ordering::Relaxed);
+        self.used.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether files are open that nobody used since the last call.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.open.load(Ordering::Relaxed) && !self.used.swap(false, Ordering::Relaxed)
+    }
+
+    /// Notes that its files are closed.
+    pub(crate) fn mark_closed(&self) {
+        self.open.store(false, Ordering::Relaxed);
     }
 
     /// From now on no file of it is opened. Pairs with the acquire load of `is_deleted`.

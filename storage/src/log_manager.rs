@@ -15,7 +15,7 @@
 use std::collections::HashMap;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tidewheel_protocol::{TopicPartition, Uuid};
@@ -24,7 +24,7 @@ use crate::checkpoint::{take_clean_shutdown, write_clean_shutdown};
 use crate::dir_checkpoints::DirCheckpoints;
 use crate::error::StorageError;
 use crate::flush_coalescer::{DirtyState, FlushRound};
-use crate::fs::FileSystem;
+use crate::fs::{DirLock, FileSystem};
 use crate::log_dir::{DELETED_SUFFIX, LogDir};
 use crate::log_loading::METADATA_TOPIC;
 use crate::manifest::{self, Manifest, PartitionManifest};
@@ -90,6 +90,15 @@ pub(crate) struct ManagedDir {
     pub(crate) checkpoints: DirCheckpoints,
     /// The partitions of the last clean stop, until they are loaded.
     pub(crate) manifest: Mutex<HashMap<TopicPartition, PartitionManifest>>,
+    /// A log has written a checkpoint that the directory's files do not know yet.
+    unfinished: AtomicBool,
+    _lock: Box<dyn DirLock>,
+}
+
+impl Drop for ManagedDir {
+    fn drop(&mut self) {
+        self.dir.abandon();
+    }
 }
 
 /// The open logs.
@@ -126,7 +135,8 @@ impl<W> LogManager<W> {
         }
         let mut locks = Vec::new();
         for path in &options.dirs {
-            create_dir(&*fs, path)?;
+            fs.create_dir_all(path)
+                .map_err(|error| StorageError::from_io("create", path, error))?;
             locks.push(
                 fs.lock(&path.join(LOCK_FILE))
                     .map_err(|error| match error.kind() {
@@ -139,6 +149,10 @@ impl<W> LogManager<W> {
         let mut dirs = Vec::new();
         for (path, lock) in options.dirs.iter().zip(locks) {
             let clean = take_clean_shutdown(&*fs, path)?;
+            // Also where there was none: a start that was killed here may have removed it, and it
+            // must not come back beside newer data.
+            fs.sync_dir(path)
+                .map_err(|error| StorageError::from_io("sync", path, error))?;
             // A manifest that cannot be read is none: everything is then recovered.
             let manifest = if clean {
                 manifest::read(&*fs, path).ok().flatten()
@@ -150,7 +164,9 @@ impl<W> LogManager<W> {
                 .unwrap_or_default();
             dirs.push(ManagedDir {
                 checkpoints: DirCheckpoints::read(&*fs, path)?,
-                dir: Arc::new(LogDir::new(Arc::clone(&fs), path.clone(), lock)),
+                dir: Arc::new(LogDir::new(Arc::clone(&fs), path.clone())),
+                unfinished: AtomicBool::new(false),
+                _lock: lock,
                 manifest: Mutex::new(
                     partitions
                         .into_iter()
@@ -181,12 +197,6 @@ impl<W> LogManager<W> {
     #[must_use]
     pub fn dir_count(&self) -> usize {
         self.dirs.len()
-    }
-
-    /// Where a log directory lies.
-    #[must_use]
-    pub fn dir_path(&self, dir: usize) -> Option<&Path> {
-        Some(self.dirs.get(dir)?.dir.path())
     }
 
     /// Bytes that may still be written to a log directory.
@@ -275,24 +285,31 @@ impl<W> LogManager<W> {
         &self,
         number: usize,
         logs: &[Arc<PartitionLog>],
-        work: impl Fn(&PartitionLog) -> Result<(), StorageError>,
+        work: impl Fn(&PartitionLog) -> Result<bool, StorageError>,
     ) -> Result<(), StorageError> {
         let managed = &self.dirs[number];
         managed.dir.check_online()?;
-        let live = |outcome| match outcome {
-            Err(StorageError::PartitionDeleted) => Ok(()),
-            outcome => outcome,
-        };
         let mut outcome = Ok(());
         for log in logs {
-            outcome = outcome.and(live(work(log)));
-            managed.dir.check_online()?;
+            match work(log) {
+                Ok(wrote) => managed.unfinished.fetch_or(wrote, Ordering::AcqRel),
+                Err(StorageError::PartitionDeleted) => continue,
+                Err(error) => {
+                    outcome = outcome.and(Err(error));
+                    managed.dir.check_online()?;
+                    continue;
+                }
+            };
         }
-        outcome = outcome.and(self.write_dir_checkpoints(number));
-        for log in logs {
-            managed.dir.check_online()?;
-            let written = managed.checkpoints.recovery_point(log.tp());
-            outcome = outcome.and(live(log.remove_obsolete(written)));
+        if managed.unfinished.load(Ordering::Acquire) {
+            self.write_dir_checkpoints(number)?;
+            for log in logs {
+                match log.remove_obsolete(managed.checkpoints.recovery_point(log.tp())) {
+                    Ok(()) | Err(StorageError::PartitionDeleted) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            managed.unfinished.store(false, Ordering::Release);
         }
         outcome
     }
@@ -349,7 +366,8 @@ impl<W> LogManager<W> {
     }
 
     /// Stops cleanly: everything is durable, indexes are complete, and the next start opens nothing.
-    /// No append is taken any more. The locks are held until the manager is dropped.
+    /// No append is taken any more. The locks are held until the manager is dropped; after
+    /// that, logs that are still held somewhere refuse appends.
     ///
     /// # Errors
     /// The first error; the directory it came from is recovered at the next start, nothing is lost.
@@ -377,26 +395,22 @@ impl<W> LogManager<W> {
     }
 }
 
-/// Makes a log directory and its missing parents, durably.
-fn create_dir(fs: &dyn FileSystem, path: &Path) -> Result<(), StorageError> {
-    let failed = |error| StorageError::from_io("create", path, error);
-    let mut missing = Vec::new();
-    for ancestor in path
-        .ancestors()
-        .filter(|ancestor| !ancestor.as_os_str().is_empty())
-    {
-        if fs.exists(ancestor).map_err(failed)? {
-            break;
+/// Makes the way to a new log directory durable. All of it: parts may be left from a start that was
+/// killed before it came here.
+fn sync_way_to(fs: &dyn FileSystem, path: &Path) -> Result<(), StorageError> {
+    for ancestor in path.ancestors().skip(1) {
+        let here = if ancestor.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            ancestor
+        };
+        match fs.sync_dir(here) {
+            // Who may not even list it has not made anything in it either.
+            Err(error) if error.kind() != ErrorKind::PermissionDenied => {
+                return Err(StorageError::from_io("sync", here, error));
+            }
+            _ => {}
         }
-        missing.push(ancestor);
-    }
-    fs.create_dir_all(path).map_err(failed)?;
-    for made in missing.iter().rev() {
-        let parent = made
-            .parent()
-            .filter(|parent| !parent.as_os_str().is_empty());
-        fs.sync_dir(parent.unwrap_or(Path::new(".")))
-            .map_err(failed)?;
     }
     Ok(())
 }
@@ -456,6 +470,7 @@ fn claim(fs: &dyn FileSystem, options: &LogManagerOptions) -> Result<String, Sto
                 .copied()
                 .unwrap_or_default(),
         };
+        sync_way_to(fs, dir)?;
         meta_properties::write(fs, dir, &meta)?;
     }
     Ok(cluster_id)

@@ -221,13 +221,13 @@ impl PartitionLog {
         self.lock().apply_retention(&config, now_ms)
     }
 
-    /// Writes the log's checkpoint where it is due. The recovery point in memory moves; the caller
-    /// writes it to the log directory's file.
+    /// Writes the log's checkpoint where it is due; returns whether it did. The recovery point in memory
+    /// moves; the caller writes it to the log directory's file.
     pub(crate) fn checkpoint(
         &self,
         policy: CheckpointPolicy,
         now_ms: i64,
-    ) -> Result<(), StorageError> {
+    ) -> Result<bool, StorageError> {
         let mut maintenance = self.maintenance();
         let plan = {
             let mut log = self.lock();
@@ -241,18 +241,21 @@ impl PartitionLog {
                 None
             }
         };
-        let Some(plan) = plan else { return Ok(()) };
+        let Some(plan) = plan else {
+            return Ok(false);
+        };
         plan.execute(&self.dir)?;
         self.lock().checkpointed(&plan);
         maintenance.snapshots.extend(plan.snapshot_offsets());
         self.recovery_point
             .store(plan.recovery_point(), Ordering::Release);
         maintenance.checkpoint_ms = now_ms;
-        Ok(())
+        Ok(true)
     }
 
-    /// Writes the last checkpoint; no append is taken any more.
-    pub(crate) fn close(&self, now_ms: i64) -> Result<(), StorageError> {
+    /// Writes the last checkpoint; no append is taken any more. Returns whether there was anything to
+    /// write.
+    pub(crate) fn close(&self, now_ms: i64) -> Result<bool, StorageError> {
         let mut maintenance = self.maintenance();
         let plan = {
             let mut log = self.lock();
@@ -262,13 +265,15 @@ impl PartitionLog {
             }
             plan?
         };
-        let Some(plan) = plan else { return Ok(()) };
+        let Some(plan) = plan else {
+            return Ok(false);
+        };
         plan.execute(&self.dir)?;
         self.lock().checkpointed(&plan);
         maintenance.snapshots.extend(plan.snapshot_offsets());
         self.recovery_point
             .store(plan.recovery_point(), Ordering::Release);
-        Ok(())
+        Ok(true)
     }
 
     /// What the log directory's checkpoint files say about this log.
@@ -341,10 +346,19 @@ impl PartitionLog {
     }
 
     /// Gives back preallocated space and closes the files of a log that was idle for `idle_ms`.
+    /// Files that were used since the last call stay open.
     pub(crate) fn release_idle(&self, now_ms: i64, idle_ms: i64) {
+        if !self.dir.is_idle() {
+            return;
+        }
         let mut log = self.lock();
-        if now_ms.saturating_sub(log.last_append_ms()) >= idle_ms {
-            log.release();
+        if now_ms.saturating_sub(log.last_append_ms()) < idle_ms {
+            return;
+        }
+        // First, so that a reader who opens a file beside this is noticed the next time.
+        self.dir.mark_closed();
+        if !log.release() {
+            self.dir.mark_used();
         }
     }
 

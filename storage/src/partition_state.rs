@@ -243,10 +243,8 @@ impl PartitionState {
             offset <= self.visible.offset,
             "records that nobody may see are not deleted"
         );
-        if offset > self.log_start {
-            self.log_start = offset;
-            self.epochs.truncate_from_start(offset);
-        }
+        // Epochs from before it stay until the next start: a crash may bring the old log start back.
+        self.log_start = self.log_start.max(offset);
         self.log_start
     }
 
@@ -281,5 +279,139 @@ fn log_append_time(header: &BatchHeader, time_ms: i64) -> i64 {
     match header.timestamp_type() {
         TimestampType::LogAppendTime => time_ms,
         TimestampType::CreateTime => -1,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tidewheel_protocol::{BatchHeader, RecordBatchBuilder};
+
+    const BATCH_BYTES: u64 = 100;
+
+    fn state() -> PartitionState {
+        let (epochs, producers) = (LeaderEpochs::new(), ProducerState::default());
+        PartitionState::new(0, LogPoint::default(), 3, epochs, producers)
+    }
+
+    fn header(records: usize) -> BatchHeader {
+        let builder = RecordBatchBuilder::new();
+        let builder = (0..records).fold(builder, |builder, _| builder.record(1, None, None));
+        builder.build().unwrap().header
+    }
+
+    fn append(state: &mut PartitionState, records: usize, durable: bool) -> AppendInfo {
+        let AppendPlan::Write(header) = state.plan(&header(records), 0).unwrap() else {
+            panic!("no producer, no duplicate");
+        };
+        let start = state.end();
+        let end = LogPoint {
+            offset: header.next_offset(),
+            bytes: start.bytes + BATCH_BYTES,
+            position: start.position + BATCH_BYTES,
+            ..start
+        };
+        state.commit(&header, start, end, durable, 0).0
+    }
+
+    fn high_watermark(state: &PartitionState) -> i64 {
+        state.offsets().high_watermark
+    }
+
+    #[test]
+    fn batches_that_wait_for_the_disk_hold_back_those_behind_them() {
+        let mut state = state();
+        append(&mut state, 2, false);
+        assert_eq!(high_watermark(&state), 2, "nobody waits");
+        append(&mut state, 1, true);
+        append(&mut state, 4, false);
+        assert_eq!(
+            high_watermark(&state),
+            2,
+            "never past an earlier batch that waits"
+        );
+        let flushed = state.end();
+        append(&mut state, 1, true);
+        append(&mut state, 1, false);
+        state.durable_to(flushed);
+        assert_eq!(high_watermark(&state), 7, "up to the next that waits");
+        assert_eq!(state.visible().bytes, 3 * BATCH_BYTES);
+        state.durable_to(state.end());
+        assert_eq!(high_watermark(&state), 9);
+        append(&mut state, 1, false);
+        assert_eq!(high_watermark(&state), 10);
+    }
+
+    #[test]
+    fn a_flush_in_the_middle_of_waiting_batches_shows_what_it_covered() {
+        let mut state = state();
+        append(&mut state, 1, true);
+        let flushed = state.end();
+        append(&mut state, 1, true);
+        state.durable_to(flushed);
+        assert_eq!(state.visible(), flushed);
+        state.durable_to(LogPoint::default());
+        assert_eq!(state.visible(), flushed, "an older round changes nothing");
+    }
+
+    #[test]
+    fn the_queue_of_waiting_ranges_is_bounded_and_still_right() {
+        let mut state = state();
+        for _ in 0..4 * PENDING_RANGES_MAX {
+            append(&mut state, 1, true);
+            append(&mut state, 1, false);
+        }
+        assert_eq!(state.pending.len(), PENDING_RANGES_MAX);
+        assert_eq!(high_watermark(&state), 0);
+        state.durable_to(state.end());
+        assert_eq!(high_watermark(&state), state.end().offset);
+        assert!(state.pending.is_empty());
+    }
+
+    #[test]
+    fn a_roll_moves_the_end_and_what_is_seen_into_the_new_segment() {
+        let mut state = state();
+        append(&mut state, 3, false);
+        state.rolled();
+        let start = LogPoint {
+            offset: 3,
+            bytes: BATCH_BYTES,
+            segment_base: 3,
+            position: 0,
+        };
+        assert_eq!((state.end(), state.visible()), (start, start));
+        append(&mut state, 1, true);
+        state.rolled();
+        assert_eq!(state.visible(), start, "what waits is still in the old one");
+    }
+
+    #[test]
+    fn offsets_never_run_over() {
+        let end = LogPoint {
+            offset: i64::MAX - 2,
+            ..LogPoint::default()
+        };
+        let (epochs, producers) = (LeaderEpochs::new(), ProducerState::default());
+        let mut state = PartitionState::new(0, end, 0, epochs, producers);
+        assert!(matches!(
+            state.plan(&header(3), 0),
+            Err(StorageError::InvalidRecord { .. })
+        ));
+        assert_eq!(append(&mut state, 1, false).last_offset, i64::MAX - 2);
+    }
+
+    #[test]
+    fn the_first_append_under_an_epoch_begins_it() {
+        let mut state = state();
+        assert_eq!(state.epochs().latest(), None);
+        append(&mut state, 5, false);
+        append(&mut state, 1, false);
+        let entries: Vec<_> = state
+            .epochs()
+            .entries()
+            .iter()
+            .map(|entry| (entry.epoch, entry.start_offset))
+            .collect();
+        assert_eq!(entries, [(3, 0)]);
     }
 }

@@ -15,7 +15,9 @@
 //!
 //! Order of changes, each safe to be cut off by another crash:
 //! 1. files with bytes from the RP on are synced before they are read, which shows a pending
-//!    write-back error now and makes what is served durable;
+//!    write-back error now and makes what is served durable; then the page cache is told to forget
+//!    them, because after an earlier failed sync it may show bytes that the disk does not have and
+//!    that no later sync writes;
 //! 2. segments behind the end are removed, the newest first, and the directory is synced, so that no
 //!    later append can grow into them;
 //! 3. the torn tail is copied to a bounded `.torn` file, then the file is shortened and synced; this
@@ -349,6 +351,10 @@ impl Walk<'_> {
         mut index: ActiveIndex,
     ) -> Result<(Walked, Option<Break>), StorageError> {
         let start = u64::from(index.resume_position());
+        if found.end_bound > self.recovery_point {
+            let forgotten = file.drop_cache(start);
+            forgotten.map_err(|error| StorageError::from_io("read", &found.path, error))?;
+        }
         let mut scan = BatchScan::new(file, &found.path, found.len, start);
         self.expected = found.base_offset;
         if start > 0

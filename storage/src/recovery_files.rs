@@ -195,6 +195,9 @@ fn keep_torn(
 fn write_torn(dir: &PartitionDir, path: &Path, bytes: &[u8]) -> Result<(), StorageError> {
     let file = dir.log_dir().fs().open(path, OpenMode::Create);
     let file = file.map_err(|error| dir.open_failed(path, error))?;
+    // A crash may have left a part of it.
+    file.set_len(0)
+        .map_err(|error| dir.write_failed("truncate", path, error))?;
     file.write_all_at(&[IoSlice::new(bytes)], 0)
         .map_err(|error| dir.write_failed("write", path, error))?;
     file.sync_data()

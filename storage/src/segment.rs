@@ -218,6 +218,7 @@ impl LogSegment {
 
     /// The open data file; opened here where it is not.
     pub(crate) fn file(&self) -> Result<Arc<SegmentFile>, StorageError> {
+        self.dir.mark_used();
         let mut slot = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(file) = &*slot {
             return Ok(Arc::clone(file));

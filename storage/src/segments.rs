@@ -286,6 +286,7 @@ impl Segments {
         let file = self.dir.log_dir().fs().open(&path, OpenMode::Create);
         let file = file.map_err(|error| self.dir.open_failed(&path, error))?;
         self.files_made += 1;
+        self.dir.mark_used();
         let file = Arc::new(SegmentFile::new(path, file));
         segment.set_file(Arc::clone(&file));
         Ok(file)
@@ -413,9 +414,10 @@ impl Segments {
     }
 
     /// Gives back preallocated blocks and closes files of a log that nobody writes at the moment.
-    pub(crate) fn release(&mut self) {
+    /// Returns false where bytes wait for the disk.
+    pub(crate) fn release(&mut self) -> bool {
         if !self.unsynced.is_empty() || !self.unsealed.is_empty() {
-            return;
+            return false;
         }
         if let Some(writer) = &self.writer {
             // What a failed write left behind the end must be gone before the file is opened again.
@@ -425,13 +427,14 @@ impl Segments {
                 .set_len(self.list.active().published_len())
                 .is_err()
             {
-                return;
+                return false;
             }
             self.writer = None;
         }
         for segment in self.list.all() {
             segment.close_files();
         }
+        true
     }
 }
 

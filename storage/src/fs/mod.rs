@@ -84,6 +84,10 @@ pub trait LogFile: Send + Sync + Debug {
     fn write_all_at(&self, parts: &[io::IoSlice<'_>], position: u64) -> io::Result<()>;
     /// Makes the file's data and length durable (`fdatasync`).
     fn sync_data(&self) -> io::Result<()>;
+    /// Forgets cached pages that count as written, from the one that holds `position` on, so that
+    /// the next read comes from the disk: after a failed sync the cache may hold bytes that the disk
+    /// lacks. Only before the file is mapped.
+    fn drop_cache(&self, position: u64) -> io::Result<()>;
     /// Reserves blocks without changing the length (`FALLOC_FL_KEEP_SIZE`). The caller ignores errors.
     fn preallocate(&self, position: u64, len: u64) -> io::Result<()>;
     /// Cuts the file, or gives back the blocks preallocated beyond its end. Fails with

@@ -11,7 +11,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rustix::fs::FallocateFlags;
+use rustix::fs::{Advice, FallocateFlags};
 
 use super::{DirEntry, DirLock, FileSystem, LogFile, MappedFile, OpenMode};
 use crate::mmap::FileMap;
@@ -154,6 +154,18 @@ impl LogFile for RealFile {
 
     fn sync_data(&self) -> io::Result<()> {
         self.file.sync_data()
+    }
+
+    fn drop_cache(&self, position: u64) -> io::Result<()> {
+        // A page that is not wholly covered would be kept.
+        let page = rustix::param::page_size() as u64;
+        let position = position - position % page;
+        Ok(rustix::fs::fadvise(
+            &self.file,
+            position,
+            None,
+            Advice::DontNeed,
+        )?)
     }
 
     fn preallocate(&self, position: u64, len: u64) -> io::Result<()> {

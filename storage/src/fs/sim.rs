@@ -19,7 +19,8 @@
 //!   a whole: a rename is atomic. Directories are independent of each other. Files cannot move
 //!   between directories.
 //! - **A failed sync** makes nothing durable, and its pages count as clean from then on, as in
-//!   Linux: a later sync that succeeds does not cover them. Readers still see them.
+//!   Linux: a later sync that succeeds does not cover them. Readers still see them, until
+//!   [`LogFile::drop_cache`].
 //! - **A process that dies** ([`SimFs::kill`]) loses nothing it wrote; what was not synced is still
 //!   not durable.
 //! - **Reads and maps** show what programs wrote. Maps are copies of settled bytes, so the real

@@ -86,6 +86,15 @@ impl Content {
         self.lost.append(&mut self.dirty);
     }
 
+    /// From here on readers see what the disk has of the pages whose sync failed.
+    pub(super) fn drop_cache(&mut self, position: usize) {
+        for page in self.lost.split_off(&(position / PAGE)) {
+            for at in page_range(page, self.live.len()) {
+                self.live[at] = self.durable.get(at).copied().unwrap_or(0);
+            }
+        }
+    }
+
     /// Bit rot: changes bytes in the cache and on the disk.
     pub(super) fn rot(&mut self, position: usize, bytes: &[u8]) {
         for content in [&mut self.live, &mut self.durable] {

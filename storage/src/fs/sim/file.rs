@@ -113,6 +113,14 @@ impl LogFile for SimFile {
         Ok(())
     }
 
+    fn drop_cache(&self, position: u64) -> io::Result<()> {
+        let mut disk = self.fs.disk();
+        disk.check_power()?;
+        let position = usize::try_from(position).map_err(|_| ErrorKind::InvalidInput)?;
+        disk.content_mut(self.id)?.drop_cache(position);
+        Ok(())
+    }
+
     fn preallocate(&self, _position: u64, len: u64) -> io::Result<()> {
         self.check_writable()?;
         let disk = self.fs.disk();

@@ -225,6 +225,12 @@ fn a_failed_sync_is_not_made_good_by_a_later_one() {
     let after = read(&fs.crash_lose_all_unsynced(), "/f");
     assert_eq!(after[..4096], [0; 4096]);
     assert_eq!(after[4096..], [2; 4096]);
+    file.drop_cache(4095).unwrap();
+    assert_eq!(
+        read(&fs, "/f"),
+        after,
+        "without the cache readers see the disk"
+    );
 }
 
 /// Every kind of mutating operation once, in an order that makes sense; stops at the first error.

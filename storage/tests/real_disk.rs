@@ -1,0 +1,150 @@
+//! The same log on the real file system: real maps, real locks, real `fallocate`.
+#![expect(clippy::unwrap_used, reason = "a test that meets an error has failed")]
+
+mod support;
+
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use support::{Draft, Log, Manager, NOW, append, check_lookups, id_of, live, options, read_all};
+use tidewheel_config::LogConfig;
+use tidewheel_storage::StorageError;
+use tidewheel_storage::fs::{FileSystem, RealFs};
+
+fn start(dir: &Path, epoch: i32) -> Result<(Manager, Arc<Log>), StorageError> {
+    let fs: Arc<dyn FileSystem> = Arc::new(RealFs);
+    let manager = Manager::open(fs, options(&[dir.to_str().unwrap()]))?;
+    let config = LogConfig {
+        segment_bytes: 300_000,
+        index_interval_bytes: 4096,
+        ..support::config()
+    };
+    let mut logs = manager.load(vec![live("t", 1, config)], epoch, NOW)?;
+    Ok((manager, logs.pop().unwrap()))
+}
+
+fn big(id: u64) -> Draft {
+    let mut draft = Draft::new(id);
+    (draft.count, draft.value_len) = (4, 1_000);
+    draft
+}
+
+fn ids(log: &Log) -> Vec<u64> {
+    read_all(log, 100_000).iter().map(id_of).collect()
+}
+
+#[test]
+fn batches_come_back_from_the_map_after_a_death_and_after_a_clean_stop() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path().join("made/on/the/way");
+    let (manager, log) = start(&dir, 0).unwrap();
+    let early = log.read(0, 1, true).unwrap();
+    assert!(early.slice.is_none());
+    for id in 0..150 {
+        append(&log, &big(id), id % 2 == 0, NOW).unwrap();
+        if id % 40 == 0 {
+            assert!(manager.flush_round(0).error.is_none());
+        }
+    }
+    // A view taken from a growing segment stays good while it grows on.
+    assert!(manager.flush_round(0).error.is_none());
+    let slice = log.read(149 * 4, 1, true).unwrap().slice.unwrap();
+    let view = slice.bytes().unwrap();
+    for id in 150..200 {
+        append(&log, &big(id), false, NOW).unwrap();
+    }
+    assert_eq!(view[16..], big(149).batch().bytes[16..]);
+    assert!(slice.is_resident());
+    slice.load().unwrap();
+    assert_eq!(ids(&log), (0..200).collect::<Vec<_>>());
+    manager.checkpoint(NOW).unwrap();
+    manager.release_idle(i64::MAX, 0);
+    manager.release_idle(i64::MAX, 0);
+    append(&log, &big(200), false, NOW).unwrap();
+    drop((manager, log));
+    let (manager, log) = start(&dir, 1).unwrap();
+    let batches = read_all(&log, 1 << 20);
+    assert_eq!(batches.len(), 201);
+    check_lookups(&log, &batches);
+    append(&log, &big(201), true, NOW).unwrap();
+    manager.close(NOW).unwrap();
+    drop((manager, log));
+    let (_manager, log) = start(&dir, 2).unwrap();
+    assert_eq!(ids(&log), (0..202).collect::<Vec<_>>());
+    append(&log, &big(202), false, NOW).unwrap();
+    assert_eq!(ids(&log).len(), 203);
+}
+
+fn check_lookups_of(log: &Log) {
+    check_lookups(log, &read_all(log, 1 << 20));
+}
+
+#[test]
+fn preallocated_blocks_are_given_back_at_the_stop() {
+    let dir = tempfile::tempdir().unwrap();
+    let (manager, log) = start(dir.path(), 0).unwrap();
+    append(&log, &Draft::new(0), false, NOW).unwrap();
+    let path = dir.path().join("t-0/00000000000000000000.log");
+    let len = std::fs::metadata(&path).unwrap().len();
+    assert_eq!(
+        len,
+        log.size_bytes(),
+        "preallocation does not show in the length"
+    );
+    check_lookups_of(&log);
+    manager.close(NOW).unwrap();
+    let metadata = std::fs::metadata(&path).unwrap();
+    assert_eq!(metadata.len(), len);
+    assert!(
+        metadata.blocks() * 512 <= 8192,
+        "{} blocks are kept",
+        metadata.blocks()
+    );
+}
+
+#[test]
+fn a_directory_in_use_and_a_foreign_one_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let (manager, log) = start(dir.path(), 0).unwrap();
+    assert!(matches!(
+        start(dir.path(), 1),
+        Err(StorageError::DirectoryInUse { .. })
+    ));
+    drop(manager);
+    assert!(
+        append(&log, &Draft::new(0), false, NOW).is_err(),
+        "its lock is given up"
+    );
+    drop(start(dir.path(), 1).unwrap());
+    let foreign = tempfile::tempdir().unwrap();
+    std::fs::write(
+        foreign.path().join("meta.properties"),
+        "version=1\ncluster.id=x\nnode.id=1\n",
+    )
+    .unwrap();
+    assert!(matches!(
+        start(foreign.path(), 0),
+        Err(StorageError::ForeignDirectory { .. })
+    ));
+    let other = tempfile::tempdir().unwrap();
+    std::fs::write(other.path().join("photo.jpg"), "x").unwrap();
+    assert!(matches!(
+        start(other.path(), 0),
+        Err(StorageError::ForeignDirectory { .. })
+    ));
+}
+
+#[test]
+fn a_cold_range_that_rotted_is_found_when_it_is_loaded() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_manager, log) = start(dir.path(), 0).unwrap();
+    append(&log, &big(0), false, NOW).unwrap();
+    let slice = log.read(0, 1, true).unwrap().slice.unwrap();
+    slice.load().unwrap();
+    let path = dir.path().join("t-0/00000000000000000000.log");
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[200] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+    assert!(matches!(slice.load(), Err(StorageError::Corrupt { .. })));
+}

@@ -1,0 +1,69 @@
+//! A file system that notes which files are opened.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use tidewheel_storage::fs::{DirEntry, DirLock, FileSystem, LogFile, OpenMode, SimFs};
+
+#[derive(Clone, Debug)]
+pub(crate) struct WatchedFs {
+    fs: SimFs,
+    opened: Arc<Mutex<Vec<PathBuf>>>,
+}
+
+impl WatchedFs {
+    pub(crate) fn new(fs: SimFs) -> Self {
+        Self {
+            fs,
+            opened: Arc::default(),
+        }
+    }
+
+    pub(crate) fn opened(&self) -> Vec<PathBuf> {
+        self.opened.lock().unwrap().clone()
+    }
+}
+
+impl FileSystem for WatchedFs {
+    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn LogFile>> {
+        self.opened.lock().unwrap().push(path.to_path_buf());
+        self.fs.open(path, mode)
+    }
+
+    fn create_dir_all(&self, path: &Path) -> io::Result<()> {
+        self.fs.create_dir_all(path)
+    }
+
+    fn read_dir(&self, path: &Path) -> io::Result<Vec<DirEntry>> {
+        self.fs.read_dir(path)
+    }
+
+    fn exists(&self, path: &Path) -> io::Result<bool> {
+        self.fs.exists(path)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.fs.rename(from, to)
+    }
+
+    fn remove_file(&self, path: &Path) -> io::Result<()> {
+        self.fs.remove_file(path)
+    }
+
+    fn remove_dir_all(&self, path: &Path) -> io::Result<()> {
+        self.fs.remove_dir_all(path)
+    }
+
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        self.fs.sync_dir(path)
+    }
+
+    fn free_bytes(&self, path: &Path) -> io::Result<u64> {
+        self.fs.free_bytes(path)
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Box<dyn DirLock>> {
+        self.fs.lock(path)
+    }
+}
