@@ -1,5 +1,9 @@
 //! ApiVersions: the first thing a client asks, and what it concludes from it.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a failed step of a test fails the test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a failed step of a test fails the test"
+)]
 
 mod support;
 
@@ -55,7 +59,11 @@ fn clients_with_impossible_names_are_refused() {
         assert_eq!(refused.error_code, ErrorCode::InvalidRequest.code());
         assert_eq!(ask(&mut client, version, "a-name.1").error_code, 0);
     }
-    assert_eq!(ask(&mut client, 2, "").error_code, 0, "older clients have no name");
+    assert_eq!(
+        ask(&mut client, 2, "").error_code,
+        0,
+        "older clients have no name"
+    );
 }
 
 /// Gotcha 3: a feature whose minimum is 0 breaks old Java clients before version 4; tools read the
@@ -67,7 +75,12 @@ fn features_are_such_that_old_clients_can_read_them() {
     for _ in 0..2 {
         let broker = Broker::start(dir.path());
         let answer = ask(&mut broker.connect(), 3, "test");
-        assert!(answer.supported_features.iter().all(|feature| feature.min_version > 0));
+        assert!(
+            answer
+                .supported_features
+                .iter()
+                .all(|feature| feature.min_version > 0)
+        );
         assert_eq!(&*answer.finalized_features[0].name, "metadata.version");
         assert!(answer.finalized_features_epoch > epoch);
         epoch = answer.finalized_features_epoch;

@@ -50,12 +50,16 @@ func wants(ok bool, format string, args ...any) error {
 	return fmt.Errorf(format, args...)
 }
 
-func (w *world) describe(ctx context.Context, topic string) (kadm.TopicDetail, error) {
-	seen, err := w.admin.ListTopics(ctx, topic)
+// describe asks the broker itself: kadm answers from a cache.
+func (w *world) describe(ctx context.Context, topic string) (kmsg.MetadataResponseTopic, error) {
+	ask, named := kmsg.NewPtrMetadataRequest(), kmsg.NewMetadataRequestTopic()
+	named.Topic = &topic
+	ask.Topics = append(ask.Topics, named)
+	seen, err := ask.RequestWith(ctx, w.client)
 	if err != nil {
-		return kadm.TopicDetail{}, err
+		return kmsg.MetadataResponseTopic{}, err
 	}
-	return seen[topic], seen[topic].Err
+	return seen.Topics[0], kerr.ErrorForCode(seen.Topics[0].ErrorCode)
 }
 
 func (w *world) adminCreate(ctx context.Context, topic string) error {
@@ -66,13 +70,13 @@ func (w *world) adminCreate(ctx context.Context, topic string) error {
 	if err != nil {
 		return err
 	}
-	for _, p := range seen.Partitions.Sorted() {
+	for _, p := range seen.Partitions {
 		if p.Leader < 0 || p.LeaderEpoch < 0 || len(p.Replicas) != 1 || len(p.ISR) != 1 || p.Replicas[0] != p.Leader || p.ISR[0] != p.Leader {
 			return fmt.Errorf("partition %+v", p)
 		}
 	}
-	ok := len(seen.Partitions) == 5 && !seen.IsInternal && seen.ID != kadm.TopicID{}
-	return wants(ok, "%d partitions, internal %v, id %v", len(seen.Partitions), seen.IsInternal, seen.ID)
+	ok := len(seen.Partitions) == 5 && !seen.IsInternal && seen.TopicID != [16]byte{}
+	return wants(ok, "%d partitions, internal %v, id %v", len(seen.Partitions), seen.IsInternal, seen.TopicID)
 }
 
 func lookup(all kadm.ResourceConfigs, key string) kadm.Config {
@@ -142,7 +146,7 @@ func (w *world) adminErrors(ctx context.Context, topic string) error {
 }
 
 func (w *world) adminDelete(ctx context.Context, topic string) error {
-	ids := map[kadm.TopicID]bool{}
+	ids := map[[16]byte]bool{}
 	for i := range 3 {
 		if err := w.create(topic, 1, nil); err != nil {
 			return err
@@ -151,7 +155,7 @@ func (w *world) adminDelete(ctx context.Context, topic string) error {
 		if err != nil {
 			return err
 		}
-		ids[seen.ID] = true
+		ids[seen.TopicID] = true
 		sent := []record{{value: fmt.Append(nil, i), timestamp: time.Now().UnixMilli()}}
 		if _, err := w.produce(topic, sent, "none", "idempotent"); err != nil {
 			return err

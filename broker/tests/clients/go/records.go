@@ -13,7 +13,7 @@ import (
 const standardRecords = 240
 
 // valueSizes goes from nothing to near a client's default limit of one message.
-var valueSizes = []int{0, 1, 2, 127, 128, 1000, 16_383, 16_384, 100_000, 500_000, 900_000}
+var valueSizes = []int{0, 1, 2, 127, 128, 1000, 16_383, 16_384, 100_000, 500_000, 900_000, 800_000, 600_000}
 
 // record is one record as sent (partition -1: the client decides) or as read.
 type record struct {

@@ -26,8 +26,8 @@ READ_HEADERS = "index=7,dup=first,dup=second,null=NULL,empty="
 
 
 class Kcat:
-    def __init__(self, bootstrap, partitions):
-        self.bootstrap, self.partitions = bootstrap, partitions
+    def __init__(self, bootstrap, partitions, settle):
+        self.bootstrap, self.partitions, self.settle = bootstrap, partitions, settle
 
     def call(self, *args, stdin=b""):
         command = ["kcat", "-b", self.bootstrap, *args]
@@ -75,9 +75,20 @@ class Kcat:
             text = self.call("-L", "-t", topic).decode()
             count = re.search(rf'topic "{re.escape(topic)}" with (\d+) partitions', text)
             if count and int(count[1]) == self.partitions and "not available" not in text and "Unknown" not in text:
-                return
+                break
             check(time.monotonic() < until, f"the topic does not come up: {text}")
             time.sleep(0.05)
+        # A client that retries after NOT_LEADER_OR_FOLLOWER reorders: Apache Kafka needs time here.
+        for partition in range(self.partitions if self.settle else 0):
+            while not self.is_served(topic, partition):
+                check(time.monotonic() < until, f"partition {partition} of {topic} has no leader")
+                time.sleep(0.05)
+
+    def is_served(self, topic, partition):
+        try:
+            return self.query(topic, partition, -1) >= 0
+        except Failure:
+            return False
 
     def query(self, topic, partition, timestamp):
         text = self.call("-Q", "-t", f"{topic}:{partition}:{timestamp}").decode()
@@ -244,7 +255,7 @@ class Cases:
 
 def main():
     args = harness.arguments(["matrix"])
-    kcat = Kcat(args.bootstrap, args.partitions)
+    kcat = Kcat(args.bootstrap, args.partitions, args.settle)
     results = [harness.attempt(name, body) for name, body in Cases(kcat, args.prefix).all()]
     sys.exit(0 if all(results) else 1)
 

@@ -26,8 +26,9 @@ MODES = {
 }
 STANDARD_RECORDS = 240
 KEYS = [b"key-%d" % i for i in range(12)] + [b"\xff\x00\xfe", "ключ".encode(), b"k" * 300]
-# Value lengths of the `sizes` case: from nothing to near a client's default limit of one message.
-SIZES = [0, 1, 2, 127, 128, 1000, 16_383, 16_384, 100_000, 500_000, 900_000]
+# Value lengths of the `sizes` case, from nothing to near a client's default limit of one message;
+# together enough for a segment of 1 MiB to roll.
+SIZES = [0, 1, 2, 127, 128, 1000, 16_383, 16_384, 100_000, 500_000, 900_000, 800_000, 600_000]
 TOPIC_CONFIG = {"segment.bytes": "1048576", "retention.ms": "-1"}
 READ_TIMEOUT_S = 20.0
 # How long a reader at the end is watched for records that must not come.

@@ -153,10 +153,28 @@ fn install(
     lock.lock().map_err(io)?; // released with the file
     let done = folder.join("done");
     if !done.exists() {
+        remove_older(name, &folder);
         make(&folder)?;
         File::create(done).map_err(io)?;
     }
     Ok(folder)
+}
+
+/// What earlier sources or lock files left; what cannot be removed only takes room.
+fn remove_older(name: &str, folder: &Path) {
+    let siblings = folder
+        .parent()
+        .and_then(|parent| std::fs::read_dir(parent).ok());
+    for entry in siblings.into_iter().flatten().flatten() {
+        let is_older = entry.file_name().to_str().is_some_and(|file| {
+            file.rsplit_once('-')
+                .is_some_and(|(other, _)| other == name)
+                && entry.path() != folder
+        });
+        if is_older {
+            std::fs::remove_dir_all(entry.path()).ok();
+        }
+    }
 }
 
 /// A hash over the names and contents of files and folders below the sources.

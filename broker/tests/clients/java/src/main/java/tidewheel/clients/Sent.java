@@ -15,7 +15,7 @@ import org.apache.kafka.common.header.internals.RecordHeader;
 record Sent(Integer partition, long timestamp, byte[] key, byte[] value, List<Header> headers) {
     static final int STANDARD_RECORDS = 240;
     /** From nothing to near a client's default limit of one message. */
-    static final int[] SIZES = {0, 1, 2, 127, 128, 1000, 16_383, 16_384, 100_000, 500_000, 900_000};
+    static final int[] SIZES = {0, 1, 2, 127, 128, 1000, 16_383, 16_384, 100_000, 500_000, 900_000, 800_000, 600_000};
 
     ProducerRecord<byte[], byte[]> toKafka(String topic) {
         return new ProducerRecord<>(topic, partition, timestamp, key, value, headers);
