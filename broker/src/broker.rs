@@ -1,5 +1,6 @@
 //! The broker: root of all state, and the operations that every front door calls.
 
+use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -11,9 +12,9 @@ use tracing::{info, warn};
 use crate::clock;
 use crate::memory_pool::MemoryPool;
 use crate::metadata::{MetadataError, MetadataStore, TopicRecord};
-use crate::new_topic::ValidTopic;
 pub(crate) use crate::new_topic::{CreatedTopic, NewTopic};
-use crate::partition::{AppendWaiter, Partition};
+use crate::new_topic::{ValidTopic, refuse_collisions, refuse_surplus};
+use crate::partition::{AppendWaiter, Partition, PartitionLog};
 use crate::storage_threads::FlushSignal;
 use crate::topics::{Topic, TopicRegistry, TopicsSnapshot};
 
@@ -101,6 +102,9 @@ pub(crate) enum BrokerError {
     /// A partition's log failed.
     #[error(transparent)]
     Storage(#[from] StorageError),
+    /// What several topics of one request failed with together.
+    #[error(transparent)]
+    Together(Arc<BrokerError>),
     /// The broker is going down.
     #[error("the broker is stopping")]
     Stopped,
@@ -144,7 +148,9 @@ impl Broker {
         let now_ms = clock::now_ms();
         let mut metadata = MetadataStore::open(logs.open_metadata_log(None, now_ms)?)?;
         let leader_epoch = metadata.broker_started(now_ms)?;
-        metadata.compact(now_ms)?;
+        if let Err(error) = metadata.compact(now_ms) {
+            warn!(%error, "the metadata log was not shortened; its next replay takes longer");
+        }
         let topics = TopicRegistry::default();
         topics.insert_all(load_topics(
             &config,
@@ -248,7 +254,8 @@ impl Broker {
             .into_iter()
             .map(|topic| topic.validate(&self.config, &existing))
             .collect();
-        crate::new_topic::refuse_collisions(&mut checked);
+        refuse_collisions(&mut checked);
+        refuse_surplus(&mut checked);
         let valid: Vec<&ValidTopic> = checked
             .iter()
             .filter_map(|topic| topic.as_ref().ok())
@@ -257,14 +264,14 @@ impl Broker {
             true => Ok(()),
             false => self.create_valid(&mut metadata, &valid),
         };
-        let mut failure = made.err();
+        let failure = made.err().map(Arc::new);
         checked
             .into_iter()
             .map(|topic| {
                 let topic = topic?;
-                match &mut failure {
-                    // All were written together, so all failed together; the first tells it in full.
-                    Some(error) => Err(std::mem::replace(error, BrokerError::Stopped)),
+                match &failure {
+                    // All were written together, so all failed together.
+                    Some(error) => Err(BrokerError::Together(Arc::clone(error))),
                     None => Ok(topic.created(validate_only)),
                 }
             })
@@ -283,7 +290,7 @@ impl Broker {
             .iter()
             .flat_map(|topic| topic.live_partitions())
             .collect();
-        let mut logs = self.logs.create_many(live, self.leader_epoch)?.into_iter();
+        let logs = self.logs.create_many(live, self.leader_epoch)?;
         let records = topics.iter().map(|topic| topic.record()).collect();
         if let Err(error) = metadata.topics_created(records, now_ms) {
             for log in logs {
@@ -293,20 +300,18 @@ impl Broker {
             }
             return Err(error.into());
         }
+        let mut logs = by_partition(logs);
         let created = topics.iter().map(|topic| {
-            let count = usize::try_from(topic.partitions).unwrap_or(0);
-            let partitions = logs
-                .by_ref()
-                .take(count)
-                .map(|log| Arc::new(Partition::new(log)));
-            Arc::new(Topic {
+            let partitions = partitions(&topic.name, topic.partitions, &mut logs)?;
+            Ok(Arc::new(Topic {
                 name: Arc::clone(&topic.name),
                 id: topic.id,
                 configs: topic.configs.clone(),
-                partitions: partitions.collect(),
-            })
+                partitions,
+            }))
         });
-        self.topics.insert_all(created.collect());
+        self.topics
+            .insert_all(created.collect::<Result<_, BrokerError>>()?);
         for topic in topics {
             info!(topic = %topic.name, partitions = topic.partitions, "created");
         }
@@ -335,13 +340,13 @@ impl Broker {
             }
         }
         let gone: Vec<Arc<Topic>> = found.iter().flatten().cloned().collect();
-        let mut failure = self.delete_found(&mut metadata, &gone).err();
+        let failure = self.delete_found(&mut metadata, &gone).err().map(Arc::new);
         found
             .into_iter()
             .map(|topic| {
                 let topic = topic?;
-                match &mut failure {
-                    Some(error) => Err(std::mem::replace(error, BrokerError::Stopped)),
+                match &failure {
+                    Some(error) => Err(BrokerError::Together(Arc::clone(error))),
                     None => Ok((Arc::clone(&topic.name), topic.id)),
                 }
             })
@@ -438,21 +443,41 @@ fn load_topics(
             config: log_config.clone(),
         }));
     }
-    let mut opened = logs.load(live, leader_epoch, now_ms)?.into_iter();
+    let mut opened = by_partition(logs.load(live, leader_epoch, now_ms)?);
     let topics = records.iter().map(|record| {
-        let count = usize::try_from(record.partitions).unwrap_or(0);
-        let partitions = opened
-            .by_ref()
-            .take(count)
-            .map(|log| Arc::new(Partition::new(log)));
+        let name: Arc<str> = Arc::from(record.name.as_str());
         Ok(Arc::new(Topic {
-            name: Arc::from(record.name.as_str()),
             id: record.topic_id()?,
             configs: record.configs.clone(),
-            partitions: partitions.collect(),
+            partitions: partitions(&name, record.partitions, &mut opened)?,
+            name,
         }))
     });
     topics.collect()
+}
+
+/// Logs by the partition they say they are: storage hands them out in an order of its own.
+fn by_partition(logs: Vec<Arc<PartitionLog>>) -> HashMap<TopicPartition, Arc<PartitionLog>> {
+    logs.into_iter()
+        .map(|log| (log.topic_partition().clone(), log))
+        .collect()
+}
+
+/// The partitions of a topic, from 0 on, out of the logs that were opened for it.
+fn partitions(
+    topic: &Arc<str>,
+    count: i32,
+    logs: &mut HashMap<TopicPartition, Arc<PartitionLog>>,
+) -> Result<Vec<Arc<Partition>>, BrokerError> {
+    let partitions = (0..count).map(|partition| {
+        let tp = TopicPartition {
+            topic: Arc::clone(topic),
+            partition,
+        };
+        let log = logs.remove(&tp).ok_or(StorageError::PartitionDeleted)?;
+        Ok(Arc::new(Partition::new(log)))
+    });
+    partitions.collect()
 }
 
 /// [`Broker::create`] on the blocking pool. A request that is dropped does not undo it.

@@ -107,8 +107,15 @@ async fn read_loop<R: tokio::io::AsyncRead + Unpin>(
         let Ok(place) = queue.reserve().await else {
             return false;
         };
+        // Only a request that waits behind no other is let in uncounted: that is one a connection.
+        let waiting = limits::REQUESTS_IN_FLIGHT_PER_CONNECTION_MAX - 1 - queue.capacity();
+        let free = if waiting == 0 {
+            limits::FREE_BYTES_PER_CONNECTION
+        } else {
+            0
+        };
         let frame = tokio::select! {
-            frame = frames.next() => frame,
+            frame = frames.next(free) => frame,
             _ = stop.wait_for(|stop| *stop) => return true,
         };
         let frame = match frame {
@@ -127,10 +134,14 @@ async fn read_loop<R: tokio::io::AsyncRead + Unpin>(
             }
         };
         match api::dispatch(call) {
-            Ok(reply) => place.send(Outgoing {
-                reply,
-                share: frame.share,
-            }),
+            Ok(reply) => {
+                // What is appended is no longer held in memory, however long its reply takes.
+                let share = match &reply {
+                    Reply::Started(_) => MemoryShare::default(),
+                    Reply::Now(_) | Reply::Later(_) => frame.share,
+                };
+                place.send(Outgoing { reply, share });
+            }
             Err(error) => {
                 debug!(peer = %session.peer, %error, "refused request, connection closed");
                 return true;
@@ -148,7 +159,7 @@ async fn write_loop<W: AsyncWrite + Unpin>(
     while let Some(Outgoing { reply, share }) = replies.recv().await {
         let answer = match reply {
             Reply::Now(answer) => answer,
-            Reply::Later(future) => future.await,
+            Reply::Started(future) | Reply::Later(future) => future.await,
         };
         drop(share);
         match answer {

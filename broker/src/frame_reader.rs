@@ -69,8 +69,9 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         }
     }
 
-    /// The next frame. Not cancel-safe in the middle of a frame: cancel only to close.
-    pub(crate) async fn next(&mut self) -> Result<Frame, ReadEnd> {
+    /// The next frame, of which `free` bytes are not counted by the pool. Not cancel-safe in the middle of
+    /// a frame: cancel only to close.
+    pub(crate) async fn next(&mut self, free: usize) -> Result<Frame, ReadEnd> {
         let mut share = MemoryShare::default();
         while self.buffer.len() < 4 {
             let wait = if self.buffer.is_empty() {
@@ -88,8 +89,8 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
             // Room for as much again as has arrived: a lying length costs at most a factor of two.
             let room = missing.min(self.buffer.len().max(limits::READ_CHUNK_BYTES));
             let held = self.buffer.len() + room;
-            if held > limits::FREE_BYTES_PER_CONNECTION {
-                let counted = held - limits::FREE_BYTES_PER_CONNECTION;
+            if held > free {
+                let counted = held - free;
                 timeout(limits::FRAME_STALL, self.pool.grow(&mut share, counted))
                     .await
                     .map_err(|_| ReadEnd::Stalled)?;

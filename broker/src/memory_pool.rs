@@ -16,12 +16,16 @@ const UNIT_BYTES: usize = 1024;
 pub(crate) struct MemoryPool {
     permits: Arc<Semaphore>,
     units: usize,
+    /// One place for a request that may be read to its end although the pool is empty. Without it,
+    /// requests that are each half read could fill the pool and wait for one another.
+    overdraft: Arc<Semaphore>,
 }
 
 /// A share of the pool, given back when dropped.
 #[derive(Debug, Default)]
 pub(crate) struct MemoryShare {
     permit: Option<OwnedSemaphorePermit>,
+    overdraft: Option<OwnedSemaphorePermit>,
 }
 
 impl MemoryPool {
@@ -31,11 +35,13 @@ impl MemoryPool {
         Self {
             permits: Arc::new(Semaphore::new(units)),
             units,
+            overdraft: Arc::new(Semaphore::new(1)),
         }
     }
 
     /// Grows `share` until it covers `bytes`, waiting for others to give back if it must.
-    /// A single request larger than the whole pool gets all of it: it may proceed, alone.
+    /// A single request larger than the whole pool gets all of it: it may proceed, alone. And one of
+    /// those that would wait is let through uncounted, so that somebody always gets on.
     pub(crate) async fn grow(&self, share: &mut MemoryShare, bytes: usize) {
         let wanted = bytes.div_ceil(UNIT_BYTES).min(self.units);
         let held = share
@@ -43,15 +49,21 @@ impl MemoryPool {
             .as_ref()
             .map_or(0, OwnedSemaphorePermit::num_permits);
         let missing = u32::try_from(wanted.saturating_sub(held)).unwrap_or(u32::MAX);
-        if missing == 0 {
+        if missing == 0 || share.overdraft.is_some() {
             return;
         }
-        // The semaphore is never closed, so this only fails if that changes; then nothing is counted.
-        if let Ok(more) = Arc::clone(&self.permits).acquire_many_owned(missing).await {
-            match &mut share.permit {
-                Some(permit) => permit.merge(more),
-                none => *none = Some(more),
+        // Both arms may be dropped while they wait: a place in a queue is all that is lost. The
+        // semaphores are never closed, so neither arm fails.
+        tokio::select! {
+            biased;
+            Ok(more) = Arc::clone(&self.permits).acquire_many_owned(missing) => {
+                match &mut share.permit {
+                    Some(permit) => permit.merge(more),
+                    none => *none = Some(more),
+                }
             }
+            Ok(alone) = Arc::clone(&self.overdraft).acquire_owned() => share.overdraft = Some(alone),
+            else => {}
         }
     }
 
@@ -89,17 +101,20 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_exhausted_pool_makes_the_next_wait() {
         let pool = MemoryPool::new(4 * UNIT_BYTES);
-        let (mut first, mut second) = (MemoryShare::default(), MemoryShare::default());
-        pool.grow(&mut first, 4 * UNIT_BYTES).await;
+        let mut shares = [(); 3].map(|()| MemoryShare::default());
+        let [first, second, third] = &mut shares;
+        pool.grow(first, 4 * UNIT_BYTES).await;
+        // One may overdraw, so that requests which wait for one another get on.
+        pool.grow(second, 50 * UNIT_BYTES).await;
         let wait = std::time::Duration::from_secs(1);
         assert!(
-            tokio::time::timeout(wait, pool.grow(&mut second, 1))
+            tokio::time::timeout(wait, pool.grow(third, 1))
                 .await
                 .is_err()
         );
-        drop(first);
+        drop(std::mem::take(first));
         assert!(
-            tokio::time::timeout(wait, pool.grow(&mut second, 1))
+            tokio::time::timeout(wait, pool.grow(third, 1))
                 .await
                 .is_ok()
         );

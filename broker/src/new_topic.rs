@@ -174,6 +174,21 @@ pub(crate) fn refuse_collisions(topics: &mut [Result<ValidTopic, BrokerError>]) 
     }
 }
 
+/// Refuses what goes beyond the partitions that one request may make: their directories are made in
+/// one go, and others wait for it.
+pub(crate) fn refuse_surplus(topics: &mut [Result<ValidTopic, BrokerError>]) {
+    let max = limits::PARTITIONS_PER_REQUEST_MAX;
+    let mut total = 0_i32;
+    for entry in topics {
+        let Ok(topic) = entry else { continue };
+        let partitions = topic.partitions;
+        match total.checked_add(partitions).filter(|total| *total <= max) {
+            Some(sum) => total = sum,
+            None => *entry = Err(BrokerError::InvalidPartitions { partitions, max }),
+        }
+    }
+}
+
 fn collision(name: String) -> BrokerError {
     let reason = "another topic's name differs only in '.' and '_'";
     BrokerError::InvalidTopic { name, reason }

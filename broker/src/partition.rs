@@ -177,7 +177,10 @@ impl Partition {
         let mut unsynced = self.lock_unsynced();
         let mut at = 0;
         while let Some(waiter) = unsynced.get(at) {
-            if waiter.end_offset <= durable {
+            if waiter.outcome.is_closed() {
+                // Its request has timed out or its connection is gone.
+                unsynced.swap_remove(at);
+            } else if waiter.end_offset <= durable {
                 let waiter = unsynced.swap_remove(at);
                 answer(waiter.outcome, Ok(waiter.info));
             } else if let Some(error) = &failure {

@@ -125,7 +125,11 @@ impl Server {
         broker: &Arc<Broker>,
     ) -> Result<Self, ListenError> {
         let (stop, stopped) = watch::channel(false);
-        let places = Arc::new(Semaphore::new(broker.config().max_connections as usize));
+        // Every listener holds a place for the peer it waits for, so that an idle one takes none away.
+        let waiting = bound.len().saturating_sub(1);
+        let places = Arc::new(Semaphore::new(
+            broker.config().max_connections as usize + waiting,
+        ));
         let mut acceptors = JoinSet::new();
         for (
             index,

@@ -6,6 +6,7 @@
 //! which begins when this one ends: group commit without a timer.
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -17,14 +18,12 @@ use tracing::{error, info, warn};
 use crate::broker::Broker;
 use crate::clock;
 
-/// How often logs are asked whether a checkpoint is worth its writes.
-const CHECKPOINT_PERIOD_MS: i64 = 1_000;
-
 /// How long a partition keeps its files open that nobody reads or writes.
 const IDLE_FILES_MS: i64 = 30_000;
 
-/// How often the cleaning thread looks whether something is due.
-const CLEANER_PERIOD: Duration = Duration::from_secs(5);
+/// How often the cleaning thread asks logs whether a checkpoint is worth its writes, and looks whether
+/// something else is due.
+const CLEANER_PERIOD: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Default)]
 struct Signal {
@@ -70,7 +69,7 @@ impl FlushSignal {
     }
 }
 
-/// The running threads. Stop them before the logs are closed.
+/// The running threads. They are stopped when this is dropped, which must be before the logs are closed.
 #[derive(Debug)]
 pub(crate) struct StorageThreads {
     broker: Arc<Broker>,
@@ -110,34 +109,47 @@ impl StorageThreads {
         }
     }
 
-    /// Ends the threads and waits for them.
-    pub(crate) fn stop(self) {
+    /// Ends the threads and waits for them, which may take an fsync.
+    pub(crate) fn stop(&mut self) {
         self.broker
             .flush_signals()
             .iter()
             .for_each(FlushSignal::stop);
         self.cleaner_signal.stop();
-        for thread in self.threads {
+        for thread in self.threads.drain(..) {
             if thread.join().is_err() {
-                error!("a storage thread panicked");
+                error!("a storage thread ended badly");
             }
         }
     }
 }
 
-fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
-    std::thread::Builder::new()
-        .name(format!("tidewheel-{name}"))
-        .spawn(run)
+impl Drop for StorageThreads {
+    fn drop(&mut self) {
+        self.stop();
+    }
 }
 
-/// Flushes and checkpoints until told to stop or until the directory fails.
+/// Starts a thread whose panic ends the process: what it left half-done is not trusted, and without it
+/// producers would wait for ever.
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
+    let guarded = move || {
+        if catch_unwind(AssertUnwindSafe(run)).is_err() {
+            error!("a storage thread panicked: the broker ends here");
+            std::process::abort();
+        }
+    };
+    std::thread::Builder::new()
+        .name(format!("tidewheel-{name}"))
+        .spawn(guarded)
+}
+
+/// Flushes until told to stop or until the directory fails.
 fn flush_loop(broker: &Broker, dir: usize, failure: &watch::Sender<Option<String>>) {
     let Some(signal) = broker.flush_signals().get(dir) else {
         return;
     };
     let interval_ms = broker.config().flush_interval_ms;
-    let mut checkpointed_ms = clock::now_ms();
     // Nobody waits for data that is looked at this often: four times in the age it may reach.
     let period = u64::try_from(interval_ms / 4).unwrap_or(0).clamp(1, 1_000);
     while !signal.wait(Duration::from_millis(period)) {
@@ -148,12 +160,6 @@ fn flush_loop(broker: &Broker, dir: usize, failure: &watch::Sender<Option<String
         if let Some(error) = broker.logs().offline_cause(dir) {
             go_offline(broker, dir, &error, failure);
             return;
-        }
-        if now_ms - checkpointed_ms >= CHECKPOINT_PERIOD_MS && dir == 0 {
-            checkpointed_ms = now_ms;
-            if let Err(error) = broker.logs().checkpoint(now_ms) {
-                warn!(%error, "a checkpoint was put off");
-            }
         }
     }
 }
@@ -198,12 +204,15 @@ fn go_offline(
     }
 }
 
-/// Retention, and unlinking what was deleted.
+/// Checkpoints, retention, and unlinking what was deleted: nobody waits for these.
 fn cleaner_loop(broker: &Broker, signal: &FlushSignal) {
     let config = broker.config();
     let mut due_ms = clock::now_ms().saturating_add(config.log_initial_task_delay_ms);
     while !signal.wait(CLEANER_PERIOD) {
         let now_ms = clock::now_ms();
+        if let Err(error) = broker.logs().checkpoint(now_ms) {
+            warn!(%error, "a checkpoint was put off");
+        }
         if let Err(error) = broker.logs().unlink_deleted() {
             warn!(%error, "cannot unlink deleted files");
         }

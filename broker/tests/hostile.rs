@@ -179,7 +179,8 @@ fn announced_lengths_reserve_no_memory() {
     assert!(grown < 16 * 1024, "{grown} KiB for 20 KB of requests");
 }
 
-/// Twenty peers really send 99 MB each; the pool bounds what is held, and a small client still gets in.
+/// Twenty peers send 64 MB each of a request of 99 MB: the pool, and one request that may go on beside it,
+/// bound what is held, and a small client still gets in.
 #[test]
 fn large_requests_of_many_peers_stay_within_the_pool() {
     let dir = tempfile::tempdir().unwrap();
@@ -209,7 +210,10 @@ fn large_requests_of_many_peers_stay_within_the_pool() {
         serves(&broker);
     }
     let grown = broker.rss_anon_kib().saturating_sub(before);
-    assert!(grown < 80 * 1024, "{grown} KiB with a pool of 16 MiB");
+    assert!(
+        grown < 200 * 1024,
+        "{grown} KiB with a pool of 16 MiB and one request beside it"
+    );
 }
 
 #[test]

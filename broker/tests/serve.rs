@@ -264,3 +264,51 @@ fn a_topic_is_created_on_first_use_unless_that_is_switched_off() {
     );
     assert_eq!(answer.topics[0].name, Some(StrBytes::from("wanted")));
 }
+
+/// With several directories, and with a partition directory that is gone, every partition still has
+/// its own records: logs are known by their names, not by the order in which they are opened.
+#[test]
+fn partitions_keep_their_own_records_over_several_directories_and_a_lost_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let (one, two) = (dir.path().join("one"), dir.path().join("two"));
+    let dirs = format!("log.dirs={},{}", one.display(), two.display());
+    let start = || {
+        let listeners = "listeners=PLAINTEXT://127.0.0.1:0";
+        Broker::spawn_as_is(
+            &mut tidewheel(&["serve", "--set", listeners, "--set", &dirs]),
+            &one,
+        )
+    };
+    let broker = start();
+    let mut client = broker.connect();
+    let topics = [("a", 2), ("b", 1), ("c", 5)];
+    for (topic, partitions) in topics {
+        client.create_topic(topic, partitions, &[]);
+        for partition in 0..partitions {
+            let value = format!("{topic}-{partition}");
+            assert_eq!(
+                client
+                    .produce(topic, partition, -1, batch(&[&value]))
+                    .error_code,
+                0
+            );
+        }
+    }
+    assert!(broker.stop());
+    let lost = [&one, &two]
+        .map(|dir| dir.join("b-0"))
+        .into_iter()
+        .find(|path| path.exists());
+    std::fs::remove_dir_all(lost.unwrap()).unwrap();
+    let broker = start();
+    for (topic, partitions) in topics {
+        for partition in 0..partitions {
+            let read = broker.connect().consume(topic, partition, 0);
+            let values: Vec<&[u8]> = read.iter().map(|read| &*read.value).collect();
+            let own = format!("{topic}-{partition}");
+            let expected: &[&[u8]] = if topic == "b" { &[] } else { &[own.as_bytes()] };
+            assert_eq!(values, expected, "{topic}-{partition}");
+        }
+    }
+    assert!(broker.stop());
+}

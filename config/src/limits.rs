@@ -9,6 +9,9 @@ pub const REQUESTS_IN_FLIGHT_PER_CONNECTION_MAX: usize = 64;
 /// `queued.max.request.bytes` pool: small requests get through while large ones wait.
 pub const FREE_BYTES_PER_CONNECTION: usize = 16 * 1024;
 
+/// Partitions that one request may create, over all its topics.
+pub const PARTITIONS_PER_REQUEST_MAX: i32 = 10_000;
+
 /// Partitions of one topic.
 pub const PARTITIONS_PER_TOPIC_MAX: i32 = 10_000;
 

@@ -20,7 +20,12 @@ pub(super) async fn handle(
     request: DescribeConfigsRequest,
 ) -> DescribeConfigsResponse {
     let (synonyms, documentation) = (request.include_synonyms, request.include_documentation);
-    let results = request.resources.into_iter().map(|resource| {
+    // A resource that stands twice is described once: an answer is bounded by what there is to tell.
+    let mut seen = HashSet::new();
+    let mut resources = request.resources;
+    resources
+        .retain(|resource| seen.insert((resource.resource_type, resource.resource_name.clone())));
+    let results = resources.into_iter().map(|resource| {
         let entries = entries(&context, &resource);
         result(resource, entries, synonyms, documentation)
     });
@@ -76,9 +81,11 @@ fn result(
         Ok(entries) => (entries, ErrorCode::None, None),
         Err((error, message)) => (Vec::new(), error, Some(StrBytes::from(message))),
     };
+    // As in Kafka, an empty list of keys asks for all of them, like no list.
     let wanted: Option<HashSet<&str>> = resource
         .configuration_keys
         .as_ref()
+        .filter(|keys| !keys.is_empty())
         .map(|keys| keys.iter().map(|key| &**key).collect());
     let configs = entries
         .into_iter()

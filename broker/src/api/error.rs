@@ -96,6 +96,7 @@ pub(crate) fn broker_code(error: &BrokerError) -> ErrorCode {
         BrokerError::DeletionDisabled => ErrorCode::TopicDeletionDisabled,
         BrokerError::Metadata(error) => metadata_code(error),
         BrokerError::Storage(error) => storage_code(error),
+        BrokerError::Together(error) => broker_code(error),
         BrokerError::Stopped => ErrorCode::UnknownServerError,
     }
 }

@@ -5,6 +5,7 @@
 //! or the connection closes. Cold data is brought into memory on the blocking pool before the
 //! reply is handed to the socket, so that no runtime worker waits for a disk.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -85,6 +86,8 @@ fn session_error(request: &FetchRequest) -> Option<ErrorCode> {
 fn plan(context: &Context, request: FetchRequest) -> Plan {
     let topics = context.broker.topics();
     let by_id = context.version >= 13;
+    // A partition that stands twice is answered once, as in Kafka, where partitions are a map's keys.
+    let mut seen = HashSet::new();
     let asked = request.topics.into_iter().map(|wanted| {
         let topic = match by_id {
             true => topics
@@ -102,16 +105,27 @@ fn plan(context: &Context, request: FetchRequest) -> Plan {
             fetch,
         };
         AskedTopic {
-            name: wanted.topic,
+            name: wanted.topic.clone(),
             topic_id: wanted.topic_id,
-            partitions: wanted.partitions.into_iter().map(look_up).collect(),
+            partitions: wanted
+                .partitions
+                .into_iter()
+                .filter(|fetch| {
+                    seen.insert((wanted.topic.clone(), wanted.topic_id, fetch.partition))
+                })
+                .map(look_up)
+                .collect(),
         }
     });
     let bytes_max = usize::try_from(request.max_bytes).unwrap_or(0);
+    let bytes_max = bytes_max.min(context.broker.config().fetch_max_bytes as usize);
     Plan {
         topics: asked.collect(),
-        bytes_min: usize::try_from(request.min_bytes).unwrap_or(0),
-        bytes_max: bytes_max.min(context.broker.config().fetch_max_bytes as usize),
+        // More than may be answered is never waited for.
+        bytes_min: usize::try_from(request.min_bytes)
+            .unwrap_or(0)
+            .min(bytes_max),
+        bytes_max,
         read_committed: request.isolation_level == READ_COMMITTED,
         leader_epoch: context.broker.leader_epoch(),
     }

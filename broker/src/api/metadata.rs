@@ -1,6 +1,6 @@
 //! Metadata: the brokers and the topics, and the door through which topics are created on first use.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use tidewheel_protocol::messages::metadata::{
@@ -32,7 +32,7 @@ pub(super) async fn handle(context: Context, request: MetadataRequest) -> Metada
 
 async fn topics(context: &Context, request: MetadataRequest) -> Vec<MetadataResponseTopic> {
     let snapshot = context.broker.topics();
-    let wanted = match request.topics {
+    let mut wanted = match request.topics {
         // Version 0 has no null: there an empty list asks for everything.
         Some(topics) if !(topics.is_empty() && context.version == 0) => topics,
         _ => {
@@ -42,6 +42,9 @@ async fn topics(context: &Context, request: MetadataRequest) -> Vec<MetadataResp
                 .collect();
         }
     };
+    // Named twice, described once, as in Kafka: an answer is bounded by what there is to tell.
+    let mut seen = HashSet::new();
+    wanted.retain(|topic| seen.insert((topic.name.clone(), topic.topic_id)));
     let may_create = request.allow_auto_topic_creation || context.version < 4;
     let snapshot = if may_create && context.broker.config().auto_create_topics_enable {
         create_missing(context, &wanted, snapshot).await

@@ -28,6 +28,8 @@ use tidewheel_protocol::{
     ApiKey, DecodeError, ErrorCode, Message, RequestHeader, encode_response_frame,
 };
 
+use tracing::debug;
+
 use crate::broker::{Broker, Endpoint};
 use crate::connection::Session;
 
@@ -101,6 +103,8 @@ pub(crate) const APIS: &[Api] = &[
 pub(crate) enum Reply {
     /// Known at once.
     Now(Answer),
+    /// Begun; the write loop finishes it in its turn. The request's bytes are no longer needed.
+    Started(Pin<Box<dyn Future<Output = Answer> + Send>>),
     /// Finished by the write loop, in its turn.
     Later(Pin<Box<dyn Future<Output = Answer> + Send>>),
 }
@@ -214,16 +218,23 @@ impl Call {
         ))
     }
 
-    /// For handlers that are run when their reply's turn has come.
+    /// For handlers that are run when their reply's turn has come. The body is decoded only then: what
+    /// waits costs no more than its bytes.
     fn answer<Q, A, F>(mut self, handle: fn(Context, Q) -> F) -> Result<Reply, DecodeError>
     where
         Q: Message + Send + 'static,
         A: Message + Send,
         F: Future<Output = A> + Send + 'static,
     {
-        let request = Q::decode(&mut self.body, self.header.api_version)?;
-        let responder = self.responder();
         Ok(Reply::Later(Box::pin(async move {
+            let request = match Q::decode(&mut self.body, self.header.api_version) {
+                Ok(request) => request,
+                Err(error) => {
+                    debug!(api = ?Q::KEY, %error, "malformed request, connection closed");
+                    return Answer::Close;
+                }
+            };
+            let responder = self.responder();
             let response = handle(responder.context.clone(), request).await;
             responder.frame(&response)
         })))

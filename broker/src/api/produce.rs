@@ -34,7 +34,7 @@ pub(super) fn handle(responder: Responder, request: ProduceRequest) -> Reply {
     let wait = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
     let deadline = clock::deadline(wait.max(limits::PRODUCE_WAIT_MIN));
     let started = start(&context, request);
-    Reply::Later(Box::pin(async move {
+    Reply::Started(Box::pin(async move {
         let response = finish(started, deadline).await;
         if wants_reply {
             return responder.frame(&response);
@@ -101,6 +101,8 @@ fn start(context: &Context, request: ProduceRequest) -> Vec<StartedTopic> {
                 append: start_one(data),
             })
             .collect();
+        // A copy: a slice of the frame would keep the records in memory until the reply is made.
+        let name = StrBytes::from(&*name);
         started.push(StartedTopic {
             name,
             topic_id,

@@ -200,10 +200,12 @@ async fn serve_clients(
         listeners,
         &std::path::absolute(&data_dir).unwrap_or(data_dir),
     );
+    let port_file = arguments.port_file.as_deref();
+    ready.announce(port_file).map_err(|error| match port_file {
+        Some(path) => environment(format!("cannot announce in {}: {error}", path.display())),
+        None => environment(format!("cannot write the ready line: {error}")),
+    })?;
     say(&ready.banner(&bootstrap));
-    ready
-        .announce(arguments.port_file.as_deref())
-        .map_err(environment)?;
 
     let ended = tokio::select! {
         _ = interrupt.recv() => Ok(()),
@@ -214,11 +216,8 @@ async fn serve_clients(
     let stopping = async {
         server.stop().await;
         // Joins threads that may be in the middle of an fsync.
-        if tokio::task::spawn_blocking(move || threads.stop())
-            .await
-            .is_err()
-        {
-            error!("a storage thread panicked");
+        if let Err(error) = tokio::task::spawn_blocking(move || threads.stop()).await {
+            error!(%error, "the storage threads were not joined");
         }
     };
     tokio::select! {

@@ -74,10 +74,12 @@ impl Broker {
 
     /// Starts a prepared command with the data in `data_dir` and waits until it is ready.
     pub(crate) fn spawn(command: &mut Command, data_dir: &Path) -> Self {
-        command
-            .arg("--data-dir")
-            .arg(data_dir)
-            .env("TIDEWHEEL_LOG", "warn");
+        Self::spawn_as_is(command.arg("--data-dir").arg(data_dir), data_dir)
+    }
+
+    /// Starts a command that says itself where its data lies, first of all in `data_dir`.
+    pub(crate) fn spawn_as_is(command: &mut Command, data_dir: &Path) -> Self {
+        command.env("TIDEWHEEL_LOG", "warn");
         let mut child = command
             .stdout(Stdio::piped())
             .spawn()

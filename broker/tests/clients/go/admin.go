@@ -1,11 +1,12 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -36,7 +37,7 @@ func adminCases(w *world) []testCase {
 		out = append(out, testCase{n.name, func() (string, error) {
 			ctx, cancel := deadline(callTimeout)
 			defer cancel()
-			return "", n.run(ctx, w.topic(string(bytes.ReplaceAll([]byte(n.name), []byte("/"), []byte("-")))))
+			return "", n.run(ctx, w.topic(strings.ReplaceAll(n.name, "/", "-")))
 		}})
 	}
 	return out
@@ -71,7 +72,8 @@ func (w *world) adminCreate(ctx context.Context, topic string) error {
 		return err
 	}
 	for _, p := range seen.Partitions {
-		if p.Leader < 0 || p.LeaderEpoch < 0 || len(p.Replicas) != 1 || len(p.ISR) != 1 || p.Replicas[0] != p.Leader || p.ISR[0] != p.Leader {
+		here := []int32{p.Leader}
+		if p.Leader < 0 || p.LeaderEpoch < 0 || !slices.Equal(p.Replicas, here) || !slices.Equal(p.ISR, here) {
 			return fmt.Errorf("partition %+v", p)
 		}
 	}
@@ -111,7 +113,8 @@ func (w *world) adminConfigs(ctx context.Context, topic string) error {
 	if err != nil {
 		return err
 	}
-	n, err := strconv.Atoi(func() string { c := lookup(broker, "num.partitions"); return c.MaybeValue() }())
+	count := lookup(broker, "num.partitions")
+	n, err := strconv.Atoi(count.MaybeValue())
 	return wants(err == nil && n > 0, "num.partitions of the broker: %d, %v", n, err)
 }
 
@@ -201,25 +204,30 @@ func (w *world) adminOffsets(ctx context.Context, topic string) error {
 			return err
 		}
 	}
+	type ask = func() (kadm.ListedOffsets, error)
+	of := func(list func(context.Context, ...string) (kadm.ListedOffsets, error)) ask {
+		return func() (kadm.ListedOffsets, error) { return list(ctx, topic) }
+	}
+	after := func() (kadm.ListedOffsets, error) { return w.admin.ListOffsetsAfterMilli(ctx, base+6_000, topic) }
 	for _, check := range []struct {
-		what      string
-		ask       func() (kadm.ListedOffsets, error)
-		offset    int64
-		timestamp int64
+		what              string
+		ask               ask
+		offset, timestamp int64 // timestamp -1: any
 	}{
-		{"start", func() (kadm.ListedOffsets, error) { return w.admin.ListStartOffsets(ctx, topic) }, 0, -1},
-		{"end", func() (kadm.ListedOffsets, error) { return w.admin.ListEndOffsets(ctx, topic) }, 8, -1},
-		{"committed", func() (kadm.ListedOffsets, error) { return w.admin.ListCommittedOffsets(ctx, topic) }, 8, -1},
-		{"local start", func() (kadm.ListedOffsets, error) { return w.admin.ListLocalLogStartOffsets(ctx, topic) }, 0, -1},
-		{"max timestamp", func() (kadm.ListedOffsets, error) { return w.admin.ListMaxTimestampOffsets(ctx, topic) }, 1, base + 9_000},
-		{"after", func() (kadm.ListedOffsets, error) { return w.admin.ListOffsetsAfterMilli(ctx, base+6_000, topic) }, 1, base + 9_000},
+		{"start", of(w.admin.ListStartOffsets), 0, -1},
+		{"end", of(w.admin.ListEndOffsets), 8, -1},
+		{"committed", of(w.admin.ListCommittedOffsets), 8, -1},
+		{"local start", of(w.admin.ListLocalLogStartOffsets), 0, -1},
+		{"max timestamp", of(w.admin.ListMaxTimestampOffsets), 1, base + 9_000},
+		{"after", after, 1, base + 9_000},
 	} {
 		listed, err := check.ask()
 		if err != nil {
 			return fmt.Errorf("%s: %w", check.what, err)
 		}
 		got, _ := listed.Lookup(topic, 0)
-		if got.Err != nil || got.Offset != check.offset || (check.timestamp >= 0 && got.Timestamp != check.timestamp) {
+		dated := check.timestamp < 0 || got.Timestamp == check.timestamp
+		if got.Err != nil || got.Offset != check.offset || !dated {
 			return fmt.Errorf("%s: %+v, due offset %d timestamp %d", check.what, got, check.offset, check.timestamp)
 		}
 	}
@@ -235,7 +243,8 @@ func (w *world) adminCluster(ctx context.Context, _ string) error {
 	for _, b := range seen.Brokers {
 		known = known || b.NodeID == seen.Controller
 	}
-	return wants(known && seen.Cluster != "", "cluster %q, controller %d of %v", seen.Cluster, seen.Controller, seen.Brokers)
+	ok := known && seen.Cluster != ""
+	return wants(ok, "cluster %q, controller %d of %v", seen.Cluster, seen.Controller, seen.Brokers)
 }
 
 func (w *world) adminEpoch(ctx context.Context, topic string) error {
@@ -258,7 +267,8 @@ func (w *world) adminEpoch(ctx context.Context, topic string) error {
 		return err
 	}
 	got := all[topic][0]
-	return wants(got.Err == nil && got.EndOffset == 1 && got.LeaderEpoch == epoch, "epoch %d: %+v", epoch, got)
+	ok := got.Err == nil && got.EndOffset == 1 && got.LeaderEpoch == epoch
+	return wants(ok, "epoch %d: %+v", epoch, got)
 }
 
 func (w *world) unknownTopic(ctx context.Context, topic string) error {
@@ -275,7 +285,8 @@ func (w *world) autoCreate(ctx context.Context, topic string) error {
 		return err
 	}
 	defer client.Close()
-	if err := client.ProduceSync(ctx, &kgo.Record{Topic: topic, Value: []byte("v"), Partition: -1}).FirstErr(); err != nil {
+	sent := &kgo.Record{Topic: topic, Value: []byte("v"), Partition: -1}
+	if err := client.ProduceSync(ctx, sent).FirstErr(); err != nil {
 		return err
 	}
 	_, err = w.describe(ctx, topic)

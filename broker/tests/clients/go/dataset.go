@@ -130,8 +130,8 @@ func (w *world) dataset(listFile string, least int64) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	detail := fmt.Sprintf("%d MiB, %d lines, %d keys: sent in %.1f s, read in %.1f s", size>>20, count, len(sent),
-		produced.Sub(started).Seconds(), time.Since(produced).Seconds())
+	detail := fmt.Sprintf("%d MiB, %d lines, %d keys: sent in %.1f s, read in %.1f s",
+		size>>20, count, len(sent), produced.Sub(started).Seconds(), time.Since(produced).Seconds())
 	return detail, sent.compare(got)
 }
 
@@ -145,6 +145,11 @@ func (w *world) sendLines(topic string, files []sourceFile, least int64) (tallie
 	ctx, cancel := deadline(5 * time.Minute)
 	defer cancel()
 	var failed error // written by promises, which run one after the other
+	delivered := func(_ *kgo.Record, err error) {
+		if err != nil && failed == nil {
+			failed = err
+		}
+	}
 	sent, size, count := tallies{}, int64(0), 0
 	for round := 0; size < least; round++ {
 		before := size
@@ -154,11 +159,8 @@ func (w *world) sendLines(topic string, files []sourceFile, least int64) (tallie
 			}
 			key := fmt.Appendf(nil, "%d/%s", round, file.name)
 			for _, text := range file.lines {
-				client.Produce(ctx, &kgo.Record{Topic: topic, Key: key, Value: text, Partition: -1}, func(_ *kgo.Record, err error) {
-					if err != nil && failed == nil {
-						failed = err
-					}
-				})
+				record := &kgo.Record{Topic: topic, Key: key, Value: text, Partition: -1}
+				client.Produce(ctx, record, delivered)
 				size += int64(len(text))
 				count++
 				// The partition is compared on the way back: one key, one partition.

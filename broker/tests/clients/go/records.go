@@ -44,7 +44,8 @@ func difference(got, want record) string {
 	case !same(got.key, want.key):
 		return fmt.Sprintf("key %.40q, sent %.40q", got.key, want.key)
 	case !same(got.value, want.value):
-		return fmt.Sprintf("value of %d bytes %.40q, sent %d bytes %.40q", len(got.value), got.value, len(want.value), want.value)
+		return fmt.Sprintf("value of %d bytes %.40q, sent %d bytes %.40q",
+			len(got.value), got.value, len(want.value), want.value)
 	case got.timestamp != want.timestamp:
 		return fmt.Sprintf("timestamp %d, sent %d", got.timestamp, want.timestamp)
 	case len(got.headers) != len(want.headers):

@@ -32,13 +32,20 @@ class Kcat:
     def call(self, *args, stdin=b""):
         command = ["kcat", "-b", self.bootstrap, *args]
         done = subprocess.run(command, input=stdin, capture_output=True, timeout=TIMEOUT_S)
-        check(done.returncode == 0, f"{command} ended with {done.returncode}: {done.stderr[-400:]!r}")
+        check(
+            done.returncode == 0, f"{command} ended with {done.returncode}: {done.stderr[-400:]!r}"
+        )
         return done.stdout
 
     def produce(self, topic, codec, mode, records, partition=None, headers=(), nulls=False):
         acks, idempotent = MODES[mode]
         args = ["-P", "-t", topic, "-z", codec, "-X", f"acks={acks}", "-X", "linger.ms=5"]
-        args += ["-X", f"enable.idempotence={str(idempotent).lower()}", "-X", "batch.num.messages=20"]
+        args += [
+            "-X",
+            f"enable.idempotence={str(idempotent).lower()}",
+            "-X",
+            "batch.num.messages=20",
+        ]
         args += ["-D", RECORD_END.decode(), "-K", KEY_END.decode()]
         args += [] if partition is None else ["-p", str(partition)]
         args += ["-Z"] if nulls else []
@@ -74,7 +81,12 @@ class Kcat:
         while True:
             text = self.call("-L", "-t", topic).decode()
             count = re.search(rf'topic "{re.escape(topic)}" with (\d+) partitions', text)
-            if count and int(count[1]) == self.partitions and "not available" not in text and "Unknown" not in text:
+            if (
+                count
+                and int(count[1]) == self.partitions
+                and "not available" not in text
+                and "Unknown" not in text
+            ):
                 break
             check(time.monotonic() < until, f"the topic does not come up: {text}")
             time.sleep(0.05)
@@ -107,7 +119,10 @@ class Kcat:
 def numbered(rng, numbers, keys):
     """Records whose value starts with their number."""
     return [
-        Record(rng.choice(keys) if keys else None, b"%06d:" % n + harness.payload(rng, rng.randrange(800)).replace(b"\x01", b" "))
+        Record(
+            rng.choice(keys) if keys else None,
+            b"%06d:" % n + harness.payload(rng, rng.randrange(800)).replace(b"\x01", b" "),
+        )
         for n in numbers
     ]
 
@@ -138,7 +153,9 @@ class Cases:
         keys = [b"key-%d" % n for n in range(12)] + [b"\xff\xfe", b"k" * 200]
         runs = [(numbered(rng, range(0, 120), keys), {}), (numbered(rng, range(120, 140), []), {})]
         for p in range(self.kcat.partitions):
-            records = numbered(rng, range(200 + 10 * p, 205 + 10 * p), []) + [Record(b"only-key-%d" % p, b"")]
+            records = numbered(rng, range(200 + 10 * p, 205 + 10 * p), []) + [
+                Record(b"only-key-%d" % p, b"")
+            ]
             runs.append((records, {"partition": p, "headers": SENT_HEADERS}))
         runs.append(([Record(b"null-%d" % n, None) for n in range(10)], {"nulls": True}))
         sent = []
@@ -153,7 +170,10 @@ class Cases:
         self.kcat.ready(topic)
         sent = self.send(topic, codec, mode)
         held = [self.kcat.read(topic, p, "beginning") for p in range(self.kcat.partitions)]
-        check(sum(map(len, held)) == len(sent), f"{[len(h) for h in held]} records read, {len(sent)} sent")
+        check(
+            sum(map(len, held)) == len(sent),
+            f"{[len(h) for h in held]} records read, {len(sent)} sent",
+        )
         where = {}
         for number, (record, how) in enumerate(sent):
             where.setdefault((record.key, record.value), []).append((number, how))
@@ -163,15 +183,26 @@ class Cases:
             for at, (record, headers) in enumerate(records):
                 check(record.offset == at, f"partition {p}: offset {record.offset} at place {at}")
                 found = where.get((record.key, record.value))
-                check(found, f"partition {p} offset {at}: nobody sent {record.key!r} {record.value!r}"[:300])
+                check(
+                    found,
+                    f"partition {p} offset {at}: nobody sent {record.key!r} {record.value!r}"[:300],
+                )
                 number, how = found.pop(0)
-                check(number > last, f"partition {p} offset {at}: record {number} after record {last}")
+                check(
+                    number > last, f"partition {p} offset {at}: record {number} after record {last}"
+                )
                 last = number
                 check(how.get("partition", p) == p, f"sent to {how.get('partition')}, found in {p}")
                 want = READ_HEADERS if "headers" in how else ""
-                check(headers == want, f"partition {p} offset {at}: headers {headers!r}, sent {want!r}")
+                check(
+                    headers == want,
+                    f"partition {p} offset {at}: headers {headers!r}, sent {want!r}",
+                )
                 if record.key:
-                    check(homes.setdefault(record.key, p) == p, f"key {record.key!r} in two partitions")
+                    check(
+                        homes.setdefault(record.key, p) == p,
+                        f"key {record.key!r} in two partitions",
+                    )
         if mode == "acks=all":
             self.written[codec] = (topic, held)
 
@@ -183,8 +214,14 @@ class Cases:
         topic, held = self.of(codec)
         for p, records in enumerate(held):
             for start in (1, len(records) // 2, len(records) - 1):
-                check(self.kcat.read(topic, p, start) == records[start:], f"partition {p} from {start} differs")
-            check(self.kcat.read(topic, p, -3) == records[-3:], f"partition {p}: the last three differ")
+                check(
+                    self.kcat.read(topic, p, start) == records[start:],
+                    f"partition {p} from {start} differs",
+                )
+            check(
+                self.kcat.read(topic, p, -3) == records[-3:],
+                f"partition {p}: the last three differ",
+            )
 
     def from_timestamp(self, codec):
         topic, held = self.of(codec)
@@ -193,13 +230,34 @@ class Cases:
             for stamp in {stamps[0], stamps[len(stamps) // 2], stamps[-1]}:
                 first = next(n for n, s in enumerate(stamps) if s >= stamp)
                 got = self.kcat.read(topic, p, f"s@{stamp}")
-                check(got == records[first:], f"partition {p} from time {stamp}: starts at {got[:1]}, due {first}")
-                check(self.kcat.query(topic, p, stamp) == first, f"partition {p}: query for {stamp}")
+                check(
+                    got == records[first:],
+                    f"partition {p} from time {stamp}: starts at {got[:1]}, due {first}",
+                )
+                check(
+                    self.kcat.query(topic, p, stamp) == first, f"partition {p}: query for {stamp}"
+                )
 
     def from_end(self, codec):
         topic, held = self.of(codec)
         form = "%p %o %T %K %S %h\\n%k%s\\n"
-        args = ["kcat", "-b", self.kcat.bootstrap, "-C", "-u", "-t", topic, "-p", "0", "-o", "end", "-c", "3", "-f", form]
+        args = [
+            "kcat",
+            "-b",
+            self.kcat.bootstrap,
+            "-C",
+            "-u",
+            "-t",
+            topic,
+            "-p",
+            "0",
+            "-o",
+            "end",
+            "-c",
+            "3",
+            "-f",
+            form,
+        ]
         reader = subprocess.Popen(args, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         try:
             line = b""
@@ -214,7 +272,9 @@ class Cases:
             reader.wait()
         got = self.kcat.parse(data)
         check([r.value for r, _ in got] == [r.value for r in more], f"read {got}")
-        check([r.offset for r, _ in got] == [len(held[0]) + n for n in range(3)], f"offsets of {got}")
+        check(
+            [r.offset for r, _ in got] == [len(held[0]) + n for n in range(3)], f"offsets of {got}"
+        )
 
     def sizes(self, codec):
         topic = self.topic(codec, "sizes")
@@ -225,9 +285,14 @@ class Cases:
             files = [pathlib.Path(folder, str(n)) for n in range(len(values))]
             for file, value in zip(files, values):
                 file.write_bytes(value)
-            self.kcat.call("-P", "-t", topic, "-p", "0", "-z", codec, "-X", "acks=all", *map(str, files))
+            self.kcat.call(
+                "-P", "-t", topic, "-p", "0", "-z", codec, "-X", "acks=all", *map(str, files)
+            )
         got = [r.value for r, _ in self.kcat.read(topic, 0, "beginning")]
-        check(got == values, f"sizes read: {[len(v or b'') for v in got]}, sent: {[len(v) for v in values]}")
+        check(
+            got == values,
+            f"sizes read: {[len(v or b'') for v in got]}, sent: {[len(v) for v in values]}",
+        )
 
     def metadata(self):
         text = self.kcat.call("-L", "-J").decode()
@@ -241,7 +306,11 @@ class Cases:
     def auto_create(self):
         topic = f"{self.prefix}-auto-create"
         self.kcat.produce(topic, "none", "acks=all", [Record(b"k", b"v")])
-        check(sum(len(self.kcat.read(topic, p, "beginning")) for p in range(self.kcat.partitions)) == 1, "not found")
+        check(
+            sum(len(self.kcat.read(topic, p, "beginning")) for p in range(self.kcat.partitions))
+            == 1,
+            "not found",
+        )
 
     def offsets(self):
         topic = f"{self.prefix}-query"

@@ -3,7 +3,13 @@
 import time
 
 from confluent_kafka import (
-    OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Producer, TopicCollection, TopicPartition,
+    OFFSET_BEGINNING,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Producer,
+    TopicCollection,
+    TopicPartition,
 )
 from confluent_kafka import IsolationLevel
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetSpec, ResourceType
@@ -62,7 +68,11 @@ class Confluent(Adapter):
 
         for n, r in enumerate(records):
             producer.produce(
-                topic, key=r.key, value=r.value, headers=r.headers, timestamp=r.timestamp or 0,
+                topic,
+                key=r.key,
+                value=r.value,
+                headers=r.headers,
+                timestamp=r.timestamp or 0,
                 partition=-1 if r.partition is None else r.partition,
                 on_delivery=lambda e, m, n=n: delivered(n, e, m),
             )
@@ -81,7 +91,9 @@ class Confluent(Adapter):
                 if m.error():
                     raise KafkaException(m.error())
                 headers = [(k, v) for k, v in m.headers() or []]
-                out.append(Record(m.key(), m.value(), headers, m.timestamp()[1], partition, m.offset()))
+                out.append(
+                    Record(m.key(), m.value(), headers, m.timestamp()[1], partition, m.offset())
+                )
         self.consumer.unassign()
         return out
 
@@ -120,7 +132,10 @@ class Confluent(Adapter):
         check([p.id for p in seen.partitions] == list(range(5)), f"partitions {seen.partitions}")
         for p in seen.partitions:
             check(p.leader is not None and p.leader.id >= 0, f"partition {p.id} has no leader")
-            check([n.id for n in p.replicas] == [n.id for n in p.isr], f"partition {p.id}: isr {p.isr}")
+            check(
+                [n.id for n in p.replicas] == [n.id for n in p.isr],
+                f"partition {p.id}: isr {p.isr}",
+            )
         check(not seen.is_internal, "is_internal is set")
         return self.describe(topic).name
 
@@ -132,25 +147,41 @@ class Confluent(Adapter):
         self.create_topic(topic, 1, {"retention.ms": "3600000", "max.message.bytes": "20000"})
         seen = self.configs_of(ResourceType.TOPIC, topic)
         check(seen["retention.ms"].value == "3600000", f"retention.ms {seen['retention.ms'].value}")
-        check(seen["retention.ms"].source == 1, f"retention.ms source {seen['retention.ms'].source}")
+        check(
+            seen["retention.ms"].source == 1, f"retention.ms source {seen['retention.ms'].source}"
+        )
         check(not seen["retention.ms"].is_default, "retention.ms is a default")
-        check(seen["cleanup.policy"].value == "delete", f"cleanup.policy {seen['cleanup.policy'].value}")
-        check(seen["compression.type"].value == "producer", f"compression.type {seen['compression.type'].value}")
+        check(
+            seen["cleanup.policy"].value == "delete",
+            f"cleanup.policy {seen['cleanup.policy'].value}",
+        )
+        check(
+            seen["compression.type"].value == "producer",
+            f"compression.type {seen['compression.type'].value}",
+        )
         check(seen["min.insync.replicas"].value == "1", "min.insync.replicas")
         check(len(seen) >= 20, f"only {len(seen)} topic settings")
         node = next(iter(self.admin.list_topics(timeout=10).brokers))
         broker = self.configs_of(ResourceType.BROKER, str(node))
-        check("num.partitions" in broker and "log.retention.hours" in broker, f"broker settings {len(broker)}")
+        check(
+            "num.partitions" in broker and "log.retention.hours" in broker,
+            f"broker settings {len(broker)}",
+        )
 
     def admin_errors(self, topic):
         self.create_topic(topic, 1, {})
         make = lambda name, parts=1, **config: lambda: self.create_topic(name, parts, config)
         check(error_of(make(topic)) == KafkaError.TOPIC_ALREADY_EXISTS, "create twice")
         check(error_of(make("no spaces")) == KafkaError.TOPIC_EXCEPTION, "bad name")
-        check(error_of(make(topic + "-b", no_such_key="1")) == KafkaError.INVALID_CONFIG, "unknown key")
+        check(
+            error_of(make(topic + "-b", no_such_key="1")) == KafkaError.INVALID_CONFIG,
+            "unknown key",
+        )
         bad = lambda: self.create_topic(topic + "-c", 1, {"retention.ms": "soon"})
         check(error_of(bad) == KafkaError.INVALID_CONFIG, "bad value")
-        gone = lambda: self.admin.delete_topics([topic + "-d"])[topic + "-d"].result(ADMIN_TIMEOUT_S)
+        gone = lambda: self.admin.delete_topics([topic + "-d"])[topic + "-d"].result(
+            ADMIN_TIMEOUT_S
+        )
         check(error_of(gone) == KafkaError.UNKNOWN_TOPIC_OR_PART, "delete of an unknown topic")
 
     def admin_delete(self, topic):
@@ -173,12 +204,19 @@ class Confluent(Adapter):
         records = [Record(None, b"v", [], base + s, 0) for s in stamps]
         for codec in ("none", "gzip"):
             self.produce(topic, records, codec, -1, False)
-        spec = lambda s: {TopicPartition(topic, 0): s}
-        ask = lambda s: next(iter(self.admin.list_offsets(spec(s), isolation_level=IsolationLevel.READ_UNCOMMITTED).values())).result(ADMIN_TIMEOUT_S)
+        level = IsolationLevel.READ_UNCOMMITTED
+
+        def ask(spec):
+            found = self.admin.list_offsets({TopicPartition(topic, 0): spec}, isolation_level=level)
+            return next(iter(found.values())).result(ADMIN_TIMEOUT_S)
+
         check(ask(OffsetSpec.earliest()).offset == 0, "earliest")
         check(ask(OffsetSpec.latest()).offset == 8, "latest")
         top = ask(OffsetSpec.max_timestamp())
-        check((top.offset, top.timestamp) == (1, base + 9_000), f"max timestamp at {top.offset}, {top.timestamp - base}")
+        check(
+            (top.offset, top.timestamp) == (1, base + 9_000),
+            f"max timestamp at {top.offset}, {top.timestamp - base}",
+        )
         at = ask(OffsetSpec.for_timestamp(base + 6_000))
         check((at.offset, at.timestamp) == (1, base + 9_000), f"timestamp at {at.offset}")
         check(ask(OffsetSpec.for_timestamp(base + 9_001)).offset == -1, "timestamp past the end")
@@ -187,7 +225,10 @@ class Confluent(Adapter):
         seen = self.admin.describe_cluster().result(ADMIN_TIMEOUT_S)
         ids = [n.id for n in seen.nodes]
         check(seen.cluster_id, "no cluster id")
-        check(seen.controller is not None and seen.controller.id in ids, f"controller {seen.controller} of {ids}")
+        check(
+            seen.controller is not None and seen.controller.id in ids,
+            f"controller {seen.controller} of {ids}",
+        )
 
     def unknown_topic(self, topic):
         consumer = Consumer(self.common | {"group.id": "unused", "allow.auto.create.topics": False})
@@ -214,7 +255,9 @@ class Confluent(Adapter):
         seen = []
         producer = self.producer()
         for size in (30_000, 10):
-            producer.produce(topic, value=b"x" * size, on_delivery=lambda e, m: seen.append(e and e.code()))
+            producer.produce(
+                topic, value=b"x" * size, on_delivery=lambda e, m: seen.append(e and e.code())
+            )
             producer.flush(20)
         check(seen == [KafkaError.MSG_SIZE_TOO_LARGE, None], f"codes {seen}")
 

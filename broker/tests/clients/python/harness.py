@@ -174,7 +174,9 @@ def standard_set(seed, partitions, adapter):
             value = b""
         # Every thirteenth record is dated before its neighbours.
         timestamp = base + 10 * i - (5_000 if i % 13 == 12 else 0)
-        records.append(Record(key, value, headers_of(i, adapter.null_headers), timestamp, partition))
+        records.append(
+            Record(key, value, headers_of(i, adapter.null_headers), timestamp, partition)
+        )
     return records
 
 
@@ -192,7 +194,9 @@ def by_partition(records, placed, partitions):
     expected = {p: [] for p in range(partitions)}
     for record, (partition, offset) in zip(records, placed):
         if record.partition is not None:
-            check(partition == record.partition, f"sent to {record.partition}, placed in {partition}")
+            check(
+                partition == record.partition, f"sent to {record.partition}, placed in {partition}"
+            )
         check(partition in expected, f"a record was placed in partition {partition}")
         if offset is not None:
             want = len(expected[partition])
@@ -204,9 +208,13 @@ def by_partition(records, placed, partitions):
 def compare(got, want, first_offset, where):
     check(len(got) == len(want), f"{where}: {len(got)} records read, {len(want)} sent")
     for n, (g, w) in enumerate(zip(got, want)):
-        check(g.offset == first_offset + n, f"{where}: offset {g.offset}, expected {first_offset + n}")
+        check(
+            g.offset == first_offset + n, f"{where}: offset {g.offset}, expected {first_offset + n}"
+        )
         if g.content() != w.content():
-            raise Failure(f"{where} offset {g.offset}: read {short(g.content())}, sent {short(w.content())}")
+            raise Failure(
+                f"{where} offset {g.offset}: read {short(g.content())}, sent {short(w.content())}"
+            )
 
 
 def check_keys(expected):
@@ -246,7 +254,9 @@ class Matrix:
         check(len(placed) == len(records), f"{len(placed)} of {len(records)} records reported")
         expected = by_partition(records, placed, self.partitions)
         for p, want in expected.items():
-            compare(self.adapter.read(topic, p, 0, len(want), READ_TIMEOUT_S), want, 0, f"partition {p}")
+            compare(
+                self.adapter.read(topic, p, 0, len(want), READ_TIMEOUT_S), want, 0, f"partition {p}"
+            )
             end = self.adapter.end_offset(topic, p)
             check(end == len(want), f"partition {p} ends at {end}, {len(want)} records were sent")
         return expected
@@ -275,11 +285,20 @@ class Matrix:
         topic, expected = self.of(codec)
         for p, want in expected.items():
             stamps = [r.timestamp for r in want]
-            asked = {0, min(stamps), stamps[len(want) // 2], stamps[-1] - 1, max(stamps), max(stamps) + 1}
+            asked = {
+                0,
+                min(stamps),
+                stamps[len(want) // 2],
+                stamps[-1] - 1,
+                max(stamps),
+                max(stamps) + 1,
+            }
             for t in sorted(asked):
                 first = next((n for n, s in enumerate(stamps) if s >= t), None)
                 at = self.adapter.offset_for_time(topic, p, t)
-                check(at == first, f"partition {p}: {t} is at {at}, the first such record is {first}")
+                check(
+                    at == first, f"partition {p}: {t} is at {at}, the first such record is {first}"
+                )
                 if first is not None:
                     some = want[first : first + 3]
                     got = self.adapter.read(topic, p, at, len(some), READ_TIMEOUT_S)
@@ -290,15 +309,26 @@ class Matrix:
         acks, idempotent = MODES["acks=1"]
         before = {p: self.adapter.end_offset(topic, p) for p in expected}
         for p, end in before.items():
-            check(self.adapter.read(topic, p, end, 1, QUIET_S) == [], f"partition {p}: a record past the end")
+            check(
+                self.adapter.read(topic, p, end, 1, QUIET_S) == [],
+                f"partition {p}: a record past the end",
+            )
         now = int(time.time() * 1000)
         more = [Record(None, b"end %d" % n, [], now + n, n % self.partitions) for n in range(9)]
         placed = self.adapter.produce(topic, more, codec, acks, idempotent)
         for p, end in before.items():
             want = [r for r in more if r.partition == p]
             offsets = [o for r, (_, o) in zip(more, placed) if r.partition == p]
-            check(offsets == list(range(end, end + len(want))), f"partition {p}: acked at {offsets}, end was {end}")
-            compare(self.adapter.read(topic, p, end, len(want), READ_TIMEOUT_S), want, end, f"partition {p} from the end")
+            check(
+                offsets == list(range(end, end + len(want))),
+                f"partition {p}: acked at {offsets}, end was {end}",
+            )
+            compare(
+                self.adapter.read(topic, p, end, len(want), READ_TIMEOUT_S),
+                want,
+                end,
+                f"partition {p} from the end",
+            )
 
     def sizes(self, codec):
         topic = self.topic(codec, "sizes")
@@ -360,7 +390,8 @@ def run(adapter, args):
             results = [attempt(name, function) for name, function in cases]
         else:
             results = [
-                attempt(f"digest/{t}", lambda t=t: digest(adapter, t, args.partitions)) for t in args.rest
+                attempt(f"digest/{t}", lambda t=t: digest(adapter, t, args.partitions))
+                for t in args.rest
             ]
     finally:
         adapter.close()

@@ -28,7 +28,9 @@ class KafkaPython(Adapter):
         self.bootstrap = bootstrap
         self.admin = KafkaAdminClient(bootstrap_servers=bootstrap)
         self.consumer = KafkaConsumer(
-            bootstrap_servers=bootstrap, enable_auto_commit=False, auto_offset_reset="none",
+            bootstrap_servers=bootstrap,
+            enable_auto_commit=False,
+            auto_offset_reset="none",
             fetch_max_wait_ms=20,
         )
 
@@ -37,9 +39,13 @@ class KafkaPython(Adapter):
 
     def producer(self, codec="none", acks=-1, idempotent=False, **more):
         return KafkaProducer(
-            bootstrap_servers=self.bootstrap, acks="all" if acks < 0 else acks,
-            enable_idempotence=idempotent, compression_type=None if codec == "none" else codec,
-            linger_ms=5, batch_size=16_384, **more,
+            bootstrap_servers=self.bootstrap,
+            acks="all" if acks < 0 else acks,
+            enable_idempotence=idempotent,
+            compression_type=None if codec == "none" else codec,
+            linger_ms=5,
+            batch_size=16_384,
+            **more,
         )
 
     def produce(self, topic, records, codec, acks, idempotent):
@@ -47,7 +53,11 @@ class KafkaPython(Adapter):
         try:
             sent = [
                 producer.send(
-                    topic, value=r.value, key=r.key, headers=r.headers, partition=r.partition,
+                    topic,
+                    value=r.value,
+                    key=r.key,
+                    headers=r.headers,
+                    partition=r.partition,
                     timestamp_ms=r.timestamp,
                 )
                 for r in records
@@ -66,7 +76,9 @@ class KafkaPython(Adapter):
         while len(out) < count and (left := until - time.monotonic()) > 0:
             found = self.consumer.poll(int(min(left, 0.2) * 1000), max_records=count - len(out))
             for m in found.get(at, []):
-                out.append(Record(m.key, m.value, list(m.headers), m.timestamp, partition, m.offset))
+                out.append(
+                    Record(m.key, m.value, list(m.headers), m.timestamp, partition, m.offset)
+                )
         return out
 
     def end_offset(self, topic, partition):
@@ -102,7 +114,9 @@ class KafkaPython(Adapter):
         self.create_topic(topic, 5, {})
         seen = self.describe(topic)
         partitions = sorted(seen["partitions"], key=lambda p: p["partition_index"])
-        check([p["partition_index"] for p in partitions] == list(range(5)), f"partitions {partitions}")
+        check(
+            [p["partition_index"] for p in partitions] == list(range(5)), f"partitions {partitions}"
+        )
         for p in partitions:
             check(p["leader_id"] >= 0, f"no leader: {p}")
             check(p["replica_nodes"] == p["isr_nodes"] == [p["leader_id"]], f"replicas: {p}")
@@ -135,7 +149,10 @@ class KafkaPython(Adapter):
         make = lambda name, **config: lambda: self.new_topic(name, 1, config)
         check(error_of(make(topic)) is errors.TopicAlreadyExistsError, "create twice")
         check(error_of(make("no spaces")) is errors.InvalidTopicError, "bad name")
-        check(error_of(make(topic + "-b", no_such_key="1")) is errors.InvalidConfigurationError, "bad key")
+        check(
+            error_of(make(topic + "-b", no_such_key="1")) is errors.InvalidConfigurationError,
+            "bad key",
+        )
         gone = lambda: self.admin.delete_topics([topic + "-d"])
         check(error_of(gone) is errors.UnknownTopicOrPartitionError, "delete of an unknown topic")
 

@@ -43,7 +43,11 @@ class Ledger:
     def produce(self, topic, name):
         """Sends to all partitions in turn until told to stop; returns what was not acked."""
         # A broker that is away is tried again soon; an error of the whole client ends in lost records.
-        config = {"reconnect.backoff.max.ms": 200, "linger.ms": 5, "bootstrap.servers": self.bootstrap}
+        config = {
+            "reconnect.backoff.max.ms": 200,
+            "linger.ms": 5,
+            "bootstrap.servers": self.bootstrap,
+        }
         producer = Producer(config | CLASSES[name])
         lost, sent = [], [0] * PARTITIONS
         self.note(f"topic {topic} {PARTITIONS} {name}")
@@ -67,7 +71,9 @@ class Ledger:
         harness.check(left == 0, f"{left} records are still under way")
         for partition, count in enumerate(sent):
             self.note(f"end {topic} {partition} {count}")
-        harness.check(name != "idempotent" or not lost, f"{len(lost)} records not acked, first: {lost[:1]}")
+        harness.check(
+            name != "idempotent" or not lost, f"{len(lost)} records not acked, first: {lost[:1]}"
+        )
         return f"{sum(sent) - len(lost)} acked, {len(lost)} not"
 
     def watch(self):
@@ -85,7 +91,9 @@ def main():
     for name in CLASSES:
         topic = f"{args.prefix}-{name}"
         client.create_topic(topic, PARTITIONS, harness.TOPIC_CONFIG)
-        body = lambda t=topic, n=name: results.append(harness.attempt(f"ledger/{n}", lambda: ledger.produce(t, n)))
+        body = lambda t=topic, n=name: results.append(
+            harness.attempt(f"ledger/{n}", lambda: ledger.produce(t, n))
+        )
         workers.append(threading.Thread(target=body))
     client.close()
     for worker in workers:

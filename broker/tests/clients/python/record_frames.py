@@ -16,9 +16,17 @@ import threading
 
 MOST, TOO_MUCH = 2500, 9000
 APIS = {
-    0: "produce", 1: "fetch", 2: "list_offsets", 3: "metadata", 18: "api_versions",
-    19: "create_topics", 20: "delete_topics", 22: "init_producer_id", 23: "offset_for_leader_epoch",
-    32: "describe_configs", 60: "describe_cluster",
+    0: "produce",
+    1: "fetch",
+    2: "list_offsets",
+    3: "metadata",
+    18: "api_versions",
+    19: "create_topics",
+    20: "delete_topics",
+    22: "init_producer_id",
+    23: "offset_for_leader_epoch",
+    32: "describe_configs",
+    60: "describe_cluster",
 }
 
 
@@ -106,7 +114,9 @@ def main():
     def accept():
         while True:
             stream, _ = listener.accept()
-            threading.Thread(target=serve, args=(stream, int(broker_port), kept), daemon=True).start()
+            threading.Thread(
+                target=serve, args=(stream, int(broker_port), kept), daemon=True
+            ).start()
 
     threading.Thread(target=accept, daemon=True).start()
     sys.stdin.read()

@@ -9,7 +9,7 @@ use rustix::process::Signal;
 use serde::Deserialize;
 
 use super::Fault;
-use super::process::{Process, now, tail};
+use super::process::{Process, now, remove_on_signals, tail};
 
 /// From the start of the process to its ready line, at most. Generous: a foreign broker may be slow.
 const START_LIMIT: Duration = Duration::from_secs(60);
@@ -40,6 +40,7 @@ impl Broker {
             .prefix("tidewheel-clients-")
             .tempdir();
         let folder = folder.map_err(|e| format!("no temporary directory: {e}"))?;
+        remove_on_signals(folder.path());
         let mut broker = Self {
             binary,
             folder,

@@ -11,7 +11,7 @@ use super::broker::Broker;
 use super::context::Context;
 use super::install::Tool;
 use super::matrix::{Client, script};
-use super::process::{Process, Report, now, run};
+use super::process::{Process, Report, note_duration, now, run};
 use super::{Fault, trial};
 
 /// What producers may take for a step: a broker that is back must be found and used within it.
@@ -144,6 +144,7 @@ fn run_loop(context: &Context) -> Result<CrashRun, Fault> {
         client.command(context, "unused", "unused")?;
     }
     let _permit = context.permit();
+    let started = now();
     let mut broker = context.new_broker()?;
     let mut producers = Vec::new();
     for client in usable {
@@ -171,6 +172,7 @@ fn run_loop(context: &Context) -> Result<CrashRun, Fault> {
         .args(producers.iter().map(|p| &p.ledger));
     let verified = run("verify", &mut verify, VERIFY_LIMIT);
     broker.stop()?;
+    note_duration("crash", started);
     let producers = producers
         .into_iter()
         .map(|p| (p.client, p.report))

@@ -13,7 +13,7 @@ use super::context::Context;
 use super::crash;
 use super::install::Tool;
 use super::matrix::{self, jvm};
-use super::process::{Process, now, tail};
+use super::process::{Process, note_duration, now, tail};
 use super::{Fault, trial};
 
 const LIMIT: Duration = Duration::from_secs(180);
@@ -135,7 +135,8 @@ fn complaints(stderr: &str) -> Result<(), Fault> {
 fn check_directory(context: &Context, data: &Path) -> Result<Dumped, Fault> {
     let java = context.installs.java_4()?;
     let _permit = context.permit();
-    let until = now() + LIMIT;
+    let started = now();
+    let until = started + LIMIT;
     let mut dumped = Dumped::default();
     let mut files = files_below(data)?;
     files.retain(|file| suffix(file).is_some() && !is_deleted(file));
@@ -165,6 +166,7 @@ fn check_directory(context: &Context, data: &Path) -> Result<Dumped, Fault> {
             until,
         )?;
     }
+    note_duration("dump_log", started);
     has_everything(data, &dumped)?;
     Ok(dumped)
 }

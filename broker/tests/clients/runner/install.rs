@@ -12,7 +12,7 @@ use std::sync::OnceLock;
 
 use super::Fault;
 use super::broker::files_below;
-use super::process::must_succeed;
+use super::process::{must_succeed, note_duration, now};
 
 /// What a trial needs besides the broker binary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -154,7 +154,9 @@ fn install(
     let done = folder.join("done");
     if !done.exists() {
         remove_older(name, &folder);
+        let started = now();
         make(&folder)?;
+        note_duration(&format!("install {name}"), started);
         File::create(done).map_err(io)?;
     }
     Ok(folder)

@@ -248,7 +248,7 @@ fn cross_report(context: &Context, reader: Client) -> &Report {
                 let _permit = context.permit();
                 let topics = cross_topics(context);
                 run(
-                    reader.name(),
+                    &format!("cross {}", reader.name()),
                     command.arg("digest").args(topics),
                     CROSS_LIMIT,
                 )

@@ -1,7 +1,8 @@
 //! Child processes that never outlive the run, and the lines that client programs print.
 
 use std::collections::HashMap;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -20,6 +21,17 @@ const STDERR_SHOWN: usize = 2000;
 
 /// The children that run now: what a signal to the runner has to end.
 static RUNNING: Mutex<Vec<u32>> = Mutex::new(Vec::new());
+
+/// The folders that a signal to the runner has to remove.
+static FOLDERS: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+
+/// Has a temporary folder removed also when the run is interrupted.
+pub(crate) fn remove_on_signals(folder: &Path) {
+    FOLDERS
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .push(folder.to_owned());
+}
 
 fn running() -> MutexGuard<'static, Vec<u32>> {
     RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
@@ -47,6 +59,13 @@ pub(crate) fn kill_children_on_signals() {
         tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
         for pid in running().iter() {
             send_signal(*pid, Signal::KILL);
+        }
+        for folder in FOLDERS
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .iter()
+        {
+            std::fs::remove_dir_all(folder).ok(); // many are gone already
         }
         std::process::exit(130);
     };
@@ -252,12 +271,24 @@ pub(crate) fn tail(text: &str) -> &str {
     &text[from..]
 }
 
+/// Tells people what took how long; the outcome does not depend on it.
+pub(crate) fn note_duration(what: &str, since: Instant) {
+    writeln!(
+        std::io::stderr(),
+        "{what}: {:.1} s",
+        (now() - since).as_secs_f32()
+    )
+    .ok();
+}
+
 /// Runs a client program to its end and gathers its cases.
 pub(crate) fn run(name: &str, command: &mut Command, limit: Duration) -> Report {
+    let started = now();
     let mut report = Report::default();
     if let Err(fault) = run_into(&mut report, name, command, limit) {
         report.fault = Some(fault);
     }
+    note_duration(name, started);
     report
 }
 

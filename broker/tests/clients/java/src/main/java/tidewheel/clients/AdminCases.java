@@ -2,14 +2,6 @@ package tidewheel.clients;
 
 import static tidewheel.clients.World.check;
 
-import java.time.Duration;
-import java.util.ArrayList;
-import java.util.HashSet;
-import java.util.List;
-import java.util.Map;
-import java.util.Set;
-import java.util.concurrent.ExecutionException;
-import java.util.concurrent.TimeUnit;
 import org.apache.kafka.clients.admin.Config;
 import org.apache.kafka.clients.admin.ConfigEntry;
 import org.apache.kafka.clients.admin.DescribeClusterResult;
@@ -31,7 +23,19 @@ import org.apache.kafka.common.errors.RecordTooLargeException;
 import org.apache.kafka.common.errors.TopicExistsException;
 import org.apache.kafka.common.errors.UnknownTopicOrPartitionException;
 
-/** Topics, settings, offsets and the cluster through the admin client, and the errors that clients see. */
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.HashSet;
+import java.util.List;
+import java.util.Map;
+import java.util.Set;
+import java.util.concurrent.ExecutionException;
+import java.util.concurrent.TimeUnit;
+
+/**
+ * Topics, settings, offsets and the cluster through the admin client, and the errors that clients
+ * see.
+ */
 final class AdminCases {
     private final World world;
 
@@ -47,7 +51,8 @@ final class AdminCases {
                 Matrix.test("admin/delete-recreate", () -> deleteRecreate(topic("delete"))),
                 Matrix.test("admin/list-offsets", () -> offsets(topic("offsets"))),
                 Matrix.test("admin/cluster", this::cluster),
-                Matrix.test("metadata/unknown-topic", () -> unknownTopic(topic("nobody-made-this"))),
+                Matrix.test(
+                        "metadata/unknown-topic", () -> unknownTopic(topic("nobody-made-this"))),
                 Matrix.test("metadata/auto-create", () -> autoCreate(topic("auto-create"))),
                 Matrix.test("fetch/out-of-range", () -> outOfRange(topic("out-of-range"))),
                 Matrix.test("produce/too-large", () -> tooLarge(topic("too-large"))));
@@ -58,7 +63,11 @@ final class AdminCases {
     }
 
     private TopicDescription describe(String topic) throws Exception {
-        return world.admin.describeTopics(List.of(topic)).allTopicNames().get(20, TimeUnit.SECONDS).get(topic);
+        return world.admin
+                .describeTopics(List.of(topic))
+                .allTopicNames()
+                .get(20, TimeUnit.SECONDS)
+                .get(topic);
     }
 
     /** Runs what must fail with an error of the class. */
@@ -66,7 +75,11 @@ final class AdminCases {
         try {
             body.run();
         } catch (ExecutionException e) {
-            check(want.isInstance(e.getCause()), "answered %s, due %s", e.getCause(), want.getSimpleName());
+            check(
+                    want.isInstance(e.getCause()),
+                    "answered %s, due %s",
+                    e.getCause(),
+                    want.getSimpleName());
             return;
         }
         check(false, "went through, due %s", want.getSimpleName());
@@ -78,41 +91,86 @@ final class AdminCases {
         check(seen.partitions().size() == 5 && !seen.isInternal(), "%s", seen);
         check(!seen.topicId().equals(Uuid.ZERO_UUID), "no topic id");
         for (TopicPartitionInfo p : seen.partitions()) {
-            check(p.leader() != null && p.replicas().equals(List.of(p.leader())) && p.isr().equals(p.replicas()), "%s", p);
+            check(
+                    p.leader() != null
+                            && p.replicas().equals(List.of(p.leader()))
+                            && p.isr().equals(p.replicas()),
+                    "%s",
+                    p);
         }
-        check(world.admin.listTopics().names().get(20, TimeUnit.SECONDS).contains(topic), "not listed");
+        check(
+                world.admin.listTopics().names().get(20, TimeUnit.SECONDS).contains(topic),
+                "not listed");
     }
 
     private Config config(ConfigResource.Type type, String name) throws Exception {
         ConfigResource resource = new ConfigResource(type, name);
-        return world.admin.describeConfigs(List.of(resource)).all().get(20, TimeUnit.SECONDS).get(resource);
+        return world.admin
+                .describeConfigs(List.of(resource))
+                .all()
+                .get(20, TimeUnit.SECONDS)
+                .get(resource);
     }
 
     private void configs(String topic) throws Exception {
         world.create(topic, 1, Map.of("retention.ms", "3600000"));
         Config seen = config(ConfigResource.Type.TOPIC, topic);
         ConfigEntry retention = seen.get("retention.ms");
-        check(retention.value().equals("3600000") && retention.source() == ConfigEntry.ConfigSource.DYNAMIC_TOPIC_CONFIG, "%s", retention);
+        check(
+                retention.value().equals("3600000")
+                        && retention.source() == ConfigEntry.ConfigSource.DYNAMIC_TOPIC_CONFIG,
+                "%s",
+                retention);
         check(retention.type() == ConfigEntry.ConfigType.LONG, "%s", retention);
         ConfigEntry limit = seen.get("max.message.bytes");
-        check(limit.value().equals("1048588") && limit.isDefault() && !limit.isReadOnly() && !limit.isSensitive(), "%s", limit);
-        check(seen.get("cleanup.policy").value().equals("delete"), "%s", seen.get("cleanup.policy"));
+        check(
+                limit.value().equals("1048588")
+                        && limit.isDefault()
+                        && !limit.isReadOnly()
+                        && !limit.isSensitive(),
+                "%s",
+                limit);
+        check(
+                seen.get("cleanup.policy").value().equals("delete"),
+                "%s",
+                seen.get("cleanup.policy"));
         check(seen.entries().size() >= 20, "only %d topic settings", seen.entries().size());
         Node node = world.admin.describeCluster().controller().get(20, TimeUnit.SECONDS);
         Config broker = config(ConfigResource.Type.BROKER, node.idString());
-        check(broker.get("num.partitions") != null && broker.get("log.dirs") != null, "broker settings: %d", broker.entries().size());
+        check(
+                broker.get("num.partitions") != null && broker.get("log.dirs") != null,
+                "broker settings: %d",
+                broker.entries().size());
     }
 
     private void errors(String topic) throws Exception {
         world.create(topic, 1, Map.of());
         fails(TopicExistsException.class, () -> world.create(topic, 1, Map.of()));
         fails(InvalidTopicException.class, () -> world.create("no spaces", 1, Map.of()));
-        fails(InvalidConfigurationException.class, () -> world.create(topic + "-b", 1, Map.of("no.such.key", "1")));
-        fails(InvalidConfigurationException.class, () -> world.create(topic + "-c", 1, Map.of("retention.ms", "soon")));
+        fails(
+                InvalidConfigurationException.class,
+                () -> world.create(topic + "-b", 1, Map.of("no.such.key", "1")));
+        fails(
+                InvalidConfigurationException.class,
+                () -> world.create(topic + "-c", 1, Map.of("retention.ms", "soon")));
         fails(InvalidPartitionsException.class, () -> world.create(topic + "-d", 0, Map.of()));
-        fails(InvalidReplicationFactorException.class, () -> world.admin
-                .createTopics(List.of(new org.apache.kafka.clients.admin.NewTopic(topic + "-e", 1, (short) 100))).all().get(20, TimeUnit.SECONDS));
-        fails(UnknownTopicOrPartitionException.class, () -> world.admin.deleteTopics(List.of(topic + "-f")).all().get(20, TimeUnit.SECONDS));
+        fails(
+                InvalidReplicationFactorException.class,
+                () ->
+                        world.admin
+                                .createTopics(
+                                        List.of(
+                                                new org.apache.kafka.clients.admin.NewTopic(
+                                                        topic + "-e", 1, (short) 100)))
+                                .all()
+                                .get(20, TimeUnit.SECONDS));
+        fails(
+                UnknownTopicOrPartitionException.class,
+                () ->
+                        world.admin
+                                .deleteTopics(List.of(topic + "-f"))
+                                .all()
+                                .get(20, TimeUnit.SECONDS));
     }
 
     private void deleteRecreate(String topic) throws Exception {
@@ -124,14 +182,18 @@ final class AdminCases {
             RecordMetadata at = world.produce(topic, sent, "none", "idempotent").get(0);
             check(at.offset() == 0, "round %d: first record at %d", round, at.offset());
             world.admin.deleteTopics(List.of(topic)).all().get(20, TimeUnit.SECONDS);
-            world.settled(() -> fails(UnknownTopicOrPartitionException.class, () -> describe(topic)));
+            world.settled(
+                    () -> fails(UnknownTopicOrPartitionException.class, () -> describe(topic)));
         }
         check(ids.size() == 3, "three topics had the ids %s", ids);
     }
 
     private ListOffsetsResultInfo ask(String topic, OffsetSpec spec) throws Exception {
         TopicPartition at = new TopicPartition(topic, 0);
-        return world.admin.listOffsets(Map.of(at, spec)).partitionResult(at).get(20, TimeUnit.SECONDS);
+        return world.admin
+                .listOffsets(Map.of(at, spec))
+                .partitionResult(at)
+                .get(20, TimeUnit.SECONDS);
     }
 
     private void offsets(String topic) throws Exception {
@@ -152,23 +214,37 @@ final class AdminCases {
         check(top.leaderEpoch().isPresent(), "no leader epoch: %s", top);
         ListOffsetsResultInfo after = ask(topic, OffsetSpec.forTimestamp(base + 6_000));
         check(after.offset() == 1 && after.timestamp() == base + 9_000, "timestamp %s", after);
-        check(ask(topic, OffsetSpec.forTimestamp(base + 9_001)).offset() == -1, "timestamp past the end");
+        check(
+                ask(topic, OffsetSpec.forTimestamp(base + 9_001)).offset() == -1,
+                "timestamp past the end");
     }
 
     private void cluster() throws Exception {
         DescribeClusterResult seen = world.admin.describeCluster();
         String id = seen.clusterId().get(20, TimeUnit.SECONDS);
         check(id != null && !id.isEmpty(), "no cluster id");
-        check(seen.nodes().get().contains(seen.controller().get()), "controller %s of %s", seen.controller().get(), seen.nodes().get());
+        check(
+                seen.nodes().get().contains(seen.controller().get()),
+                "controller %s of %s",
+                seen.controller().get(),
+                seen.nodes().get());
     }
 
     private void unknownTopic(String topic) throws Exception {
         fails(UnknownTopicOrPartitionException.class, () -> describe(topic));
-        check(!world.consumer.listTopics(Duration.ofSeconds(10)).containsKey(topic), "asking created the topic");
+        check(
+                !world.consumer.listTopics(Duration.ofSeconds(10)).containsKey(topic),
+                "asking created the topic");
     }
 
     private void autoCreate(String topic) throws Exception {
-        RecordMetadata at = world.produce(topic, List.of(Sent.of(0, System.currentTimeMillis(), "v")), "none", "idempotent").get(0);
+        RecordMetadata at =
+                world.produce(
+                                topic,
+                                List.of(Sent.of(0, System.currentTimeMillis(), "v")),
+                                "none",
+                                "idempotent")
+                        .get(0);
         check(at.offset() == 0, "placed at %d", at.offset());
         describe(topic);
     }
@@ -187,6 +263,7 @@ final class AdminCases {
         world.create(topic, 1, Map.of("max.message.bytes", "20000"));
         List<Sent> big = List.of(Sent.of(0, System.currentTimeMillis(), "x".repeat(30_000)));
         fails(RecordTooLargeException.class, () -> world.produce(topic, big, "none", "acks=all"));
-        world.produce(topic, List.of(Sent.of(0, System.currentTimeMillis(), "v")), "none", "acks=all");
+        world.produce(
+                topic, List.of(Sent.of(0, System.currentTimeMillis(), "v")), "none", "acks=all");
     }
 }

@@ -2,6 +2,10 @@ package tidewheel.clients;
 
 import static tidewheel.clients.World.check;
 
+import org.apache.kafka.clients.producer.KafkaProducer;
+import org.apache.kafka.clients.producer.ProducerRecord;
+import org.apache.kafka.common.serialization.ByteArraySerializer;
+
 import java.io.IOException;
 import java.io.PrintWriter;
 import java.nio.ByteBuffer;
@@ -16,11 +20,11 @@ import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicLong;
 import java.util.concurrent.atomic.AtomicReference;
-import org.apache.kafka.clients.producer.KafkaProducer;
-import org.apache.kafka.clients.producer.ProducerRecord;
-import org.apache.kafka.common.serialization.ByteArraySerializer;
 
-/** Produces at every class until standard input closes; writes the ledger that ../go/ledger.go describes. */
+/**
+ * Produces at every class until standard input closes; writes the ledger that ../go/ledger.go
+ * describes.
+ */
 final class Ledger {
     private static final int PARTITIONS = 3;
     private static final int VALUE = 220;
@@ -50,10 +54,23 @@ final class Ledger {
     /** Without idempotence nothing is sent twice, so that every acked record must be there once. */
     private KafkaProducer<byte[], byte[]> producer(String name) {
         boolean idempotent = name.equals("idempotent");
-        Map<String, Object> config = new HashMap<>(Map.of(
-                "bootstrap.servers", world.bootstrap, "enable.idempotence", idempotent,
-                "acks", name.equals("acks-1") ? "1" : "all", "linger.ms", 2, "reconnect.backoff.max.ms", 200,
-                "request.timeout.ms", 8_000, "delivery.timeout.ms", idempotent ? 120_000 : 10_000));
+        Map<String, Object> config =
+                new HashMap<>(
+                        Map.of(
+                                "bootstrap.servers",
+                                world.bootstrap,
+                                "enable.idempotence",
+                                idempotent,
+                                "acks",
+                                name.equals("acks-1") ? "1" : "all",
+                                "linger.ms",
+                                2,
+                                "reconnect.backoff.max.ms",
+                                200,
+                                "request.timeout.ms",
+                                8_000,
+                                "delivery.timeout.ms",
+                                idempotent ? 120_000 : 10_000));
         if (!idempotent) {
             config.put("retries", 0);
         }
@@ -73,16 +90,20 @@ final class Ledger {
                 for (long n = 0; n < room; n++) {
                     int partition = (int) ((total + n) % PARTITIONS);
                     long sequence = sent[partition]++;
-                    producer.send(new ProducerRecord<>(topic, partition, null, value(sequence)), (at, e) -> {
-                        if (e == null) {
-                            note("ack %s %d %d %d", topic, at.partition(), at.offset(), sequence);
-                            good.incrementAndGet();
-                            acked.incrementAndGet();
-                        } else {
-                            first.compareAndSet(null, e);
-                            bad.incrementAndGet();
-                        }
-                    });
+                    producer.send(
+                            new ProducerRecord<>(topic, partition, null, value(sequence)),
+                            (at, e) -> {
+                                if (e == null) {
+                                    note(
+                                            "ack %s %d %d %d",
+                                            topic, at.partition(), at.offset(), sequence);
+                                    good.incrementAndGet();
+                                    acked.incrementAndGet();
+                                } else {
+                                    first.compareAndSet(null, e);
+                                    bad.incrementAndGet();
+                                }
+                            });
                 }
             }
             producer.flush();
@@ -90,7 +111,11 @@ final class Ledger {
         for (int p = 0; p < PARTITIONS; p++) {
             note("end %s %d %d", topic, p, sent[p]);
         }
-        check(!name.equals("idempotent") || bad.get() == 0, "%d records not acked, first: %s", bad.get(), first.get());
+        check(
+                !name.equals("idempotent") || bad.get() == 0,
+                "%d records not acked, first: %s",
+                bad.get(),
+                first.get());
         check(good.get() > 0, "nothing was acked");
         return good.get() + " acked, " + bad.get() + " not";
     }
@@ -103,12 +128,14 @@ final class Ledger {
             String topic = world.prefix + "-" + name;
             world.create(topic, PARTITIONS, Matrix.TOPIC);
             Main.Case body = new Main.Case("ledger/" + name, () -> produce(topic, name));
-            workers.add(new Thread(() -> {
-                boolean ok = Main.runAll(List.of(body));
-                synchronized (results) {
-                    results.add(ok);
-                }
-            }));
+            workers.add(
+                    new Thread(
+                            () -> {
+                                boolean ok = Main.runAll(List.of(body));
+                                synchronized (results) {
+                                    results.add(ok);
+                                }
+                            }));
         }
         workers.forEach(Thread::start);
         Thread input = new Thread(this::untilInputCloses);

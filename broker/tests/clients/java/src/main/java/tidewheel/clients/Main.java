@@ -8,14 +8,15 @@ import java.util.List;
 import java.util.Map;
 
 /**
- * Drives a broker through Kafka's Java client and prints one JSON line per case:
- * {"case": ..., "ok": ..., "detail": ..., "ms": ...}. The runner (broker/tests/clients.rs) reads them.
+ * Drives a broker through Kafka's Java client and prints one JSON line per case: {"case": ...,
+ * "ok": ..., "detail": ..., "ms": ...}. The runner (broker/tests/clients.rs) reads them.
  *
  * <pre>
  * Main --bootstrap HOST:PORT --prefix NAME [--partitions N] [--settle] matrix
  * Main --bootstrap HOST:PORT digest TOPIC...
  * Main --bootstrap HOST:PORT --prefix NAME ledger FILE
  * </pre>
+ *
  * --settle waits for the leaders of a new topic, which Apache Kafka needs.
  */
 public final class Main {
@@ -29,27 +30,34 @@ public final class Main {
     record Case(String name, Body body) {}
 
     public static void main(String[] args) throws Exception {
-        Map<String, String> options = new HashMap<>(Map.of("--prefix", "t", "--partitions", "3", "--settle", "false"));
+        Map<String, String> options =
+                new HashMap<>(Map.of("--prefix", "t", "--partitions", "3", "--settle", "false"));
         Deque<String> words = new ArrayDeque<>(List.of(args));
         while (words.size() > 1 && words.peek().startsWith("--")) {
             String name = words.pop();
             options.put(name, name.equals("--settle") ? "true" : words.pop());
         }
         if (words.isEmpty() || !options.containsKey("--bootstrap")) {
-            System.err.println("usage: Main --bootstrap HOST:PORT [--prefix NAME] matrix|digest|ledger ...");
+            System.err.println(
+                    "usage: Main --bootstrap HOST:PORT [--prefix NAME] matrix|digest|ledger ...");
             System.exit(2);
         }
         String mode = words.pop();
         List<String> rest = List.copyOf(words);
         boolean ok;
-        try (World world = new World(options.get("--bootstrap"), options.get("--prefix"),
-                Integer.parseInt(options.get("--partitions")), Boolean.parseBoolean(options.get("--settle")))) {
-            ok = switch (mode) {
-                case "matrix" -> runAll(new Matrix(world).cases());
-                case "digest" -> runAll(Matrix.digests(world, rest));
-                case "ledger" -> new Ledger(world).run(rest.get(0));
-                default -> throw new IllegalArgumentException("unknown mode " + mode);
-            };
+        try (World world =
+                new World(
+                        options.get("--bootstrap"),
+                        options.get("--prefix"),
+                        Integer.parseInt(options.get("--partitions")),
+                        Boolean.parseBoolean(options.get("--settle")))) {
+            ok =
+                    switch (mode) {
+                        case "matrix" -> runAll(new Matrix(world).cases());
+                        case "digest" -> runAll(Matrix.digests(world, rest));
+                        case "ledger" -> new Ledger(world).run(rest.get(0));
+                        default -> throw new IllegalArgumentException("unknown mode " + mode);
+                    };
         }
         System.exit(ok ? 0 : 1);
     }
@@ -78,7 +86,9 @@ public final class Main {
     }
 
     static void report(String name, boolean ok, String detail, long ms) {
-        System.out.printf("{\"case\":\"%s\",\"ok\":%s,\"detail\":\"%s\",\"ms\":%d}%n", escape(name), ok, escape(detail), ms);
+        System.out.printf(
+                "{\"case\":\"%s\",\"ok\":%s,\"detail\":\"%s\",\"ms\":%d}%n",
+                escape(name), ok, escape(detail), ms);
         System.out.flush();
     }
 

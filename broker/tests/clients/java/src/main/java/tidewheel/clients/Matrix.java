@@ -2,6 +2,12 @@ package tidewheel.clients;
 
 import static tidewheel.clients.World.check;
 
+import org.apache.kafka.clients.consumer.ConsumerRecord;
+import org.apache.kafka.clients.consumer.OffsetAndTimestamp;
+import org.apache.kafka.clients.producer.RecordMetadata;
+import org.apache.kafka.common.TopicPartition;
+import org.apache.kafka.common.header.Header;
+
 import java.io.ByteArrayOutputStream;
 import java.io.DataOutputStream;
 import java.io.IOException;
@@ -12,19 +18,16 @@ import java.util.HashMap;
 import java.util.HexFormat;
 import java.util.List;
 import java.util.Map;
-import org.apache.kafka.clients.consumer.ConsumerRecord;
-import org.apache.kafka.clients.consumer.OffsetAndTimestamp;
-import org.apache.kafka.clients.producer.RecordMetadata;
-import org.apache.kafka.common.TopicPartition;
-import org.apache.kafka.common.header.Header;
 
 /** The cases of each codec. */
 final class Matrix {
     static final List<String> CODECS = List.of("none", "gzip", "snappy", "lz4", "zstd");
     static final List<String> MODES = List.of("acks=0", "acks=1", "acks=all", "idempotent");
-    static final Map<String, String> TOPIC = Map.of("segment.bytes", "1048576", "retention.ms", "-1");
+    static final Map<String, String> TOPIC =
+            Map.of("segment.bytes", "1048576", "retention.ms", "-1");
 
     private final World world;
+
     /** What the acks=all topic of each codec must hold, by partition. */
     private final Map<String, List<List<Sent>>> written = new HashMap<>();
 
@@ -38,10 +41,12 @@ final class Matrix {
     }
 
     static Main.Case test(String name, Check check) {
-        return new Main.Case(name, () -> {
-            check.run();
-            return "";
-        });
+        return new Main.Case(
+                name,
+                () -> {
+                    check.run();
+                    return "";
+                });
     }
 
     List<Main.Case> cases() {
@@ -54,7 +59,15 @@ final class Matrix {
             out.add(test(codec + "/timestamp", () -> fromTimestamp(codec)));
             out.add(test(codec + "/end", () -> fromEnd(codec)));
             String sizes = topic(codec, "sizes");
-            out.add(test(codec + "/sizes", () -> write(sizes, Sent.sizeSet(sizes, world.partitions), codec, "acks=all")));
+            out.add(
+                    test(
+                            codec + "/sizes",
+                            () ->
+                                    write(
+                                            sizes,
+                                            Sent.sizeSet(sizes, world.partitions),
+                                            codec,
+                                            "acks=all")));
         }
         out.addAll(new AdminCases(world).cases());
         return out;
@@ -72,29 +85,45 @@ final class Matrix {
         for (int i = 0; i < records.size(); i++) {
             Sent r = records.get(i);
             RecordMetadata at = placed.get(i);
-            check(r.partition() == null || r.partition() == at.partition(), "sent to %s, placed in %d", r.partition(), at.partition());
+            check(
+                    r.partition() == null || r.partition() == at.partition(),
+                    "sent to %s, placed in %d",
+                    r.partition(),
+                    at.partition());
             List<Sent> list = out.get(at.partition());
-            check(!at.hasOffset() || at.offset() == list.size(), "partition %d: acked offset %d, expected %d", at.partition(), at.offset(), list.size());
+            check(
+                    !at.hasOffset() || at.offset() == list.size(),
+                    "partition %d: acked offset %d, expected %d",
+                    at.partition(),
+                    at.offset(),
+                    list.size());
             list.add(r);
         }
         return out;
     }
 
     /** Creates the topic, produces, reads all back and checks the ends. */
-    private List<List<Sent>> write(String topic, List<Sent> records, String codec, String mode) throws Exception {
+    private List<List<Sent>> write(String topic, List<Sent> records, String codec, String mode)
+            throws Exception {
         world.create(topic, world.partitions, TOPIC);
         List<List<Sent>> want = byPartition(records, world.produce(topic, records, codec, mode));
         for (int p = 0; p < want.size(); p++) {
             world.expect(topic, p, 0, want.get(p));
             long end = world.end(topic, p);
-            check(end == want.get(p).size(), "partition %d ends at %d, %d records were sent", p, end, want.get(p).size());
+            check(
+                    end == want.get(p).size(),
+                    "partition %d ends at %d, %d records were sent",
+                    p,
+                    end,
+                    want.get(p).size());
         }
         return want;
     }
 
     private void roundTrip(String codec, String mode) throws Exception {
         String topic = topic(codec, mode);
-        List<List<Sent>> want = write(topic, Sent.standardSet(topic, world.partitions), codec, mode);
+        List<List<Sent>> want =
+                write(topic, Sent.standardSet(topic, world.partitions), codec, mode);
         Map<String, Integer> home = new HashMap<>();
         for (int p = 0; p < want.size(); p++) {
             for (Sent r : want.get(p)) {
@@ -102,7 +131,11 @@ final class Matrix {
                     continue;
                 }
                 Integer before = home.put(HexFormat.of().formatHex(r.key()), p);
-                check(before == null || before == p, "a key lies in partitions %s and %d", before, p);
+                check(
+                        before == null || before == p,
+                        "a key lies in partitions %s and %d",
+                        before,
+                        p);
             }
         }
         check(home.size() > 3, "too few keys to say anything");
@@ -133,7 +166,15 @@ final class Matrix {
             List<Long> stamps = want.get(p).stream().map(Sent::timestamp).toList();
             int n = stamps.size();
             long high = Collections.max(stamps);
-            for (long t : new long[] {0, Collections.min(stamps), stamps.get(n / 2), stamps.get(n - 1) - 1, high, high + 1}) {
+            for (long t :
+                    new long[] {
+                        0,
+                        Collections.min(stamps),
+                        stamps.get(n / 2),
+                        stamps.get(n - 1) - 1,
+                        high,
+                        high + 1
+                    }) {
                 int first = 0;
                 while (first < n && stamps.get(first) < t) {
                     first++;
@@ -141,8 +182,18 @@ final class Matrix {
                 TopicPartition at = new TopicPartition(topic, p);
                 OffsetAndTimestamp found = world.consumer.offsetsForTimes(Map.of(at, t)).get(at);
                 long got = found == null ? n : found.offset();
-                check(got == first, "partition %d: %d is at %d, the first such record is %d", p, t, got, first);
-                check(found == null || found.timestamp() == stamps.get(first), "partition %d: wrong timestamp %s", p, found);
+                check(
+                        got == first,
+                        "partition %d: %d is at %d, the first such record is %d",
+                        p,
+                        t,
+                        got,
+                        first);
+                check(
+                        found == null || found.timestamp() == stamps.get(first),
+                        "partition %d: wrong timestamp %s",
+                        p,
+                        found);
                 world.expect(topic, p, first, want.get(p).subList(first, Math.min(first + 3, n)));
             }
         }
@@ -152,7 +203,10 @@ final class Matrix {
         List<List<Sent>> want = of(codec);
         String topic = topic(codec, "acks=all");
         for (int p = 0; p < want.size(); p++) {
-            check(world.read(topic, p, want.get(p).size(), 1, World.QUIET).isEmpty(), "partition %d: a record past the end", p);
+            check(
+                    world.read(topic, p, want.get(p).size(), 1, World.QUIET).isEmpty(),
+                    "partition %d: a record past the end",
+                    p);
         }
         List<Sent> more = new ArrayList<>();
         for (int i = 0; i < 9; i++) {
@@ -164,7 +218,12 @@ final class Matrix {
             List<Sent> tail = new ArrayList<>();
             for (int i = 0; i < more.size(); i++) {
                 if (more.get(i).partition() == p) {
-                    check(placed.get(i).offset() == end + tail.size(), "partition %d: acked at %d, the end was %d", p, placed.get(i).offset(), end);
+                    check(
+                            placed.get(i).offset() == end + tail.size(),
+                            "partition %d: acked at %d, the end was %d",
+                            p,
+                            placed.get(i).offset(),
+                            end);
                     tail.add(more.get(i));
                 }
             }

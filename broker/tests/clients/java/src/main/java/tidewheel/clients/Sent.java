@@ -1,21 +1,25 @@
 package tidewheel.clients;
 
+import org.apache.kafka.clients.consumer.ConsumerRecord;
+import org.apache.kafka.clients.producer.ProducerRecord;
+import org.apache.kafka.common.header.Header;
+import org.apache.kafka.common.header.internals.RecordHeader;
+
 import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Objects;
 import java.util.Random;
-import org.apache.kafka.clients.consumer.ConsumerRecord;
-import org.apache.kafka.clients.producer.ProducerRecord;
-import org.apache.kafka.common.header.Header;
-import org.apache.kafka.common.header.internals.RecordHeader;
 
 /** A record as it is sent; partition null: the client decides. */
 record Sent(Integer partition, long timestamp, byte[] key, byte[] value, List<Header> headers) {
     static final int STANDARD_RECORDS = 240;
+
     /** From nothing to near a client's default limit of one message. */
-    static final int[] SIZES = {0, 1, 2, 127, 128, 1000, 16_383, 16_384, 100_000, 500_000, 900_000, 800_000, 600_000};
+    static final int[] SIZES = {
+        0, 1, 2, 127, 128, 1000, 16_383, 16_384, 100_000, 500_000, 900_000, 800_000, 600_000
+    };
 
     ProducerRecord<byte[], byte[]> toKafka(String topic) {
         return new ProducerRecord<>(topic, partition, timestamp, key, value, headers);
@@ -36,13 +40,19 @@ record Sent(Integer partition, long timestamp, byte[] key, byte[] value, List<He
         boolean equal = seen.length == headers.size();
         for (int i = 0; equal && i < seen.length; i++) {
             Header h = headers.get(i);
-            equal = Objects.equals(seen[i].key(), h.key()) && Arrays.equals(seen[i].value(), h.value());
+            equal =
+                    Objects.equals(seen[i].key(), h.key())
+                            && Arrays.equals(seen[i].value(), h.value());
         }
         return equal ? "" : "headers " + Arrays.toString(seen) + ", sent " + headers;
     }
 
     private static String shown(byte[] bytes) {
-        return bytes == null ? "null" : bytes.length + " bytes " + Arrays.toString(Arrays.copyOf(bytes, Math.min(8, bytes.length)));
+        return bytes == null
+                ? "null"
+                : bytes.length
+                        + " bytes "
+                        + Arrays.toString(Arrays.copyOf(bytes, Math.min(8, bytes.length)));
     }
 
     static byte[] utf8(String text) {
@@ -76,22 +86,39 @@ record Sent(Integer partition, long timestamp, byte[] key, byte[] value, List<He
     /** Every kind of key, value, header and timestamp. */
     static List<Sent> standardSet(String name, int partitions) {
         Random random = new Random(name.hashCode());
-        List<byte[]> keys = new ArrayList<>(List.of(new byte[] {(byte) 0xff, 0, (byte) 0xfe}, utf8("\u043a\u043b\u044e\u0447"), utf8("k".repeat(300))));
+        List<byte[]> keys =
+                new ArrayList<>(
+                        List.of(
+                                new byte[] {(byte) 0xff, 0, (byte) 0xfe},
+                                utf8("\u043a\u043b\u044e\u0447"),
+                                utf8("k".repeat(300))));
         for (int i = 0; i < 12; i++) {
             keys.add(utf8("key-" + i));
         }
         long base = System.currentTimeMillis() - 3_600_000;
         List<Sent> out = new ArrayList<>();
         for (int i = 0; i < STANDARD_RECORDS; i++) {
-            byte[] key = i % 4 <= 1 ? keys.get(random.nextInt(keys.size())) : i % 8 == 2 ? new byte[0] : null;
+            byte[] key =
+                    i % 4 <= 1
+                            ? keys.get(random.nextInt(keys.size()))
+                            : i % 8 == 2 ? new byte[0] : null;
             byte[] value = payload(random, 1 + random.nextInt(2000));
             if (i % 11 == 1) {
                 value = null;
             } else if (i % 11 == 2) {
                 value = new byte[0];
             }
-            long timestamp = base + 10L * i - (i % 13 == 12 ? 5_000 : 0); // some are dated before their neighbours
-            out.add(new Sent(i % 4 == 2 ? i % partitions : null, timestamp, key, value, headersOf(i)));
+            long timestamp =
+                    base
+                            + 10L * i
+                            - (i % 13 == 12 ? 5_000 : 0); // some are dated before their neighbours
+            out.add(
+                    new Sent(
+                            i % 4 == 2 ? i % partitions : null,
+                            timestamp,
+                            key,
+                            value,
+                            headersOf(i)));
         }
         return out;
     }
@@ -102,7 +129,13 @@ record Sent(Integer partition, long timestamp, byte[] key, byte[] value, List<He
         List<Sent> out = new ArrayList<>();
         for (int size : SIZES) {
             int n = out.size();
-            out.add(new Sent(n % partitions, base + n, utf8("size-" + size), payload(random, size), List.of()));
+            out.add(
+                    new Sent(
+                            n % partitions,
+                            base + n,
+                            utf8("size-" + size),
+                            payload(random, size),
+                            List.of()));
         }
         return out;
     }

@@ -1,12 +1,5 @@
 package tidewheel.clients;
 
-import java.time.Duration;
-import java.util.ArrayList;
-import java.util.HashMap;
-import java.util.List;
-import java.util.Map;
-import java.util.concurrent.Future;
-import java.util.concurrent.TimeUnit;
 import org.apache.kafka.clients.admin.Admin;
 import org.apache.kafka.clients.admin.NewTopic;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
@@ -17,9 +10,18 @@ import org.apache.kafka.common.TopicPartition;
 import org.apache.kafka.common.serialization.ByteArrayDeserializer;
 import org.apache.kafka.common.serialization.ByteArraySerializer;
 
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.concurrent.Future;
+import java.util.concurrent.TimeUnit;
+
 /** The broker under test and what every mode needs to reach it. */
 final class World implements AutoCloseable {
     static final Duration READ = Duration.ofSeconds(20);
+
     /** How long a reader at the end is watched for records that must not come. */
     static final Duration QUIET = Duration.ofMillis(300);
 
@@ -36,10 +38,21 @@ final class World implements AutoCloseable {
         this.partitions = partitions;
         this.settle = settle;
         admin = Admin.create(Map.of("bootstrap.servers", bootstrap));
-        consumer = new KafkaConsumer<>(
-                Map.of("bootstrap.servers", bootstrap, "auto.offset.reset", "none", "fetch.max.wait.ms", 50,
-                        "enable.auto.commit", false, "allow.auto.create.topics", false),
-                new ByteArrayDeserializer(), new ByteArrayDeserializer());
+        consumer =
+                new KafkaConsumer<>(
+                        Map.of(
+                                "bootstrap.servers",
+                                bootstrap,
+                                "auto.offset.reset",
+                                "none",
+                                "fetch.max.wait.ms",
+                                50,
+                                "enable.auto.commit",
+                                false,
+                                "allow.auto.create.topics",
+                                false),
+                        new ByteArrayDeserializer(),
+                        new ByteArrayDeserializer());
     }
 
     @Override
@@ -59,11 +72,12 @@ final class World implements AutoCloseable {
         NewTopic wanted = new NewTopic(topic, count, (short) 1).configs(config);
         admin.createTopics(List.of(wanted)).all().get(20, TimeUnit.SECONDS);
         if (settle) { // the answer to CreateTopics comes before the new leaders serve
-            settled(() -> {
-                for (int p = 0; p < count; p++) {
-                    end(topic, p);
-                }
-            });
+            settled(
+                    () -> {
+                        for (int p = 0; p < count; p++) {
+                            end(topic, p);
+                        }
+                    });
         }
     }
 
@@ -99,7 +113,8 @@ final class World implements AutoCloseable {
     }
 
     /** Sends in order, waits for all and says where each went (offset -1 at acks=0). */
-    List<RecordMetadata> produce(String topic, List<Sent> records, String codec, String mode) throws Exception {
+    List<RecordMetadata> produce(String topic, List<Sent> records, String codec, String mode)
+            throws Exception {
         List<RecordMetadata> placed = new ArrayList<>();
         try (KafkaProducer<byte[], byte[]> producer = producer(codec, mode)) {
             List<Future<RecordMetadata>> pending = new ArrayList<>();
@@ -115,7 +130,8 @@ final class World implements AutoCloseable {
     }
 
     /** Up to `count` records of a partition from an offset on, within the limit. */
-    List<ConsumerRecord<byte[], byte[]>> read(String topic, int partition, long offset, int count, Duration limit) {
+    List<ConsumerRecord<byte[], byte[]>> read(
+            String topic, int partition, long offset, int count, Duration limit) {
         TopicPartition at = new TopicPartition(topic, partition);
         consumer.assign(List.of(at));
         consumer.seek(at, offset);
@@ -130,9 +146,20 @@ final class World implements AutoCloseable {
     /** Reads from an offset on and compares with what must be there. */
     void expect(String topic, int partition, long from, List<Sent> want) {
         List<ConsumerRecord<byte[], byte[]>> got = read(topic, partition, from, want.size(), READ);
-        check(got.size() == want.size(), "partition %d from %d: %d of %d records read", partition, from, got.size(), want.size());
+        check(
+                got.size() == want.size(),
+                "partition %d from %d: %d of %d records read",
+                partition,
+                from,
+                got.size(),
+                want.size());
         for (int i = 0; i < got.size(); i++) {
-            check(got.get(i).offset() == from + i, "partition %d: offset %d, expected %d", partition, got.get(i).offset(), from + i);
+            check(
+                    got.get(i).offset() == from + i,
+                    "partition %d: offset %d, expected %d",
+                    partition,
+                    got.get(i).offset(),
+                    from + i);
             String text = want.get(i).difference(got.get(i));
             check(text.isEmpty(), "partition %d offset %d: %s", partition, from + i, text);
         }
