@@ -143,6 +143,7 @@ fn files(folder: &str) -> Vec<Vec<u8>> {
     paths.sort();
     paths
         .iter()
+        .filter(|path| path.is_file())
         .map(|path| std::fs::read(path).expect("readable"))
         .collect()
 }
