@@ -51,8 +51,11 @@ pub struct LogManagerOptions {
     pub producer_expiration_ms: i64,
     /// A log is checkpointed after this many bytes,
     pub checkpoint_bytes: u64,
-    /// or after this many ms.
+    /// or after this many ms,
     pub checkpoint_interval_ms: i64,
+    /// or when the logs of its directory have together more than this many bytes beyond their
+    /// checkpoints: about what recovery reads.
+    pub recovery_bytes: u64,
 }
 
 impl LogManagerOptions {
@@ -60,6 +63,9 @@ impl LogManagerOptions {
     pub const CHECKPOINT_BYTES: u64 = 4 << 20;
     /// Time after which a log is checkpointed unless set otherwise, in ms.
     pub const CHECKPOINT_INTERVAL_MS: i64 = 60_000;
+
+    /// Bytes of a directory that recovery reads unless set otherwise.
+    pub const RECOVERY_BYTES: u64 = 64 << 20;
 
     /// Options with defaults for all that has one.
     #[must_use]
@@ -77,6 +83,7 @@ impl LogManagerOptions {
             producer_expiration_ms: PRODUCER_ID_EXPIRATION_MS,
             checkpoint_bytes: Self::CHECKPOINT_BYTES,
             checkpoint_interval_ms: Self::CHECKPOINT_INTERVAL_MS,
+            recovery_bytes: Self::RECOVERY_BYTES,
         }
     }
 }
@@ -268,17 +275,33 @@ impl<W> LogManager<W> {
     /// # Errors
     /// The first error; the other logs and directories were served all the same.
     pub fn checkpoint(&self, now_ms: i64) -> Result<(), StorageError> {
-        let policy = CheckpointPolicy {
-            bytes: self.options.checkpoint_bytes,
-            interval_ms: self.options.checkpoint_interval_ms,
-        };
         let mut outcome = Ok(());
         for number in 0..self.dirs.len() {
             let logs = self.logs_of(number);
+            let policy = self.policy(&logs);
             let work = |log: &PartitionLog| log.checkpoint(policy, now_ms);
             outcome = outcome.and(self.checkpoint_dir(number, &logs, work));
         }
         outcome
+    }
+
+    /// When the logs of a directory are due. Where too much has come together, so many are due that
+    /// at most half of the allowance is left; the small ones wait.
+    fn policy(&self, logs: &[Arc<PartitionLog>]) -> CheckpointPolicy {
+        let since = logs.iter().map(|log| log.lock().bytes_since_checkpoint());
+        let (mut total, mut changed) = (0, 0);
+        for bytes in since.filter(|bytes| *bytes > 0) {
+            total += bytes;
+            changed += 1;
+        }
+        let mut bytes = self.options.checkpoint_bytes;
+        if total > self.options.recovery_bytes {
+            bytes = bytes.min(self.options.recovery_bytes / (2 * changed));
+        }
+        CheckpointPolicy {
+            bytes,
+            interval_ms: self.options.checkpoint_interval_ms,
+        }
     }
 
     fn checkpoint_dir(

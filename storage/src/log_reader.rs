@@ -99,11 +99,7 @@ impl LogReader {
                         offsets: self.offsets.snapshot(),
                     });
                 };
-                let after: u64 = segments[at + 1..]
-                    .iter()
-                    .map(|later| later.published_len())
-                    .sum();
-                let hot = segment.published_len() - position + after <= HOT_BYTES;
+                let hot = is_hot(&segments[at..], position);
                 let slice = RecordSlice {
                     file: segment.file()?,
                     position,
@@ -156,6 +152,18 @@ impl LogReader {
         })?;
         Ok(found)
     }
+}
+
+/// Whether `position` in the first of these segments, the last ones of a log, is near the log's end.
+fn is_hot(segments: &[Arc<LogSegment>], position: u64) -> bool {
+    let mut distance = 0;
+    for segment in segments {
+        distance += segment.published_len();
+        if distance - position > HOT_BYTES {
+            return false;
+        }
+    }
+    true
 }
 
 /// Whole or cut batches in a segment, without a copy. It keeps the file open and mapped, so

@@ -32,6 +32,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tidewheel_config::LogConfig;
+use tidewheel_protocol::{BatchHeader, TimestampType};
 
 use crate::batch_scan::{BatchScan, Expected, Next, Scanned, Trust};
 use crate::checkpoint::read_small;
@@ -259,7 +260,7 @@ impl Walk<'_> {
                     break;
                 };
                 if batch.header.base_offset >= from {
-                    self.producers.update(&batch.header, self.input.now_ms);
+                    self.update_producers(&batch.header);
                 }
                 expected = batch.header.next_offset();
             }
@@ -419,9 +420,18 @@ impl Walk<'_> {
                 batch.header.partition_leader_epoch,
                 batch.header.base_offset,
             );
-            self.producers.update(&batch.header, self.input.now_ms);
+            self.update_producers(&batch.header);
         }
         self.expected = batch.header.next_offset();
+    }
+
+    /// When a batch was appended is known only where it says so itself; otherwise it counts as new.
+    fn update_producers(&mut self, header: &BatchHeader) {
+        let append_time_ms = match header.timestamp_type() {
+            TimestampType::LogAppendTime => header.max_timestamp,
+            TimestampType::CreateTime => self.input.now_ms,
+        };
+        self.producers.update(header, append_time_ms);
     }
 
     fn last_epoch(&self) -> i32 {

@@ -368,3 +368,63 @@ fn a_time_look_up_in_append_time_answers_the_first_record_of_the_batch() {
     let largest = log.max_timestamp().unwrap().unwrap();
     assert_eq!((largest.offset, largest.timestamp), (6, NOW + 20));
 }
+
+#[test]
+fn checkpoints_wait_for_enough_bytes_unless_recovery_would_read_too_much() {
+    let disk = SimFs::new();
+    let fs: Arc<dyn FileSystem> = Arc::new(disk.clone());
+    let mut options = support::options(&["/data"]);
+    options.checkpoint_bytes = 100_000;
+    options.checkpoint_interval_ms = i64::MAX;
+    options.recovery_bytes = 5_000;
+    let manager = Manager::open(fs, options).unwrap();
+    let busy = manager.create(live("t", 1, support::config()), 0).unwrap();
+    let quiet = manager.create(live("u", 2, support::config()), 0).unwrap();
+    let points = || {
+        let path = Path::new("/data/recovery-point-offset-checkpoint");
+        let points = tidewheel_storage::checkpoint::read_offsets(&disk, path).unwrap();
+        let point = |topic| points.get(&tp(topic, 0)).copied().unwrap_or(0);
+        (point("t"), point("u"))
+    };
+    // The first one of a log comes at once.
+    fill(&busy, 0..1);
+    fill(&quiet, 0..1);
+    manager.checkpoint(NOW).unwrap();
+    assert_eq!(points(), (1, 1));
+    fill(&busy, 1..20);
+    fill(&quiet, 1..2);
+    manager.checkpoint(NOW).unwrap();
+    assert_eq!(points(), (1, 1), "not enough yet");
+    fill(&busy, 20..50);
+    manager.checkpoint(NOW).unwrap();
+    assert_eq!(points(), (50, 1), "together too much: the large one goes");
+}
+
+#[test]
+fn what_a_failed_write_left_before_a_roll_does_not_end_the_log() {
+    for checkpoint in [false, true] {
+        let (disk, manager, log) = fresh(support::config());
+        fill(&log, 0..3);
+        disk.set_free_bytes(90);
+        assert!(append(&log, &Draft::new(3), false, NOW).is_err_and(|error| error.is_disk_full()));
+        disk.set_free_bytes(1 << 20);
+        log.set_config(LogConfig {
+            segment_bytes: 1,
+            ..support::config()
+        });
+        fill(&log, 4..6);
+        assert_eq!(names(&disk, ".log").len(), 3);
+        if checkpoint {
+            manager.checkpoint(NOW).unwrap();
+        }
+        drop((manager, log));
+        let (_manager, log) = start(&disk, support::config(), 1);
+        assert_eq!(ids(&log), [0, 1, 2, 4, 5], "checkpoint: {checkpoint}");
+        let kept = usize::from(!checkpoint);
+        assert_eq!(
+            names(&disk, ".torn-").len(),
+            kept,
+            "the leftover is cut and kept aside"
+        );
+    }
+}

@@ -328,7 +328,7 @@ fn start(fs: &SimFs, config: &LogConfig, epoch: i32) -> (Manager, Arc<Log>) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
     fn a_log_is_a_list_of_batches(ops in prop::collection::vec(op(), 1..80)) {
         let mut model = Model::new();

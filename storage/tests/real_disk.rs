@@ -6,9 +6,11 @@ mod support;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use support::{Draft, Log, Manager, NOW, append, check_lookups, id_of, live, options, read_all};
 use tidewheel_config::LogConfig;
+use tidewheel_protocol::Batches;
 use tidewheel_storage::StorageError;
 use tidewheel_storage::fs::{FileSystem, RealFs};
 
@@ -147,4 +149,46 @@ fn a_cold_range_that_rotted_is_found_when_it_is_loaded() {
     bytes[200] ^= 1;
     std::fs::write(&path, bytes).unwrap();
     assert!(matches!(slice.load(), Err(StorageError::Corrupt { .. })));
+}
+
+/// Readers beside a writer see whole, consecutive batches up to the high watermark and never more.
+#[test]
+fn readers_beside_a_writer_see_only_finished_batches() {
+    let dir = tempfile::tempdir().unwrap();
+    let (manager, log) = start(dir.path(), 0).unwrap();
+    let done = AtomicBool::new(false);
+    let follow = || {
+        let mut next = 0;
+        loop {
+            let finished = done.load(Ordering::Acquire);
+            let read = log.read(next, 50_000, true).unwrap();
+            let Some(slice) = read.slice else {
+                if finished {
+                    return next;
+                }
+                std::thread::yield_now();
+                continue;
+            };
+            for batch in Batches::new(slice.bytes().unwrap()) {
+                let header = batch.unwrap().header;
+                assert_eq!(header.base_offset, next);
+                next = header.next_offset();
+            }
+            assert!(next <= read.offsets.high_watermark, "not shown yet");
+        }
+    };
+    std::thread::scope(|scope| {
+        let readers = [scope.spawn(follow), scope.spawn(follow)];
+        for id in 0..1_500 {
+            append(&log, &big(id), id % 3 == 0, NOW).unwrap();
+            if id % 7 == 0 {
+                assert!(manager.flush_round(0).error.is_none());
+            }
+        }
+        assert!(manager.flush_round(0).error.is_none());
+        done.store(true, Ordering::Release);
+        for reader in readers {
+            assert_eq!(reader.join().unwrap(), 6_000);
+        }
+    });
 }
