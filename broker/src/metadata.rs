@@ -258,7 +258,7 @@ impl MetadataStore {
         }
         let batch = builder.build().map_err(AppendError::from)?;
         let batch = validate(batch, &self.log.config(), now_ms)?;
-        let (waiter, mut outcome) = AppendWaiter::new(true);
+        let (waiter, mut outcome) = AppendWaiter::new();
         for (waiter, result) in self.log.append(batch, true, waiter, now_ms) {
             waiter.answer(result);
         }

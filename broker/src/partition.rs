@@ -13,7 +13,8 @@ use crate::fetch_wait::FetchWaits;
 /// Which produce requests an append belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Acks {
-    /// `acks=0` or `1`: answered when the batch is in the page cache.
+    /// `acks=0` or `1`: answered when the batch is in the page cache, unless `flush.messages` is
+    /// reached.
     Leader,
     /// `acks=-1`: answered when the batch is as durable as the topic's `tidewheel.ack.all` asks.
     All,
@@ -61,14 +62,13 @@ pub(crate) enum AppendError {
 #[derive(Debug)]
 pub(crate) struct AppendWaiter {
     outcome: oneshot::Sender<AppendOutcome>,
-    durable: bool,
 }
 
 impl AppendWaiter {
     /// A waiter and the receiver of what it is told.
-    pub(crate) fn new(durable: bool) -> (Self, oneshot::Receiver<AppendOutcome>) {
+    pub(crate) fn new() -> (Self, oneshot::Receiver<AppendOutcome>) {
         let (outcome, receiver) = oneshot::channel();
-        (Self { outcome, durable }, receiver)
+        (Self { outcome }, receiver)
     }
 
     /// Passes on the log's outcome.
@@ -118,7 +118,7 @@ impl Partition {
     }
 
     /// Checks and appends one batch. When this returns, the batch has its place in the order; the
-    /// outcome comes through the receiver, for [`Acks::All`] after the disk has it.
+    /// outcome comes through the receiver, where it awaits the disk after a flush round.
     ///
     /// Also returns whether the flush thread has something to do that a producer waits for.
     ///
@@ -138,7 +138,7 @@ impl Partition {
         }
         let batch = validate(batch, &config, now_ms)?;
         let durable = acks == Acks::All && config.ack_all == AckAll::Disk;
-        let (waiter, outcome) = AppendWaiter::new(durable);
+        let (waiter, outcome) = AppendWaiter::new();
         let outcomes = self.log.append(batch, durable, waiter, now_ms);
         Ok((outcome, self.deliver(outcomes)))
     }
@@ -148,7 +148,7 @@ impl Partition {
         let mut unsynced = false;
         for (waiter, result) in outcomes {
             match result {
-                Ok(info) if waiter.durable => {
+                Ok(info) if info.awaits_disk => {
                     let end_offset = info.last_offset + 1;
                     let waiter = DurableWaiter {
                         end_offset,
@@ -206,4 +206,45 @@ impl Partition {
 /// Sends an outcome. A receiver that is gone has closed its connection: the append stands all the same.
 fn answer(outcome: oneshot::Sender<AppendOutcome>, result: AppendOutcome) {
     drop(outcome.send(result));
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use tidewheel_config::{BrokerConfig, LogConfig, Sources};
+    use tidewheel_protocol::{RecordBatchBuilder, TopicPartition, Uuid};
+    use tidewheel_storage::fs::SimFs;
+    use tidewheel_storage::{LivePartition, LogManager, LogManagerOptions};
+    use tokio::sync::oneshot::error::TryRecvError;
+
+    use super::*;
+
+    #[test]
+    fn with_flush_messages_1_a_leader_append_is_answered_by_the_flush_round() {
+        let dirs = vec![PathBuf::from("/data")];
+        let options = LogManagerOptions::new(dirs, 1, "cluster".to_owned(), vec![Uuid([1; 16])]);
+        let logs = LogManager::open(Arc::new(SimFs::new()), options).unwrap();
+        let overrides = [("flush.messages".to_owned(), "1".to_owned())].into();
+        let config = BrokerConfig::load(&Sources::default()).unwrap();
+        let live = LivePartition {
+            tp: TopicPartition {
+                topic: Arc::from("t"),
+                partition: 0,
+            },
+            topic_id: Uuid([2; 16]),
+            config: LogConfig::resolve(&config, &overrides).unwrap(),
+        };
+        let partition = Partition::new(logs.create(live, 0).unwrap());
+        let batch = RecordBatchBuilder::new().record(1, None, None).build();
+        let records = batch.unwrap().bytes;
+        let (mut outcome, waits) = partition.append(records, Acks::Leader, true, 1).unwrap();
+        assert!(waits, "the flush thread is woken");
+        assert_eq!(outcome.try_recv().unwrap_err(), TryRecvError::Empty);
+        partition.settle();
+        assert_eq!(outcome.try_recv().unwrap_err(), TryRecvError::Empty);
+        assert!(logs.flush_round(0).error.is_none());
+        partition.settle();
+        assert_eq!(outcome.try_recv().unwrap().unwrap().base_offset, 0);
+    }
 }

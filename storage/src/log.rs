@@ -89,7 +89,8 @@ pub(crate) struct Log {
     changed: bool,
     epochs_changed: bool,
     last_append_ms: i64,
-    records_since_flush: i64,
+    /// Records written since the last flush began.
+    records_unflushed: i64,
     bytes_at_checkpoint: u64,
 }
 
@@ -107,7 +108,7 @@ impl Log {
             changed: parts.changed,
             epochs_changed: parts.changed,
             last_append_ms: i64::MIN,
-            records_since_flush: 0,
+            records_unflushed: 0,
             bytes_at_checkpoint: 0,
         };
         log.publish();
@@ -154,12 +155,9 @@ impl Log {
         self.last_append_ms
     }
 
-    /// Records written since the last flush began.
-    pub(crate) fn records_since_flush(&self) -> i64 {
-        self.records_since_flush
-    }
-
-    /// Appends a batch. `durable` holds it back from readers until it is on the disk.
+    /// Appends a batch. `durable` holds it back from readers until it is on the disk, and so does
+    /// `flush.messages` the batch that reaches it: where Kafka syncs within the append, this log
+    /// leaves it to the flush round that the caller makes due.
     pub(crate) fn append(
         &mut self,
         batch: &ValidBatch,
@@ -169,10 +167,14 @@ impl Log {
     ) -> Result<AppendInfo, StorageError> {
         self.check_writable()?;
         self.open(config)?;
-        let header = match self.state.plan(&batch.header, now_ms)? {
+        let header = match self.state.plan(&batch.header, durable, now_ms)? {
             AppendPlan::Duplicate(info) => return Ok(info),
             AppendPlan::Write(header) => header,
         };
+        let records_unflushed = self
+            .records_unflushed
+            .saturating_add(i64::from(header.record_count));
+        let durable = durable || records_unflushed >= config.flush_messages;
         let segment_ms = self.segment_ms(config);
         if self
             .segments
@@ -204,9 +206,7 @@ impl Log {
         self.changed = true;
         self.epochs_changed |= new_epoch;
         self.last_append_ms = now_ms;
-        self.records_since_flush = self
-            .records_since_flush
-            .saturating_add(i64::from(header.record_count));
+        self.records_unflushed = records_unflushed;
         self.publish();
         Ok(info)
     }
@@ -295,7 +295,7 @@ impl Log {
 
     /// What has to be synced to make all that is written now durable.
     pub(crate) fn flush_plan(&mut self) -> FlushPlan {
-        self.records_since_flush = 0;
+        self.records_unflushed = 0;
         self.segments.flush_plan(self.state.end())
     }
 

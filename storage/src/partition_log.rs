@@ -171,22 +171,17 @@ impl PartitionLog {
         now_ms: i64,
     ) -> Result<AppendInfo, StorageError> {
         let config = self.config.load();
-        let (info, forced) = {
-            let mut log = self.lock();
-            let info = log.append(batch, durable, &config, now_ms)?;
-            (info, log.records_since_flush() >= config.flush_messages)
-        };
+        let info = self.lock().append(batch, durable, &config, now_ms)?;
         // A duplicate may wait for the flush of its first append.
         let bytes = if info.duplicate {
             0
         } else {
             batch.bytes.len() as u64
         };
-        let urgent = durable || forced;
-        if !info.duplicate || durable {
+        if !info.duplicate || info.awaits_disk {
             let append = DirtyAppend {
                 bytes,
-                urgent,
+                urgent: info.awaits_disk,
                 now_ms,
                 flush_ms: config.flush_ms,
             };

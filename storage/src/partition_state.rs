@@ -34,6 +34,9 @@ pub struct AppendInfo {
     pub leader_epoch: i32,
     /// The batch was in the log already; the offsets are those of its first append.
     pub duplicate: bool,
+    /// The outcome counts once the durable offset is beyond `last_offset`: the append asked for
+    /// that, or `flush.messages` of the topic did.
+    pub awaits_disk: bool,
 }
 
 /// What is to be done with a batch.
@@ -132,9 +135,11 @@ impl PartitionState {
     }
 
     /// Decides about a batch: refuses it, knows it already, or assigns its offsets. Changes nothing.
+    /// A repeated batch waits for the disk where `durable` asks for it or its first append does.
     pub(crate) fn plan(
         &self,
         header: &BatchHeader,
+        durable: bool,
         now_ms: i64,
     ) -> Result<AppendPlan, StorageError> {
         if let SequenceCheck::Duplicate {
@@ -153,6 +158,7 @@ impl PartitionState {
                     .epoch_for(base_offset)
                     .unwrap_or(self.leader_epoch),
                 duplicate: true,
+                awaits_disk: durable || self.is_pending(base_offset),
             }));
         }
         // One more than the last offset must be a valid offset too: it becomes the log end.
@@ -208,6 +214,7 @@ impl PartitionState {
             log_start_offset: self.log_start,
             leader_epoch: header.partition_leader_epoch,
             duplicate: false,
+            awaits_disk: durable,
         };
         (info, new_epoch)
     }
@@ -256,6 +263,12 @@ impl PartitionState {
         }
     }
 
+    fn is_pending(&self, offset: i64) -> bool {
+        self.pending
+            .iter()
+            .any(|range| range.start.offset <= offset && offset < range.end_offset)
+    }
+
     fn settle(&mut self) {
         while self
             .pending
@@ -301,7 +314,7 @@ mod tests {
     }
 
     fn append(state: &mut PartitionState, records: usize, durable: bool) -> AppendInfo {
-        let AppendPlan::Write(header) = state.plan(&header(records), 0).unwrap() else {
+        let AppendPlan::Write(header) = state.plan(&header(records), durable, 0).unwrap() else {
             panic!("no producer, no duplicate");
         };
         let start = state.end();
@@ -394,7 +407,7 @@ mod tests {
         let (epochs, producers) = (LeaderEpochs::new(), ProducerState::default());
         let mut state = PartitionState::new(0, end, 0, epochs, producers);
         assert!(matches!(
-            state.plan(&header(3), 0),
+            state.plan(&header(3), false, 0),
             Err(StorageError::InvalidRecord { .. })
         ));
         assert_eq!(append(&mut state, 1, false).last_offset, i64::MAX - 2);

@@ -54,7 +54,8 @@ impl<W> SharedLog<W> {
     }
 
     /// Appends a batch: assigns its offsets, writes it, and makes it visible, at once or with
-    /// `durable` when it is on the disk. Returns the outcomes to hand out.
+    /// `durable` when it is on the disk. Returns the outcomes to hand out; one with
+    /// [`AppendInfo::awaits_disk`] counts only after a flush round.
     ///
     /// An outcome is an error of the producer's sequence (`OutOfOrderSequence`,
     /// `InvalidProducerEpoch`), `DiskFull` (nothing happened, the next append may succeed), or one

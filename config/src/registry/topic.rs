@@ -148,7 +148,7 @@ pub(super) const KEYS: &[ConfigKey] = &[
         "flush.messages",
         Long,
         "9223372036854775807",
-        "Records after which the log is forced to the disk, beside tidewheel.ack.all.",
+        "Records after which an append waits for the disk, whatever its acks.",
     )
     .min(1)
     .synonyms(&[same("log.flush.interval.messages")]),
