@@ -22,3 +22,8 @@ pub(crate) fn now_ms() -> i64 {
 pub(crate) fn deadline(wait: Duration) -> tokio::time::Instant {
     tokio::time::Instant::from_std(Instant::now() + wait)
 }
+
+/// Whether the moment has come.
+pub(crate) fn has_come(deadline: tokio::time::Instant) -> bool {
+    self::deadline(Duration::ZERO) >= deadline
+}

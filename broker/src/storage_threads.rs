@@ -151,10 +151,9 @@ fn flush_loop(broker: &Broker, dir: usize, failure: &watch::Sender<Option<String
     };
     let interval_ms = broker.config().flush_interval_ms;
     // Nobody waits for data that is looked at this often: four times in the age it may reach.
-    let period = u64::try_from(interval_ms / 4).unwrap_or(0).clamp(1, 1_000);
-    while !signal.wait(Duration::from_millis(period)) {
-        let now_ms = clock::now_ms();
-        if is_due(broker, dir, now_ms) {
+    let period = millis((interval_ms / 4).clamp(1, 1_000));
+    while !signal.wait(period) {
+        if is_due(broker, dir) {
             flush(broker, dir);
         }
         if let Some(error) = broker.logs().offline_cause(dir) {
@@ -164,15 +163,12 @@ fn flush_loop(broker: &Broker, dir: usize, failure: &watch::Sender<Option<String
     }
 }
 
-fn is_due(broker: &Broker, dir: usize, now_ms: i64) -> bool {
+fn is_due(broker: &Broker, dir: usize) -> bool {
     let config = broker.config();
     let dirty = broker.logs().dirty(dir);
-    let old = dirty
-        .oldest_dirty_ms
-        .is_some_and(|at| now_ms - at >= config.flush_interval_ms);
-    let asked = dirty.due_ms.is_some_and(|due| now_ms >= due);
-    let large = dirty.unsynced_bytes >= config.flush_unsynced_max_bytes;
-    dirty.waiters || old || asked || large
+    // The clock is read after it: an append that came in between would seem to lie ahead.
+    dirty.is_due(config.flush_interval_ms, clock::now_ms())
+        || dirty.unsynced_bytes >= config.flush_unsynced_max_bytes
 }
 
 /// One round, and word of it to those who waited.
@@ -207,7 +203,7 @@ fn go_offline(
 /// Checkpoints, retention, and unlinking what was deleted: nobody waits for these.
 fn cleaner_loop(broker: &Broker, signal: &FlushSignal) {
     let config = broker.config();
-    let mut due_ms = clock::now_ms().saturating_add(config.log_initial_task_delay_ms);
+    let mut retention_due = clock::deadline(millis(config.log_initial_task_delay_ms));
     while !signal.wait(CLEANER_PERIOD) {
         let now_ms = clock::now_ms();
         if let Err(error) = broker.logs().checkpoint(now_ms) {
@@ -217,11 +213,15 @@ fn cleaner_loop(broker: &Broker, signal: &FlushSignal) {
             warn!(%error, "cannot unlink deleted files");
         }
         broker.logs().release_idle(now_ms, IDLE_FILES_MS);
-        if now_ms >= due_ms {
-            due_ms = now_ms.saturating_add(config.log_retention_check_interval_ms);
+        if clock::has_come(retention_due) {
+            retention_due = clock::deadline(millis(config.log_retention_check_interval_ms));
             retain(broker, now_ms);
         }
     }
+}
+
+fn millis(ms: i64) -> Duration {
+    Duration::from_millis(u64::try_from(ms).unwrap_or(0))
 }
 
 fn retain(broker: &Broker, now_ms: i64) {

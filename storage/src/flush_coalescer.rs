@@ -3,12 +3,13 @@
 //! Logs that were appended to are listed here. A round takes the list, notes the published end of
 //! every log **before** it syncs anything, syncs, and only then moves the durable offsets to the noted
 //! ends: bytes appended meanwhile belong to the next round, which starts as soon as this one ends.
-//! No timer is needed for those who wait; `oldest_dirty_ms` and `due_ms` let the caller bound the age
-//! of data that nobody waits for.
+//! No timer is needed for those who wait; [`DirtyState::is_due`] lets the caller bound the age of data
+//! that nobody waits for.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::error::StorageError;
+use crate::intervals::has_passed;
 use crate::log_dir::LogDir;
 use crate::partition_log::PartitionLog;
 use crate::shared_log::LogId;
@@ -24,6 +25,18 @@ pub struct DirtyState {
     pub due_ms: Option<i64>,
     /// Bytes appended since the last round began.
     pub unsynced_bytes: u64,
+}
+
+impl DirtyState {
+    /// Whether a round is due at `now_ms` (ms since 1970): somebody waits, or `flush.ms` asks for it,
+    /// or data is older than `age_max_ms`. A clock that was set back makes it due once.
+    #[must_use]
+    pub fn is_due(&self, age_max_ms: i64, now_ms: i64) -> bool {
+        let old = |since_ms| has_passed(age_max_ms, since_ms, now_ms);
+        self.waiters
+            || self.due_ms.is_some_and(|due_ms| now_ms >= due_ms)
+            || self.oldest_dirty_ms.is_some_and(old)
+    }
 }
 
 /// What a round did.
@@ -125,5 +138,27 @@ impl FlushCoalescer {
             log.unlist_as_dirty();
         }
         taken.logs
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_round_is_due_for_a_waiter_for_flush_ms_and_for_age_also_after_the_clock_was_set_back() {
+        let clean = DirtyState::default();
+        assert!(!clean.is_due(10, i64::MAX));
+        let dirty = DirtyState {
+            oldest_dirty_ms: Some(100),
+            ..clean
+        };
+        assert!(!dirty.is_due(10, 109) && dirty.is_due(10, 110));
+        assert!(dirty.is_due(10, 99), "the clock was set back");
+        let due_ms = Some(104);
+        assert!(DirtyState { due_ms, ..dirty }.is_due(10, 104));
+        assert!(!DirtyState { due_ms, ..dirty }.is_due(10, 103));
+        let waiters = true;
+        assert!(DirtyState { waiters, ..dirty }.is_due(10, 100));
     }
 }

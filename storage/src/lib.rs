@@ -18,6 +18,7 @@ pub mod inspect;
 mod batch_scan;
 mod dir_checkpoints;
 mod flush_coalescer;
+mod intervals;
 mod log;
 mod log_checkpoint;
 mod log_dir;

@@ -145,6 +145,11 @@ impl Log {
         self.refusal = Some(why);
     }
 
+    /// Whether a checkpoint has something to write.
+    pub(crate) fn is_changed(&self) -> bool {
+        self.changed
+    }
+
     /// Bytes written since the last checkpoint of this log.
     pub(crate) fn bytes_since_checkpoint(&self) -> u64 {
         self.state.end().bytes - self.bytes_at_checkpoint

@@ -18,6 +18,7 @@ use tidewheel_protocol::{TopicPartition, Uuid};
 use crate::batch_validator::ValidBatch;
 use crate::error::StorageError;
 use crate::flush_coalescer::DirtyAppend;
+use crate::intervals::has_passed;
 use crate::log::{Log, RetentionOutcome};
 use crate::log_dir::{PartitionDir, deleted_dir_name};
 use crate::log_reader::LogReader;
@@ -32,8 +33,9 @@ use crate::shared_log::LogId;
 struct Maintenance {
     /// Offsets of the producer snapshots on the disk.
     snapshots: BTreeSet<i64>,
-    /// When the last checkpoint was, ms since 1970.
-    checkpoint_ms: i64,
+    /// When the last checkpoint was, ms since 1970, or when one was first asked for: a new log owes
+    /// none yet. What recovery found is owed at once, so that a second crash need not find it again.
+    checkpoint_ms: Option<i64>,
 }
 
 /// A log to be shared: how it was found.
@@ -94,6 +96,7 @@ impl PartitionLog {
             snapshots,
         } = found;
         let reader = Arc::clone(log.reader());
+        let checkpoint_ms = log.is_changed().then_some(i64::MIN);
         Self {
             id,
             topic_id,
@@ -103,7 +106,7 @@ impl PartitionLog {
             log: Mutex::new(log),
             maintenance: Mutex::new(Maintenance {
                 snapshots,
-                checkpoint_ms: i64::MIN,
+                checkpoint_ms,
             }),
             recovery_point: AtomicI64::new(recovery_point),
             dirty: AtomicBool::new(false),
@@ -226,9 +229,9 @@ impl PartitionLog {
         let mut maintenance = self.maintenance();
         let plan = {
             let mut log = self.lock();
-            let since = now_ms.saturating_sub(maintenance.checkpoint_ms);
+            let since_ms = *maintenance.checkpoint_ms.get_or_insert(now_ms);
             let due = log.bytes_since_checkpoint() >= policy.bytes
-                || since >= policy.interval_ms
+                || has_passed(policy.interval_ms, since_ms, now_ms)
                 || !log.segments().doomed().is_empty();
             if due {
                 log.checkpoint_plan(false, now_ms)?
@@ -244,7 +247,7 @@ impl PartitionLog {
         maintenance.snapshots.extend(plan.snapshot_offsets());
         self.recovery_point
             .store(plan.recovery_point(), Ordering::Release);
-        maintenance.checkpoint_ms = now_ms;
+        maintenance.checkpoint_ms = Some(now_ms);
         Ok(true)
     }
 
@@ -347,7 +350,7 @@ impl PartitionLog {
             return;
         }
         let mut log = self.lock();
-        if now_ms.saturating_sub(log.last_append_ms()) < idle_ms {
+        if !has_passed(idle_ms, log.last_append_ms(), now_ms) {
             return;
         }
         // First, so that a reader who opens a file beside this is noticed the next time.

@@ -386,18 +386,46 @@ fn checkpoints_wait_for_enough_bytes_unless_recovery_would_read_too_much() {
         let point = |topic| points.get(&tp(topic, 0)).copied().unwrap_or(0);
         (point("t"), point("u"))
     };
-    // The first one of a log comes at once.
-    fill(&busy, 0..1);
-    fill(&quiet, 0..1);
+    fill(&busy, 0..20);
+    fill(&quiet, 0..2);
     manager.checkpoint(NOW).unwrap();
-    assert_eq!(points(), (1, 1));
-    fill(&busy, 1..20);
-    fill(&quiet, 1..2);
-    manager.checkpoint(NOW).unwrap();
-    assert_eq!(points(), (1, 1), "not enough yet");
+    assert_eq!(points(), (0, 0), "not enough yet");
     fill(&busy, 20..50);
     manager.checkpoint(NOW).unwrap();
-    assert_eq!(points(), (50, 1), "together too much: the large one goes");
+    assert_eq!(points(), (50, 0), "together too much: the large one goes");
+}
+
+#[test]
+fn a_log_owes_its_first_checkpoint_an_interval_after_it_was_opened() {
+    let disk = SimFs::new();
+    let start = || {
+        let mut options = support::options(&["/data"]);
+        options.checkpoint_bytes = 100_000;
+        options.checkpoint_interval_ms = 1_000;
+        let manager = Manager::open(Arc::new(disk.clone()), options).unwrap();
+        let live = live("t", 1, support::config());
+        let log = manager.load(vec![live], 0, NOW).unwrap().pop().unwrap();
+        (manager, log)
+    };
+    let point_at = |manager: &Manager, now_ms| {
+        manager.checkpoint(now_ms).unwrap();
+        let path = Path::new("/data/recovery-point-offset-checkpoint");
+        let points = tidewheel_storage::checkpoint::read_offsets(&disk, path).unwrap();
+        points.get(&tp("t", 0)).copied().unwrap_or(0)
+    };
+    let (manager, log) = start();
+    fill(&log, 0..1);
+    assert_eq!(point_at(&manager, NOW), 0);
+    assert_eq!(point_at(&manager, NOW + 999), 0);
+    assert_eq!(point_at(&manager, NOW + 1_000), 1);
+    fill(&log, 1..2);
+    assert_eq!(point_at(&manager, NOW + 1_999), 1);
+    let set_back = NOW - 5_000;
+    assert_eq!(point_at(&manager, set_back), 2, "not put off");
+    fill(&log, 2..3);
+    drop((manager, log));
+    let (manager, _log) = start();
+    assert_eq!(point_at(&manager, NOW), 3, "what recovery found is owed");
 }
 
 #[test]
