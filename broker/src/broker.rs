@@ -294,7 +294,7 @@ impl Broker {
         let records = topics.iter().map(|topic| topic.record()).collect();
         if let Err(error) = metadata.topics_created(records, now_ms) {
             for log in logs {
-                if let Err(error) = self.logs.delete(&log) {
+                if let Err(error) = self.logs.delete(&log, now_ms) {
                     warn!(partition = %log.topic_partition(), %error, "left behind until the next start");
                 }
             }
@@ -370,7 +370,7 @@ impl Broker {
         metadata.topics_deleted(&gone, now_ms)?;
         self.topics.remove_all(gone.iter().map(|(name, _)| &**name));
         for partition in topics.iter().flat_map(|topic| &topic.partitions) {
-            if let Err(error) = self.logs.delete(partition.log()) {
+            if let Err(error) = self.logs.delete(partition.log(), now_ms) {
                 warn!(partition = %partition.log().topic_partition(), %error, "left behind until the next start");
             }
             // Whoever waits on it hears that it is gone.

@@ -209,7 +209,7 @@ fn cleaner_loop(broker: &Broker, signal: &FlushSignal) {
         if let Err(error) = broker.logs().checkpoint(now_ms) {
             warn!(%error, "a checkpoint was put off");
         }
-        if let Err(error) = broker.logs().unlink_deleted() {
+        if let Err(error) = broker.logs().unlink_deleted(now_ms) {
             warn!(%error, "cannot unlink deleted files");
         }
         broker.logs().release_idle(now_ms, IDLE_FILES_MS);

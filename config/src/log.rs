@@ -55,7 +55,7 @@ pub struct LogConfig {
     pub flush_messages: i64,
     /// `flush.ms`: age after which unsynced data is forced to disk; `i64::MAX` for never.
     pub flush_ms: i64,
-    /// `file.delete.delay.ms`: how long a deleted segment keeps its `.deleted` file.
+    /// `file.delete.delay.ms`: how long the files of a deleted segment or partition are kept.
     pub file_delete_delay_ms: i64,
     /// `min.insync.replicas`.
     pub min_insync_replicas: i32,

@@ -48,7 +48,7 @@ pub(crate) enum LogEdit {
 pub struct RetentionOutcome {
     /// Segments that left the log.
     pub deleted_segments: usize,
-    /// Bytes of their `.log` files; they are freed by the next checkpoint.
+    /// Bytes of their `.log` files; they are freed `file.delete.delay.ms` after the next checkpoint.
     pub deleted_bytes: u64,
     /// The partition's first offset now.
     pub log_start: i64,

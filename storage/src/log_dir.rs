@@ -17,6 +17,8 @@ use crate::fs::FileSystem;
 
 /// The ending of a partition directory whose topic was deleted.
 pub(crate) const DELETED_SUFFIX: &str = "-delete";
+/// What the name of a segment's file ends with once the segment left the log.
+pub(crate) const DELETED_FILE_SUFFIX: &str = ".deleted";
 /// The longest file name that common file systems take, in bytes.
 const FILE_NAME_BYTES_MAX: usize = 255;
 

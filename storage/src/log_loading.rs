@@ -20,7 +20,7 @@ use crate::error::StorageError;
 use crate::leader_epochs::LeaderEpochs;
 use crate::log::{Log, LogParts, Unopened};
 use crate::log_dir::{DELETED_SUFFIX, PartitionDir, deleted_dir_name, parse_partition_dir};
-use crate::log_manager::{LogManager, ManagedDir};
+use crate::log_manager::{DeletedDir, LogManager, ManagedDir};
 use crate::log_offsets::LogPoint;
 use crate::manifest::PartitionManifest;
 use crate::partition_log::{FoundLog, PartitionLog};
@@ -423,18 +423,26 @@ impl<W> LogManager<W> {
     /// # Errors
     /// `Io` where the directory cannot be renamed; the partition is gone all the same, and its files
     /// go at the next start.
-    pub fn delete(&self, log: &SharedLog<W>) -> Result<(), StorageError> {
+    pub fn delete(&self, log: &SharedLog<W>, now_ms: i64) -> Result<(), StorageError> {
+        let tp = log.topic_partition();
+        let mut registry = self.registry();
+        let open = registry
+            .logs
+            .get(tp)
+            .map(|(number, log)| (*number, log.id()));
+        if let Some((number, id)) = open
+            && id == log.id()
         {
-            let mut registry = self.registry();
-            let tp = log.topic_partition();
-            if registry
-                .logs
-                .get(tp)
-                .is_some_and(|(_, open)| open.id() == log.id())
-            {
-                registry.logs.remove(tp);
-            }
+            registry.logs.remove(tp);
+            let kept = DeletedDir {
+                since_ms: now_ms,
+                delay_ms: log.config().file_delete_delay_ms,
+            };
+            let name = log.partition_log().deleted_dir_name();
+            // Before the rename: a directory that is not noted is removed at once.
+            self.dirs[number].deleted().insert(name, kept);
         }
+        drop(registry);
         log.partition_log().delete()
     }
 }

@@ -25,6 +25,7 @@ use crate::dir_checkpoints::DirCheckpoints;
 use crate::error::StorageError;
 use crate::flush_coalescer::{DirtyState, FlushRound};
 use crate::fs::{DirLock, FileSystem};
+use crate::intervals::has_passed;
 use crate::log_dir::{DELETED_SUFFIX, LogDir};
 use crate::log_loading::METADATA_TOPIC;
 use crate::manifest::{self, Manifest, PartitionManifest};
@@ -97,9 +98,26 @@ pub(crate) struct ManagedDir {
     pub(crate) checkpoints: DirCheckpoints,
     /// The partitions of the last clean stop, until they are loaded.
     pub(crate) manifest: Mutex<HashMap<TopicPartition, PartitionManifest>>,
+    /// Deleted partitions whose directories are kept for a while, by the name of the directory.
+    pub(crate) deleted: Mutex<HashMap<String, DeletedDir>>,
     /// A log has written a checkpoint that the directory's files do not know yet.
     unfinished: AtomicBool,
     _lock: Box<dyn DirLock>,
+}
+
+/// Since when a deleted partition's directory is kept, and how long.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct DeletedDir {
+    /// ms since 1970.
+    pub(crate) since_ms: i64,
+    /// `file.delete.delay.ms`.
+    pub(crate) delay_ms: i64,
+}
+
+impl ManagedDir {
+    pub(crate) fn deleted(&self) -> MutexGuard<'_, HashMap<String, DeletedDir>> {
+        self.deleted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Drop for ManagedDir {
@@ -172,6 +190,7 @@ impl<W> LogManager<W> {
             dirs.push(ManagedDir {
                 checkpoints: DirCheckpoints::read(&*fs, path)?,
                 dir: Arc::new(LogDir::new(Arc::clone(&fs), path.clone())),
+                deleted: Mutex::default(),
                 unfinished: AtomicBool::new(false),
                 _lock: lock,
                 manifest: Mutex::new(
@@ -280,7 +299,7 @@ impl<W> LogManager<W> {
             let logs = self.logs_of(number);
             let policy = self.policy(&logs);
             let work = |log: &PartitionLog| log.checkpoint(policy, now_ms);
-            outcome = outcome.and(self.checkpoint_dir(number, &logs, work));
+            outcome = outcome.and(self.checkpoint_dir(number, &logs, now_ms, work));
         }
         outcome
     }
@@ -308,6 +327,7 @@ impl<W> LogManager<W> {
         &self,
         number: usize,
         logs: &[Arc<PartitionLog>],
+        now_ms: i64,
         work: impl Fn(&PartitionLog) -> Result<bool, StorageError>,
     ) -> Result<(), StorageError> {
         let managed = &self.dirs[number];
@@ -327,7 +347,8 @@ impl<W> LogManager<W> {
         if managed.unfinished.load(Ordering::Acquire) {
             self.write_dir_checkpoints(number)?;
             for log in logs {
-                match log.remove_obsolete(managed.checkpoints.recovery_point(log.tp())) {
+                let recovery_point = managed.checkpoints.recovery_point(log.tp());
+                match log.remove_obsolete(recovery_point, now_ms) {
                     Ok(()) | Err(StorageError::PartitionDeleted) => {}
                     Err(error) => return Err(error),
                 }
@@ -359,31 +380,18 @@ impl<W> LogManager<W> {
         }
     }
 
-    /// Removes the directories of deleted partitions. Takes a while for many: a background thread
-    /// calls it.
+    /// Unlinks the files of deleted segments and the directories of deleted partitions that were kept
+    /// for `file.delete.delay.ms`, and at once what an earlier start left. Takes a while for many: a
+    /// background thread calls it.
     ///
     /// # Errors
     /// The first error; the rest was removed all the same.
-    pub fn unlink_deleted(&self) -> Result<(), StorageError> {
+    pub fn unlink_deleted(&self, now_ms: i64) -> Result<(), StorageError> {
         let mut outcome = Ok(());
-        for managed in &self.dirs {
-            let (fs, path) = (managed.dir.fs(), managed.dir.path());
-            let entries = fs
-                .read_dir(path)
-                .map_err(|error| StorageError::from_io("list", path, error))?;
-            let deleted = |name: &str| name.ends_with(DELETED_SUFFIX);
-            for entry in entries
-                .iter()
-                .filter(|entry| entry.is_dir && deleted(&entry.name))
-            {
-                managed.dir.check_online()?;
-                let path = path.join(&entry.name);
-                outcome = outcome.and(fs.remove_dir_all(&path).map_err(|error| {
-                    managed
-                        .dir
-                        .write_failed(StorageError::from_io("remove", &path, error))
-                }));
-            }
+        for (number, managed) in self.dirs.iter().enumerate() {
+            let delay_ms = |log: &PartitionLog| log.config().load().file_delete_delay_ms;
+            let segments = unlink_segments(&self.logs_of(number), delay_ms, now_ms);
+            outcome = outcome.and(segments).and(unlink_dirs(managed, now_ms));
         }
         outcome
     }
@@ -404,7 +412,9 @@ impl<W> LogManager<W> {
 
     fn close_dir(&self, number: usize, now_ms: i64) -> Result<(), StorageError> {
         let logs = self.logs_of(number);
-        self.checkpoint_dir(number, &logs, |log| log.close(now_ms))?;
+        self.checkpoint_dir(number, &logs, now_ms, |log| log.close(now_ms))?;
+        // The next start trusts the manifest and looks into no directory.
+        unlink_segments(&logs, |_| 0, now_ms)?;
         if !self.registry().loaded {
             return Ok(());
         }
@@ -416,6 +426,50 @@ impl<W> LogManager<W> {
             .and_then(|()| write_clean_shutdown(fs, path))
             .map_err(|error| managed.dir.write_failed(error))
     }
+}
+
+/// Unlinks the files of deleted segments that were kept for `delay_ms`.
+fn unlink_segments(
+    logs: &[Arc<PartitionLog>],
+    delay_ms: impl Fn(&PartitionLog) -> i64,
+    now_ms: i64,
+) -> Result<(), StorageError> {
+    let mut outcome = Ok(());
+    for log in logs {
+        match log.unlink_deleted(delay_ms(log), now_ms) {
+            Ok(()) | Err(StorageError::PartitionDeleted) => {}
+            Err(error) => outcome = outcome.and(Err(error)),
+        }
+    }
+    outcome
+}
+
+/// Removes the directories of deleted partitions whose time has come.
+fn unlink_dirs(managed: &ManagedDir, now_ms: i64) -> Result<(), StorageError> {
+    let (fs, path) = (managed.dir.fs(), managed.dir.path());
+    let entries = fs
+        .read_dir(path)
+        .map_err(|error| StorageError::from_io("list", path, error))?;
+    let mut outcome = Ok(());
+    for entry in entries
+        .iter()
+        .filter(|entry| entry.is_dir && entry.name.ends_with(DELETED_SUFFIX))
+    {
+        let kept = managed.deleted().get(&entry.name).copied();
+        if kept.is_some_and(|kept| !has_passed(kept.delay_ms, kept.since_ms, now_ms)) {
+            continue;
+        }
+        managed.dir.check_online()?;
+        let path = path.join(&entry.name);
+        match fs.remove_dir_all(&path) {
+            Ok(()) => drop(managed.deleted().remove(&entry.name)),
+            Err(error) => {
+                let error = StorageError::from_io("remove", &path, error);
+                outcome = outcome.and(Err(managed.dir.write_failed(error)));
+            }
+        }
+    }
+    outcome
 }
 
 /// Makes the way to a new log directory durable. All of it: parts may be left from a start that was

@@ -5,9 +5,9 @@
 //! `log` (short: offsets, one write, lists). No file is synced under `log`, except that a roll makes
 //! a file and a deletion renames the directory.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::io::ErrorKind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -20,13 +20,17 @@ use crate::error::StorageError;
 use crate::flush_coalescer::DirtyAppend;
 use crate::intervals::has_passed;
 use crate::log::{Log, RetentionOutcome};
-use crate::log_dir::{PartitionDir, deleted_dir_name};
+use crate::log_dir::{DELETED_FILE_SUFFIX, PartitionDir, deleted_dir_name};
 use crate::log_reader::LogReader;
 use crate::manifest::PartitionManifest;
 use crate::partition_state::AppendInfo;
 use crate::segment::{INDEX, LOG, SNAPSHOT, TIME_INDEX};
 use crate::segments::{Doomed, FlushPlan};
 use crate::shared_log::LogId;
+
+/// The files of a segment, in the order in which they go: without its `.log` the others are orphans,
+/// which a start removes.
+const SEGMENT_FILES: [&str; 4] = [INDEX, TIME_INDEX, SNAPSHOT, LOG];
 
 /// What is known about the files beside the log itself.
 #[derive(Debug)]
@@ -36,6 +40,9 @@ struct Maintenance {
     /// When the last checkpoint was, ms since 1970, or when one was first asked for: a new log owes
     /// none yet. What recovery found is owed at once, so that a second crash need not find it again.
     checkpoint_ms: Option<i64>,
+    /// Segments whose files carry the ending of deleted ones, the oldest first: base offset, and since
+    /// when in ms since 1970.
+    deleted: VecDeque<(i64, i64)>,
 }
 
 /// A log to be shared: how it was found.
@@ -107,6 +114,7 @@ impl PartitionLog {
             maintenance: Mutex::new(Maintenance {
                 snapshots,
                 checkpoint_ms,
+                deleted: VecDeque::new(),
             }),
             recovery_point: AtomicI64::new(recovery_point),
             dirty: AtomicBool::new(false),
@@ -286,8 +294,13 @@ impl PartitionLog {
     }
 
     /// Removes what nobody needs once the recovery point is in the log directory's file: segments that
-    /// left the log, oldest first, and snapshots between segment starts and the newest one.
-    pub(crate) fn remove_obsolete(&self, written_recovery_point: i64) -> Result<(), StorageError> {
+    /// left the log, oldest first, and snapshots between segment starts and the newest one. A
+    /// segment's files are renamed; [`Self::unlink_deleted`] unlinks them.
+    pub(crate) fn remove_obsolete(
+        &self,
+        written_recovery_point: i64,
+        now_ms: i64,
+    ) -> Result<(), StorageError> {
         let mut maintenance = self.maintenance();
         let (doomed, bases): (Vec<Doomed>, BTreeSet<i64>) = {
             let log = self.lock();
@@ -306,10 +319,11 @@ impl PartitionLog {
         };
         for gone in &doomed {
             let base_offset = gone.segment.base_offset();
-            for ending in [INDEX, TIME_INDEX, SNAPSHOT, LOG] {
-                self.remove_file(&self.dir.file(base_offset, ending))?;
+            for ending in SEGMENT_FILES {
+                self.rename_deleted(base_offset, ending)?;
             }
             maintenance.snapshots.remove(&base_offset);
+            maintenance.deleted.push_back((base_offset, now_ms));
         }
         if !doomed.is_empty() {
             self.lock().removed(&doomed);
@@ -331,6 +345,42 @@ impl PartitionLog {
             maintenance.snapshots.remove(&offset);
         }
         Ok(())
+    }
+
+    /// Unlinks the files of segments that left the log `delay_ms` ago.
+    pub(crate) fn unlink_deleted(&self, delay_ms: i64, now_ms: i64) -> Result<(), StorageError> {
+        let mut maintenance = self.maintenance();
+        while let Some((base_offset, since_ms)) = maintenance.deleted.front().copied()
+            && has_passed(delay_ms, since_ms, now_ms)
+        {
+            for ending in SEGMENT_FILES {
+                self.remove_file(&self.deleted_file(base_offset, ending))?;
+            }
+            maintenance.deleted.pop_front();
+        }
+        Ok(())
+    }
+
+    fn deleted_file(&self, base_offset: i64, ending: &str) -> PathBuf {
+        let ending = format!("{ending}{DELETED_FILE_SUFFIX}");
+        self.dir.file(base_offset, &ending)
+    }
+
+    fn rename_deleted(&self, base_offset: i64, ending: &str) -> Result<(), StorageError> {
+        self.dir.check_live()?;
+        let from = self.dir.file(base_offset, ending);
+        let to = self.deleted_file(base_offset, ending);
+        match self.dir.log_dir().fs().rename(&from, &to) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                let error = self.dir.write_failed("rename", &from, error);
+                // The longer name may be what the disk has no space for.
+                if error.is_disk_full() {
+                    return self.remove_file(&from);
+                }
+                Err(error)
+            }
+            _ => Ok(()),
+        }
     }
 
     fn remove_file(&self, path: &Path) -> Result<(), StorageError> {
@@ -360,6 +410,17 @@ impl PartitionLog {
         }
     }
 
+    /// The name that the directory gets when the partition is deleted.
+    pub(crate) fn deleted_dir_name(&self) -> String {
+        let unique: String = self
+            .topic_id
+            .0
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        deleted_dir_name(self.tp(), &unique)
+    }
+
     /// Renames the directory away. From here on nothing is read or written; slices stay good.
     pub(crate) fn delete(&self) -> Result<(), StorageError> {
         let _maintenance = self.maintenance();
@@ -370,13 +431,7 @@ impl PartitionLog {
         self.dir.mark_deleted();
         log.refuse(StorageError::PartitionDeleted);
         let log_dir = self.dir.log_dir();
-        let unique: String = self
-            .topic_id
-            .0
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
-        let to = log_dir.path().join(deleted_dir_name(self.tp(), &unique));
+        let to = log_dir.path().join(self.deleted_dir_name());
         let renamed = log_dir.fs().rename(self.dir.path(), &to);
         renamed.map_err(|error| {
             log_dir.write_failed(StorageError::from_io("rename", self.dir.path(), error))

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::error::StorageError;
 use crate::fs::{DirEntry, LogFile, OpenMode};
-use crate::log_dir::PartitionDir;
+use crate::log_dir::{DELETED_FILE_SUFFIX, PartitionDir};
 use crate::segment::{INDEX, LOG, SNAPSHOT, TIME_INDEX};
 
 /// Most bytes of a torn tail that are kept for inspection.
@@ -48,7 +48,8 @@ pub(crate) struct PartitionFiles {
 }
 
 impl PartitionFiles {
-    /// Lists the directory; removes files that were never finished and indexes without data.
+    /// Lists the directory; removes files that were never finished or already deleted, and
+    /// indexes without data.
     pub(crate) fn survey(dir: &PartitionDir) -> Result<Self, StorageError> {
         let fs = dir.log_dir().fs();
         let entries = fs
@@ -91,7 +92,10 @@ impl PartitionFiles {
                     .iter()
                     .any(|segment| segment.base_offset == base_offset)
             });
-            if orphan || entry.name.ends_with(".tmp") {
+            let leftover = [".tmp", DELETED_FILE_SUFFIX]
+                .iter()
+                .any(|ending| entry.name.ends_with(ending));
+            if orphan || leftover {
                 remove(dir, &dir.path().join(&entry.name))?;
             }
         }

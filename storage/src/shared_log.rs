@@ -168,8 +168,8 @@ impl<W> SharedLog<W> {
         self.log.config().load_full()
     }
 
-    /// Takes segments out of the log that the settings no longer keep. Their files go with the next
-    /// checkpoint; slices that readers hold stay good.
+    /// Takes segments out of the log that the settings no longer keep. Their files are renamed by the
+    /// next checkpoint and unlinked `file.delete.delay.ms` later; slices that readers hold stay good.
     ///
     /// # Errors
     /// As an append: the active segment may have to be rolled.

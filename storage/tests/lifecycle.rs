@@ -304,7 +304,7 @@ fn a_deleted_partition_is_gone_and_its_name_can_be_used_at_once() {
     fill(&log, 0..30);
     manager.checkpoint(NOW).unwrap();
     let slice = log.read(5, 1, true).unwrap().slice.unwrap();
-    manager.delete(&log).unwrap();
+    manager.delete(&log, NOW).unwrap();
     assert!(matches!(
         append(&log, &Draft::new(1), false, NOW),
         Err(StorageError::PartitionDeleted)
@@ -316,7 +316,7 @@ fn a_deleted_partition_is_gone_and_its_name_can_be_used_at_once() {
     assert!(manager.get(&tp("t", 0)).is_none());
     let again = manager.create(live("t", 2, support::config()), 0).unwrap();
     fill(&again, 100..102);
-    manager.unlink_deleted().unwrap();
+    manager.unlink_deleted(NOW).unwrap();
     assert_eq!(
         id_of(&RecordBatch::parse(slice.bytes().unwrap()).unwrap()),
         5

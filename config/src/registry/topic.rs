@@ -104,7 +104,7 @@ pub(super) const KEYS: &[ConfigKey] = &[
         "file.delete.delay.ms",
         Long,
         "60000",
-        "How long the files of a deleted segment stay on the disk.",
+        "How long the files of a deleted segment or partition stay on the disk.",
     )
     .min(0)
     .unit(Milliseconds)

@@ -272,7 +272,7 @@ impl World {
                 if let Some((at, log)) = self.choose(*topic)? {
                     // The metadata says so first.
                     self.ledger.partitions.remove(at);
-                    self.manager()?.delete(&log)?;
+                    self.manager()?.delete(&log, NOW)?;
                     assert!(matches!(
                         log.read(0, 1, true),
                         Err(StorageError::PartitionDeleted)
@@ -283,7 +283,7 @@ impl World {
                 self.manager()?.release_idle(i64::MAX, 0);
                 self.manager()?.release_idle(i64::MAX, 0);
             }
-            Step::Unlink => self.manager()?.unlink_deleted()?,
+            Step::Unlink => self.manager()?.unlink_deleted(NOW)?,
             Step::Restart { clean } => {
                 let closed = if *clean {
                     self.manager()?.close(NOW)
