@@ -318,7 +318,9 @@ impl Log {
         closing: bool,
         now_ms: i64,
     ) -> Result<Option<CheckpointPlan>, StorageError> {
-        if self.refusal.is_some() || !self.changed {
+        // The last checkpoint may have got to the end without completing the active segment.
+        let incomplete = closing && self.segments.is_active_incomplete();
+        if self.refusal.is_some() || !(self.changed || incomplete) {
             return Ok(None);
         }
         if !self.segments.doomed().is_empty() {
@@ -327,8 +329,9 @@ impl Log {
         self.state.producers_mut().expire(now_ms);
         let flush = self.flush_plan();
         let epochs = self.epochs_changed.then(|| self.state.epochs().encode());
-        // Of a log that was not opened yet the producers are in a file, at the very end of the log.
-        let snapshot = self.unopened.is_none().then(|| {
+        // Of a log that was not opened yet, or did not change since its last checkpoint, the producers
+        // are in a file, at the very end of the log.
+        let snapshot = (self.changed && self.unopened.is_none()).then(|| {
             let bytes = producer_snapshot::encode(self.state.producers());
             (self.state.end().offset, Arc::from(bytes))
         });

@@ -207,6 +207,13 @@ impl Segments {
         restore_active(active, log_end, interval_bytes)
     }
 
+    /// Whether the active segment was written or read for writing, so that its files may lack the final
+    /// time index entry and have blocks reserved behind their end.
+    pub(crate) fn is_active_incomplete(&self) -> bool {
+        let active = self.list.active();
+        active.published_len() > 0 && active.with_memory_index(|_| ()).is_some()
+    }
+
     /// Whether a batch belongs into a new segment, as Kafka decides it.
     pub(crate) fn is_full_for(
         &self,

@@ -196,6 +196,7 @@ fn retention_by_time_takes_the_active_segment_too_and_keeps_the_log_end() {
         "files go only with the checkpoint"
     );
     manager.checkpoint(NOW).unwrap();
+    manager.unlink_deleted(NOW).unwrap();
     assert_eq!(names(&disk, ".log"), ["00000000000000000040.log"]);
     assert_eq!(
         id_of(&RecordBatch::parse(slice.bytes().unwrap()).unwrap()),
