@@ -17,7 +17,8 @@ use crate::log_offsets::{LogOffsets, LogOffsetsSnapshot};
 use crate::segment::{LogSegment, SegmentFile};
 use crate::segments::SegmentList;
 
-/// Bytes at the end of a log that are taken to be in the page cache without asking.
+/// Bytes at the end of a log that are taken to be in the page cache without asking, where they were
+/// written since the log was opened.
 const HOT_BYTES: u64 = 64 << 20;
 /// Bytes that one read of a cold slice brings in.
 const LOAD_BYTES: usize = 256 << 10;
@@ -154,8 +155,13 @@ impl LogReader {
     }
 }
 
-/// Whether `position` in the first of these segments, the last ones of a log, is near the log's end.
+/// Whether what lies from `position` on in the first of these segments, the last ones of a log, was
+/// written since the start and is near the log's end.
 fn is_hot(segments: &[Arc<LogSegment>], position: u64) -> bool {
+    let old = |first: &Arc<LogSegment>| position < first.len_at_open();
+    if segments.first().is_none_or(old) {
+        return false;
+    }
     let mut distance = 0;
     for segment in segments {
         distance += segment.published_len();
@@ -184,8 +190,8 @@ impl RecordSlice {
         self.len
     }
 
-    /// Whether reading it will not wait for the disk. Slices near the end of the log are taken to be in
-    /// the page cache without asking.
+    /// Whether reading it will not wait for the disk. What was written lately is taken to be in the page
+    /// cache without asking.
     #[must_use]
     pub fn is_resident(&self) -> bool {
         self.hot
@@ -264,4 +270,42 @@ impl AsRef<[u8]> for MappedRange {
 /// Published bytes of a map that keep it alive; the caller has checked that the map reaches so far.
 pub(crate) fn mapped_bytes(map: Arc<dyn MappedFile>, position: u64, len: usize) -> Bytes {
     Bytes::from_owner(MappedRange { map, position, len })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use tidewheel_protocol::TopicPartition;
+
+    use super::*;
+    use crate::fs::SimFs;
+    use crate::log_dir::LogDir;
+    use crate::manifest::SegmentManifest;
+
+    #[test]
+    fn only_what_was_written_since_the_start_is_taken_to_be_in_the_page_cache() {
+        let log_dir = LogDir::new(Arc::new(SimFs::new()), PathBuf::from("/data"));
+        let tp = TopicPartition {
+            topic: Arc::from("t"),
+            partition: 0,
+        };
+        let dir = Arc::new(PartitionDir::new(Arc::new(log_dir), tp));
+        let found = SegmentManifest {
+            base_offset: 0,
+            log_bytes: 1_000,
+            max_timestamp: 1,
+            offset_of_max_timestamp: 9,
+            first_timestamp: 1,
+        };
+        let found = Arc::new(LogSegment::known(Arc::clone(&dir), &found));
+        let new = Arc::new(LogSegment::empty(dir, 10));
+        assert!(!is_hot(&[Arc::clone(&found), Arc::clone(&new)], 0));
+        assert!(!is_hot(&[Arc::clone(&found), Arc::clone(&new)], 999));
+        assert!(
+            is_hot(&[found, Arc::clone(&new)], 1_000),
+            "appended behind it"
+        );
+        assert!(is_hot(&[new], 0));
+    }
 }

@@ -106,6 +106,7 @@ pub(crate) enum SegmentIndex {
 pub(crate) struct LogSegment {
     base_offset: i64,
     dir: Arc<PartitionDir>,
+    len_at_open: u64,
     published_len: AtomicU64,
     visible_len: AtomicU64,
     synced_len: AtomicU64,
@@ -137,6 +138,7 @@ impl LogSegment {
         Self {
             base_offset: entry.base_offset,
             dir,
+            len_at_open: entry.log_bytes,
             published_len: AtomicU64::new(entry.log_bytes),
             visible_len: AtomicU64::new(entry.log_bytes),
             synced_len: AtomicU64::new(entry.log_bytes),
@@ -174,6 +176,11 @@ impl LogSegment {
     /// Where its data lies.
     pub(crate) fn log_path(&self) -> PathBuf {
         self.dir.file(self.base_offset, LOG)
+    }
+
+    /// Bytes that were there when it was opened: a start before this one wrote them.
+    pub(crate) fn len_at_open(&self) -> u64 {
+        self.len_at_open
     }
 
     /// Bytes that were written and never change.
