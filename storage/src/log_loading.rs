@@ -448,7 +448,7 @@ impl<W> LogManager<W> {
 }
 
 /// The settings of the metadata log: nothing in it expires.
-fn metadata_config() -> LogConfig {
+pub(crate) fn metadata_config() -> LogConfig {
     LogConfig {
         segment_bytes: 64 << 20,
         segment_ms: i64::MAX,

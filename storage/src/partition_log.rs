@@ -151,17 +151,13 @@ impl PartitionLog {
         &self.reader
     }
 
-    /// The log itself. A panic while it was held leaves it in an unknown state, which ends the process.
+    /// The log itself.
     pub(crate) fn lock(&self) -> MutexGuard<'_, Log> {
-        self.log
-            .lock()
-            .expect("a log whose holder panicked is not trusted")
+        self.log.lock().unwrap_or_else(|_| half_changed())
     }
 
     fn maintenance(&self) -> MutexGuard<'_, Maintenance> {
-        self.maintenance
-            .lock()
-            .expect("a log whose holder panicked is not trusted")
+        self.maintenance.lock().unwrap_or_else(|_| half_changed())
     }
 
     /// Notes that the coalescer lists this log; false where it did already.
@@ -469,5 +465,65 @@ impl PartitionLog {
             leader_epochs: log.state().epochs().entries().to_vec(),
             producer_snapshot_offset: snapshot,
         })
+    }
+}
+
+/// Ends the process. A panic while a log was held left it half-changed: neither an append nor a flush
+/// nor a checkpoint may go by it, and the next start recovers what the disk has. The panic has said
+/// what happened; the cleaning thread comes by every log every second, so the end is never far, and
+/// readers see only what was published whole.
+fn half_changed() -> ! {
+    std::process::abort()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt;
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+    use std::process::Command;
+
+    use super::*;
+    use crate::fs::SimFs;
+    use crate::{LivePartition, LogManager, LogManagerOptions};
+
+    /// Set in the process that is to end.
+    const CHILD: &str = "TIDEWHEEL_TEST_HALF_CHANGED";
+
+    #[test]
+    fn a_log_whose_holder_panicked_ends_the_process_at_the_next_use() {
+        if std::env::var_os(CHILD).is_some() {
+            use_after_panic();
+            return;
+        }
+        let name = "a_log_whose_holder_panicked_ends_the_process_at_the_next_use";
+        let child = Command::new(std::env::current_exe().unwrap())
+            .args([name, "--nocapture"])
+            .env(CHILD, "1")
+            .output()
+            .unwrap();
+        assert_eq!(child.status.signal(), Some(6), "SIGABRT: {child:?}");
+        let said = String::from_utf8_lossy(&child.stderr);
+        assert!(said.contains("in the middle of a change"), "{said}");
+    }
+
+    fn use_after_panic() {
+        let dirs = vec![PathBuf::from("/data")];
+        let options = LogManagerOptions::new(dirs, 1, "cluster".to_owned(), vec![Uuid([1; 16])]);
+        let manager: LogManager<()> = LogManager::open(Arc::new(SimFs::new()), options).unwrap();
+        let live = LivePartition {
+            tp: TopicPartition {
+                topic: Arc::from("t"),
+                partition: 0,
+            },
+            topic_id: Uuid([2; 16]),
+            config: crate::log_loading::metadata_config(),
+        };
+        let log = manager.create(live, 0).unwrap();
+        let held = AssertUnwindSafe(|| {
+            let _log = log.partition_log().lock();
+            panic!("in the middle of a change");
+        });
+        catch_unwind(held).unwrap_err();
+        manager.checkpoint(0).ok();
     }
 }
