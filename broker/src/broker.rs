@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tidewheel_config::{BrokerConfig, LogConfig};
 use tidewheel_protocol::{TopicPartition, Uuid};
-use tidewheel_storage::{LivePartition, LogManager, StorageError};
-use tracing::{info, warn};
+use tidewheel_storage::{LivePartition, LoadedLogs, LogManager, StorageError};
+use tracing::{error, info, warn};
 
 use crate::clock;
 use crate::memory_pool::MemoryPool;
@@ -443,7 +443,9 @@ fn load_topics(
             config: log_config.clone(),
         }));
     }
-    let mut opened = by_partition(logs.load(live, leader_epoch, now_ms)?);
+    let loaded = logs.load(live, leader_epoch, now_ms)?;
+    report_damage(&loaded);
+    let mut opened = by_partition(loaded.logs);
     let topics = records.iter().map(|record| {
         let name: Arc<str> = Arc::from(record.name.as_str());
         Ok(Arc::new(Topic {
@@ -454,6 +456,18 @@ fn load_topics(
         }))
     });
     topics.collect()
+}
+
+/// Says what a start found damaged: nobody else may look before the data is needed.
+fn report_damage(loaded: &LoadedLogs<AppendWaiter>) {
+    for error in &loaded.lost {
+        error!(%error, "a partition is lost");
+    }
+    for log in &loaded.logs {
+        if let Some(error) = log.refusal() {
+            error!(partition = %log.topic_partition(), %error, "served read-only: durable data is damaged");
+        }
+    }
 }
 
 /// Logs by the partition they say they are: storage hands them out in an order of its own.

@@ -64,6 +64,30 @@ pub struct LogConfig {
 }
 
 impl LogConfig {
+    /// Settings under which no record expires and none is too old or forced to the disk: for the
+    /// broker's own logs, which ask for durability themselves. Sizes are Kafka's defaults.
+    #[must_use]
+    pub fn everlasting() -> LogConfig {
+        LogConfig {
+            segment_bytes: 1 << 30,
+            segment_ms: i64::MAX,
+            segment_jitter_ms: 0,
+            segment_index_bytes: 10 << 20,
+            index_interval_bytes: 4096,
+            retention_ms: -1,
+            retention_bytes: -1,
+            max_message_bytes: 1_048_588,
+            timestamp_type: TimestampType::CreateTime,
+            timestamp_before_max_ms: i64::MAX,
+            timestamp_after_max_ms: i64::MAX,
+            flush_messages: i64::MAX,
+            flush_ms: i64::MAX,
+            file_delete_delay_ms: 0,
+            min_insync_replicas: 1,
+            ack_all: AckAll::Disk,
+        }
+    }
+
     /// The settings of a topic that has `overrides` on a broker with `broker`.
     ///
     /// # Errors

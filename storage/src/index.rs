@@ -79,11 +79,179 @@ pub struct IndexError {
     pub reason: &'static str,
 }
 
-/// A view of an offset index.
-#[derive(Clone, Copy, Debug)]
-pub struct OffsetIndex<'a> {
+/// An entry of an index file.
+pub trait IndexEntry: Copy {
+    /// The entry as it lies in the file.
+    type Bytes;
+
+    /// Reads it in a segment that begins at `base_offset`.
+    fn read(base_offset: i64, bytes: &Self::Bytes) -> Self;
+
+    /// What a look-up finds where no entry is early enough: the segment's beginning.
+    fn beginning(base_offset: i64) -> Self;
+
+    /// Whether it may follow `before`.
+    fn follows(&self, before: &Self) -> bool;
+
+    /// Whether it may be the first one.
+    fn may_be_first(&self) -> bool;
+}
+
+impl IndexEntry for OffsetPosition {
+    type Bytes = [u8; OFFSET_ENTRY_LEN];
+
+    fn read(base_offset: i64, bytes: &Self::Bytes) -> Self {
+        let [a, b, c, d, e, f, g, h] = *bytes;
+        let relative = u32::from_be_bytes([a, b, c, d]);
+        Self {
+            offset: base_offset.saturating_add(i64::from(relative)),
+            position: u32::from_be_bytes([e, f, g, h]),
+        }
+    }
+
+    fn beginning(base_offset: i64) -> Self {
+        Self {
+            offset: base_offset,
+            position: 0,
+        }
+    }
+
+    fn follows(&self, before: &Self) -> bool {
+        self.offset > before.offset && self.position > before.position
+    }
+
+    fn may_be_first(&self) -> bool {
+        self.position > 0
+    }
+}
+
+impl IndexEntry for TimestampOffset {
+    type Bytes = [u8; TIME_ENTRY_LEN];
+
+    fn read(base_offset: i64, bytes: &Self::Bytes) -> Self {
+        let [timestamp @ .., a, b, c, d] = *bytes;
+        let relative = u32::from_be_bytes([a, b, c, d]);
+        Self {
+            timestamp: i64::from_be_bytes(timestamp),
+            offset: base_offset.saturating_add(i64::from(relative)),
+        }
+    }
+
+    fn beginning(base_offset: i64) -> Self {
+        Self {
+            timestamp: NO_TIMESTAMP,
+            offset: base_offset,
+        }
+    }
+
+    fn follows(&self, before: &Self) -> bool {
+        self.offset > before.offset && self.timestamp > before.timestamp
+    }
+
+    fn may_be_first(&self) -> bool {
+        true
+    }
+}
+
+/// A view of an index file.
+#[derive(Debug)]
+pub struct IndexView<'a, E: IndexEntry> {
     base_offset: i64,
-    entries: &'a [[u8; OFFSET_ENTRY_LEN]],
+    entries: &'a [E::Bytes],
+}
+
+/// A view of an offset index.
+pub type OffsetIndex<'a> = IndexView<'a, OffsetPosition>;
+/// A view of a time index.
+pub type TimeIndex<'a> = IndexView<'a, TimestampOffset>;
+
+impl<'a, E: IndexEntry> IndexView<'a, E> {
+    /// Takes over `entries` of a file that ends with `rest`; looks at the first and last one only.
+    fn checked(base_offset: i64, entries: &'a [E::Bytes], rest: &[u8]) -> Result<Self, IndexError> {
+        let index = Self {
+            base_offset,
+            entries,
+        };
+        if !rest.is_empty() {
+            return Err(IndexError {
+                entry: entries.len(),
+                reason: "cut off",
+            });
+        }
+        if let (Some(first), Some(last)) = (index.entry(0), index.last())
+            && !(first.may_be_first() && (entries.len() == 1 || last.follows(&first)))
+        {
+            return Err(index.does_not_rise(entries.len() - 1));
+        }
+        Ok(index)
+    }
+
+    fn does_not_rise(&self, entry: usize) -> IndexError {
+        IndexError {
+            entry,
+            reason: "does not rise",
+        }
+    }
+
+    /// How many entries there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there is no entry.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// The entry with this number, from 0.
+    #[must_use]
+    pub fn entry(&self, number: usize) -> Option<E> {
+        Some(E::read(self.base_offset, self.entries.get(number)?))
+    }
+
+    /// The last entry: in the time index of a sealed segment the one with its largest timestamp.
+    #[must_use]
+    pub fn last(&self) -> Option<E> {
+        Some(E::read(self.base_offset, self.entries.last()?))
+    }
+
+    /// The last of the entries for which `early` holds, else the segment's beginning.
+    fn last_where(&self, early: impl Fn(E) -> bool) -> E {
+        let after = self
+            .entries
+            .partition_point(|entry| early(E::read(self.base_offset, entry)));
+        after
+            .checked_sub(1)
+            .and_then(|number| self.entry(number))
+            .unwrap_or(E::beginning(self.base_offset))
+    }
+
+    /// Checks every entry: offsets, and positions or timestamps, rise strictly.
+    ///
+    /// # Errors
+    /// [`IndexError`] with the first entry that does not.
+    pub fn check(&self) -> Result<(), IndexError> {
+        match self.rising_prefix() {
+            good if good == self.len() => Ok(()),
+            good => Err(self.does_not_rise(good)),
+        }
+    }
+
+    /// How many entries there are before the first one that does not rise.
+    fn rising_prefix(&self) -> usize {
+        let mut before: Option<E> = None;
+        for (number, entry) in self.entries.iter().enumerate() {
+            let entry = E::read(self.base_offset, entry);
+            let rises = before.map_or(entry.may_be_first(), |before| entry.follows(&before));
+            if !rises {
+                return number;
+            }
+            before = Some(entry);
+        }
+        self.len()
+    }
 }
 
 impl<'a> OffsetIndex<'a> {
@@ -94,111 +262,23 @@ impl<'a> OffsetIndex<'a> {
     /// `log_len`, the length of the `.log` file in bytes.
     pub fn open(base_offset: i64, bytes: &'a [u8], log_len: u64) -> Result<Self, IndexError> {
         let (entries, rest) = bytes.as_chunks();
-        let index = Self {
-            base_offset,
-            entries,
-        };
-        if !rest.is_empty() {
+        let index = Self::checked(base_offset, entries, rest)?;
+        let beyond = |last: OffsetPosition| u64::from(last.position) >= log_len;
+        if index.last().is_some_and(beyond) {
             return Err(IndexError {
-                entry: entries.len(),
-                reason: "cut off",
+                entry: entries.len() - 1,
+                reason: "beyond the log",
             });
         }
-        if let (Some(first), Some(last)) = (index.entry(0), index.last()) {
-            let risen = entries.len() == 1
-                || (first.offset < last.offset && first.position < last.position);
-            if first.position == 0 || !risen {
-                return Err(IndexError {
-                    entry: entries.len() - 1,
-                    reason: "does not rise",
-                });
-            }
-            if u64::from(last.position) >= log_len {
-                return Err(IndexError {
-                    entry: entries.len() - 1,
-                    reason: "beyond the log",
-                });
-            }
-        }
         Ok(index)
-    }
-
-    /// How many entries there are.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.entries.len()
-    }
-
-    /// Whether there is no entry.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
-    }
-
-    /// The entry with this number, from 0.
-    #[must_use]
-    pub fn entry(&self, number: usize) -> Option<OffsetPosition> {
-        Some(offset_entry(self.base_offset, self.entries.get(number)?))
-    }
-
-    /// The last entry.
-    #[must_use]
-    pub fn last(&self) -> Option<OffsetPosition> {
-        Some(offset_entry(self.base_offset, self.entries.last()?))
     }
 
     /// The last entry at or before `offset`, else the segment's beginning. A scan for `offset`
     /// starts at its position.
     #[must_use]
     pub fn lookup(&self, offset: i64) -> OffsetPosition {
-        let after = self
-            .entries
-            .partition_point(|entry| offset_entry(self.base_offset, entry).offset <= offset);
-        after
-            .checked_sub(1)
-            .and_then(|number| self.entry(number))
-            .unwrap_or(OffsetPosition {
-                offset: self.base_offset,
-                position: 0,
-            })
+        self.last_where(|entry| entry.offset <= offset)
     }
-
-    /// Checks every entry: offsets and positions rise strictly.
-    ///
-    /// # Errors
-    /// [`IndexError`] with the first entry that does not.
-    pub fn check(&self) -> Result<(), IndexError> {
-        let good = self.rising_prefix();
-        if good == self.len() {
-            return Ok(());
-        }
-        Err(IndexError {
-            entry: good,
-            reason: "does not rise",
-        })
-    }
-
-    fn rising_prefix(&self) -> usize {
-        let mut before = OffsetPosition {
-            offset: self.base_offset - 1,
-            position: 0,
-        };
-        for (number, entry) in self.entries.iter().enumerate() {
-            let entry = offset_entry(self.base_offset, entry);
-            if entry.offset <= before.offset || entry.position <= before.position {
-                return number;
-            }
-            before = entry;
-        }
-        self.len()
-    }
-}
-
-/// A view of a time index.
-#[derive(Clone, Copy, Debug)]
-pub struct TimeIndex<'a> {
-    base_offset: i64,
-    entries: &'a [[u8; TIME_ENTRY_LEN]],
 }
 
 impl<'a> TimeIndex<'a> {
@@ -208,51 +288,7 @@ impl<'a> TimeIndex<'a> {
     /// [`IndexError`] where the length is no multiple of 12 or the ends contradict each other.
     pub fn open(base_offset: i64, bytes: &'a [u8]) -> Result<Self, IndexError> {
         let (entries, rest) = bytes.as_chunks();
-        let index = Self {
-            base_offset,
-            entries,
-        };
-        if !rest.is_empty() {
-            return Err(IndexError {
-                entry: entries.len(),
-                reason: "cut off",
-            });
-        }
-        if let (Some(first), Some(last)) = (index.entry(0), index.last()) {
-            let risen = entries.len() == 1
-                || (first.offset < last.offset && first.timestamp < last.timestamp);
-            if !risen {
-                return Err(IndexError {
-                    entry: entries.len() - 1,
-                    reason: "does not rise",
-                });
-            }
-        }
-        Ok(index)
-    }
-
-    /// How many entries there are.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.entries.len()
-    }
-
-    /// Whether there is no entry.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
-    }
-
-    /// The entry with this number, from 0.
-    #[must_use]
-    pub fn entry(&self, number: usize) -> Option<TimestampOffset> {
-        Some(time_entry(self.base_offset, self.entries.get(number)?))
-    }
-
-    /// The last entry: in a sealed segment the one with its largest timestamp.
-    #[must_use]
-    pub fn last(&self) -> Option<TimestampOffset> {
-        Some(time_entry(self.base_offset, self.entries.last()?))
+        Self::checked(base_offset, entries, rest)
     }
 
     /// The last entry with a timestamp at or before `timestamp`, else the segment's beginning with
@@ -260,64 +296,7 @@ impl<'a> TimeIndex<'a> {
     /// `timestamp`, so a search starts at that batch.
     #[must_use]
     pub fn lookup(&self, timestamp: i64) -> TimestampOffset {
-        let after = self
-            .entries
-            .partition_point(|entry| time_entry(self.base_offset, entry).timestamp <= timestamp);
-        after
-            .checked_sub(1)
-            .and_then(|number| self.entry(number))
-            .unwrap_or(TimestampOffset {
-                timestamp: NO_TIMESTAMP,
-                offset: self.base_offset,
-            })
-    }
-
-    /// Checks every entry: timestamps and offsets rise strictly.
-    ///
-    /// # Errors
-    /// [`IndexError`] with the first entry that does not.
-    pub fn check(&self) -> Result<(), IndexError> {
-        let good = self.rising_prefix();
-        if good == self.len() {
-            return Ok(());
-        }
-        Err(IndexError {
-            entry: good,
-            reason: "does not rise",
-        })
-    }
-
-    fn rising_prefix(&self) -> usize {
-        let mut before = TimestampOffset {
-            timestamp: i64::MIN,
-            offset: self.base_offset - 1,
-        };
-        for (number, entry) in self.entries.iter().enumerate() {
-            let entry = time_entry(self.base_offset, entry);
-            if entry.offset <= before.offset || entry.timestamp <= before.timestamp {
-                return number;
-            }
-            before = entry;
-        }
-        self.len()
-    }
-}
-
-fn offset_entry(base_offset: i64, bytes: &[u8; OFFSET_ENTRY_LEN]) -> OffsetPosition {
-    let [a, b, c, d, e, f, g, h] = *bytes;
-    let relative = u32::from_be_bytes([a, b, c, d]);
-    OffsetPosition {
-        offset: base_offset.saturating_add(i64::from(relative)),
-        position: u32::from_be_bytes([e, f, g, h]),
-    }
-}
-
-fn time_entry(base_offset: i64, bytes: &[u8; TIME_ENTRY_LEN]) -> TimestampOffset {
-    let [timestamp @ .., a, b, c, d] = *bytes;
-    let relative = u32::from_be_bytes([a, b, c, d]);
-    TimestampOffset {
-        timestamp: i64::from_be_bytes(timestamp),
-        offset: base_offset.saturating_add(i64::from(relative)),
+        self.last_where(|entry| entry.timestamp <= timestamp)
     }
 }
 

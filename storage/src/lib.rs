@@ -52,7 +52,7 @@ pub use batch_validator::{ValidBatch, validate};
 pub use error::StorageError;
 pub use flush_coalescer::{DirtyState, FlushRound};
 pub use log::RetentionOutcome;
-pub use log_loading::{LivePartition, METADATA_TOPIC};
+pub use log_loading::{LivePartition, LoadedLogs, METADATA_TOPIC};
 pub use log_manager::{LogManager, LogManagerOptions};
 pub use log_offsets::LogOffsetsSnapshot;
 pub use log_reader::{LogRead, RecordSlice};

@@ -13,7 +13,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
-use tidewheel_config::{AckAll, LogConfig, TimestampType};
+use tidewheel_config::LogConfig;
 use tidewheel_protocol::{TopicPartition, Uuid};
 
 use crate::error::StorageError;
@@ -46,6 +46,16 @@ pub struct LivePartition {
     pub topic_id: Uuid,
     /// Its settings.
     pub config: LogConfig,
+}
+
+/// The logs of a start.
+#[derive(Debug)]
+pub struct LoadedLogs<W> {
+    /// One per partition, in no particular order.
+    pub logs: Vec<Arc<SharedLog<W>>>,
+    /// Partitions whose directories are gone although records in them were durable. They begin anew,
+    /// empty, as with Kafka; a person must know.
+    pub lost: Vec<StorageError>,
 }
 
 impl<W> LogManager<W> {
@@ -94,7 +104,7 @@ impl<W> LogManager<W> {
         live: Vec<LivePartition>,
         leader_epoch: i32,
         now_ms: i64,
-    ) -> Result<Vec<Arc<SharedLog<W>>>, StorageError> {
+    ) -> Result<LoadedLogs<W>, StorageError> {
         let wanted: HashMap<&TopicPartition, &LivePartition> =
             live.iter().map(|live| (&live.tp, live)).collect();
         let mut homes: HashMap<TopicPartition, usize> = HashMap::new();
@@ -108,6 +118,7 @@ impl<W> LogManager<W> {
             .filter(|live| !homes.contains_key(&live.tp))
             .cloned()
             .collect();
+        let lost = missing.iter().filter_map(|live| self.loss(live)).collect();
         let mut logs = Vec::with_capacity(live.len());
         for live in &live {
             let Some(number) = homes.get(&live.tp) else {
@@ -135,7 +146,32 @@ impl<W> LogManager<W> {
             managed.checkpoints.all_loaded();
         }
         self.registry().loaded = true;
-        Ok(logs)
+        Ok(LoadedLogs { logs, lost })
+    }
+
+    /// What is known of the records of a partition that has no directory any more: its creation made
+    /// the directory durable before it made the partition exist.
+    fn loss(&self, live: &LivePartition) -> Option<StorageError> {
+        self.dirs.iter().find_map(|managed| {
+            let manifest = managed
+                .manifest
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            let known = manifest.get(&live.tp);
+            let known = known.filter(|known| known.topic_id == live.topic_id);
+            let (start, end) = match known {
+                Some(known) => (known.log_start_offset, known.log_end_offset),
+                None => {
+                    let at_start = managed.checkpoints.at_start(&live.tp);
+                    (at_start.log_start, at_start.recovery_point)
+                }
+            };
+            let path = managed.dir.path().join(live.tp.to_string());
+            let reason = format!(
+                "the directory is gone with offsets {start}..{end}; the partition begins anew, empty"
+            );
+            (start < end).then(|| StorageError::corrupt(&path, 0, reason))
+        })
     }
 
     /// The partitions of a directory that are wanted; renames the others away.
@@ -448,23 +484,10 @@ impl<W> LogManager<W> {
 }
 
 /// The settings of the metadata log: nothing in it expires.
-pub(crate) fn metadata_config() -> LogConfig {
+fn metadata_config() -> LogConfig {
     LogConfig {
         segment_bytes: 64 << 20,
-        segment_ms: i64::MAX,
-        segment_jitter_ms: 0,
-        segment_index_bytes: 10 << 20,
-        index_interval_bytes: 4096,
-        retention_ms: -1,
-        retention_bytes: -1,
         max_message_bytes: 64 << 20,
-        timestamp_type: TimestampType::CreateTime,
-        timestamp_before_max_ms: i64::MAX,
-        timestamp_after_max_ms: i64::MAX,
-        flush_messages: i64::MAX,
-        flush_ms: i64::MAX,
-        file_delete_delay_ms: 0,
-        min_insync_replicas: 1,
-        ack_all: AckAll::Disk,
+        ..LogConfig::everlasting()
     }
 }

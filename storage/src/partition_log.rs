@@ -516,7 +516,7 @@ mod tests {
                 partition: 0,
             },
             topic_id: Uuid([2; 16]),
-            config: crate::log_loading::metadata_config(),
+            config: LogConfig::everlasting(),
         };
         let log = manager.create(live, 0).unwrap();
         let held = AssertUnwindSafe(|| {

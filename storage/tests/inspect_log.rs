@@ -55,10 +55,10 @@ fn open(fs: &SimFs, epoch: i32) -> (LogManager<()>, Vec<Arc<SharedLog<()>>>) {
     manager
         .open_metadata_log(None, NOW)
         .expect("the metadata log is good");
-    let logs = manager
+    let loaded = manager
         .load(live(), epoch, NOW)
         .expect("the partitions are good");
-    (manager, logs)
+    (manager, loaded.logs)
 }
 
 fn work(manager: &LogManager<()>, logs: &[Arc<SharedLog<()>>], random: &mut Random, steps: u64) {

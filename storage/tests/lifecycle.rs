@@ -405,7 +405,8 @@ fn a_log_owes_its_first_checkpoint_an_interval_after_it_was_opened() {
         options.checkpoint_interval_ms = 1_000;
         let manager = Manager::open(Arc::new(disk.clone()), options).unwrap();
         let live = live("t", 1, support::config());
-        let log = manager.load(vec![live], 0, NOW).unwrap().pop().unwrap();
+        let mut logs = manager.load(vec![live], 0, NOW).unwrap().logs;
+        let log = logs.pop().unwrap();
         (manager, log)
     };
     let point_at = |manager: &Manager, now_ms| {

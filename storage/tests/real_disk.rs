@@ -22,7 +22,7 @@ fn start(dir: &Path, epoch: i32) -> Result<(Manager, Arc<Log>), StorageError> {
         index_interval_bytes: 4096,
         ..support::config()
     };
-    let mut logs = manager.load(vec![live("t", 1, config)], epoch, NOW)?;
+    let mut logs = manager.load(vec![live("t", 1, config)], epoch, NOW)?.logs;
     Ok((manager, logs.pop().unwrap()))
 }
 

@@ -277,3 +277,37 @@ fn a_clean_stop_that_is_cut_off_never_brings_an_older_manifest_back() {
         }
     }
 }
+
+#[test]
+fn a_partition_whose_directory_is_gone_begins_anew_and_is_told_as_lost() {
+    for clean in [true, false] {
+        let disk = SimFs::new();
+        let (manager, log) = start(&disk, support::config(), 0);
+        fill(&log, 0..5);
+        manager.checkpoint(NOW).unwrap();
+        if clean {
+            manager.close(NOW).unwrap();
+        }
+        drop((manager, log));
+        disk.remove_dir_all(Path::new("/data/t-0")).unwrap();
+        let manager = Manager::open(Arc::new(disk), support::options(&["/data"])).unwrap();
+        let wanted = [("t", 1), ("new", 2)].map(|(name, id)| live(name, id, support::config()));
+        let loaded = manager.load(wanted.to_vec(), 1, NOW).unwrap();
+        let [lost] = loaded.lost.as_slice() else {
+            panic!("{:?}", loaded.lost);
+        };
+        let lost = lost.to_string();
+        assert!(
+            lost.contains("/data/t-0") && lost.contains("0..5"),
+            "{lost}"
+        );
+        assert!(loaded.logs.iter().all(|log| log.offsets().log_end == 0));
+        append(
+            &manager.get(&tp("t", 0)).unwrap(),
+            &Draft::new(0),
+            true,
+            NOW,
+        )
+        .unwrap();
+    }
+}

@@ -1,8 +1,8 @@
 //! The indexes of the segment that is written.
 
 use super::{
-    IndexedBatch, NO_TIMESTAMP, OFFSET_ENTRY_LEN, OffsetIndex, OffsetPosition, TIME_ENTRY_LEN,
-    TimeIndex, TimestampOffset, offset_entry, relative, time_entry,
+    IndexEntry, IndexedBatch, NO_TIMESTAMP, OFFSET_ENTRY_LEN, OffsetIndex, OffsetPosition,
+    TIME_ENTRY_LEN, TimeIndex, TimestampOffset, relative,
 };
 
 /// Bytes of an index that its file does not have yet.
@@ -63,7 +63,7 @@ impl ActiveIndex {
         };
         let rising = view.entries.iter().take(view.rising_prefix());
         let good = rising
-            .map(|entry| offset_entry(base_offset, entry))
+            .map(|entry| OffsetPosition::read(base_offset, entry))
             .take_while(|entry| entry.offset < end.offset && entry.position < end.position)
             .count();
         let Some(last) = good.checked_sub(1).and_then(|number| view.entry(number)) else {
@@ -75,7 +75,7 @@ impl ActiveIndex {
         };
         let rising = view.entries.iter().take(view.rising_prefix());
         let good_times = rising
-            .take_while(|entry| time_entry(base_offset, entry).offset <= last.offset)
+            .take_while(|entry| TimestampOffset::read(base_offset, entry).offset <= last.offset)
             .count();
         // Every offset entry goes with a time entry unless the timestamp stood still, so the first
         // one did; without it the largest timestamp so far is not known.

@@ -7,7 +7,7 @@ pub(crate) mod watch;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use tidewheel_config::{AckAll, LogConfig, TimestampType};
+use tidewheel_config::LogConfig;
 use tidewheel_protocol::{
     Batches, Compression, RecordBatch, RecordBatchBuilder, TopicPartition, Uuid,
 };
@@ -27,21 +27,9 @@ pub(crate) type Log = SharedLog<u64>;
 pub(crate) fn config() -> LogConfig {
     LogConfig {
         segment_bytes: 2_000,
-        segment_ms: i64::MAX,
-        segment_jitter_ms: 0,
-        segment_index_bytes: 10 << 20,
         index_interval_bytes: 200,
-        retention_ms: -1,
-        retention_bytes: -1,
         max_message_bytes: 1 << 20,
-        timestamp_type: TimestampType::CreateTime,
-        timestamp_before_max_ms: i64::MAX,
-        timestamp_after_max_ms: i64::MAX,
-        flush_messages: i64::MAX,
-        flush_ms: i64::MAX,
-        file_delete_delay_ms: 0,
-        min_insync_replicas: 1,
-        ack_all: AckAll::Disk,
+        ..LogConfig::everlasting()
     }
 }
 
@@ -79,8 +67,8 @@ pub(crate) fn open(
     leader_epoch: i32,
 ) -> Result<(Manager, Vec<Arc<Log>>), StorageError> {
     let manager = Manager::open(Arc::clone(fs), options(&["/data"]))?;
-    let logs = manager.load(partitions, leader_epoch, NOW)?;
-    Ok((manager, logs))
+    let loaded = manager.load(partitions, leader_epoch, NOW)?;
+    Ok((manager, loaded.logs))
 }
 
 /// A batch to be appended.
