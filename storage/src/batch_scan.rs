@@ -28,6 +28,9 @@ pub(crate) enum Trust {
 pub(crate) struct Expected {
     /// Its base offset.
     pub(crate) base_offset: i64,
+    /// The largest offset that may follow it: a batch that claims more was damaged, and what lies
+    /// behind it must not be taken for something that is not there.
+    pub(crate) next_offset_max: i64,
     /// Leader epochs never fall.
     pub(crate) epoch_min: i32,
 }
@@ -160,8 +163,13 @@ fn check_header(header: &BatchHeader, expected: Expected, left: u64) -> Result<(
     if size > left {
         return Err(format!("a batch of {size} bytes is cut after {left}"));
     }
-    if header.last_offset_delta < 0 || header.last_offset() == i64::MAX {
-        return Err(format!("last offset delta {}", header.last_offset_delta));
+    let delta = header.last_offset_delta;
+    let last = header.base_offset.checked_add(i64::from(delta));
+    if delta < 0 || last.is_none_or(|last| last >= expected.next_offset_max) {
+        let max = expected.next_offset_max;
+        return Err(format!(
+            "last offset delta {delta} where offset {max} follows"
+        ));
     }
     if header.partition_leader_epoch < expected.epoch_min {
         let epoch = header.partition_leader_epoch;

@@ -11,7 +11,7 @@
 
 use std::collections::HashMap;
 
-use tidewheel_protocol::BatchHeader;
+use tidewheel_protocol::{BatchHeader, TimestampType};
 
 use crate::error::StorageError;
 
@@ -219,9 +219,19 @@ impl ProducerState {
         })
     }
 
-    /// Notes a batch that is in the log; `header` carries its offsets, `append_time_ms` is when it
-    /// was appended (ms since 1970). Recovery, which cannot know that time, passes the time of the
-    /// recovery: a producer is then known longer than it must be, never shorter.
+    /// Notes a batch that was found in the log. When it was appended is known only where it says so
+    /// itself; otherwise it counts as new at `now_ms` (ms since 1970): a producer is then known longer
+    /// than it must be, never shorter.
+    pub fn replay(&mut self, header: &BatchHeader, now_ms: i64) {
+        let append_time_ms = match header.timestamp_type() {
+            TimestampType::LogAppendTime => header.max_timestamp,
+            TimestampType::CreateTime => now_ms,
+        };
+        self.update(header, append_time_ms);
+    }
+
+    /// Notes a batch that was appended at `append_time_ms` (ms since 1970); `header` carries its
+    /// offsets.
     pub fn update(&mut self, header: &BatchHeader, append_time_ms: i64) {
         if header.producer_id <= NO_PRODUCER_ID {
             return;

@@ -32,7 +32,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tidewheel_config::LogConfig;
-use tidewheel_protocol::{BatchHeader, TimestampType};
+use tidewheel_protocol::BatchHeader;
 
 use crate::batch_scan::{BatchScan, Expected, Next, Scanned, Trust};
 use crate::checkpoint::read_small;
@@ -224,6 +224,25 @@ fn read_epochs(dir: &PartitionDir, recovery_point: i64) -> LeaderEpochs {
     epochs
 }
 
+/// The index files of a segment as far as they describe the log below `end`; none of them where the
+/// last entry does not lead to the batch it names.
+fn believed_index(
+    dir: &PartitionDir,
+    found: &FoundSegment,
+    file: &dyn LogFile,
+    end: OffsetPosition,
+) -> Result<ActiveIndex, StorageError> {
+    let index = restore_index(dir, found.base_offset, end)?;
+    if let Some(last) = index.offset_index().last() {
+        let mut scan = BatchScan::new(file, &found.path, found.len, u64::from(last.position));
+        let named = |header: BatchHeader| header.last_offset() == last.offset;
+        if !scan.peek()?.is_some_and(named) {
+            return Ok(ActiveIndex::new(found.base_offset));
+        }
+    }
+    Ok(index)
+}
+
 impl Walk<'_> {
     /// Takes the batches from offset `from` to the recovery point into the producers. There are
     /// none where the snapshot of the last checkpoint can be read.
@@ -242,10 +261,9 @@ impl Walk<'_> {
             let from = from.max(found.base_offset);
             let end = OffsetPosition {
                 offset: from,
-                position: u32::MAX,
+                position: u32::try_from(found.len).unwrap_or(u32::MAX),
             };
-            let index = restore_index(dir, found.base_offset, end)?;
-            let position = u64::from(index.resume_position());
+            let position = u64::from(believed_index(dir, found, &*file, end)?.resume_position());
             let mut scan = BatchScan::new(&*file, &found.path, found.len, position);
             let mut expected = scan
                 .peek()?
@@ -253,6 +271,7 @@ impl Walk<'_> {
             while expected < to {
                 let expect = Expected {
                     base_offset: expected,
+                    next_offset_max: found.next_offset_max().min(to),
                     epoch_min: i32::MIN,
                 };
                 // Damage is judged by the walk that follows.
@@ -260,7 +279,7 @@ impl Walk<'_> {
                     break;
                 };
                 if batch.header.base_offset >= from {
-                    self.update_producers(&batch.header);
+                    self.producers.replay(&batch.header, self.input.now_ms);
                 }
                 expected = batch.header.next_offset();
             }
@@ -287,7 +306,7 @@ impl Walk<'_> {
             offset: trusted,
             position: u32::try_from(found.len).unwrap_or(u32::MAX),
         };
-        let index = restore_index(dir, found.base_offset, end)?;
+        let index = believed_index(dir, &found, &*file, end)?;
         let resumed = index.resume_position() > 0;
         let (mut walked, mut broken) = self.batches(&found, &*file, index)?;
         if resumed && self.expected < trusted {
@@ -324,6 +343,7 @@ impl Walk<'_> {
         while expected < found.end_bound {
             let expect = Expected {
                 base_offset: expected,
+                next_offset_max: found.next_offset_max(),
                 epoch_min: i32::MIN,
             };
             let Next::Batch(batch) = scan.next(expect, Trust::Header)? else {
@@ -366,19 +386,19 @@ impl Walk<'_> {
         let mut broken = None;
         while self.expected < found.end_bound {
             let durable = self.expected < self.recovery_point;
-            let trust = if durable {
-                Trust::Header
+            // A checkpoint is taken between two batches: one that reaches over the RP is damage, and
+            // what is durable behind it is no torn tail.
+            let (trust, next_offset_max, epoch_min) = if durable {
+                (Trust::Header, self.recovery_point, i32::MIN)
             } else {
-                Trust::Nothing
+                (Trust::Nothing, i64::MAX, self.last_epoch())
             };
-            let epoch_min = if durable { i32::MIN } else { self.last_epoch() };
-            match scan.next(
-                Expected {
-                    base_offset: self.expected,
-                    epoch_min,
-                },
-                trust,
-            )? {
+            let expect = Expected {
+                base_offset: self.expected,
+                next_offset_max: next_offset_max.min(found.next_offset_max()),
+                epoch_min,
+            };
+            match scan.next(expect, trust)? {
                 Next::Batch(batch) => self.take(&batch, &mut index),
                 Next::End => break,
                 Next::Bad(reason) => {
@@ -394,6 +414,7 @@ impl Walk<'_> {
         let mut first = BatchScan::new(file, &found.path, len, 0);
         let expect = Expected {
             base_offset: found.base_offset,
+            next_offset_max: found.next_offset_max(),
             epoch_min: i32::MIN,
         };
         let first_timestamp = match first.next(expect, Trust::Header)? {
@@ -420,18 +441,9 @@ impl Walk<'_> {
                 batch.header.partition_leader_epoch,
                 batch.header.base_offset,
             );
-            self.update_producers(&batch.header);
+            self.producers.replay(&batch.header, self.input.now_ms);
         }
         self.expected = batch.header.next_offset();
-    }
-
-    /// When a batch was appended is known only where it says so itself; otherwise it counts as new.
-    fn update_producers(&mut self, header: &BatchHeader) {
-        let append_time_ms = match header.timestamp_type() {
-            TimestampType::LogAppendTime => header.max_timestamp,
-            TimestampType::CreateTime => self.input.now_ms,
-        };
-        self.producers.update(header, append_time_ms);
     }
 
     fn last_epoch(&self) -> i32 {

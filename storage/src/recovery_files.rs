@@ -31,6 +31,12 @@ pub(crate) struct FoundSegment {
 }
 
 impl FoundSegment {
+    /// The largest offset that may follow a batch of it: the next segment begins there, or its
+    /// indexes cannot name offsets beyond ([`crate::index::offset_fits`]).
+    pub(crate) fn next_offset_max(&self) -> i64 {
+        self.end_bound.min(self.base_offset.saturating_add(1 << 31))
+    }
+
     /// Opens it.
     pub(crate) fn open(&self, dir: &PartitionDir) -> Result<Arc<dyn LogFile>, StorageError> {
         let file = dir.log_dir().fs().open(&self.path, OpenMode::ReadWrite);

@@ -19,7 +19,7 @@ use crate::error::StorageError;
 use crate::fs::{LogFile, MappedFile, OpenMode};
 use crate::index::{
     ActiveIndex, IndexedBatch, NO_TIMESTAMP, OffsetIndex, OffsetPosition, TimeIndex,
-    TimestampOffset,
+    TimestampOffset, offset_fits,
 };
 use crate::log_dir::PartitionDir;
 use crate::log_reader::mapped_bytes;
@@ -100,6 +100,9 @@ pub(crate) enum SegmentIndex {
         times: Bytes,
     },
 }
+
+/// What a look-up found: an entry of the offset index, and the entry of the time index that led to it.
+type Entries = (OffsetPosition, Option<TimestampOffset>);
 
 /// One segment of a log.
 #[derive(Debug)]
@@ -330,38 +333,83 @@ impl LogSegment {
 
     /// Where a scan for `offset` starts.
     pub(crate) fn lookup(&self, offset: i64) -> Result<OffsetPosition, StorageError> {
-        self.with_index(|offsets, _| offsets.lookup(offset))
+        let found = self.with_index(|offsets, _| (offsets.lookup(offset), None))?;
+        Ok(found.0)
     }
 
     /// Where a scan for the first record at or after `timestamp` starts.
     pub(crate) fn lookup_timestamp(&self, timestamp: i64) -> Result<OffsetPosition, StorageError> {
-        self.with_index(|offsets, times| offsets.lookup(times.lookup(timestamp).offset))
+        let found = self.with_index(|offsets, times| {
+            let time = times.lookup(timestamp);
+            (offsets.lookup(time.offset), Some(time))
+        })?;
+        Ok(found.0)
     }
 
-    fn with_index<T>(
+    /// Looks something up. What comes from files is checked against the log; where the log says
+    /// otherwise the index is rebuilt from it.
+    fn with_index(
         &self,
-        look: impl Fn(OffsetIndex<'_>, TimeIndex<'_>) -> T,
-    ) -> Result<T, StorageError> {
+        look: impl Fn(OffsetIndex<'_>, TimeIndex<'_>) -> Entries,
+    ) -> Result<Entries, StorageError> {
         {
             let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
             if let Some(found) = index.as_ref().and_then(|index| self.view(index, &look)) {
-                return Ok(found);
+                let from_files = matches!(*index, Some(SegmentIndex::Files { .. }));
+                drop(index);
+                if !from_files || self.agrees(found)? {
+                    return Ok(found);
+                }
             }
         }
-        let loaded = self.load_index()?;
-        let found = self.view(&loaded, &look);
+        let mut loaded = self.load_index()?;
+        let mut found = self.view(&loaded, &look);
+        if let (SegmentIndex::Files { .. }, Some(entries)) = (&loaded, found)
+            && !self.agrees(entries)?
+        {
+            loaded = self.rebuild_index()?;
+            found = self.view(&loaded, &look);
+        }
         let mut slot = self.index.write().unwrap_or_else(PoisonError::into_inner);
-        if slot.is_none() {
+        // One in memory may be ahead of this one by now.
+        if !matches!(*slot, Some(SegmentIndex::Memory(_))) {
             *slot = Some(loaded);
         }
         found.ok_or_else(|| StorageError::corrupt(&self.log_path(), 0, "its index cannot be read"))
     }
 
-    fn view<T>(
+    /// Whether the batches that index entries name are where and what the entries say.
+    pub(crate) fn agrees(&self, (place, time): Entries) -> Result<bool, StorageError> {
+        let (mut starts, mut timed) = (place.position == 0, true);
+        let no_time = |time: &TimestampOffset| time.timestamp == NO_TIMESTAMP;
+        let time = time.filter(|time| !no_time(time));
+        let walked = self.walk(
+            place.position.into(),
+            self.published_len(),
+            |position, header| {
+                if position == u64::from(place.position) && position > 0 {
+                    starts = header.last_offset() == place.offset;
+                }
+                let Some(time) = time.filter(|_| starts) else {
+                    return Ok(false);
+                };
+                timed = header.last_offset() == time.offset
+                    && self.batch_max_timestamp(position, header)? == time.timestamp;
+                Ok(header.last_offset() < time.offset)
+            },
+        );
+        match walked {
+            Ok(()) => Ok(starts && timed),
+            Err(StorageError::Corrupt { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn view(
         &self,
         index: &SegmentIndex,
-        look: impl Fn(OffsetIndex<'_>, TimeIndex<'_>) -> T,
-    ) -> Option<T> {
+        look: impl Fn(OffsetIndex<'_>, TimeIndex<'_>) -> Entries,
+    ) -> Option<Entries> {
         match index {
             SegmentIndex::Memory(index) => Some(look(index.offset_index(), index.time_index())),
             SegmentIndex::Files { offsets, times } => {
@@ -378,11 +426,18 @@ impl LogSegment {
     fn load_index(&self) -> Result<SegmentIndex, StorageError> {
         self.dir.check_live()?;
         if let (Ok(offsets), Ok(times)) = (self.index_file(INDEX), self.index_file(TIME_INDEX)) {
-            let index = SegmentIndex::Files { offsets, times };
-            if self.view(&index, |_, _| ()).is_some() {
-                return Ok(index);
+            let log_len = self.published_len();
+            let good = OffsetIndex::open(self.base_offset, &offsets, log_len).is_ok()
+                && TimeIndex::open(self.base_offset, &times).is_ok();
+            if good {
+                return Ok(SegmentIndex::Files { offsets, times });
             }
         }
+        self.rebuild_index()
+    }
+
+    /// The index as the log itself says.
+    fn rebuild_index(&self) -> Result<SegmentIndex, StorageError> {
         let mut index = ActiveIndex::new(self.base_offset);
         let len = self.published_len();
         self.walk(0, len, |position, header| {
@@ -455,6 +510,10 @@ impl LogSegment {
         let mut position = position;
         while position < end {
             let header = header_at(&*map, &file.path, position, end)?;
+            if !offset_fits(self.base_offset, header.last_offset()) {
+                let reason = format!("offset {} in this segment", header.last_offset());
+                return Err(self.corrupt(position, &reason));
+            }
             if !visit(position, &header)? {
                 return Ok(());
             }

@@ -31,10 +31,19 @@ pub(crate) fn restore_active(
         position: u32::try_from(len).unwrap_or(u32::MAX),
     };
     let mut index = restore_index(segment.dir(), segment.base_offset(), end)?;
+    if let Some(last) = index.offset_index().last()
+        && !segment.agrees((last, None))?
+    {
+        index = ActiveIndex::new(segment.base_offset());
+    }
     segment.walk(
         u64::from(index.resume_position()),
         len,
         |position, header| {
+            if header.last_offset() >= log_end {
+                let reason = format!("offset {} before {log_end}", header.last_offset());
+                return Err(segment.corrupt(position, &reason));
+            }
             let max_timestamp = segment.batch_max_timestamp(position, header)?;
             index.batch_appended(
                 &indexed_batch(header, position, max_timestamp),

@@ -1,0 +1,180 @@
+//! Files that rotted, were lost or belong to somebody else: nothing panics, nothing is taken for what it is
+//! not, and what is whole is served.
+#![expect(clippy::unwrap_used, reason = "a test that meets an error has failed")]
+
+mod support;
+
+use std::io::IoSlice;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use support::{Draft, Log, Manager, NOW, append, check_lookups, id_of, live, open, read_all};
+use tidewheel_config::LogConfig;
+use tidewheel_storage::StorageError;
+use tidewheel_storage::fs::{FileSystem, OpenMode, SimFs};
+
+/// Where the last offset delta lies in a batch.
+const LAST_OFFSET_DELTA: u64 = 23;
+
+fn roomy() -> LogConfig {
+    LogConfig {
+        segment_bytes: 1 << 20,
+        ..support::config()
+    }
+}
+
+fn start(disk: &SimFs, epoch: i32) -> (Manager, Arc<Log>) {
+    let fs: Arc<dyn FileSystem> = Arc::new(disk.clone());
+    let (manager, mut logs) = open(&fs, vec![live("t", 1, roomy())], epoch).unwrap();
+    (manager, logs.pop().unwrap())
+}
+
+fn fill(log: &Log, ids: std::ops::Range<u64>) {
+    for id in ids {
+        let mut draft = Draft::new(id);
+        draft.producer = Some((7, 0, i32::try_from(id).unwrap()));
+        append(log, &draft, false, NOW).unwrap();
+    }
+}
+
+fn ids(log: &Log) -> Vec<u64> {
+    read_all(log, 1 << 20).iter().map(id_of).collect()
+}
+
+fn file(name: &str) -> PathBuf {
+    Path::new("/data/t-0").join(name)
+}
+
+fn len(disk: &SimFs, name: &str) -> u64 {
+    let file = disk.open(&file(name), OpenMode::Read).unwrap();
+    file.len().unwrap()
+}
+
+fn content(disk: &SimFs, name: &str) -> Vec<u8> {
+    let file = disk.open(&file(name), OpenMode::Read).unwrap();
+    let mut bytes = vec![0; usize::try_from(file.len().unwrap()).unwrap()];
+    file.read_exact_at(&mut bytes, 0).unwrap();
+    bytes
+}
+
+const LOG: &str = "00000000000000000000.log";
+const INDEX: &str = "00000000000000000000.index";
+
+#[test]
+fn an_index_that_leads_beyond_the_log_is_not_followed() {
+    let disk = SimFs::new();
+    let (manager, log) = start(&disk, 0);
+    fill(&log, 0..4);
+    manager.checkpoint(NOW).unwrap();
+    let older = content(&disk, "00000000000000000004.snapshot");
+    fill(&log, 4..8);
+    manager.checkpoint(NOW).unwrap();
+    drop((manager, log));
+    // A crash came before the older snapshot was removed, and the newer one rotted: the producers are
+    // taken from the batches between them.
+    let snapshot = disk.open(&file("00000000000000000004.snapshot"), OpenMode::Create);
+    let snapshot = snapshot.unwrap();
+    snapshot.write_all_at(&[IoSlice::new(&older)], 0).unwrap();
+    disk.rot(&file("00000000000000000008.snapshot"), 20, &[0xff])
+        .unwrap();
+    disk.rot(&file(INDEX), 4, &[0x7f, 0xff, 0xff, 0xff])
+        .unwrap();
+    let (_manager, log) = start(&disk, 1);
+    assert!(log.refusal().is_none(), "{:?}", log.refusal());
+    assert_eq!(ids(&log), (0..8).collect::<Vec<_>>());
+    let mut again = Draft::new(7);
+    again.producer = Some((7, 0, 7));
+    assert!(append(&log, &again, false, NOW).unwrap().duplicate);
+}
+
+#[test]
+fn an_offset_that_no_segment_can_hold_is_damage_and_no_panic() {
+    for clean in [false, true] {
+        for damaged in 0..8 {
+            let disk = SimFs::new();
+            let (manager, log) = start(&disk, 0);
+            fill(&log, 0..8);
+            let size = log.size_bytes() / 8;
+            if clean {
+                manager.close(NOW).unwrap();
+            } else {
+                manager.checkpoint(NOW).unwrap();
+            }
+            drop((manager, log));
+            disk.remove_file(&file(INDEX)).unwrap();
+            let position = damaged * size + LAST_OFFSET_DELTA;
+            disk.rot(&file(LOG), position, &[0x7f, 0xff, 0xff, 0xff])
+                .unwrap();
+            let before = len(&disk, LOG);
+            let (_manager, log) = start(&disk, 1);
+            if clean && damaged > 0 {
+                let read = log.read(i64::try_from(damaged).unwrap(), 1, true);
+                assert!(
+                    matches!(read, Err(StorageError::Corrupt { .. })),
+                    "{damaged}: {read:?}"
+                );
+            } else if !clean {
+                assert!(log.refusal().is_some());
+                assert_eq!(ids(&log), (0..damaged).collect::<Vec<_>>());
+            }
+            let appended = append(&log, &Draft::new(9), false, NOW);
+            assert!(
+                matches!(appended, Err(StorageError::Corrupt { .. })),
+                "{damaged}: {appended:?}"
+            );
+            assert_eq!(len(&disk, LOG), before, "durable batches are never cut off");
+        }
+    }
+}
+
+#[test]
+fn damage_at_the_end_of_a_sealed_segment_removes_no_later_one() {
+    let disk = SimFs::new();
+    let fs: Arc<dyn FileSystem> = Arc::new(disk.clone());
+    let partition = || vec![live("t", 1, support::config())];
+    let (manager, logs) = open(&fs, partition(), 0).unwrap();
+    fill(&logs[0], 0..40);
+    manager.checkpoint(NOW).unwrap();
+    drop((manager, logs));
+    let files = || disk.read_dir(Path::new("/data/t-0")).unwrap();
+    let before = files();
+    let size = u64::try_from(Draft::new(0).batch().bytes.len()).unwrap();
+    let last = len(&disk, LOG) / size - 1;
+    disk.rot(&file(LOG), last * size + LAST_OFFSET_DELTA, &[0x7f])
+        .unwrap();
+    let (_manager, logs) = open(&fs, partition(), 1).unwrap();
+    assert!(matches!(
+        logs[0].refusal(),
+        Some(StorageError::Corrupt { .. })
+    ));
+    assert_eq!(ids(&logs[0]), (0..last).collect::<Vec<_>>());
+    assert_eq!(files(), before, "nothing is changed on the disk");
+}
+
+#[test]
+fn an_index_entry_that_rotted_hides_no_record() {
+    let disk = SimFs::new();
+    let (manager, log) = start(&disk, 0);
+    fill(&log, 0..40);
+    manager.close(NOW).unwrap();
+    drop((manager, log));
+    let entries = len(&disk, INDEX) / 8;
+    assert!(entries > 8);
+    for entry in (1..entries - 1).step_by(3) {
+        for byte in 0..8 {
+            for bit in [0, 2, 7] {
+                let disk = disk.kill();
+                let path = file(INDEX);
+                let index = disk.open(&path, OpenMode::Read).unwrap();
+                let mut value = [0];
+                index.read_exact_at(&mut value, entry * 8 + byte).unwrap();
+                disk.rot(&path, entry * 8 + byte, &[value[0] ^ (1 << bit)])
+                    .unwrap();
+                let (_manager, log) = start(&disk, 1);
+                let batches = read_all(&log, 1 << 20);
+                assert_eq!(batches.len(), 40);
+                check_lookups(&log, &batches);
+            }
+        }
+    }
+}
