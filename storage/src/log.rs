@@ -171,7 +171,7 @@ impl Log {
         now_ms: i64,
     ) -> Result<AppendInfo, StorageError> {
         self.check_writable()?;
-        self.open(config)?;
+        self.open(config, now_ms)?;
         let header = match self.state.plan(&batch.header, durable, now_ms)? {
             AppendPlan::Duplicate(info) => return Ok(info),
             AppendPlan::Write(header) => header,
@@ -274,7 +274,7 @@ impl Log {
             self.edit(LogEdit::DropBefore(all[sealed].base_offset()))?;
         }
         if count == all.len() {
-            self.open(config)?;
+            self.open(config, now_ms)?;
             self.edit(LogEdit::Roll)?;
             self.edit(LogEdit::DropBefore(offsets.log_end))?;
         }
@@ -372,18 +372,39 @@ impl Log {
     }
 
     /// Loads what a clean stop left in files.
-    fn open(&mut self, config: &LogConfig) -> Result<(), StorageError> {
+    fn open(&mut self, config: &LogConfig, now_ms: i64) -> Result<(), StorageError> {
         let Some(unopened) = self.unopened else {
             return Ok(());
         };
+        let expiration_ms = unopened.producer_expiration_ms;
         if let Some(offset) = unopened.snapshot_offset {
-            *self.state.producers_mut() =
-                load_snapshot(self.segments.dir(), offset, unopened.producer_expiration_ms)?;
+            let saved = load_snapshot(self.segments.dir(), offset, expiration_ms);
+            *self.state.producers_mut() = match saved {
+                Ok(saved) => saved,
+                // The batches know it too; without this the log would never take an append again.
+                Err(_) => self.replay_producers(expiration_ms, now_ms)?,
+            };
         }
         self.segments
             .open_active(self.state.end().offset, config.index_interval_bytes)?;
         self.unopened = None;
         Ok(())
+    }
+
+    /// The producers as the batch headers of the whole log show them.
+    fn replay_producers(
+        &self,
+        expiration_ms: i64,
+        now_ms: i64,
+    ) -> Result<ProducerState, StorageError> {
+        let mut producers = ProducerState::new(expiration_ms);
+        for segment in self.segments.list().all() {
+            segment.walk(0, segment.published_len(), |_, header| {
+                producers.replay(header, now_ms);
+                Ok(true)
+            })?;
+        }
+        Ok(producers)
     }
 
     /// `segment.ms` of the active segment: the jitter is fixed by the partition and the segment, so

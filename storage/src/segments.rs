@@ -211,7 +211,8 @@ impl Segments {
     /// time index entry and have blocks reserved behind their end.
     pub(crate) fn is_active_incomplete(&self) -> bool {
         let active = self.list.active();
-        active.published_len() > 0 && active.with_memory_index(|_| ()).is_some()
+        self.writer.is_some()
+            || active.published_len() > 0 && active.with_memory_index(|_| ()).is_some()
     }
 
     /// Whether a batch belongs into a new segment, as Kafka decides it.

@@ -61,6 +61,25 @@ const LOG: &str = "00000000000000000000.log";
 const INDEX: &str = "00000000000000000000.index";
 
 #[test]
+fn what_a_failed_write_left_is_cut_by_a_clean_stop() {
+    let disk = SimFs::new();
+    let (manager, log) = start(&disk, 0);
+    fill(&log, 0..3);
+    manager.checkpoint(NOW).unwrap();
+    disk.set_free_bytes(40);
+    let full = append(&log, &Draft::new(3), false, NOW);
+    assert!(full.is_err_and(|error| error.is_disk_full()));
+    disk.set_free_bytes(1 << 20);
+    manager.close(NOW).unwrap();
+    assert_eq!(len(&disk, LOG), log.size_bytes());
+    drop((manager, log));
+    let (manager, log) = start(&disk, 1);
+    fill(&log, 3..5);
+    assert!(manager.offline_cause(0).is_none());
+    assert_eq!(ids(&log), [0, 1, 2, 3, 4]);
+}
+
+#[test]
 fn an_index_that_leads_beyond_the_log_is_not_followed() {
     let disk = SimFs::new();
     let (manager, log) = start(&disk, 0);
@@ -149,6 +168,29 @@ fn damage_at_the_end_of_a_sealed_segment_removes_no_later_one() {
     ));
     assert_eq!(ids(&logs[0]), (0..last).collect::<Vec<_>>());
     assert_eq!(files(), before, "nothing is changed on the disk");
+}
+
+#[test]
+fn a_snapshot_that_rotted_after_a_clean_stop_is_made_anew() {
+    for lost in [false, true] {
+        let disk = SimFs::new();
+        let (manager, log) = start(&disk, 0);
+        fill(&log, 0..8);
+        manager.close(NOW).unwrap();
+        drop((manager, log));
+        let path = file("00000000000000000008.snapshot");
+        if lost {
+            disk.remove_file(&path).unwrap();
+        } else {
+            disk.rot(&path, 20, &[0xff]).unwrap();
+        }
+        let (_manager, log) = start(&disk, 1);
+        let mut again = Draft::new(4);
+        again.producer = Some((7, 0, 4));
+        assert!(append(&log, &again, false, NOW).unwrap().duplicate);
+        fill(&log, 8..10);
+        assert_eq!(ids(&log), (0..10).collect::<Vec<_>>());
+    }
 }
 
 #[test]
