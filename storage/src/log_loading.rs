@@ -3,13 +3,14 @@
 //! **Creation** is durable before it returns: first the checkpoint files forget the name, then the
 //! directory is made with its `partition.metadata`, then the log directory is synced. So the numbers
 //! of a deleted partition of that name never meet the new one, and a directory without
-//! `partition.metadata` never held data.
+//! `partition.metadata` never held data of ours: where it holds files all the same, it is left alone.
 //!
 //! **Deletion** renames the directory. Where a crash loses the rename, the directory is found at the
 //! next start under an id that no topic has any more, and goes then. The caller has made the deletion
-//! durable in the metadata before.
+//! durable in the metadata before. Files are unlinked only once the rename is durable.
 
 use std::collections::{BTreeSet, HashMap};
+use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
@@ -17,6 +18,7 @@ use tidewheel_config::LogConfig;
 use tidewheel_protocol::{TopicPartition, Uuid};
 
 use crate::error::StorageError;
+use crate::fs::FileSystem;
 use crate::leader_epochs::LeaderEpochs;
 use crate::log::{Log, LogParts, Unopened};
 use crate::log_dir::{DELETED_SUFFIX, PartitionDir, deleted_dir_name, parse_partition_dir};
@@ -64,7 +66,7 @@ impl<W> LogManager<W> {
     /// start appends to it, that is the epoch of this start.
     ///
     /// # Errors
-    /// `Io`, `DiskFull`; `Corrupt` where durable metadata is damaged.
+    /// `Io`, `DiskFull`; `Corrupt` where durable metadata is damaged or missing.
     pub fn open_metadata_log(
         &self,
         leader_epoch: Option<i32>,
@@ -82,23 +84,49 @@ impl<W> LogManager<W> {
         let managed = &self.dirs[0];
         let name = live.tp.to_string();
         if self.id_of_dir(managed, &name)? != Some(METADATA_TOPIC_ID) {
+            self.refuse_lost_metadata()?;
             self.make_dirs(0, std::slice::from_ref(&live))?;
         }
         let found = self.recover(managed, &live, leader_epoch, now_ms)?;
         if let Some(damage) = found.log.refusal() {
             return Err(damage.clone());
         }
+        if found.log.state().end().offset == 0 {
+            self.refuse_lost_metadata()?;
+        }
         Ok(self.register(0, found, live.config))
     }
 
+    /// Fails where there are partitions: with empty metadata all of them would belong to no topic and
+    /// be deleted.
+    fn refuse_lost_metadata(&self) -> Result<(), StorageError> {
+        for managed in &self.dirs {
+            let (fs, path) = (managed.dir.fs(), managed.dir.path());
+            let entries = fs
+                .read_dir(path)
+                .map_err(|error| StorageError::from_io("list", path, error))?;
+            for entry in entries.iter().filter(|entry| entry.is_dir) {
+                let tp = parse_partition_dir(&entry.name);
+                let topic = tp.is_some_and(|tp| &*tp.topic != METADATA_TOPIC);
+                if topic && self.id_of_dir(managed, &entry.name)?.is_some() {
+                    let reason = format!("it is missing or empty, but {} exists", entry.name);
+                    let metadata = self.dirs[0].dir.path().join(METADATA_TOPIC);
+                    return Err(StorageError::corrupt(&metadata, 0, reason));
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Opens the logs of all partitions that exist, makes the missing ones, and takes directories
-    /// away that belong to none. After a clean stop this opens no file of a partition.
+    /// away that belonged to others. After a clean stop this opens no file of a partition.
     ///
     /// A partition with damaged durable data comes back too; [`SharedLog::refusal`] says what is
     /// wrong with it.
     ///
     /// # Errors
-    /// `Io`, `DiskFull`: the start failed.
+    /// `Io`, `DiskFull`, and `Corrupt` where a partition's `partition.metadata` is damaged or missing:
+    /// the start failed.
     pub fn load(
         &self,
         live: Vec<LivePartition>,
@@ -198,9 +226,12 @@ impl<W> LogManager<W> {
             let id = self.id_of_dir(managed, &entry.name)?;
             if id.is_some() && id == wanted.get(&tp).map(|live| live.topic_id) {
                 found.push(tp);
-            } else {
+            } else if id.is_some() || is_bare(fs, &path.join(&entry.name))? {
                 self.retire(managed, &tp, id)?;
+            } else if wanted.contains_key(&tp) {
+                return Err(lost_identity(&path.join(&entry.name)));
             }
+            // Else nobody knows whose it is; it stays.
         }
         Ok(found)
     }
@@ -335,7 +366,7 @@ impl<W> LogManager<W> {
     /// Makes a partition. It is durable when this returns.
     ///
     /// # Errors
-    /// `DiskFull`, `LogDirOffline`, `Io`.
+    /// `DiskFull`, `LogDirOffline`, `Io`; `Corrupt` where somebody's files lie in its place.
     pub fn create(
         &self,
         live: LivePartition,
@@ -352,7 +383,7 @@ impl<W> LogManager<W> {
     /// at the next attempt or start.
     ///
     /// # Errors
-    /// `DiskFull`, `LogDirOffline`, `Io`.
+    /// As [`LogManager::create`].
     pub fn create_many(
         &self,
         live: Vec<LivePartition>,
@@ -412,6 +443,9 @@ impl<W> LogManager<W> {
             if dir.fs().exists(&path).map_err(failed)? {
                 // Left by a creation or deletion that did not get through.
                 let id = partition_metadata::read(dir.fs(), &path)?;
+                if id.is_none() && !is_bare(dir.fs(), &path)? {
+                    return Err(lost_identity(&path));
+                }
                 self.retire(managed, &live.tp, id)?;
             }
             dir.fs().create_dir_all(&path).map_err(failed)?;
@@ -481,6 +515,27 @@ impl<W> LogManager<W> {
         drop(registry);
         log.partition_log().delete()
     }
+}
+
+/// Whether a directory holds nothing but what a creation leaves that did not get through.
+fn is_bare(fs: &dyn FileSystem, path: &Path) -> Result<bool, StorageError> {
+    let entries = fs
+        .read_dir(path)
+        .map_err(|error| StorageError::from_io("list", path, error))?;
+    Ok(entries.iter().all(|entry| {
+        entry
+            .name
+            .starts_with(partition_metadata::PARTITION_METADATA)
+    }))
+}
+
+fn lost_identity(path: &Path) -> StorageError {
+    let reason = "it is missing beside other files";
+    StorageError::corrupt(
+        &path.join(partition_metadata::PARTITION_METADATA),
+        0,
+        reason,
+    )
 }
 
 /// The settings of the metadata log: nothing in it expires.

@@ -450,15 +450,21 @@ fn unlink_dirs(managed: &ManagedDir, now_ms: i64) -> Result<(), StorageError> {
     let entries = fs
         .read_dir(path)
         .map_err(|error| StorageError::from_io("list", path, error))?;
+    let due = |name: &str| {
+        let kept = managed.deleted().get(name).copied();
+        kept.is_none_or(|kept| has_passed(kept.delay_ms, kept.since_ms, now_ms))
+    };
+    let due: Vec<_> = entries
+        .into_iter()
+        .filter(|entry| entry.is_dir && entry.name.ends_with(DELETED_SUFFIX) && due(&entry.name))
+        .collect();
+    if !due.is_empty() {
+        // A crash must not give a half-unlinked directory its old name back.
+        managed.dir.check_online()?;
+        managed.dir.sync_dir(path)?;
+    }
     let mut outcome = Ok(());
-    for entry in entries
-        .iter()
-        .filter(|entry| entry.is_dir && entry.name.ends_with(DELETED_SUFFIX))
-    {
-        let kept = managed.deleted().get(&entry.name).copied();
-        if kept.is_some_and(|kept| !has_passed(kept.delay_ms, kept.since_ms, now_ms)) {
-            continue;
-        }
+    for entry in due {
         managed.dir.check_online()?;
         let path = path.join(&entry.name);
         match fs.remove_dir_all(&path) {

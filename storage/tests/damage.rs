@@ -220,3 +220,59 @@ fn an_index_entry_that_rotted_hides_no_record() {
         }
     }
 }
+
+#[test]
+fn metadata_that_was_lost_stops_the_start_and_deletes_nothing() {
+    let metadata_dir = Path::new("/data/__tidewheel_metadata-0");
+    let losses: [fn(&SimFs, &Path) -> std::io::Result<()>; 3] = [
+        |disk, dir| disk.remove_dir_all(dir),
+        |disk, dir| disk.remove_file(&dir.join("partition.metadata")),
+        |disk, dir| disk.remove_file(&dir.join(LOG)),
+    ];
+    for (number, lose) in losses.iter().enumerate() {
+        let disk = SimFs::new();
+        let fs: Arc<dyn FileSystem> = Arc::new(disk.clone());
+        let manager = Manager::open(Arc::clone(&fs), support::options(&["/data"])).unwrap();
+        let metadata = manager.open_metadata_log(None, NOW).unwrap();
+        append(&metadata, &Draft::new(0), true, NOW).unwrap();
+        metadata.flush(NOW).unwrap();
+        let logs = manager.load(vec![live("t", 1, roomy())], 1, NOW).unwrap();
+        fill(&logs[0], 0..3);
+        drop((manager, metadata, logs));
+        lose(&disk, metadata_dir).unwrap();
+        for _ in 0..2 {
+            let manager = Manager::open(Arc::clone(&fs), support::options(&["/data"])).unwrap();
+            let refused = manager.open_metadata_log(None, NOW).unwrap_err();
+            assert!(
+                matches!(refused, StorageError::Corrupt { .. }),
+                "{number}: {refused}"
+            );
+        }
+        assert!(disk.exists(&file(LOG)).unwrap());
+    }
+}
+
+#[test]
+fn a_directory_without_identity_is_never_deleted() {
+    let disk = SimFs::new();
+    let (manager, log) = start(&disk, 0);
+    fill(&log, 0..3);
+    let strange = Path::new("/data/backup-2024");
+    disk.create_dir_all(strange).unwrap();
+    let photo = strange.join("photo.jpg");
+    disk.open(&photo, OpenMode::Create).unwrap();
+    drop((manager, log));
+    let (manager, log) = start(&disk, 1);
+    let mut taken = live("backup", 2, roomy());
+    taken.tp.partition = 2024;
+    let refused = manager.create(taken, 1).unwrap_err();
+    assert!(matches!(refused, StorageError::Corrupt { .. }), "{refused}");
+    manager.unlink_deleted().unwrap();
+    assert!(disk.exists(&photo).unwrap());
+    drop((manager, log));
+    disk.remove_file(&file("partition.metadata")).unwrap();
+    let fs: Arc<dyn FileSystem> = Arc::new(disk.clone());
+    let refused = open(&fs, vec![live("t", 1, roomy())], 2).unwrap_err();
+    assert!(matches!(refused, StorageError::Corrupt { .. }), "{refused}");
+    assert!(disk.exists(&file(LOG)).unwrap());
+}
