@@ -8,11 +8,14 @@
 use bytes::Bytes;
 use tidewheel_config::limits::DECOMPRESSED_BATCH_BYTES_MAX;
 use tidewheel_config::{LogConfig, TimestampType};
-use tidewheel_protocol::{BatchHeader, RecordBatch};
+use tidewheel_protocol::{BatchHeader, Compression, RecordBatch};
 
 use crate::error::StorageError;
 use crate::index::NO_TIMESTAMP;
 use crate::producer_state::NO_PRODUCER_ID;
+
+/// Bytes of the smallest record: seven fields of at least one byte.
+const RECORD_BYTES_MIN: usize = 7;
 
 /// A batch that may be appended once its offsets and its producer's sequence are settled.
 #[derive(Clone, Debug)]
@@ -44,6 +47,7 @@ pub fn validate(
         });
     }
     check_header(&batch.header)?;
+    check_count(&batch)?;
     match config.timestamp_type {
         TimestampType::LogAppendTime => {
             let RecordBatch { header, bytes } = batch.with_log_append_time(now_ms);
@@ -127,6 +131,22 @@ fn check_header(header: &BatchHeader) -> Result<(), StorageError> {
     Ok(())
 }
 
+/// Whether the batch can hold as many records as it says. A producer that takes offsets for records that
+/// are not there would fill a segment's offsets with a few batches and make the log roll at will.
+fn check_count(batch: &RecordBatch) -> Result<(), StorageError> {
+    let stored = batch.bytes.len().saturating_sub(BatchHeader::LEN);
+    let bytes = match batch.header.compression() {
+        Ok(Compression::None) => stored,
+        _ => DECOMPRESSED_BATCH_BYTES_MAX,
+    };
+    let (count, most) = (batch.header.record_count, bytes / RECORD_BYTES_MIN);
+    if usize::try_from(count).is_ok_and(|count| count <= most) {
+        return Ok(());
+    }
+    let reason = format!("{count} records in {stored} bytes");
+    Err(StorageError::invalid_record(reason))
+}
+
 fn check_timestamp(timestamp: i64, config: &LogConfig, now_ms: i64) -> Result<(), StorageError> {
     let earliest = now_ms.saturating_sub(config.timestamp_before_max_ms);
     let latest = now_ms.saturating_add(config.timestamp_after_max_ms);
@@ -143,7 +163,7 @@ fn check_timestamp(timestamp: i64, config: &LogConfig, now_ms: i64) -> Result<()
 #[cfg(test)]
 mod tests {
     use tidewheel_config::{BrokerConfig, Sources};
-    use tidewheel_protocol::{Compression, RecordBatchBuilder, TimestampType as BatchTimestamps};
+    use tidewheel_protocol::{RecordBatchBuilder, TimestampType as BatchTimestamps};
 
     use super::*;
 
@@ -221,6 +241,33 @@ mod tests {
             matches!(found, Err(StorageError::UnsupportedCompression { id: 6 })),
             "{found:?}"
         );
+    }
+
+    #[test]
+    fn offsets_are_taken_only_for_records_that_can_be_there() {
+        let claim = |batch: RecordBatch, count: usize| {
+            let mut header = batch.header;
+            header.record_count = i32::try_from(count).unwrap();
+            header.last_offset_delta = header.record_count - 1;
+            let batch = RecordBatch::assemble(header, &batch.records_bytes()).unwrap();
+            validate(batch, &config(), NOW).map(|valid| valid.header.record_count)
+        };
+        let smallest = || {
+            let builder = (0..9).fold(RecordBatchBuilder::new(), |builder, _| {
+                builder.record(NOW, None, None)
+            });
+            builder.build().unwrap()
+        };
+        assert_eq!(
+            smallest().bytes.len(),
+            BatchHeader::LEN + 9 * RECORD_BYTES_MIN
+        );
+        claim(smallest(), 9).unwrap();
+        claim(smallest(), 10).unwrap_err();
+        let compressed = || builder().compression(Compression::Lz4).build().unwrap();
+        let most = DECOMPRESSED_BATCH_BYTES_MAX / RECORD_BYTES_MIN;
+        claim(compressed(), most).unwrap();
+        claim(compressed(), most + 1).unwrap_err();
     }
 
     #[test]
