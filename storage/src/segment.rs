@@ -346,6 +346,24 @@ impl LogSegment {
         Ok(found.0)
     }
 
+    /// Where a scan for the largest timestamp before `offset` starts.
+    pub(crate) fn lookup_time_before(&self, offset: i64) -> Result<OffsetPosition, StorageError> {
+        let found = self.with_index(|offsets, times| {
+            let (mut low, mut high) = (0, times.len());
+            while low < high {
+                let middle = low.midpoint(high);
+                match times.entry(middle) {
+                    Some(time) if time.offset < offset => low = middle + 1,
+                    _ => high = middle,
+                }
+            }
+            let time = low.checked_sub(1).and_then(|last| times.entry(last));
+            let place = time.map_or(self.base_offset, |time| time.offset);
+            (offsets.lookup(place), time)
+        })?;
+        Ok(found.0)
+    }
+
     /// Looks something up. What comes from files is checked against the log; where the log says
     /// otherwise the index is rebuilt from it.
     fn with_index(

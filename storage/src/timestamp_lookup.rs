@@ -4,8 +4,11 @@
 //! compressed or not, because the answer is a record. Only records between the log start and the
 //! high watermark count.
 
+use tidewheel_protocol::BatchHeader;
+
 use crate::error::StorageError;
 use crate::index::NO_TIMESTAMP;
+use crate::log_offsets::LogOffsetsSnapshot;
 use crate::log_reader::LogReader;
 use crate::segment::LogSegment;
 use crate::timestamps::{RecordTime, first_at_or_after, largest};
@@ -42,13 +45,13 @@ impl LogReader {
 
     /// The first of the visible records that have the largest timestamp.
     pub(crate) fn max_timestamp(&self) -> Result<Option<RecordTime>, StorageError> {
-        let from = self.offsets().snapshot().log_start;
+        let offsets = self.offsets().snapshot();
         let list = self.list();
         let mut best: Option<RecordTime> = None;
         for segment in list.all() {
             let limit = segment.max_timestamp().timestamp;
             if limit != NO_TIMESTAMP && best.is_none_or(|best| best.timestamp < limit) {
-                best = largest_in(segment, from, best)?;
+                best = largest_in(segment, &offsets, best)?;
             }
         }
         Ok(best)
@@ -57,39 +60,57 @@ impl LogReader {
 
 /// The larger of `best` and the largest in the visible part of a segment.
 ///
-/// The segment's recorded maximum leads straight to its batch, unless that batch is not visible yet
-/// or lies before the log start: then every batch is looked at.
+/// The index says where the largest up to some visible batch is; the headers from there on say which
+/// batch has the largest of all, and only that one is opened.
 fn largest_in(
     segment: &LogSegment,
-    from: i64,
+    offsets: &LogOffsetsSnapshot,
     best: Option<RecordTime>,
 ) -> Result<Option<RecordTime>, StorageError> {
-    let end = segment.visible_len();
-    let max = segment.max_timestamp();
-    let start = u64::from(segment.lookup(max.offset)?.position);
-    let mut direct = None;
-    segment.walk(start, end, |position, header| {
-        if header.last_offset() == max.offset && header.base_offset >= from {
-            let batch = segment.batch_at(position, header)?;
-            direct = largest(&batch, from).map_err(|error| segment.corrupt(position, &error))?;
-        }
-        Ok(header.last_offset() < max.offset)
-    })?;
-    if direct.is_some() {
-        // The caller knows that the segment's maximum is above `best`.
-        return Ok(direct);
-    }
+    let from = offsets.log_start;
+    let (end, max) = (segment.visible_len(), segment.max_timestamp());
+    let known = if max.offset < offsets.high_watermark {
+        segment.lookup(max.offset)?
+    } else {
+        segment.lookup_time_before(offsets.high_watermark)?
+    };
+    let start = known.position.max(segment.lookup(from)?.position);
+    let is_larger =
+        |best: Option<i64>, timestamp: i64| best.is_none_or(|largest| largest < timestamp);
     let mut best = best;
-    segment.walk(0, end, |position, header| {
+    let mut widest: Option<(u64, BatchHeader, i64)> = None;
+    segment.walk(u64::from(start), end, |position, header| {
         let limit = segment.batch_max_timestamp(position, header)?;
-        if best.is_none_or(|best| best.timestamp < limit) {
-            let batch = segment.batch_at(position, header)?;
-            let found = largest(&batch, from).map_err(|error| segment.corrupt(position, &error))?;
-            if found.is_some_and(|found| best.is_none_or(|best| best.timestamp < found.timestamp)) {
-                best = found;
-            }
+        if header.base_offset < from {
+            // Only a part of this batch counts.
+            best = larger(best, largest_of(segment, position, header, from)?);
+        } else if is_larger(widest.map(|(.., widest)| widest), limit) {
+            widest = Some((position, *header, limit));
         }
-        Ok(true)
+        Ok(header.base_offset < from || header.last_offset() != max.offset)
     })?;
+    if let Some((position, header, limit)) = widest
+        && is_larger(best.map(|best| best.timestamp), limit)
+    {
+        best = larger(best, largest_of(segment, position, &header, from)?);
+    }
     Ok(best)
+}
+
+fn largest_of(
+    segment: &LogSegment,
+    position: u64,
+    header: &BatchHeader,
+    from: i64,
+) -> Result<Option<RecordTime>, StorageError> {
+    let batch = segment.batch_at(position, header)?;
+    largest(&batch, from).map_err(|error| segment.corrupt(position, &error))
+}
+
+/// The one with the larger timestamp, the first of equal ones.
+fn larger(first: Option<RecordTime>, second: Option<RecordTime>) -> Option<RecordTime> {
+    match (first, second) {
+        (Some(first), Some(second)) if second.timestamp > first.timestamp => Some(second),
+        (first, second) => first.or(second),
+    }
 }

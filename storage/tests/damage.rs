@@ -10,8 +10,9 @@ use std::sync::Arc;
 
 use support::{Draft, Log, Manager, NOW, append, check_lookups, id_of, live, open, read_all};
 use tidewheel_config::LogConfig;
-use tidewheel_storage::StorageError;
+use tidewheel_protocol::{Compression, RecordBatch};
 use tidewheel_storage::fs::{FileSystem, OpenMode, SimFs};
+use tidewheel_storage::{StorageError, validate};
 
 /// Where the last offset delta lies in a batch.
 const LAST_OFFSET_DELTA: u64 = 23;
@@ -275,4 +276,38 @@ fn a_directory_without_identity_is_never_deleted() {
     let refused = open(&fs, vec![live("t", 1, roomy())], 2).unwrap_err();
     assert!(matches!(refused, StorageError::Corrupt { .. }), "{refused}");
     assert!(disk.exists(&file(LOG)).unwrap());
+}
+
+#[test]
+fn the_largest_visible_timestamp_is_found_without_opening_every_batch() {
+    let disk = SimFs::new();
+    let (manager, log) = start(&disk, 0);
+    // Each larger than those before it, and none that could be opened.
+    for id in 0..30 {
+        let batch = Draft::new(id).batch();
+        let mut header = batch.header;
+        header.attributes = Compression::Zstd.id();
+        let batch = RecordBatch::assemble(header, &batch.records_bytes()).unwrap();
+        let batch = validate(batch, &log.config(), NOW).unwrap();
+        log.append(batch, false, id, NOW).pop().unwrap().1.unwrap();
+    }
+    let mut late = Draft::new(30);
+    late.timestamp = NOW + 100;
+    append(&log, &late, false, NOW).unwrap();
+    fill(&log, 31..35);
+    late.timestamp = NOW + 200;
+    append(&log, &late, true, NOW).unwrap();
+    let largest = || {
+        let found = log.max_timestamp().unwrap().unwrap();
+        (found.offset, found.timestamp)
+    };
+    assert_eq!(
+        largest(),
+        (30, NOW + 100),
+        "the last one is not visible yet"
+    );
+    log.advance_log_start(31).unwrap();
+    assert_eq!(largest(), (34, NOW + 34));
+    assert!(manager.flush_round(0).error.is_none());
+    assert_eq!(largest(), (35, NOW + 200));
 }
