@@ -185,6 +185,18 @@ impl StorageError {
         }
     }
 
+    /// Whether the cause passes and says nothing about the disk: it is full, or no file can be opened at
+    /// the moment. What was tried had no effect that a later try does not undo.
+    pub(crate) fn passes(&self) -> bool {
+        let Self::Io { source, .. } = self else {
+            return self.is_disk_full();
+        };
+        let code = source.raw_os_error();
+        [rustix::io::Errno::MFILE, rustix::io::Errno::NFILE]
+            .iter()
+            .any(|errno| code == Some(errno.raw_os_error()))
+    }
+
     /// Whether the cause is a full disk, which passes, and not a broken one.
     #[must_use]
     pub fn is_disk_full(&self) -> bool {

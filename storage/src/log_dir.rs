@@ -2,7 +2,8 @@
 //!
 //! The first failed write or sync takes the directory offline until the next start: after a failed
 //! `fdatasync` the kernel may have dropped the pages and say yes the next time. A full disk is no
-//! fault: the operation fails, nothing is published, and the next one tries again.
+//! fault, nor is a process with too many open files: the operation fails, nothing is published, and the
+//! next one tries again.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -72,10 +73,10 @@ impl LogDir {
         }
     }
 
-    /// Judges a failed change of a file or directory: a full disk is passed on, anything else takes
-    /// the directory offline.
+    /// Judges a failed change of a file or directory: what passes is passed on, anything else takes the
+    /// directory offline.
     pub(crate) fn write_failed(&self, error: StorageError) -> StorageError {
-        if error.is_disk_full() {
+        if error.passes() {
             error
         } else {
             self.take_offline(error)

@@ -8,6 +8,7 @@ use std::io::IoSlice;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use support::watch::WatchedFs;
 use support::{Draft, Log, Manager, NOW, append, check_lookups, id_of, live, open, read_all};
 use tidewheel_config::LogConfig;
 use tidewheel_protocol::{Compression, RecordBatch};
@@ -310,4 +311,24 @@ fn the_largest_visible_timestamp_is_found_without_opening_every_batch() {
     assert_eq!(largest(), (34, NOW + 34));
     assert!(manager.flush_round(0).error.is_none());
     assert_eq!(largest(), (35, NOW + 200));
+}
+
+#[test]
+fn too_many_open_files_put_a_checkpoint_off_and_break_nothing() {
+    let disk = SimFs::new();
+    let watched = WatchedFs::new(disk.clone());
+    let fs: Arc<dyn FileSystem> = Arc::new(watched.clone());
+    let (manager, logs) = open(&fs, vec![live("t", 1, roomy())], 0).unwrap();
+    fill(&logs[0], 0..4);
+    watched.exhaust(true);
+    manager.checkpoint(NOW).unwrap_err();
+    manager.create(live("u", 2, roomy()), 0).unwrap_err();
+    assert!(manager.offline_cause(0).is_none());
+    fill(&logs[0], 4..6);
+    watched.exhaust(false);
+    manager.checkpoint(NOW).unwrap();
+    manager.create(live("u", 2, roomy()), 0).unwrap();
+    drop((manager, logs));
+    let (_manager, log) = start(&disk.crash_lose_all_unsynced(), 1);
+    assert_eq!(ids(&log), (0..6).collect::<Vec<_>>());
 }

@@ -1,7 +1,8 @@
-//! A file system that notes which files are opened.
+//! A file system that notes which files are opened, and can run out of descriptors.
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use tidewheel_storage::fs::{DirEntry, DirLock, FileSystem, LogFile, OpenMode, SimFs};
@@ -10,6 +11,7 @@ use tidewheel_storage::fs::{DirEntry, DirLock, FileSystem, LogFile, OpenMode, Si
 pub(crate) struct WatchedFs {
     fs: SimFs,
     opened: Arc<Mutex<Vec<PathBuf>>>,
+    exhausted: Arc<AtomicBool>,
 }
 
 impl WatchedFs {
@@ -17,7 +19,13 @@ impl WatchedFs {
         Self {
             fs,
             opened: Arc::default(),
+            exhausted: Arc::default(),
         }
+    }
+
+    /// From now on no file can be opened, or can be again.
+    pub(crate) fn exhaust(&self, exhausted: bool) {
+        self.exhausted.store(exhausted, Ordering::Relaxed);
     }
 
     pub(crate) fn opened(&self) -> Vec<PathBuf> {
@@ -28,6 +36,9 @@ impl WatchedFs {
 impl FileSystem for WatchedFs {
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn LogFile>> {
         self.opened.lock().unwrap().push(path.to_path_buf());
+        if self.exhausted.load(Ordering::Relaxed) {
+            return Err(rustix::io::Errno::MFILE.into());
+        }
         self.fs.open(path, mode)
     }
 
