@@ -81,9 +81,15 @@ impl DirCheckpoints {
         self.written().unloaded.clear();
     }
 
-    /// The recovery point that the file holds.
-    pub(crate) fn recovery_point(&self, tp: &TopicPartition) -> i64 {
-        self.written().recovery_points.get(tp).copied().unwrap_or(0)
+    /// What the files hold for a partition, all 0 for one they do not know.
+    pub(crate) fn written_for(&self, tp: &TopicPartition) -> CheckpointOffsets {
+        let written = self.written();
+        let value = |offsets: &Offsets| offsets.get(tp).copied().unwrap_or(0);
+        CheckpointOffsets {
+            recovery_point: value(&written.recovery_points),
+            log_start: value(&written.log_starts),
+            high_watermark: value(&written.high_watermarks),
+        }
     }
 
     /// Brings the files to `loaded` and the partitions that are not loaded yet.

@@ -330,6 +330,21 @@ impl<W> LogManager<W> {
         now_ms: i64,
         work: impl Fn(&PartitionLog) -> Result<bool, StorageError>,
     ) -> Result<(), StorageError> {
+        let outcome = self.try_checkpoint_dir(number, logs, now_ms, work);
+        if outcome.as_ref().is_err_and(StorageError::is_disk_full) {
+            // A checkpoint needs room, and what makes room are the segments that retention took out.
+            self.remove_obsolete(number, logs, now_ms)?;
+        }
+        outcome
+    }
+
+    fn try_checkpoint_dir(
+        &self,
+        number: usize,
+        logs: &[Arc<PartitionLog>],
+        now_ms: i64,
+        work: impl Fn(&PartitionLog) -> Result<bool, StorageError>,
+    ) -> Result<(), StorageError> {
         let managed = &self.dirs[number];
         managed.dir.check_online()?;
         let mut outcome = Ok(());
@@ -346,16 +361,27 @@ impl<W> LogManager<W> {
         }
         if managed.unfinished.load(Ordering::Acquire) {
             self.write_dir_checkpoints(number)?;
-            for log in logs {
-                let recovery_point = managed.checkpoints.recovery_point(log.tp());
-                match log.remove_obsolete(recovery_point, now_ms) {
-                    Ok(()) | Err(StorageError::PartitionDeleted) => {}
-                    Err(error) => return Err(error),
-                }
-            }
+            self.remove_obsolete(number, logs, now_ms)?;
             managed.unfinished.store(false, Ordering::Release);
         }
         outcome
+    }
+
+    /// Removes what lies below the recovery points that the directory's file holds.
+    fn remove_obsolete(
+        &self,
+        number: usize,
+        logs: &[Arc<PartitionLog>],
+        now_ms: i64,
+    ) -> Result<(), StorageError> {
+        let checkpoints = &self.dirs[number].checkpoints;
+        for log in logs {
+            match log.remove_obsolete(checkpoints.written_for(log.tp()), now_ms) {
+                Ok(()) | Err(StorageError::PartitionDeleted) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     /// Brings the checkpoint files of a directory up to date. The registry is held meanwhile: a

@@ -294,9 +294,10 @@ impl PartitionLog {
     /// segment's files are renamed; [`Self::unlink_deleted`] unlinks them.
     pub(crate) fn remove_obsolete(
         &self,
-        written_recovery_point: i64,
+        written: CheckpointOffsets,
         now_ms: i64,
     ) -> Result<(), StorageError> {
+        let written_recovery_point = written.recovery_point;
         let mut maintenance = self.maintenance();
         let (doomed, bases): (Vec<Doomed>, BTreeSet<i64>) = {
             let log = self.lock();
@@ -320,6 +321,11 @@ impl PartitionLog {
             }
             maintenance.snapshots.remove(&base_offset);
             maintenance.deleted.push_back((base_offset, now_ms));
+            if written.log_start < gone.end_offset {
+                // The disk was too full to note the log start: the first segment that is left says it,
+                // so none may come back without those behind it.
+                self.dir.sync()?;
+            }
         }
         if !doomed.is_empty() {
             self.lock().removed(&doomed);

@@ -463,7 +463,9 @@ impl Walk<'_> {
             (broken.position, broken.reason)
         });
         let reason = format!("offsets {from}..{to} were durable but cannot be read: {why}");
-        let mut parts = self.parts();
+        // What was deleted stays deleted, also where the damage lies before it.
+        let end_min = self.input.log_start;
+        let mut parts = self.parts(end_min);
         parts.refusal = Some(StorageError::corrupt(&path, position, reason));
         parts.changed = false;
         Recovered { parts, snapshots }
@@ -500,7 +502,7 @@ impl Walk<'_> {
         dir.sync()?;
         changed |= self.expected != self.input.recovery_point;
         changed |= self.expected > 0 && !known.contains(&self.expected);
-        let mut parts = self.parts();
+        let mut parts = self.parts(0);
         parts.changed = changed;
         Ok(Recovered {
             parts,
@@ -508,7 +510,8 @@ impl Walk<'_> {
         })
     }
 
-    fn parts(self) -> LogParts {
+    /// The log as it was walked; its end is at least `end_min`.
+    fn parts(self, end_min: i64) -> LogParts {
         let dir = self.input.dir;
         let mut segments = Vec::new();
         let mut unsealed = Vec::new();
@@ -532,14 +535,14 @@ impl Walk<'_> {
             .map_or(0, |segment| segment.base_offset());
         let active = list.active();
         let end = LogPoint {
-            offset: self.expected,
+            offset: self.expected.max(end_min),
             bytes: 0,
             segment_base: active.base_offset(),
             position: active.published_len(),
         };
-        let log_start = self.input.log_start.clamp(first, self.expected);
+        let log_start = self.input.log_start.clamp(first, end.offset);
         let mut epochs = self.epochs;
-        epochs.truncate_from_end(self.expected);
+        epochs.truncate_from_end(end.offset);
         epochs.truncate_from_start(log_start);
         let next_epoch = epochs
             .latest()

@@ -238,7 +238,8 @@ fn metadata_that_was_lost_stops_the_start_and_deletes_nothing() {
         let metadata = manager.open_metadata_log(None, NOW).unwrap();
         append(&metadata, &Draft::new(0), true, NOW).unwrap();
         metadata.flush(NOW).unwrap();
-        let logs = manager.load(vec![live("t", 1, roomy())], 1, NOW).unwrap();
+        let loaded = manager.load(vec![live("t", 1, roomy())], 1, NOW).unwrap();
+        let logs = loaded.logs;
         fill(&logs[0], 0..3);
         drop((manager, metadata, logs));
         lose(&disk, metadata_dir).unwrap();
@@ -269,7 +270,7 @@ fn a_directory_without_identity_is_never_deleted() {
     taken.tp.partition = 2024;
     let refused = manager.create(taken, 1).unwrap_err();
     assert!(matches!(refused, StorageError::Corrupt { .. }), "{refused}");
-    manager.unlink_deleted().unwrap();
+    manager.unlink_deleted(NOW).unwrap();
     assert!(disk.exists(&photo).unwrap());
     drop((manager, log));
     disk.remove_file(&file("partition.metadata")).unwrap();
@@ -331,4 +332,62 @@ fn too_many_open_files_put_a_checkpoint_off_and_break_nothing() {
     drop((manager, logs));
     let (_manager, log) = start(&disk.crash_lose_all_unsynced(), 1);
     assert_eq!(ids(&log), (0..6).collect::<Vec<_>>());
+}
+
+#[test]
+fn retention_frees_a_disk_that_is_full_to_the_last_byte() {
+    let disk = SimFs::new();
+    let config = LogConfig {
+        retention_bytes: 2_000,
+        ..support::config()
+    };
+    let fs: Arc<dyn FileSystem> = Arc::new(disk.clone());
+    let (manager, logs) = open(&fs, vec![live("t", 1, config)], 0).unwrap();
+    fill(&logs[0], 0..60);
+    manager.checkpoint(NOW).unwrap();
+    fill(&logs[0], 60..90);
+    disk.set_free_bytes(0);
+    let full = append(&logs[0], &Draft::new(90), false, NOW);
+    assert!(full.is_err_and(|error| error.is_disk_full()));
+    assert!(logs[0].apply_retention(NOW).unwrap().deleted_segments > 3);
+    let log_start = logs[0].offsets().log_start;
+    let full = manager.checkpoint(NOW).unwrap_err();
+    assert!(full.is_disk_full(), "{full}");
+    manager.unlink_deleted(NOW).unwrap();
+    let crashed: Vec<_> = (0..20).map(|seed| disk.crash(seed)).collect();
+    manager.checkpoint(NOW).unwrap();
+    fill(&logs[0], 90..92);
+    assert_eq!(logs[0].offsets().log_start, log_start);
+    for disk in crashed {
+        let (_manager, log) = start(&disk, 1);
+        assert!(log.refusal().is_none(), "{:?}", log.refusal());
+        assert!(log.offsets().log_start <= log_start);
+        assert!(log.offsets().log_end >= 60);
+    }
+}
+
+#[test]
+fn a_quarantined_partition_keeps_its_log_start() {
+    let disk = SimFs::new();
+    let (manager, log) = start(&disk, 0);
+    fill(&log, 0..8);
+    assert!(manager.flush_round(0).error.is_none());
+    log.advance_log_start(5).unwrap();
+    manager.checkpoint(NOW).unwrap();
+    drop((manager, log));
+    let good = content(&disk, LOG);
+    disk.rot(&file(LOG), good.len() as u64 / 4, &[0xff; 150])
+        .unwrap();
+    disk.remove_file(&file(INDEX)).unwrap();
+    let (manager, log) = start(&disk, 1);
+    assert!(log.refusal().is_some());
+    assert_eq!(log.offsets().log_start, 5, "deleted records stay deleted");
+    let other = manager.create(live("u", 2, roomy()), 1).unwrap();
+    fill(&other, 0..1);
+    manager.checkpoint(NOW).unwrap();
+    drop((manager, log, other));
+    disk.rot(&file(LOG), 0, &good).unwrap();
+    let (_manager, log) = start(&disk, 2);
+    assert!(log.refusal().is_none());
+    assert_eq!(log.offsets().log_start, 5);
 }
