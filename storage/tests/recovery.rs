@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use support::{Draft, Log, Manager, NOW, append, check_lookups, id_of, live, open, read_all, tp};
 use tidewheel_config::LogConfig;
-use tidewheel_storage::checkpoint::write_offsets;
+use tidewheel_storage::checkpoint::{read_offsets, write_offsets};
 use tidewheel_storage::fs::{Fault, FileSystem, OpenMode, SimFs};
 use tidewheel_storage::index::{OffsetIndex, TimeIndex};
 
@@ -80,6 +80,9 @@ fn a_snapshot_beyond_the_recovery_point_goes_before_its_offsets_are_used_again()
     assert_eq!(names(&disk, ".snapshot"), ["00000000000000000006.snapshot"]);
     put_recovery_point(&disk, 2);
     lose_half(&disk);
+    let (_manager, log) = start(&disk.kill(), support::config(), 1);
+    let info = append(&log, &produced(30, 0), false, NOW).unwrap();
+    assert_eq!((info.duplicate, info.base_offset), (false, 3));
     let (manager, log) = start(&disk, support::config(), 1);
     assert_eq!(log.offsets().log_end, 3);
     assert_eq!(names(&disk, ".snapshot"), [""; 0]);
@@ -310,4 +313,99 @@ fn a_partition_whose_directory_is_gone_begins_anew_and_is_told_as_lost() {
         )
         .unwrap();
     }
+}
+
+/// A checkpoint that was cut off before it moved the recovery point has written epochs beyond it.
+#[test]
+fn epochs_beyond_the_recovery_point_are_taken_from_the_log() {
+    let disk = SimFs::new();
+    let (manager, log) = start(&disk, support::config(), 0);
+    fill(&log, 0..5);
+    drop((manager, log));
+    let (manager, log) = start(&disk, support::config(), 1);
+    fill(&log, 5..8);
+    manager.checkpoint(NOW).unwrap();
+    drop((manager, log));
+    put_recovery_point(&disk, 3);
+    let (_manager, log) = start(&disk, support::config(), 2);
+    assert_eq!(log.offsets().log_end, 8);
+    assert_eq!(log.leader_epoch_at(4), Some(0));
+    assert_eq!(log.leader_epoch_at(5), Some(1));
+}
+
+#[test]
+fn without_a_readable_snapshot_the_headers_below_the_recovery_point_name_the_producers() {
+    let disk = SimFs::new();
+    let (manager, log) = start(&disk, support::config(), 0);
+    append(&log, &produced(0, 0), false, NOW).unwrap();
+    fill(&log, 1..5);
+    manager.checkpoint(NOW).unwrap();
+    drop((manager, log));
+    let snapshot = path("00000000000000000005.snapshot");
+    disk.rot(&snapshot, 10, &[0xff; 4]).unwrap();
+    let (_manager, log) = start(&disk, support::config(), 1);
+    let info = append(&log, &produced(0, 0), false, NOW).unwrap();
+    assert!(info.duplicate);
+}
+
+/// A start that is killed right after it took the marker away has not made that durable; the start
+/// after it finds no marker and must see to it, or the marker comes back beside newer data.
+#[test]
+fn a_marker_that_was_taken_away_never_comes_back() {
+    for op in 0..12 {
+        let disk = SimFs::new();
+        let (manager, log) = start(&disk, support::config(), 0);
+        fill(&log, 0..5);
+        manager.close(NOW).unwrap();
+        drop((manager, log));
+        disk.fail_at(disk.op_count() + op, Fault::Crash);
+        let options = support::options(&["/data"]);
+        drop(Manager::open(Arc::new(disk.clone()), options));
+        let disk = disk.kill();
+        let (_manager, log) = start(&disk, support::config(), 2);
+        fill(&log, 5..40);
+        log.flush(NOW).unwrap();
+        for image in [disk.crash_lose_all_unsynced(), disk.crash(op)] {
+            let (_manager, log) = start(&image, support::config(), 3);
+            assert_eq!(log.offsets().log_end, 40, "killed at {op}");
+        }
+    }
+}
+
+#[test]
+fn segments_behind_the_end_of_the_log_go_before_it_can_grow_into_them() {
+    let disk = SimFs::new();
+    let (manager, log) = start(&disk, support::config(), 0);
+    fill(&log, 0..40);
+    drop((manager, log));
+    assert!(names(&disk, ".log").len() > 2);
+    lose_half(&disk);
+    let (_manager, log) = start(&disk, support::config(), 1);
+    assert!((1..15).contains(&log.offsets().log_end));
+    assert_eq!(names(&disk, ".log"), ["00000000000000000000.log"]);
+    fill(&log, 50..90);
+    let (_manager, log) = start(&disk.kill(), support::config(), 2);
+    check_lookups(&log, &read_all(&log, 1 << 20));
+}
+
+#[test]
+fn the_checkpoint_files_forget_partitions_that_are_no_more() {
+    let disk = SimFs::new();
+    let (manager, log) = start(&disk, support::config(), 0);
+    fill(&log, 0..3);
+    manager.checkpoint(NOW).unwrap();
+    drop((manager, log));
+    let manager = Manager::open(Arc::new(disk.clone()), support::options(&["/data"])).unwrap();
+    let other = live("u", 2, support::config());
+    let log = manager
+        .load(vec![other], 1, NOW)
+        .unwrap()
+        .logs
+        .pop()
+        .unwrap();
+    fill(&log, 0..2);
+    manager.checkpoint(NOW).unwrap();
+    let points = Path::new("/data/recovery-point-offset-checkpoint");
+    let points = read_offsets(&disk, points).unwrap();
+    assert_eq!(points.into_iter().collect::<Vec<_>>(), [(tp("u", 0), 2)]);
 }
