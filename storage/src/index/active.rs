@@ -106,10 +106,8 @@ impl ActiveIndex {
 
     /// Notes a batch; gives it entries where more than `interval_bytes` of log lie before it since
     /// the last one. A batch that has its entry already (after [`ActiveIndex::restore`]) only
-    /// counts.
-    ///
-    /// # Panics
-    /// Where the offset does not fit ([`super::offset_fits`]): the log should have rolled.
+    /// counts, and an offset that does not fit ([`super::offset_fits`]) gets no entry: the log rolls
+    /// before one, but a damaged file may hold it.
     pub fn batch_appended(&mut self, batch: &IndexedBatch, interval_bytes: u32) {
         if batch.max_timestamp > self.max_timestamp.timestamp {
             self.max_timestamp = TimestampOffset {
@@ -125,8 +123,9 @@ impl ActiveIndex {
             self.bytes_since_entry = u64::from(batch.size);
             return;
         }
-        if self.bytes_since_entry > u64::from(interval_bytes) {
-            let relative = self.relative(batch.last_offset);
+        if self.bytes_since_entry > u64::from(interval_bytes)
+            && let Some(relative) = relative(self.base_offset, batch.last_offset)
+        {
             self.offsets.extend_from_slice(&relative.to_be_bytes());
             self.offsets
                 .extend_from_slice(&batch.position.to_be_bytes());
@@ -221,20 +220,12 @@ impl ActiveIndex {
             .time_index()
             .last()
             .map_or(NO_TIMESTAMP, |last| last.timestamp);
-        if self.max_timestamp.timestamp > last {
-            let relative = self.relative(self.max_timestamp.offset);
+        if self.max_timestamp.timestamp > last
+            && let Some(relative) = relative(self.base_offset, self.max_timestamp.offset)
+        {
             self.times
                 .extend_from_slice(&self.max_timestamp.timestamp.to_be_bytes());
             self.times.extend_from_slice(&relative.to_be_bytes());
         }
-    }
-
-    fn relative(&self, offset: i64) -> u32 {
-        let relative = relative(self.base_offset, offset);
-        assert!(
-            relative.is_some(),
-            "the log rolls before an offset does not fit its segment"
-        );
-        relative.unwrap_or_default()
     }
 }

@@ -283,3 +283,18 @@ proptest! {
         prop_assert_eq!(rebuilt, expected.unwritten_times().bytes);
     }
 }
+
+/// Found by fuzzing recovery: a damaged header below the recovery point may say any last offset.
+#[test]
+fn an_offset_that_does_not_fit_gets_no_entry() {
+    let mut index = built(&batches(&[(10, 100, 5)]), 0);
+    let far = IndexedBatch {
+        last_offset: BASE + (1 << 31),
+        position: 100,
+        size: 100,
+        max_timestamp: 9,
+    };
+    index.batch_appended(&far, 0);
+    index.seal();
+    assert!(index.offset_index().is_empty() && index.time_index().is_empty());
+}
