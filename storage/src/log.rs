@@ -263,7 +263,11 @@ impl Log {
             .map(|(segment, end_offset)| SegmentFacts {
                 end_offset,
                 bytes: segment.published_len(),
-                max_timestamp: segment.max_timestamp().timestamp,
+                max_timestamp: if config.retention_ms >= 0 {
+                    segment.dated_ms()
+                } else {
+                    segment.max_timestamp().timestamp
+                },
             })
             .collect();
         let limits =

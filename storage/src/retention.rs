@@ -14,7 +14,8 @@ pub(crate) struct SegmentFacts {
     pub(crate) end_offset: i64,
     /// Bytes of its `.log` file.
     pub(crate) bytes: u64,
-    /// The largest timestamp of its records, ms since 1970; negative where no record has one.
+    /// The largest timestamp of its records, or where they have none the time of the last write, ms
+    /// since 1970; negative where that is unknown too.
     pub(crate) max_timestamp: i64,
 }
 

@@ -221,6 +221,17 @@ impl LogSegment {
         }
     }
 
+    /// When its records are from, as retention sees it: the largest timestamp, or where no record has
+    /// one the time of the last write, as in Kafka. Negative where that is unknown, ms since 1970.
+    pub(crate) fn dated_ms(&self) -> i64 {
+        let timestamp = self.max_timestamp().timestamp;
+        if timestamp >= 0 || self.published_len() == 0 {
+            return timestamp;
+        }
+        let modified = self.file().map(|file| file.file().modified_ms());
+        modified.map_or(NO_TIMESTAMP, |modified| modified.unwrap_or(NO_TIMESTAMP))
+    }
+
     /// The largest timestamp of its first batch, or [`NO_TIMESTAMP`]; time-based rolling counts from it.
     pub(crate) fn first_timestamp(&self) -> i64 {
         self.first_timestamp.load(Ordering::Acquire)

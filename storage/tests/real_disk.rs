@@ -192,3 +192,23 @@ fn readers_beside_a_writer_see_only_finished_batches() {
         }
     });
 }
+
+#[test]
+fn records_without_timestamps_expire_by_the_time_of_their_last_write() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_manager, log) = start(dir.path(), 0).unwrap();
+    log.set_config(LogConfig {
+        retention_ms: 60_000,
+        ..support::config()
+    });
+    for id in 0..3 {
+        let mut draft = Draft::new(id);
+        draft.timestamp = -1;
+        append(&log, &draft, false, NOW).unwrap();
+    }
+    let path = dir.path().join("t-0/00000000000000000000.log");
+    let now = std::fs::metadata(path).unwrap().mtime() * 1_000;
+    assert_eq!(log.apply_retention(now).unwrap().deleted_segments, 0);
+    let outcome = log.apply_retention(now + 61_000).unwrap();
+    assert_eq!((outcome.deleted_segments, outcome.log_start), (1, 3));
+}

@@ -73,6 +73,8 @@ pub trait FileSystem: Send + Sync + Debug {
 pub trait LogFile: Send + Sync + Debug {
     /// Length in bytes.
     fn len(&self) -> io::Result<u64>;
+    /// When it was last written, ms since 1970.
+    fn modified_ms(&self) -> io::Result<i64>;
     /// Fills `buf` from `position`, or fails with `UnexpectedEof`.
     fn read_exact_at(&self, buf: &mut [u8], position: u64) -> io::Result<()>;
     /// Writes all parts at `position`, one after the other (`pwritev`, short writes continued).

@@ -10,6 +10,7 @@ use std::io::{self, ErrorKind, IoSlice};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::UNIX_EPOCH;
 
 use rustix::fs::{Advice, FallocateFlags};
 
@@ -135,6 +136,14 @@ struct Writer {
 impl LogFile for RealFile {
     fn len(&self) -> io::Result<u64> {
         Ok(self.file.metadata()?.len())
+    }
+
+    fn modified_ms(&self) -> io::Result<i64> {
+        let modified = self.file.metadata()?.modified()?;
+        let since_1970 = modified
+            .duration_since(UNIX_EPOCH)
+            .map_err(io::Error::other)?;
+        i64::try_from(since_1970.as_millis()).map_err(io::Error::other)
     }
 
     fn read_exact_at(&self, buf: &mut [u8], position: u64) -> io::Result<()> {

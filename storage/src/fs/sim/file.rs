@@ -50,6 +50,11 @@ impl LogFile for SimFile {
         Ok(disk.content(self.id)?.len())
     }
 
+    /// A simulated disk has no clock.
+    fn modified_ms(&self) -> io::Result<i64> {
+        Err(ErrorKind::Unsupported.into())
+    }
+
     fn read_exact_at(&self, buf: &mut [u8], position: u64) -> io::Result<()> {
         let disk = self.fs.disk();
         disk.check_power()?;
