@@ -15,6 +15,7 @@ use crate::metadata::{MetadataError, MetadataStore, TopicRecord};
 pub(crate) use crate::new_topic::{CreatedTopic, NewTopic};
 use crate::new_topic::{ValidTopic, refuse_collisions, refuse_surplus};
 use crate::partition::{AppendWaiter, Partition, PartitionLog};
+use crate::produce_lanes::ProduceLanes;
 use crate::storage_threads::FlushSignal;
 use crate::topics::{Topic, TopicRegistry, TopicsSnapshot};
 
@@ -131,6 +132,7 @@ pub(crate) struct Broker {
     /// Reserved in the metadata log, not yet given out.
     producer_ids: Mutex<Range<i64>>,
     memory: MemoryPool,
+    produce_lanes: ProduceLanes,
     /// One per log directory.
     flush: Vec<FlushSignal>,
 }
@@ -170,6 +172,7 @@ impl Broker {
             metadata: Mutex::new(metadata),
             producer_ids: Mutex::new(0..0),
             memory: MemoryPool::new(memory),
+            produce_lanes: ProduceLanes::default(),
             flush: (0..dir_count).map(|_| FlushSignal::default()).collect(),
         })
     }
@@ -208,6 +211,10 @@ impl Broker {
 
     pub(crate) fn memory(&self) -> &MemoryPool {
         &self.memory
+    }
+
+    pub(crate) fn produce_lanes(&self) -> &ProduceLanes {
+        &self.produce_lanes
     }
 
     pub(crate) fn logs(&self) -> &LogManager<AppendWaiter> {

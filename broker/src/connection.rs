@@ -133,7 +133,7 @@ async fn read_loop<R: tokio::io::AsyncRead + Unpin>(
                 return true;
             }
         };
-        match api::dispatch(call) {
+        match api::dispatch(call).await {
             Ok(reply) => {
                 // What is appended is no longer held in memory, however long its reply takes.
                 let share = match &reply {

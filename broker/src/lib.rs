@@ -24,6 +24,10 @@ mod ids;
 mod metadata;
 mod new_topic;
 mod partition;
+mod produce_lanes;
 mod ready;
 mod storage_threads;
 mod topics;
+
+#[cfg(test)]
+mod testing;

@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use tidewheel_config::AckAll;
-use tidewheel_protocol::{Compression, RecordBatch};
-use tidewheel_storage::{AppendInfo, SharedLog, StorageError, validate};
+use tidewheel_protocol::{Compression, UncheckedBatch};
+use tidewheel_storage::{AppendInfo, SharedLog, StorageError, validate, validate_header};
 use tokio::sync::oneshot;
 
 use crate::fetch_wait::FetchWaits;
@@ -132,11 +132,13 @@ impl Partition {
         now_ms: i64,
     ) -> Result<(oneshot::Receiver<AppendOutcome>, bool), AppendError> {
         let config = self.log.config();
-        let batch = RecordBatch::parse(records)?;
+        // The header first: what it rules out costs no pass over the bytes.
+        let batch = UncheckedBatch::parse(records)?;
+        validate_header(&batch.header, &config)?;
         if !zstd_allowed && batch.header.compression() == Ok(Compression::Zstd) {
             return Err(AppendError::ZstdTooNew);
         }
-        let batch = validate(batch, &config, now_ms)?;
+        let batch = validate(batch.check_crc()?, &config, now_ms)?;
         let durable = acks == Acks::All && config.ack_all == AckAll::Disk;
         let (waiter, outcome) = AppendWaiter::new();
         let outcomes = self.log.append(batch, durable, waiter, now_ms);

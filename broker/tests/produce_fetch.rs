@@ -146,9 +146,11 @@ fn unknown_partitions_acks_and_sizes_have_their_codes() {
     assert_eq!(code(&mut f.client, "t", -1, 1, batch(&["x"])), unknown);
     let acks = ErrorCode::InvalidRequiredAcks.code();
     assert_eq!(code(&mut f.client, "t", 0, 2, batch(&["x"])), acks);
-    let large = batch(&[&"x".repeat(1_000)]);
+    // Its size is all that is looked at: the CRC is wrong too.
+    let mut large = BytesMut::from(&*batch(&[&"x".repeat(1_000)]));
+    large[17] ^= 1;
     assert_eq!(
-        code(&mut f.client, "t", 0, 1, large),
+        code(&mut f.client, "t", 0, 1, large.freeze()),
         ErrorCode::MessageTooLarge.code()
     );
     let mut request = produce_request("t", 0, 1, Some(batch(&["x"])));

@@ -5,6 +5,20 @@ use std::time::Duration;
 /// Requests of one connection that may be under way at once; then its socket is not read.
 pub const REQUESTS_IN_FLIGHT_PER_CONNECTION_MAX: usize = 64;
 
+/// A produce request of more bytes is appended on the blocking pool: checking and writing it takes too
+/// long for a thread that serves other connections.
+pub const INLINE_PRODUCE_BYTES_MAX: usize = 1024 * 1024;
+
+/// A produce request for more partitions is appended on the blocking pool: each takes a write.
+pub const INLINE_PRODUCE_PARTITIONS_MAX: usize = 128;
+
+/// Long produce requests that are appended at once; the next ones wait.
+pub const LONG_PRODUCE_AT_ONCE: usize = 4;
+
+/// Produce requests with a batch whose records must be walked that are appended at once: each may
+/// decompress [`WALKED_BATCH_FACTOR`] times `max.message.bytes` at a time.
+pub const WALKED_PRODUCE_AT_ONCE: usize = 1;
+
 /// Request bytes that every connection may hold without asking the shared
 /// `queued.max.request.bytes` pool: small requests get through while large ones wait.
 pub const FREE_BYTES_PER_CONNECTION: usize = 16 * 1024;
@@ -20,6 +34,10 @@ pub const TOPIC_NAME_LEN_MAX: usize = 249;
 
 /// Bytes that one record batch may decompress to: the legal "bombs" of gzip and zstd reach 1 GB.
 pub const DECOMPRESSED_BATCH_BYTES_MAX: usize = 128 * 1024 * 1024;
+
+/// Times `max.message.bytes` that a produced batch may decompress to where its header contradicts itself,
+/// so that its records must be walked (old sarama). Such a client counts bytes before it compresses.
+pub const WALKED_BATCH_FACTOR: usize = 16;
 
 /// Bytes of a configuration file.
 pub const CONFIG_FILE_BYTES_MAX: usize = 1024 * 1024;

@@ -37,7 +37,9 @@ pub use header::{RequestHeader, ResponseHeader};
 pub use messages::Message;
 pub use messages::fetch::Part;
 pub use record::{Record, RecordHeader, RecordIter};
-pub use record_batch::{BatchError, BatchHeader, Batches, RecordBatch, TimestampType};
+pub use record_batch::{
+    BatchError, BatchHeader, Batches, RecordBatch, TimestampType, UncheckedBatch,
+};
 pub use record_batch_builder::RecordBatchBuilder;
 pub use types::{InvalidUuid, StrBytes, TopicPartition, Uuid};
 pub use wire::{DecodeError, Reader, RecordsLen, Writer};

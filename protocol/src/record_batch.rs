@@ -280,6 +280,49 @@ impl BatchHeader {
     }
 }
 
+/// One batch whose header and length were looked at, but not yet its CRC: what the header alone rules out
+/// costs no pass over the bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UncheckedBatch {
+    /// The header, decoded from the first bytes.
+    pub header: BatchHeader,
+    bytes: Bytes,
+}
+
+impl UncheckedBatch {
+    /// Takes bytes that are exactly as long as one batch.
+    ///
+    /// # Errors
+    /// For everything that [`BatchHeader::parse`] refuses, a cut batch, and bytes after the batch.
+    pub fn parse(bytes: Bytes) -> Result<Self, BatchError> {
+        let header = BatchHeader::parse(&bytes)?;
+        let (announced, actual) = (header.size_in_bytes(), bytes.len());
+        if announced > actual {
+            return Err(BatchError::Cut { announced, actual });
+        }
+        if announced < actual {
+            return Err(BatchError::TrailingBytes(actual - announced));
+        }
+        Ok(Self { header, bytes })
+    }
+
+    /// The batch, once its CRC is right.
+    ///
+    /// # Errors
+    /// For a wrong CRC.
+    pub fn check_crc(self) -> Result<RecordBatch, BatchError> {
+        let Self { header, bytes } = self;
+        let computed = crc32c(bytes.get(CRC_START..).unwrap_or_default());
+        if computed != header.crc {
+            return Err(BatchError::Crc {
+                stored: header.crc,
+                computed,
+            });
+        }
+        Ok(RecordBatch { header, bytes })
+    }
+}
+
 /// One whole batch whose length and CRC were checked, as a slice of the buffer it came in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecordBatch {
@@ -296,11 +339,7 @@ impl RecordBatch {
     /// For everything that [`BatchHeader::parse`] refuses, a cut batch, a wrong CRC, and bytes after
     /// the batch.
     pub fn parse(bytes: Bytes) -> Result<Self, BatchError> {
-        let len = BatchHeader::parse(&bytes)?.size_in_bytes();
-        if bytes.len() > len {
-            return Err(BatchError::TrailingBytes(bytes.len() - len));
-        }
-        Self::split_first(&mut bytes.clone())
+        UncheckedBatch::parse(bytes)?.check_crc()
     }
 
     /// Splits the first batch off a sequence of batches; on an error `bytes` stays as it is.
@@ -316,19 +355,9 @@ impl RecordBatch {
                 actual: bytes.len(),
             });
         }
-        let batch = bytes.slice(..announced);
-        let computed = crc32c(batch.get(CRC_START..).unwrap_or_default());
-        if computed != header.crc {
-            return Err(BatchError::Crc {
-                stored: header.crc,
-                computed,
-            });
-        }
+        let batch = Self::parse(bytes.slice(..announced))?;
         bytes.advance(announced);
-        Ok(Self {
-            header,
-            bytes: batch,
-        })
+        Ok(batch)
     }
 
     /// Puts a batch together from a header and the records as the header's codec has them. Length and
@@ -368,11 +397,24 @@ impl RecordBatch {
     /// A copy of the batch in which every record has the append time `now_ms` (ms since 1970).
     #[must_use]
     pub fn with_log_append_time(&self, now_ms: i64) -> Self {
-        let header = BatchHeader {
+        self.with_header(BatchHeader {
             attributes: self.header.attributes | TIMESTAMP_TYPE_BIT,
             max_timestamp: now_ms,
             ..self.header
-        };
+        })
+    }
+
+    /// A copy of the batch whose header states another largest timestamp, ms since 1970.
+    #[must_use]
+    pub fn with_max_timestamp(&self, max_timestamp: i64) -> Self {
+        self.with_header(BatchHeader {
+            max_timestamp,
+            ..self.header
+        })
+    }
+
+    /// The same records under another header, with its CRC.
+    fn with_header(&self, header: BatchHeader) -> Self {
         // The length is that of this batch, which has one, so assembling cannot fail.
         Self::assemble(header, &self.records_bytes()).unwrap_or_else(|_| self.clone())
     }

@@ -7,7 +7,6 @@ use tidewheel_protocol::{BatchHeader, RecordBatch};
 
 use crate::error::StorageError;
 use crate::fs::LogFile;
-use crate::timestamps::true_max_timestamp;
 
 /// Bytes of one read while only headers are looked at.
 const HEADER_READ_BYTES: u64 = 16 << 10;
@@ -42,8 +41,6 @@ pub(crate) struct Scanned {
     pub(crate) position: u64,
     /// Its header.
     pub(crate) header: BatchHeader,
-    /// The largest timestamp of its records, ms since 1970.
-    pub(crate) max_timestamp: i64,
 }
 
 /// What comes next in the file.
@@ -117,20 +114,14 @@ impl<'a> BatchScan<'a> {
             return Ok(Next::Bad(reason));
         }
         let position = self.position;
-        let mut max_timestamp = header.max_timestamp;
-        if trust == Trust::Nothing || header.max_timestamp < header.base_timestamp {
+        if trust == Trust::Nothing {
             let bytes = self.take(header.size_in_bytes(), read_bytes)?;
-            match RecordBatch::parse(bytes) {
-                Ok(batch) => max_timestamp = true_max_timestamp(&batch),
-                Err(error) => return Ok(Next::Bad(error.to_string())),
+            if let Err(error) = RecordBatch::parse(bytes) {
+                return Ok(Next::Bad(error.to_string()));
             }
         }
         self.position += header.size_in_bytes() as u64;
-        Ok(Next::Batch(Scanned {
-            position,
-            header,
-            max_timestamp,
-        }))
+        Ok(Next::Batch(Scanned { position, header }))
     }
 
     /// The bytes at the current position; `read_bytes` are read at once where they are not there.

@@ -1,12 +1,13 @@
 //! Decides whether a batch from a producer may enter a log, by its header alone.
 //!
-//! Length, magic and CRC were checked when the [`RecordBatch`] was made. Here come the rules of the
-//! topic and of producers. Records are looked at in one case only: some clients (sarama before
-//! 1.45.1) state a largest timestamp below that of the first record; the true one is then found by
-//! walking the records, so that index and retention do not err, while the bytes stay as they came.
+//! [`validate_header`] needs nothing but the header, so that a batch which is too large is refused
+//! before its bytes are gone through for their CRC. Records are looked at in one case only: some clients
+//! (sarama before 1.45.1) state a largest timestamp below that of the first record. As Kafka does, the
+//! broker then finds the true one in the records and writes it into the header: from the append on,
+//! index, retention, look-ups and recovery believe every header.
 
 use bytes::Bytes;
-use tidewheel_config::limits::DECOMPRESSED_BATCH_BYTES_MAX;
+use tidewheel_config::limits::{DECOMPRESSED_BATCH_BYTES_MAX, WALKED_BATCH_FACTOR};
 use tidewheel_config::{LogConfig, TimestampType};
 use tidewheel_protocol::{BatchHeader, Compression, RecordBatch};
 
@@ -24,70 +25,69 @@ pub struct ValidBatch {
     pub header: BatchHeader,
     /// The batch as it will lie on the disk, except for base offset and leader epoch.
     pub bytes: Bytes,
-    /// The largest timestamp of its records, ms since 1970; the header may lie.
-    pub max_timestamp: i64,
 }
 
-/// Checks a batch against the rules for producers and for the topic, and stamps the append time
-/// where the topic wants it. `now_ms` is the broker's clock.
+/// Checks the header of a batch against the rules for producers and the size that the topic allows.
 ///
 /// # Errors
-/// `RecordTooLarge`, `InvalidRecord`, `InvalidTxnState`, `UnsupportedCompression`,
-/// `InvalidTimestamp`.
-pub fn validate(
-    batch: RecordBatch,
-    config: &LogConfig,
-    now_ms: i64,
-) -> Result<ValidBatch, StorageError> {
-    let size = batch.bytes.len();
+/// `RecordTooLarge`, `InvalidRecord`, `InvalidTxnState`, `UnsupportedCompression`.
+pub fn validate_header(header: &BatchHeader, config: &LogConfig) -> Result<(), StorageError> {
+    let size = header.size_in_bytes();
     if u32::try_from(size).map_or(true, |size| size > config.max_message_bytes) {
         return Err(StorageError::RecordTooLarge {
             size,
             max: config.max_message_bytes,
         });
     }
-    check_header(&batch.header)?;
-    check_count(&batch)?;
-    match config.timestamp_type {
-        TimestampType::LogAppendTime => {
-            let RecordBatch { header, bytes } = batch.with_log_append_time(now_ms);
-            Ok(ValidBatch {
-                header,
-                bytes,
-                max_timestamp: now_ms,
-            })
-        }
-        TimestampType::CreateTime => {
-            let max_timestamp = true_max_timestamp(&batch)?;
-            for timestamp in [batch.header.base_timestamp, max_timestamp] {
-                check_timestamp(timestamp, config, now_ms)?;
-            }
-            Ok(ValidBatch {
-                header: batch.header,
-                bytes: batch.bytes,
-                max_timestamp,
-            })
-        }
-    }
+    check_header(header)?;
+    check_count(header)
 }
 
-/// The largest timestamp of the records of a batch, ms since 1970: what the header says, or what
-/// the records say where the header contradicts itself. Recovery and look-ups use it too, so that
-/// they agree with the append.
+/// Whether a header states a largest timestamp below that of the first record: then [`validate`] has to
+/// decompress and walk the records of the batch.
+#[must_use]
+pub fn contradicts_itself(header: &BatchHeader) -> bool {
+    header.max_timestamp < header.base_timestamp
+}
+
+/// Checks a batch against the rules for producers and for the topic, its header first, and sets the
+/// largest timestamp: to the append time where the topic wants that, to the records' own where the header
+/// contradicts itself. `now_ms` is the broker's clock.
 ///
 /// # Errors
-/// `InvalidRecord` where the records must be walked and cannot be read within the limits.
-pub fn true_max_timestamp(batch: &RecordBatch) -> Result<i64, StorageError> {
-    let header = &batch.header;
-    if header.max_timestamp >= header.base_timestamp {
-        return Ok(header.max_timestamp);
-    }
+/// Those of [`validate_header`], and `InvalidTimestamp`.
+pub fn validate(
+    batch: RecordBatch,
+    config: &LogConfig,
+    now_ms: i64,
+) -> Result<ValidBatch, StorageError> {
+    validate_header(&batch.header, config)?;
+    let RecordBatch { header, bytes } = match config.timestamp_type {
+        TimestampType::LogAppendTime => batch.with_log_append_time(now_ms),
+        TimestampType::CreateTime => {
+            let batch = match contradicts_itself(&batch.header) {
+                true => batch.with_max_timestamp(true_max_timestamp(&batch, config)?),
+                false => batch,
+            };
+            for timestamp in [batch.header.base_timestamp, batch.header.max_timestamp] {
+                check_timestamp(timestamp, config, now_ms)?;
+            }
+            batch
+        }
+    };
+    Ok(ValidBatch { header, bytes })
+}
+
+/// The largest timestamp of the records of a batch, ms since 1970, by walking them. What they decompress
+/// to is bounded by the largest batch of the topic: a producer that counts before it compresses, as the
+/// clients in question do, stays below that.
+fn true_max_timestamp(batch: &RecordBatch, config: &LogConfig) -> Result<i64, StorageError> {
     let unreadable = |error| StorageError::invalid_record(format!("{error}"));
+    let bytes_max = (config.max_message_bytes as usize)
+        .saturating_mul(WALKED_BATCH_FACTOR)
+        .min(DECOMPRESSED_BATCH_BYTES_MAX);
     let mut max = NO_TIMESTAMP;
-    for record in batch
-        .records(DECOMPRESSED_BATCH_BYTES_MAX)
-        .map_err(unreadable)?
-    {
+    for record in batch.records(bytes_max).map_err(unreadable)? {
         max = max.max(record.map_err(unreadable)?.timestamp);
     }
     Ok(max)
@@ -133,13 +133,13 @@ fn check_header(header: &BatchHeader) -> Result<(), StorageError> {
 
 /// Whether the batch can hold as many records as it says. A producer that takes offsets for records that
 /// are not there would fill a segment's offsets with a few batches and make the log roll at will.
-fn check_count(batch: &RecordBatch) -> Result<(), StorageError> {
-    let stored = batch.bytes.len().saturating_sub(BatchHeader::LEN);
-    let bytes = match batch.header.compression() {
+fn check_count(header: &BatchHeader) -> Result<(), StorageError> {
+    let stored = header.size_in_bytes().saturating_sub(BatchHeader::LEN);
+    let bytes = match header.compression() {
         Ok(Compression::None) => stored,
         _ => DECOMPRESSED_BATCH_BYTES_MAX,
     };
-    let (count, most) = (batch.header.record_count, bytes / RECORD_BYTES_MIN);
+    let (count, most) = (header.record_count, bytes / RECORD_BYTES_MIN);
     if usize::try_from(count).is_ok_and(|count| count <= most) {
         return Ok(());
     }
@@ -194,7 +194,6 @@ mod tests {
             let valid = validate(batch.clone(), &config(), NOW).unwrap();
             assert_eq!(valid.bytes, batch.bytes);
             assert_eq!(valid.header, batch.header);
-            assert_eq!(valid.max_timestamp, NOW - 5);
         }
     }
 
@@ -333,7 +332,6 @@ mod tests {
             .build()
             .unwrap();
         let valid = validate(batch, &config, NOW).unwrap();
-        assert_eq!(valid.max_timestamp, NOW);
         assert_eq!(valid.header.max_timestamp, NOW);
         let stamped = RecordBatch::parse(valid.bytes).unwrap();
         assert_eq!(stamped.header, valid.header);
@@ -353,8 +351,10 @@ mod tests {
                 .record(NOW - 6, None, None);
             let batch = altered(&builder, |header| header.max_timestamp = -1);
             let valid = validate(batch.clone(), &config(), NOW).unwrap();
-            assert_eq!(valid.max_timestamp, NOW - 3, "{compression:?}");
-            assert_eq!(valid.bytes, batch.bytes, "the bytes stay");
+            let stored = RecordBatch::parse(valid.bytes).unwrap();
+            assert_eq!(stored.header, valid.header);
+            assert_eq!(stored.header.max_timestamp, NOW - 3, "{compression:?}");
+            assert_eq!(stored.records_bytes(), batch.records_bytes());
         }
         let mut late = config();
         late.timestamp_after_max_ms = 0;
@@ -371,6 +371,24 @@ mod tests {
             (header.max_timestamp, header.attributes) = (0, Compression::Zstd.id());
         });
         let found = validate(unreadable, &config(), NOW);
+        assert!(
+            matches!(found, Err(StorageError::InvalidRecord { .. })),
+            "{found:?}"
+        );
+    }
+
+    #[test]
+    fn what_must_be_walked_may_not_decompress_to_much_more_than_the_largest_batch() {
+        let mut config = config();
+        config.max_message_bytes = 1_000;
+        let zeros = vec![0; 1_000 * WALKED_BATCH_FACTOR];
+        let builder = RecordBatchBuilder::new()
+            .compression(Compression::Zstd)
+            .record(NOW, None, Some(&zeros));
+        validate(builder.build().unwrap(), &config, NOW).unwrap();
+        let bomb = altered(&builder, |header| header.max_timestamp = -1);
+        assert!(contradicts_itself(&bomb.header));
+        let found = validate(bomb, &config, NOW);
         assert!(
             matches!(found, Err(StorageError::InvalidRecord { .. })),
             "{found:?}"

@@ -48,7 +48,7 @@ pub mod partition_metadata;
 pub mod producer_snapshot;
 pub mod producer_state;
 
-pub use batch_validator::{ValidBatch, validate};
+pub use batch_validator::{ValidBatch, contradicts_itself, validate, validate_header};
 pub use error::StorageError;
 pub use flush_coalescer::{DirtyState, FlushRound};
 pub use log::RetentionOutcome;

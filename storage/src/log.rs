@@ -181,21 +181,16 @@ impl Log {
             .saturating_add(i64::from(header.record_count));
         let durable = durable || records_unflushed >= config.flush_messages;
         let segment_ms = self.segment_ms(config);
-        if self
-            .segments
-            .is_full_for(&header, batch.max_timestamp, config, segment_ms)
-        {
+        if self.segments.is_full_for(&header, config, segment_ms) {
             self.edit(LogEdit::Roll)?;
         }
         let prefix = header.patched_prefix(header.base_offset, header.partition_leader_epoch);
         let rest = &batch.bytes[PREFIX_LEN..];
-        let max_timestamp = batch.max_timestamp;
         self.segments.write(
             &BatchWrite {
                 header: &header,
                 prefix: &prefix,
                 rest,
-                max_timestamp,
             },
             config,
         )?;

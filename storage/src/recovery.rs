@@ -349,7 +349,7 @@ impl Walk<'_> {
             let Next::Batch(batch) = scan.next(expect, Trust::Header)? else {
                 return Ok(None);
             };
-            if batch.max_timestamp > max.timestamp {
+            if batch.header.max_timestamp > max.timestamp {
                 return Ok(None);
             }
             expected = batch.header.next_offset();
@@ -418,7 +418,7 @@ impl Walk<'_> {
             epoch_min: i32::MIN,
         };
         let first_timestamp = match first.next(expect, Trust::Header)? {
-            Next::Batch(batch) => batch.max_timestamp,
+            Next::Batch(batch) => batch.header.max_timestamp,
             Next::End | Next::Bad(_) => NO_TIMESTAMP,
         };
         let index = WalkedIndex::Memory(index);
@@ -434,7 +434,7 @@ impl Walk<'_> {
     }
 
     fn take(&mut self, batch: &Scanned, index: &mut ActiveIndex) {
-        let indexed = indexed_batch(&batch.header, batch.position, batch.max_timestamp);
+        let indexed = indexed_batch(&batch.header, batch.position);
         index.batch_appended(&indexed, self.input.config.index_interval_bytes);
         if batch.header.base_offset >= self.recovery_point {
             self.epochs.assign(

@@ -24,7 +24,6 @@ use crate::index::{
 use crate::log_dir::PartitionDir;
 use crate::log_reader::mapped_bytes;
 use crate::manifest::SegmentManifest;
-use crate::timestamps::true_max_timestamp;
 
 /// Ending of a segment's data file.
 pub(crate) const LOG: &str = ".log";
@@ -422,8 +421,8 @@ impl LogSegment {
                 let Some(time) = time.filter(|_| starts) else {
                     return Ok(false);
                 };
-                timed = header.last_offset() == time.offset
-                    && self.batch_max_timestamp(position, header)? == time.timestamp;
+                timed =
+                    header.last_offset() == time.offset && header.max_timestamp == time.timestamp;
                 Ok(header.last_offset() < time.offset)
             },
         );
@@ -470,8 +469,7 @@ impl LogSegment {
         let mut index = ActiveIndex::new(self.base_offset);
         let len = self.published_len();
         self.walk(0, len, |position, header| {
-            let max_timestamp = self.batch_max_timestamp(position, header)?;
-            let batch = indexed_batch(header, position, max_timestamp);
+            let batch = indexed_batch(header, position);
             index.batch_appended(&batch, REBUILD_INTERVAL_BYTES);
             Ok(true)
         })?;
@@ -490,18 +488,6 @@ impl LogSegment {
         let mut bytes = vec![0; bytes_len];
         file.read_exact_at(&mut bytes, 0)?;
         Ok(Bytes::from(bytes))
-    }
-
-    /// The largest timestamp of the batch at `position`, whatever its header says.
-    pub(crate) fn batch_max_timestamp(
-        &self,
-        position: u64,
-        header: &BatchHeader,
-    ) -> Result<i64, StorageError> {
-        if header.max_timestamp >= header.base_timestamp {
-            return Ok(header.max_timestamp);
-        }
-        Ok(true_max_timestamp(&self.batch_at(position, header)?))
     }
 
     /// The published batch at `position`, as a view of the map.
@@ -577,16 +563,12 @@ pub(crate) fn header_at(
 }
 
 /// How the indexes see a batch.
-pub(crate) fn indexed_batch(
-    header: &BatchHeader,
-    position: u64,
-    max_timestamp: i64,
-) -> IndexedBatch {
+pub(crate) fn indexed_batch(header: &BatchHeader, position: u64) -> IndexedBatch {
     let cap = |value: u64| u32::try_from(value).unwrap_or(u32::MAX);
     IndexedBatch {
         last_offset: header.last_offset(),
         position: cap(position),
         size: cap(header.size_in_bytes() as u64),
-        max_timestamp,
+        max_timestamp: header.max_timestamp,
     }
 }

@@ -44,11 +44,7 @@ pub(crate) fn restore_active(
                 let reason = format!("offset {} before {log_end}", header.last_offset());
                 return Err(segment.corrupt(position, &reason));
             }
-            let max_timestamp = segment.batch_max_timestamp(position, header)?;
-            index.batch_appended(
-                &indexed_batch(header, position, max_timestamp),
-                interval_bytes,
-            );
+            index.batch_appended(&indexed_batch(header, position), interval_bytes);
             Ok(true)
         },
     )?;

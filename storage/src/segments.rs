@@ -82,8 +82,6 @@ pub(crate) struct BatchWrite<'a> {
     pub(crate) prefix: &'a [u8],
     /// The rest of it.
     pub(crate) rest: &'a [u8],
-    /// The largest timestamp of its records, ms since 1970.
-    pub(crate) max_timestamp: i64,
 }
 
 /// A sealed segment whose index files and snapshot are not written yet.
@@ -219,7 +217,6 @@ impl Segments {
     pub(crate) fn is_full_for(
         &self,
         header: &BatchHeader,
-        max_timestamp: i64,
         config: &LogConfig,
         segment_ms: i64,
     ) -> bool {
@@ -230,7 +227,10 @@ impl Segments {
         }
         let size = header.size_in_bytes() as u64;
         let expired = active.first_timestamp() >= 0
-            && max_timestamp.saturating_sub(active.first_timestamp()) > segment_ms;
+            && header
+                .max_timestamp
+                .saturating_sub(active.first_timestamp())
+                > segment_ms;
         let index_full =
             active.with_memory_index(|index| index.is_full(config.segment_index_bytes));
         len + size > u64::from(config.segment_bytes)
@@ -250,7 +250,7 @@ impl Segments {
         let size = batch.header.size_in_bytes() as u64;
         let file = self.writer_for(&active, position + size, config)?;
         let parts = [IoSlice::new(batch.prefix), IoSlice::new(batch.rest)];
-        let indexed = indexed_batch(batch.header, position, batch.max_timestamp);
+        let indexed = indexed_batch(batch.header, position);
         active.append(&file, &parts, &indexed, config.index_interval_bytes)?;
         let listed = self
             .unsynced

@@ -29,7 +29,7 @@ impl LogReader {
             let start = u64::from(segment.lookup_timestamp(timestamp)?.position);
             let mut found = None;
             segment.walk(start, end, |position, header| {
-                if segment.batch_max_timestamp(position, header)? >= timestamp {
+                if header.max_timestamp >= timestamp {
                     let batch = segment.batch_at(position, header)?;
                     found = first_at_or_after(&batch, timestamp, from)
                         .map_err(|error| segment.corrupt(position, &error))?;
@@ -80,7 +80,7 @@ fn largest_in(
     let mut best = best;
     let mut widest: Option<(u64, BatchHeader, i64)> = None;
     segment.walk(u64::from(start), end, |position, header| {
-        let limit = segment.batch_max_timestamp(position, header)?;
+        let limit = header.max_timestamp;
         if header.base_offset < from {
             // Only a part of this batch counts.
             best = larger(best, largest_of(segment, position, header, from)?);

@@ -1,9 +1,7 @@
-//! Record timestamps of a batch: the true maximum, and the record that a time look-up means.
+//! Record timestamps of a batch: the record that a time look-up means.
 
 use tidewheel_config::limits::DECOMPRESSED_BATCH_BYTES_MAX;
 use tidewheel_protocol::{BatchError, BatchHeader, RecordBatch, TimestampType};
-
-use crate::batch_validator;
 
 /// A record's timestamp and offset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,15 +10,6 @@ pub(crate) struct RecordTime {
     pub(crate) timestamp: i64,
     /// The record's offset.
     pub(crate) offset: i64,
-}
-
-/// The largest timestamp of the batch's records, as the validator found it at the append. What
-/// cannot be looked into has its base timestamp.
-pub(crate) fn true_max_timestamp(batch: &RecordBatch) -> i64 {
-    if all_alike(&batch.header) {
-        return batch.header.max_timestamp;
-    }
-    batch_validator::true_max_timestamp(batch).unwrap_or(batch.header.base_timestamp)
 }
 
 /// The first record at or after offset `from` with a timestamp at or above `timestamp`.
@@ -129,18 +118,8 @@ mod tests {
     }
 
     #[test]
-    fn a_maximum_below_the_base_timestamp_is_not_believed() {
-        let mut batch = batch(Compression::None, &[50, 70, 60]);
-        batch.header.max_timestamp = -1;
-        assert_eq!(true_max_timestamp(&batch), 70);
-        batch.header.max_timestamp = 80;
-        assert_eq!(true_max_timestamp(&batch), 80);
-    }
-
-    #[test]
     fn log_append_time_holds_for_every_record() {
         let batch = batch(Compression::Gzip, &[50, 70]).with_log_append_time(1_000);
-        assert_eq!(true_max_timestamp(&batch), 1_000);
         let found = first_at_or_after(&batch, 60, 101).unwrap().unwrap();
         assert_eq!((found.timestamp, found.offset), (1_000, 101));
     }

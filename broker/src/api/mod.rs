@@ -41,7 +41,15 @@ pub(crate) struct Api {
     pub(crate) advertised: RangeInclusive<i16>,
     /// What is decoded and answered; anything else closes the connection.
     served: RangeInclusive<i16>,
-    handle: fn(Call) -> Result<Reply, DecodeError>,
+    handle: Handle,
+}
+
+/// How an API's requests are begun.
+enum Handle {
+    /// Where they are read.
+    Here(fn(Call) -> Result<Reply, DecodeError>),
+    /// Where they are read or elsewhere; what comes after them on the connection waits.
+    Produce,
 }
 
 const fn api(
@@ -54,7 +62,7 @@ const fn api(
         key,
         advertised,
         served: versions,
-        handle,
+        handle: Handle::Here(handle),
     }
 }
 
@@ -67,7 +75,7 @@ pub(crate) const APIS: &[Api] = &[
         key: ApiKey::Produce,
         advertised: 0..=13,
         served: 3..=13,
-        handle: |call| call.staged(produce::handle),
+        handle: Handle::Produce,
     },
     api(ApiKey::Fetch, 4..=17, |call| call.staged(fetch::handle)),
     api(ApiKey::ListOffsets, 1..=9, |call| {
@@ -202,8 +210,12 @@ impl Call {
         mut self,
         handle: fn(Responder, Q) -> Reply,
     ) -> Result<Reply, DecodeError> {
-        let request = Q::decode(&mut self.body, self.header.api_version)?;
+        let request = self.decode()?;
         Ok(handle(self.responder(), request))
+    }
+
+    fn decode<Q: Message>(&mut self) -> Result<Q, DecodeError> {
+        Q::decode(&mut self.body, self.header.api_version)
     }
 
     /// For handlers whose answer depends on nothing that earlier requests change.
@@ -211,7 +223,7 @@ impl Call {
         mut self,
         handle: fn(&Context, Q) -> A,
     ) -> Result<Reply, DecodeError> {
-        let request = Q::decode(&mut self.body, self.header.api_version)?;
+        let request = self.decode()?;
         let responder = self.responder();
         Ok(Reply::Now(
             responder.frame(&handle(&responder.context, request)),
@@ -227,7 +239,7 @@ impl Call {
         F: Future<Output = A> + Send + 'static,
     {
         Ok(Reply::Later(Box::pin(async move {
-            let request = match Q::decode(&mut self.body, self.header.api_version) {
+            let request = match self.decode::<Q>() {
                 Ok(request) => request,
                 Err(error) => {
                     debug!(api = ?Q::KEY, %error, "malformed request, connection closed");
@@ -262,11 +274,11 @@ impl Responder {
     }
 }
 
-/// Starts a request.
+/// Starts a request. When this returns, its place in the order of appends is fixed.
 ///
 /// # Errors
 /// Where the key or version is not in the table or the body cannot be read: the connection closes.
-pub(crate) fn dispatch(call: Call) -> Result<Reply, Refused> {
+pub(crate) async fn dispatch(call: Call) -> Result<Reply, Refused> {
     let RequestHeader {
         api_key,
         api_version: version,
@@ -285,7 +297,11 @@ pub(crate) fn dispatch(call: Call) -> Result<Reply, Refused> {
         }
         return Err(Refused::UnknownVersion { key, version });
     }
-    (api.handle)(call).map_err(|source| Refused::Malformed {
+    let begun = match api.handle {
+        Handle::Here(handle) => handle(call),
+        Handle::Produce => produce::handle(call).await,
+    };
+    begun.map_err(|source| Refused::Malformed {
         key,
         version,
         source,

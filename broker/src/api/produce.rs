@@ -8,13 +8,14 @@ use tidewheel_protocol::messages::produce::{
     PartitionProduceData, PartitionProduceResponse, ProduceRequest, ProduceResponse,
     TopicProduceData, TopicProduceResponse,
 };
-use tidewheel_protocol::{ErrorCode, StrBytes, Uuid};
+use tidewheel_protocol::{DecodeError, ErrorCode, StrBytes, Uuid};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
-use super::{Answer, Context, Reply, Responder, error};
+use super::{Answer, Call, Context, Reply, Responder, error};
 use crate::clock;
 use crate::partition::{Acks, AppendError, AppendOutcome, Partition};
+use crate::produce_lanes::Lane;
 
 /// A partition of the request after stage one.
 struct Started {
@@ -28,7 +29,30 @@ struct StartedTopic {
     partitions: Vec<Started>,
 }
 
-pub(super) fn handle(responder: Responder, request: ProduceRequest) -> Reply {
+/// Stage one, where the request was read or, if that takes long, on the blocking pool; the next request of
+/// the connection is not read before.
+pub(super) async fn handle(mut call: Call) -> Result<Reply, DecodeError> {
+    let bytes = call.body.remaining();
+    let body = call.body.clone();
+    let request = call.decode::<ProduceRequest>()?;
+    let Some(lane) = Lane::of(&request, bytes) else {
+        return Ok(begin(call.responder(), request));
+    };
+    // While it waits for its place it holds no more than its bytes: it is decoded once more then.
+    drop(request);
+    call.body = body;
+    let broker = Arc::clone(&call.context.broker);
+    let place = broker.produce_lanes().enter(lane).await;
+    let begun = broker.read_blocking(move || {
+        let request = call.decode()?;
+        let reply = begin(call.responder(), request);
+        drop(place);
+        Ok(reply)
+    });
+    begun.await.unwrap_or(Ok(Reply::Now(Answer::Close)))
+}
+
+fn begin(responder: Responder, request: ProduceRequest) -> Reply {
     let context = responder.context.clone();
     let wants_reply = request.acks != 0;
     let wait = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
@@ -185,5 +209,93 @@ fn partition_response(index: i32, outcome: AppendOutcome) -> PartitionProduceRes
             error_message: Some(StrBytes::from(error.to_string())),
             ..PartitionProduceResponse::default()
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::task::{Context as TaskContext, Waker};
+
+    use bytes::Bytes;
+    use tidewheel_protocol::{Message, RecordBatch, RecordBatchBuilder, ResponseHeader};
+
+    use super::*;
+    use crate::testing;
+
+    fn request(partitions: i32, records: &Bytes) -> ProduceRequest {
+        let data = (0..partitions).map(|index| PartitionProduceData {
+            index,
+            records: Some(records.clone()),
+        });
+        ProduceRequest {
+            acks: 1,
+            timeout_ms: 1_000,
+            topic_data: vec![TopicProduceData {
+                name: StrBytes::from("t"),
+                partition_data: data.collect(),
+                ..TopicProduceData::default()
+            }],
+            ..ProduceRequest::default()
+        }
+    }
+
+    /// What the producer is told, in the order of the request.
+    async fn codes(reply: Reply) -> Vec<(i32, i64)> {
+        let Reply::Started(finish) = reply else {
+            panic!("begun")
+        };
+        let Answer::Parts(parts) = finish.await else {
+            panic!("answered")
+        };
+        let mut reader = tidewheel_protocol::wire::Reader::new(parts[0].slice(4..));
+        ResponseHeader::decode(&mut reader, ProduceResponse::KEY, 9).unwrap();
+        let response = ProduceResponse::decode(&mut reader, 9).unwrap();
+        let answers = response.responses[0].partition_responses.iter();
+        answers
+            .map(|answer| (i32::from(answer.error_code), answer.base_offset))
+            .collect()
+    }
+
+    /// A long request used to be checked and written where it was read, and a batch of old sarama to be
+    /// decompressed there: other connections of that runtime worker waited.
+    #[tokio::test]
+    async fn what_takes_long_waits_for_its_place_and_leaves_the_worker_free() {
+        let dir = tempfile::tempdir().unwrap();
+        let broker = testing::broker(dir.path(), &[]);
+        let most = i32::try_from(limits::INLINE_PRODUCE_PARTITIONS_MAX).unwrap();
+        testing::create_topic(&broker, "t", most + 1).await;
+        let plain = RecordBatchBuilder::new().record(clock::now_ms(), None, Some(b"v"));
+        let plain = plain.build().unwrap();
+        let mut header = plain.header;
+        header.max_timestamp = -1;
+        let old = RecordBatch::assemble(header, &plain.records_bytes()).unwrap();
+        let cases = [
+            ("short", request(1, &plain.bytes), true),
+            ("many partitions", request(most + 1, &plain.bytes), false),
+            ("contradicts itself", request(1, &old.bytes), false),
+        ];
+        for (round, (name, request, here)) in (0..).zip(cases) {
+            let mut taken = Vec::new();
+            for _ in 0..limits::LONG_PRODUCE_AT_ONCE {
+                taken.push(broker.produce_lanes().enter(Lane::Long).await);
+            }
+            taken.push(broker.produce_lanes().enter(Lane::Walked).await);
+            let count = request.topic_data[0].partition_data.len();
+            let call = testing::call(&broker, 9, &request);
+            let mut begun = pin!(handle(call));
+            let first = begun
+                .as_mut()
+                .poll(&mut TaskContext::from_waker(Waker::noop()));
+            assert_eq!(first.is_ready(), here, "{name}");
+            drop(taken);
+            let reply = match first {
+                std::task::Poll::Ready(reply) => reply,
+                std::task::Poll::Pending => begun.await,
+            };
+            let told = codes(reply.unwrap()).await;
+            assert_eq!(told.len(), count, "{name}");
+            assert_eq!(told[0], (0, round), "{name}");
+        }
     }
 }

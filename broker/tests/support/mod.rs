@@ -139,12 +139,21 @@ impl Broker {
 
     /// Anonymous resident memory in KiB: the log's mapped pages are not the broker's.
     pub(crate) fn rss_anon_kib(&self) -> u64 {
+        self.status_kib("RssAnon:")
+    }
+
+    /// The most memory that was ever resident, in KiB, mapped pages included.
+    pub(crate) fn rss_peak_kib(&self) -> u64 {
+        self.status_kib("VmHWM:")
+    }
+
+    fn status_kib(&self, name: &str) -> u64 {
         let path = format!("/proc/{}/status", self.pid());
         let status = std::fs::read_to_string(path).expect("the process is there");
         let line = status
             .lines()
-            .find(|line| line.starts_with("RssAnon:"))
-            .expect("RssAnon");
+            .find(|line| line.starts_with(name))
+            .expect("the line is there");
         line.split_whitespace()
             .nth(1)
             .expect("a number")

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use tidewheel_config::limits::DECOMPRESSED_BATCH_BYTES_MAX;
-use tidewheel_protocol::{BatchHeader, RecordBatch, TimestampType};
+use tidewheel_protocol::{BatchHeader, RecordBatch};
 
 use super::finding::{Report, Severity};
 use super::layout::segment_file;
@@ -174,19 +174,11 @@ fn check_batch(
     check_offsets(path, position, header, walk, report);
     check_epoch(path, position, header, walk, report);
     let severity = walk.rules.severity(header.base_offset);
-    let (count, true_max) = match count_records(batch) {
-        Ok(counted) => counted,
-        Err(what) => {
-            report.add(severity, path, position, what);
-            (0, header.max_timestamp)
-        }
-    };
-    report.summary.records += count;
-    // A maximum below the base timestamp is a known mistake of old producers.
-    let max_timestamp = match header.max_timestamp < header.base_timestamp {
-        true => true_max,
-        false => header.max_timestamp,
-    };
+    match count_records(batch) {
+        Ok(count) => report.summary.records += count,
+        Err(what) => report.add(severity, path, position, what),
+    }
+    let max_timestamp = header.max_timestamp;
     if facts.batches == 0 {
         facts.first_timestamp = max_timestamp;
     }
@@ -268,26 +260,22 @@ fn check_epoch(
     }
 }
 
-/// How many records the batch really holds, and their largest timestamp.
-fn count_records(batch: &RecordBatch) -> Result<(u64, i64), String> {
+/// How many records the batch really holds.
+fn count_records(batch: &RecordBatch) -> Result<u64, String> {
     let header = &batch.header;
     let mut count = 0;
-    let mut max_timestamp = -1;
     for record in batch
         .records(DECOMPRESSED_BATCH_BYTES_MAX)
         .map_err(|error| error.to_string())?
     {
-        max_timestamp = max_timestamp.max(record.map_err(|error| error.to_string())?.timestamp);
+        record.map_err(|error| error.to_string())?;
         count += 1;
     }
     if count != i64::from(header.last_offset_delta) + 1 {
         let delta = header.last_offset_delta;
         return Err(format!("{count} records, the last offset delta is {delta}"));
     }
-    if header.timestamp_type() == TimestampType::LogAppendTime {
-        max_timestamp = header.max_timestamp;
-    }
-    Ok((u64::try_from(count).unwrap_or_default(), max_timestamp))
+    Ok(u64::try_from(count).unwrap_or_default())
 }
 
 fn open_offset_index(

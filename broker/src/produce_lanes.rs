@@ -1,0 +1,108 @@
+//! Produce requests that would keep a runtime worker from other connections for long: how many of them
+//! are appended at once, on the blocking pool.
+
+use std::sync::Arc;
+
+use tidewheel_config::limits;
+use tidewheel_protocol::BatchHeader;
+use tidewheel_protocol::messages::produce::ProduceRequest;
+use tidewheel_storage::contradicts_itself;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// Why a request is not appended where it was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lane {
+    /// Many bytes or many partitions.
+    Long,
+    /// A batch must be decompressed to find its largest timestamp.
+    Walked,
+}
+
+impl Lane {
+    /// The lane of a request that came in `bytes`; `None` for those that are appended at once.
+    pub(crate) fn of(request: &ProduceRequest, bytes: usize) -> Option<Self> {
+        let topics = request.topic_data.iter();
+        let partitions = || topics.clone().flat_map(|topic| &topic.partition_data);
+        let walked = partitions()
+            .filter_map(|data| BatchHeader::parse(data.records.as_ref()?).ok())
+            .any(|header| contradicts_itself(&header));
+        let long = bytes > limits::INLINE_PRODUCE_BYTES_MAX
+            || partitions()
+                .nth(limits::INLINE_PRODUCE_PARTITIONS_MAX)
+                .is_some();
+        match (walked, long) {
+            (true, _) => Some(Self::Walked),
+            (false, true) => Some(Self::Long),
+            (false, false) => None,
+        }
+    }
+}
+
+/// The places of the lanes.
+#[derive(Debug)]
+pub(crate) struct ProduceLanes {
+    long: Arc<Semaphore>,
+    walked: Arc<Semaphore>,
+}
+
+impl Default for ProduceLanes {
+    fn default() -> Self {
+        Self {
+            long: Arc::new(Semaphore::new(limits::LONG_PRODUCE_AT_ONCE)),
+            walked: Arc::new(Semaphore::new(limits::WALKED_PRODUCE_AT_ONCE)),
+        }
+    }
+}
+
+impl ProduceLanes {
+    /// Waits for a place, which is free again when the permit is dropped.
+    pub(crate) async fn enter(&self, lane: Lane) -> Option<OwnedSemaphorePermit> {
+        let places = match lane {
+            Lane::Long => &self.long,
+            Lane::Walked => &self.walked,
+        };
+        // Never closed, so never `None`.
+        Arc::clone(places).acquire_owned().await.ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+    use tidewheel_protocol::messages::produce::{PartitionProduceData, TopicProduceData};
+    use tidewheel_protocol::{RecordBatch, RecordBatchBuilder};
+
+    fn request(partitions: usize, records: &Bytes) -> ProduceRequest {
+        let data = PartitionProduceData {
+            index: 0,
+            records: Some(records.clone()),
+        };
+        ProduceRequest {
+            topic_data: vec![TopicProduceData {
+                partition_data: vec![data; partitions],
+                ..TopicProduceData::default()
+            }],
+            ..ProduceRequest::default()
+        }
+    }
+
+    #[test]
+    fn only_what_takes_long_leaves_the_worker() {
+        let batch = RecordBatchBuilder::new()
+            .record(5, None, None)
+            .build()
+            .unwrap();
+        let most = limits::INLINE_PRODUCE_PARTITIONS_MAX;
+        let bytes = limits::INLINE_PRODUCE_BYTES_MAX;
+        let lane = |partitions, bytes| Lane::of(&request(partitions, &batch.bytes), bytes);
+        assert_eq!(lane(most, bytes), None);
+        assert_eq!(lane(most + 1, bytes), Some(Lane::Long));
+        assert_eq!(lane(1, bytes + 1), Some(Lane::Long));
+        let mut header = batch.header;
+        header.max_timestamp = 4;
+        let old = RecordBatch::assemble(header, &batch.records_bytes()).unwrap();
+        assert_eq!(Lane::of(&request(1, &old.bytes), 100), Some(Lane::Walked));
+        assert_eq!(Lane::of(&request(1, &Bytes::from_static(b"?")), 100), None);
+    }
+}
