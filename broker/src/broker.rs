@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tidewheel_config::{BrokerConfig, LogConfig};
+use tidewheel_config::{BrokerConfig, LogConfig, limits};
 use tidewheel_protocol::{TopicPartition, Uuid};
 use tidewheel_storage::{LivePartition, LoadedLogs, LogManager, StorageError};
 use tracing::{error, info, warn};
@@ -132,6 +132,7 @@ pub(crate) struct Broker {
     /// Reserved in the metadata log, not yet given out.
     producer_ids: Mutex<Range<i64>>,
     memory: MemoryPool,
+    answer_memory: MemoryPool,
     produce_lanes: ProduceLanes,
     /// One per log directory.
     flush: Vec<FlushSignal>,
@@ -172,6 +173,7 @@ impl Broker {
             metadata: Mutex::new(metadata),
             producer_ids: Mutex::new(0..0),
             memory: MemoryPool::new(memory),
+            answer_memory: MemoryPool::new(limits::ANSWER_BYTES_MAX),
             produce_lanes: ProduceLanes::default(),
             flush: (0..dir_count).map(|_| FlushSignal::default()).collect(),
         })
@@ -211,6 +213,11 @@ impl Broker {
 
     pub(crate) fn memory(&self) -> &MemoryPool {
         &self.memory
+    }
+
+    /// What large answers take until they have left.
+    pub(crate) fn answer_memory(&self) -> &MemoryPool {
+        &self.answer_memory
     }
 
     pub(crate) fn produce_lanes(&self) -> &ProduceLanes {
@@ -409,6 +416,8 @@ impl Broker {
     /// # Errors
     /// Where the disk fails; the next start then recovers as after a crash.
     pub(crate) fn close(&self) -> Result<(), StorageError> {
+        // A change of topics that was begun is finished first; later ones find the metadata log closed.
+        let _changing = self.lock_metadata();
         self.logs.close(clock::now_ms())
     }
 }

@@ -14,6 +14,7 @@ use bytes::{Buf, Bytes};
 use tidewheel_config::limits;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::net::tcp::OwnedReadHalf;
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 use tracing::debug;
@@ -50,34 +51,38 @@ pub(crate) async fn serve(
     stop: watch::Receiver<bool>,
 ) {
     let (reader, writer) = socket.into_split();
-    let (closing_tx, closing) = watch::channel(false);
+    let (closing_tx, mut closing) = watch::channel(false);
     let session = Arc::new(Session {
         peer,
         listener,
-        closing,
+        closing: closing.clone(),
     });
     let limits = FrameLimits {
         frame_bytes_max: broker.config().socket_request_max_bytes as usize,
         idle: idle(broker.config().connections_max_idle_ms),
     };
-    let write_stall = limits.idle;
+    let write_stall = limits.idle.min(limits::WRITE_STALL);
     let frames = FrameReader::new(reader, broker.memory().clone(), limits);
     let (queue, replies) = mpsc::channel(limits::REQUESTS_IN_FLIGHT_PER_CONNECTION_MAX);
 
-    let reading = async move {
-        let end = read_loop(frames, queue, session, broker, stop).await;
-        // A peer that closed its half still gets the replies that need no more waiting.
+    let reading = async {
+        let answers = read_loop(frames, queue, session, broker, stop, &closing_tx).await;
         closing_tx.send_replace(true);
-        let grace = if end {
-            limits::CLOSE_GRACE
-        } else {
-            Duration::ZERO
-        };
-        tokio::time::sleep(grace).await;
+        if answers {
+            std::future::pending().await
+        }
     };
-    // Either side's end ends the connection: a writer that failed, or a reader whose grace is over.
+    // A peer that closed its half still gets the replies that need no more waiting.
+    let grace = async {
+        // The sender lives as long as this does.
+        drop(closing.wait_for(|closing| *closing).await);
+        tokio::time::sleep(limits::CLOSE_GRACE).await;
+    };
+    // Either side's end ends the connection: a writer that is done or failed, a reader that was lied to
+    // or whose grace is over.
     tokio::select! {
         () = reading => {}
+        () = grace => {}
         result = write_loop(writer, replies, write_stall) => {
             if let Err(error) = result {
                 debug!(%peer, %error, "connection ended while writing");
@@ -95,16 +100,28 @@ fn idle(max_idle_ms: i64) -> Duration {
 }
 
 /// Reads and starts requests. Returns whether what was started may still be answered.
-async fn read_loop<R: tokio::io::AsyncRead + Unpin>(
-    mut frames: FrameReader<R>,
+async fn read_loop(
+    mut frames: FrameReader<OwnedReadHalf>,
     queue: mpsc::Sender<Outgoing>,
     session: Arc<Session>,
     broker: Arc<Broker>,
     mut stop: watch::Receiver<bool>,
+    closing: &watch::Sender<bool>,
 ) -> bool {
     loop {
-        // The place in the queue comes first: a request is not begun that nobody could answer.
-        let Ok(place) = queue.reserve().await else {
+        // The place in the queue comes first: a request is not begun that nobody could answer. A peer that
+        // hangs up while it waits ends the fetches before it, and what it sent is read to its end. Any arm
+        // may be dropped: none takes anything.
+        let waits_for_peer = !*closing.borrow();
+        let place = tokio::select! {
+            place = queue.reserve() => place,
+            () = frames.hung_up(), if waits_for_peer => {
+                closing.send_replace(true);
+                continue;
+            }
+            _ = stop.wait_for(|stop| *stop) => return true,
+        };
+        let Ok(place) = place else {
             return false;
         };
         // Only a request that waits behind no other is let in uncounted: that is one a connection.
@@ -126,7 +143,7 @@ async fn read_loop<R: tokio::io::AsyncRead + Unpin>(
                 return false;
             }
         };
-        let call = match Call::new(frame.bytes, Arc::clone(&session), Arc::clone(&broker)) {
+        let call = match Call::new(frame.bytes, Arc::clone(&session), Arc::clone(&broker), free) {
             Ok(call) => call,
             Err(error) => {
                 debug!(peer = %session.peer, %error, "unreadable request, connection closed");
@@ -164,6 +181,14 @@ async fn write_loop<W: AsyncWrite + Unpin>(
         drop(share);
         match answer {
             Answer::Parts(parts) => write_all(&mut writer, parts, stall).await?,
+            Answer::Counted(frame, share) => {
+                let stall = match share.is_counted() {
+                    true => stall.min(limits::COUNTED_WRITE_STALL),
+                    false => stall,
+                };
+                write_all(&mut writer, vec![frame], stall).await?;
+                drop(share);
+            }
             Answer::Nothing => {}
             Answer::Close => return Ok(()),
         }
@@ -171,33 +196,47 @@ async fn write_loop<W: AsyncWrite + Unpin>(
     writer.shutdown().await
 }
 
-/// Writes all parts with vectored writes. A peer that takes nothing for `stall` is given up.
+/// Writes all parts. A peer that takes less than `limits::WRITE_PROGRESS_BYTES` in `stall` is given up.
 async fn write_all<W: AsyncWrite + Unpin>(
     writer: &mut W,
     mut parts: Vec<Bytes>,
     stall: Duration,
 ) -> io::Result<()> {
-    let mut first = 0;
+    let mut rest = parts.as_mut_slice();
+    while !rest.is_empty() {
+        rest = timeout(stall, write_some(writer, rest))
+            .await
+            .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+    }
+    Ok(())
+}
+
+/// Writes some of `parts` with vectored writes: all, or `limits::WRITE_PROGRESS_BYTES` at least. Returns
+/// what is left of them.
+async fn write_some<'a, W: AsyncWrite + Unpin>(
+    writer: &mut W,
+    parts: &'a mut [Bytes],
+) -> io::Result<&'a mut [Bytes]> {
+    let (mut first, mut progress) = (0, 0);
     loop {
         while parts.get(first).is_some_and(Bytes::is_empty) {
             first += 1;
         }
-        let parts = parts.get_mut(first..).unwrap_or_default();
-        if parts.is_empty() {
-            return Ok(());
+        if first == parts.len() || progress >= limits::WRITE_PROGRESS_BYTES {
+            return Ok(parts.get_mut(first..).unwrap_or_default());
         }
-        let slices: Vec<IoSlice<'_>> = parts
+        let rest = parts.get_mut(first..).unwrap_or_default();
+        let slices: Vec<IoSlice<'_>> = rest
             .iter()
             .take(limits::WRITE_PARTS_MAX)
             .map(|part| IoSlice::new(part))
             .collect();
-        let written = timeout(stall, writer.write_vectored(&slices))
-            .await
-            .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+        let written = writer.write_vectored(&slices).await?;
         if written == 0 {
             return Err(io::ErrorKind::WriteZero.into());
         }
-        advance(parts, written);
+        advance(rest, written);
+        progress += written;
     }
 }
 
@@ -210,5 +249,64 @@ fn advance(parts: &mut [Bytes], mut written: usize) {
         if written == 0 {
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::AsyncReadExt;
+
+    const STALL: Duration = Duration::from_secs(10);
+
+    fn parts() -> Vec<Bytes> {
+        vec![
+            Bytes::from(vec![1; 100_000]),
+            Bytes::new(),
+            Bytes::from(vec![2; 100_000]),
+        ]
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_stops_reading_is_given_up() {
+        let (mut ours, _theirs) = tokio::io::duplex(1_000);
+        let stopped = write_all(&mut ours, parts(), STALL).await;
+        assert_eq!(stopped.unwrap_err().kind(), io::ErrorKind::TimedOut);
+    }
+
+    /// One byte now and then is no progress: the reply would be held for days.
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_reads_drop_by_drop_is_given_up() {
+        let (mut ours, mut theirs) = tokio::io::duplex(1_000);
+        let reading = async {
+            loop {
+                theirs.read_u8().await.unwrap();
+                tokio::time::sleep(STALL / 2).await;
+            }
+        };
+        tokio::select! {
+            () = reading => {}
+            stopped = write_all(&mut ours, parts(), STALL) => {
+                assert_eq!(stopped.unwrap_err().kind(), io::ErrorKind::TimedOut);
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_peer_that_gets_on_receives_everything_in_order() {
+        let (mut ours, mut theirs) = tokio::io::duplex(1_000);
+        let reading = async {
+            let mut received = Vec::new();
+            let mut piece = vec![0; 40_000];
+            while received.len() < 200_000 {
+                theirs.read_exact(&mut piece).await.unwrap();
+                received.extend_from_slice(&piece);
+                tokio::time::sleep(STALL / 3).await;
+            }
+            received
+        };
+        let (received, written) = tokio::join!(reading, write_all(&mut ours, parts(), STALL));
+        written.unwrap();
+        assert_eq!(received, parts().concat());
     }
 }

@@ -6,7 +6,8 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use tidewheel_config::limits;
 use tidewheel_protocol::frame::{FrameError, frame_len};
-use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::io::{AsyncRead, AsyncReadExt, Interest};
+use tokio::net::tcp::OwnedReadHalf;
 use tokio::time::timeout;
 
 use crate::memory_pool::{MemoryPool, MemoryShare};
@@ -56,6 +57,16 @@ pub(crate) struct FrameReader<R> {
     buffer: BytesMut,
     pool: MemoryPool,
     limits: FrameLimits,
+}
+
+impl FrameReader<OwnedReadHalf> {
+    /// Resolves when the peer has closed its sending half or all of its connection, also while there are
+    /// received bytes that nobody has read. Cancel-safe: it takes nothing.
+    pub(crate) async fn hung_up(&self) {
+        // This interest is met by the end of the stream, never by bytes; urgent ones are not asked for
+        // where sockets are registered. An error of the socket ends it as well.
+        drop(self.socket.ready(Interest::PRIORITY).await);
+    }
 }
 
 impl<R: AsyncRead + Unpin> FrameReader<R> {

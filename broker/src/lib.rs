@@ -14,6 +14,7 @@ mod server;
 mod connection;
 mod frame_reader;
 mod memory_pool;
+mod peer_counts;
 
 mod api;
 
@@ -28,6 +29,7 @@ mod produce_lanes;
 mod ready;
 mod storage_threads;
 mod topics;
+mod trouble;
 
 #[cfg(test)]
 mod testing;

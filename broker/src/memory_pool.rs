@@ -1,4 +1,5 @@
-//! The bound on request bytes in memory (`queued.max.request.bytes`), counted as bytes arrive.
+//! Two bounds on memory that outsiders can ask for: request bytes (`queued.max.request.bytes`), counted as
+//! they arrive, and large answers (`limits::ANSWER_BYTES_MAX`), counted before they are made.
 //!
 //! An announced length reserves nothing: a hundred peers that announce 100 MB and send ten bytes
 //! cost ten bytes each. Every connection may hold a first small piece outside the pool (see
@@ -11,7 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// The pool counts in units of this many bytes, so that its permits fit a 32-bit count.
 const UNIT_BYTES: usize = 1024;
 
-/// A counted pool of request memory, shared by all connections.
+/// A counted pool of memory, shared by all connections.
 #[derive(Clone, Debug)]
 pub(crate) struct MemoryPool {
     permits: Arc<Semaphore>,
@@ -26,6 +27,23 @@ pub(crate) struct MemoryPool {
 pub(crate) struct MemoryShare {
     permit: Option<OwnedSemaphorePermit>,
     overdraft: Option<OwnedSemaphorePermit>,
+}
+
+impl MemoryShare {
+    /// Whether it holds anything that others may wait for.
+    pub(crate) fn is_counted(&self) -> bool {
+        self.permit.is_some() || self.overdraft.is_some()
+    }
+
+    /// Gives back what goes beyond `bytes`.
+    pub(crate) fn shrink(&mut self, bytes: usize) {
+        if let Some(permit) = &mut self.permit {
+            let surplus = permit
+                .num_permits()
+                .saturating_sub(bytes.div_ceil(UNIT_BYTES));
+            drop(permit.split(surplus));
+        }
+    }
 }
 
 impl MemoryPool {
@@ -86,6 +104,10 @@ mod tests {
         pool.grow(&mut share, 10 * UNIT_BYTES).await;
         pool.grow(&mut share, 5 * UNIT_BYTES).await;
         assert_eq!(pool.free_bytes(), 54 * UNIT_BYTES);
+        share.shrink(4 * UNIT_BYTES);
+        assert_eq!(pool.free_bytes(), 60 * UNIT_BYTES);
+        share.shrink(9 * UNIT_BYTES);
+        assert_eq!(pool.free_bytes(), 60 * UNIT_BYTES);
         drop(share);
         assert_eq!(pool.free_bytes(), 64 * UNIT_BYTES);
     }

@@ -4,7 +4,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::sync::Arc;
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tidewheel_config::{Listener, limits};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -14,6 +14,7 @@ use tracing::{debug, warn};
 
 use crate::broker::Broker;
 use crate::connection;
+use crate::peer_counts::PeerCounts;
 
 /// A listener's address cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -130,6 +131,7 @@ impl Server {
         let places = Arc::new(Semaphore::new(
             broker.config().max_connections as usize + waiting,
         ));
+        let peers = PeerCounts::new(broker.config().max_connections_per_ip);
         let mut acceptors = JoinSet::new();
         for (
             index,
@@ -151,6 +153,7 @@ impl Server {
                 index,
                 Arc::clone(broker),
                 Arc::clone(&places),
+                Arc::clone(&peers),
                 stopped.clone(),
             ));
         }
@@ -182,6 +185,7 @@ async fn accept_loop(
     index: usize,
     broker: Arc<Broker>,
     places: Arc<Semaphore>,
+    peers: Arc<PeerCounts>,
     mut stopped: watch::Receiver<bool>,
 ) {
     let mut connections = JoinSet::new();
@@ -195,10 +199,15 @@ async fn accept_loop(
         let Some((socket, peer, place)) = accepted else {
             continue;
         };
+        let Some(peer_place) = peers.enter(peer.ip()) else {
+            // Dropping the socket closes it, which is all that Kafka tells such a peer.
+            debug!(%peer, "refused: its address has max.connections.per.ip connections");
+            continue;
+        };
         let (broker, stopped) = (Arc::clone(&broker), stopped.clone());
         connections.spawn(async move {
             connection::serve(socket, peer, index, broker, stopped).await;
-            drop(place);
+            drop((place, peer_place));
         });
     }
     drop(listener);
@@ -215,6 +224,10 @@ async fn accept(
         Ok((socket, peer)) => {
             if let Err(error) = socket.set_nodelay(true) {
                 debug!(%peer, %error, "cannot switch off Nagle's algorithm");
+            }
+            // A machine that vanished never closes: without this, whoever waits for data waits on.
+            if let Err(error) = SockRef::from(&socket).set_keepalive(true) {
+                debug!(%peer, %error, "cannot switch keepalive on");
             }
             Some((socket, peer, place))
         }

@@ -17,6 +17,7 @@ use tracing::{error, info, warn};
 
 use crate::broker::Broker;
 use crate::clock;
+use crate::trouble::Trouble;
 
 /// How long a partition keeps its files open that nobody reads or writes.
 const IDLE_FILES_MS: i64 = 30_000;
@@ -203,14 +204,19 @@ fn go_offline(
 /// Checkpoints, retention, and unlinking what was deleted: nobody waits for these.
 fn cleaner_loop(broker: &Broker, signal: &FlushSignal) {
     let config = broker.config();
+    let (mut checkpoints, mut unlinking) = (Trouble::default(), Trouble::default());
     let mut retention_due = clock::deadline(millis(config.log_initial_task_delay_ms));
     while !signal.wait(CLEANER_PERIOD) {
         let now_ms = clock::now_ms();
-        if let Err(error) = broker.logs().checkpoint(now_ms) {
-            warn!(%error, "a checkpoint was put off");
+        match broker.logs().checkpoint(now_ms) {
+            Err(error) if checkpoints.begins() => warn!(%error, "checkpoints are put off"),
+            Ok(()) if checkpoints.ends() => info!("checkpoints are written again"),
+            Err(_) | Ok(()) => {}
         }
-        if let Err(error) = broker.logs().unlink_deleted(now_ms) {
-            warn!(%error, "cannot unlink deleted files");
+        match broker.logs().unlink_deleted(now_ms) {
+            Err(error) if unlinking.begins() => warn!(%error, "cannot unlink deleted files"),
+            Ok(()) if unlinking.ends() => info!("deleted files are unlinked again"),
+            Err(_) | Ok(()) => {}
         }
         broker.logs().release_idle(now_ms, IDLE_FILES_MS);
         if clock::has_come(retention_due) {

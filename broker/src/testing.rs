@@ -60,5 +60,5 @@ pub(crate) fn call<Q: Message>(broker: &Arc<Broker>, version: i16, request: &Q) 
         closing,
     };
     let frame = encode_request_frame(&header, request).slice(4..);
-    Call::new(frame, Arc::new(session), Arc::clone(broker)).expect("a good header")
+    Call::new(frame, Arc::new(session), Arc::clone(broker), 0).expect("a good header")
 }

@@ -23,6 +23,17 @@ pub const WALKED_PRODUCE_AT_ONCE: usize = 1;
 /// `queued.max.request.bytes` pool: small requests get through while large ones wait.
 pub const FREE_BYTES_PER_CONNECTION: usize = 16 * 1024;
 
+/// Memory that answers may take, over all connections, while they are made and until they have left.
+/// Answers of up to [`FREE_BYTES_PER_CONNECTION`] and fetched records, which are views of mapped files, are
+/// not counted. A larger answer than this is made alone.
+pub const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// How long a request waits for the memory of its answer before its connection is closed.
+pub const ANSWER_WAIT: Duration = Duration::from_secs(30);
+
+/// The same as [`WRITE_STALL`] for peers that do not receive an answer which others wait for the memory of.
+pub const COUNTED_WRITE_STALL: Duration = Duration::from_secs(10);
+
 /// Partitions that one request may create, over all its topics.
 pub const PARTITIONS_PER_REQUEST_MAX: i32 = 10_000;
 
@@ -52,17 +63,28 @@ pub const CONFIG_LIST_LEN_MAX: usize = 64;
 /// used up, before its connection is closed.
 pub const FRAME_STALL: Duration = Duration::from_secs(30);
 
+/// How long a peer may take to receive [`WRITE_PROGRESS_BYTES`] of its replies, before its connection is
+/// closed. Kafka allows `connections.max.idle.ms`, which may be never. A consumer that reads nothing
+/// while its application works is given what `max.poll.interval.ms` is by default; what it holds
+/// meanwhile are mostly views of mapped files.
+pub const WRITE_STALL: Duration = Duration::from_secs(300);
+
+/// Bytes of replies that a peer must have received in the time it is given, or all there are.
+pub const WRITE_PROGRESS_BYTES: usize = 64 * 1024;
+
 /// Bytes that one read from a socket asks for, at least.
 pub const READ_CHUNK_BYTES: usize = 16 * 1024;
 
 /// Buffers that one write to a socket hands over at once; the kernel takes at most 1,024.
 pub const WRITE_PARTS_MAX: usize = 64;
 
-/// How long replies may take to leave after the client has closed its sending half.
+/// How long replies may take to leave after the client has closed its sending half. A waiting fetch ends
+/// at once then, which is the only bound of its `max_wait_ms` beside `connections.max.idle.ms`.
 pub const CLOSE_GRACE: Duration = Duration::from_secs(5);
 
-/// How long a stopping broker waits for requests that were begun.
-pub const STOP_GRACE: Duration = Duration::from_secs(5);
+/// How long a stopping broker waits for requests that were begun. What follows takes as long as the disk
+/// takes to make everything durable. Longer than [`CLOSE_GRACE`], by which connections end by themselves.
+pub const STOP_GRACE: Duration = Duration::from_secs(8);
 
 /// Pause after `accept` failed, mostly for want of descriptors.
 pub const ACCEPT_RETRY: Duration = Duration::from_millis(100);

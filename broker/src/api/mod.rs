@@ -15,6 +15,7 @@ mod list_offsets;
 mod metadata;
 mod offset_for_leader_epoch;
 mod produce;
+mod weight;
 
 use std::fmt;
 use std::future::Future;
@@ -28,10 +29,13 @@ use tidewheel_protocol::{
     ApiKey, DecodeError, ErrorCode, Message, RequestHeader, encode_response_frame,
 };
 
+use tidewheel_config::limits;
+use tokio::time::timeout;
 use tracing::debug;
 
 use crate::broker::{Broker, Endpoint};
 use crate::connection::Session;
+use crate::memory_pool::MemoryShare;
 
 /// One line of the table.
 pub(crate) struct Api {
@@ -79,31 +83,31 @@ pub(crate) const APIS: &[Api] = &[
     },
     api(ApiKey::Fetch, 4..=17, |call| call.staged(fetch::handle)),
     api(ApiKey::ListOffsets, 1..=9, |call| {
-        call.answer(list_offsets::handle)
+        call.answer(weight::like_request, list_offsets::handle)
     }),
     api(ApiKey::Metadata, 0..=13, |call| {
-        call.answer(metadata::handle)
+        call.answer(weight::metadata, metadata::handle)
     }),
     api(ApiKey::ApiVersions, 0..=4, |call| {
         call.at_once(api_versions::handle)
     }),
     api(ApiKey::CreateTopics, 0..=7, |call| {
-        call.answer(create_topics::handle)
+        call.answer(weight::create_topics, create_topics::handle)
     }),
     api(ApiKey::DeleteTopics, 0..=6, |call| {
-        call.answer(delete_topics::handle)
+        call.answer(weight::like_request, delete_topics::handle)
     }),
     api(ApiKey::InitProducerId, 0..=5, |call| {
-        call.answer(init_producer_id::handle)
+        call.answer(weight::like_request, init_producer_id::handle)
     }),
     api(ApiKey::OffsetForLeaderEpoch, 0..=4, |call| {
-        call.answer(offset_for_leader_epoch::handle)
+        call.answer(weight::like_request, offset_for_leader_epoch::handle)
     }),
     api(ApiKey::DescribeConfigs, 0..=4, |call| {
-        call.answer(describe_configs::handle)
+        call.answer(weight::describe_configs, describe_configs::handle)
     }),
     api(ApiKey::DescribeCluster, 0..=2, |call| {
-        call.answer(describe_cluster::handle)
+        call.answer(weight::like_request, describe_cluster::handle)
     }),
 ];
 
@@ -121,6 +125,8 @@ pub(crate) enum Reply {
 pub(crate) enum Answer {
     /// A whole response frame, written one part after the other.
     Parts(Vec<Bytes>),
+    /// A whole response frame whose memory is counted until it has left.
+    Counted(Bytes, MemoryShare),
     /// Nothing: a produce request with `acks=0`.
     Nothing,
     /// The connection closes: the only way to tell a producer with `acks=0` of an error.
@@ -147,6 +153,8 @@ pub(crate) struct Call {
     pub(crate) header: RequestHeader,
     pub(crate) body: Reader,
     pub(crate) context: Context,
+    /// Bytes of memory that need not be counted for its answer while it waits behind others.
+    pub(crate) free: usize,
 }
 
 /// What every handler may use.
@@ -171,6 +179,20 @@ impl Context {
     fn endpoint(&self) -> &Endpoint {
         self.broker.endpoint(self.session.listener)
     }
+
+    /// Memory for an answer of this weight in bytes, if it is more than `free`; `None` where others hold it
+    /// for too long.
+    async fn answer_memory(&self, weight: usize, free: usize) -> Option<MemoryShare> {
+        let mut share = MemoryShare::default();
+        if weight > free {
+            let grown = self.broker.answer_memory().grow(&mut share, weight);
+            if timeout(limits::ANSWER_WAIT, grown).await.is_err() {
+                debug!(peer = %self.session.peer, weight, "no memory for an answer, connection closed");
+                return None;
+            }
+        }
+        Some(share)
+    }
 }
 
 /// KIP-320: a client that names the leader epoch it knows is told when it is not the current one. All
@@ -190,6 +212,7 @@ impl Call {
         frame: Bytes,
         session: Arc<Session>,
         broker: Arc<Broker>,
+        free: usize,
     ) -> Result<Self, DecodeError> {
         let mut body = Reader::new(frame);
         let header = RequestHeader::decode(&mut body)?;
@@ -202,6 +225,7 @@ impl Call {
                 session,
                 version,
             },
+            free,
         })
     }
 
@@ -231,14 +255,20 @@ impl Call {
     }
 
     /// For handlers that are run when their reply's turn has come. The body is decoded only then: what
-    /// waits costs no more than its bytes.
-    fn answer<Q, A, F>(mut self, handle: fn(Context, Q) -> F) -> Result<Reply, DecodeError>
+    /// waits costs no more than its bytes. What the answer weighs beyond its request decides how many are
+    /// made at once.
+    fn answer<Q, A, F>(
+        mut self,
+        weigh: fn(&Context, &Q) -> usize,
+        handle: fn(Context, Q) -> F,
+    ) -> Result<Reply, DecodeError>
     where
         Q: Message + Send + 'static,
         A: Message + Send,
         F: Future<Output = A> + Send + 'static,
     {
         Ok(Reply::Later(Box::pin(async move {
+            let bytes = self.body.remaining();
             let request = match self.decode::<Q>() {
                 Ok(request) => request,
                 Err(error) => {
@@ -247,8 +277,15 @@ impl Call {
                 }
             };
             let responder = self.responder();
+            let weight = bytes.saturating_mul(weight::PER_REQUEST_BYTE);
+            let weight = weight.saturating_add(weigh(&responder.context, &request));
+            // Its turn has come: it is the only one of its connection.
+            let free = limits::FREE_BYTES_PER_CONNECTION;
+            let Some(share) = responder.context.answer_memory(weight, free).await else {
+                return Answer::Close;
+            };
             let response = handle(responder.context.clone(), request).await;
-            responder.frame(&response)
+            responder.counted(&response, share)
         })))
     }
 
@@ -271,6 +308,13 @@ impl Responder {
     fn frame<A: Message>(&self, response: &A) -> Answer {
         let frame = encode_response_frame(self.context.version, self.correlation_id, response);
         Answer::Parts(vec![frame])
+    }
+
+    /// The same for an answer whose memory is counted; the estimate was for its making.
+    fn counted<A: Message>(&self, response: &A, mut share: MemoryShare) -> Answer {
+        let frame = encode_response_frame(self.context.version, self.correlation_id, response);
+        share.shrink(frame.len());
+        Answer::Counted(frame, share)
     }
 }
 
@@ -306,4 +350,74 @@ pub(crate) async fn dispatch(call: Call) -> Result<Reply, Refused> {
         version,
         source,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::{Context as TaskContext, Waker};
+
+    use tidewheel_protocol::messages::metadata::MetadataRequest;
+
+    use super::*;
+    use crate::testing;
+
+    async fn metadata_of_all(broker: &Arc<Broker>) -> Pin<Box<dyn Future<Output = Answer> + Send>> {
+        let request = MetadataRequest {
+            topics: None,
+            ..MetadataRequest::default()
+        };
+        match dispatch(testing::call(broker, 9, &request)).await.unwrap() {
+            Reply::Later(answer) => answer,
+            Reply::Now(_) | Reply::Started(_) => panic!("answered in its turn"),
+        }
+    }
+
+    /// A thousand peers that each ask for all there is and read nothing used to be given all of it.
+    #[tokio::test]
+    async fn what_is_told_of_everything_is_counted_until_it_has_left() {
+        let dir = tempfile::tempdir().unwrap();
+        let broker = testing::broker(dir.path(), &[]);
+        testing::create_topic(&broker, "t", 100).await;
+        let pool = broker.answer_memory();
+        let all = pool.free_bytes();
+        let Answer::Counted(frame, share) = metadata_of_all(&broker).await.await else {
+            panic!("a large answer is counted")
+        };
+        let held = all - pool.free_bytes();
+        assert!(
+            frame.len() <= held && held < frame.len() + 1_024,
+            "{held} bytes for {}",
+            frame.len()
+        );
+        drop(share);
+        assert_eq!(pool.free_bytes(), all);
+
+        let mut others = [(); 2].map(|()| MemoryShare::default());
+        let [most, overdraft] = &mut others;
+        pool.grow(most, all).await;
+        pool.grow(overdraft, all).await;
+        let mut waiting = metadata_of_all(&broker).await;
+        let mut task = TaskContext::from_waker(Waker::noop());
+        assert!(waiting.as_mut().poll(&mut task).is_pending());
+        drop(others);
+        assert!(matches!(waiting.await, Answer::Counted(..)));
+    }
+
+    /// Whoever keeps others waiting for that memory without reading is cut off in the end.
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_too_long_for_the_memory_of_an_answer_is_closed() {
+        let dir = tempfile::tempdir().unwrap();
+        let broker = testing::broker(dir.path(), &[]);
+        testing::create_topic(&broker, "t", 100).await;
+        let pool = broker.answer_memory();
+        let mut others = [(); 2].map(|()| MemoryShare::default());
+        for share in &mut others {
+            pool.grow(share, pool.free_bytes().max(1)).await;
+        }
+        assert!(matches!(
+            metadata_of_all(&broker).await.await,
+            Answer::Close
+        ));
+        drop(others);
+    }
 }

@@ -11,9 +11,11 @@ use tidewheel_protocol::messages::produce::{
 use tidewheel_protocol::{DecodeError, ErrorCode, StrBytes, Uuid};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
+use tracing::debug;
 
-use super::{Answer, Call, Context, Reply, Responder, error};
+use super::{Answer, Call, Context, Reply, Responder, error, weight};
 use crate::clock;
+use crate::memory_pool::MemoryShare;
 use crate::partition::{Acks, AppendError, AppendOutcome, Partition};
 use crate::produce_lanes::Lane;
 
@@ -35,24 +37,37 @@ pub(super) async fn handle(mut call: Call) -> Result<Reply, DecodeError> {
     let bytes = call.body.remaining();
     let body = call.body.clone();
     let request = call.decode::<ProduceRequest>()?;
-    let Some(lane) = Lane::of(&request, bytes) else {
-        return Ok(begin(call.responder(), request));
-    };
-    // While it waits for its place it holds no more than its bytes: it is decoded once more then.
+    let (weight, lane) = (weight::produce(&request), Lane::of(&request, bytes));
+    if lane.is_none() && weight <= call.free {
+        return Ok(begin(call.responder(), request, MemoryShare::default()));
+    }
+    if weight > limits::ANSWER_BYTES_MAX {
+        debug!(peer = %call.context.session.peer, "too many partitions to produce to at once");
+        return Ok(Reply::Now(Answer::Close));
+    }
+    // While it waits it holds no more than its bytes: it is decoded once more then.
     drop(request);
     call.body = body;
-    let broker = Arc::clone(&call.context.broker);
+    let context = call.context.clone();
+    let Some(share) = context.answer_memory(weight, call.free).await else {
+        return Ok(Reply::Now(Answer::Close));
+    };
+    let Some(lane) = lane else {
+        let request = call.decode()?;
+        return Ok(begin(call.responder(), request, share));
+    };
+    let broker = &context.broker;
     let place = broker.produce_lanes().enter(lane).await;
     let begun = broker.read_blocking(move || {
         let request = call.decode()?;
-        let reply = begin(call.responder(), request);
+        let reply = begin(call.responder(), request, share);
         drop(place);
         Ok(reply)
     });
     begun.await.unwrap_or(Ok(Reply::Now(Answer::Close)))
 }
 
-fn begin(responder: Responder, request: ProduceRequest) -> Reply {
+fn begin(responder: Responder, request: ProduceRequest, share: MemoryShare) -> Reply {
     let context = responder.context.clone();
     let wants_reply = request.acks != 0;
     let wait = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
@@ -61,7 +76,7 @@ fn begin(responder: Responder, request: ProduceRequest) -> Reply {
     Reply::Started(Box::pin(async move {
         let response = finish(started, deadline).await;
         if wants_reply {
-            return responder.frame(&response);
+            return responder.counted(&response, share);
         }
         // Without a reply, closing is the only way to tell of an error, as with Kafka.
         let failed = |partition: &PartitionProduceResponse| partition.error_code != 0;
@@ -245,10 +260,10 @@ mod tests {
         let Reply::Started(finish) = reply else {
             panic!("begun")
         };
-        let Answer::Parts(parts) = finish.await else {
+        let Answer::Counted(frame, _) = finish.await else {
             panic!("answered")
         };
-        let mut reader = tidewheel_protocol::wire::Reader::new(parts[0].slice(4..));
+        let mut reader = tidewheel_protocol::wire::Reader::new(frame.slice(4..));
         ResponseHeader::decode(&mut reader, ProduceResponse::KEY, 9).unwrap();
         let response = ProduceResponse::decode(&mut reader, 9).unwrap();
         let answers = response.responses[0].partition_responses.iter();

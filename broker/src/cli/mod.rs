@@ -11,6 +11,8 @@ use clap::{Parser, Subcommand};
 pub(crate) const EXIT_USAGE: u8 = 2;
 /// The environment did not allow it: a port, a directory, a disk.
 pub(crate) const EXIT_ENVIRONMENT: u8 = 1;
+/// A second SIGTERM or Ctrl-C ended the broker before it had stopped: 128 + SIGINT, as shells have it.
+pub(crate) const EXIT_INTERRUPTED: u8 = 130;
 
 /// A log broker that speaks the Apache Kafka protocol.
 #[derive(Debug, Parser)]

@@ -10,9 +10,9 @@ use tidewheel_config::{BrokerConfig, Sources, limits};
 use tidewheel_storage::fs::RealFs;
 use tidewheel_storage::{LogManager, LogManagerOptions};
 use tokio::signal::unix::{SignalKind, signal};
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
-use super::{EXIT_ENVIRONMENT, EXIT_USAGE, say};
+use super::{EXIT_ENVIRONMENT, EXIT_INTERRUPTED, EXIT_USAGE, say};
 use crate::broker::{Broker, Endpoint};
 use crate::ids;
 use crate::ready::Ready;
@@ -101,10 +101,9 @@ fn serve(arguments: &ServeArguments) -> Result<(), Failure> {
         .map_err(environment)?;
     let threads = StorageThreads::start(&broker).map_err(environment)?;
     let served = runtime.block_on(serve_clients(arguments, bound, &broker, threads));
-    // Work on the blocking pool holds the broker; it ends by itself.
-    runtime.shutdown_timeout(limits::STOP_GRACE);
-    let closed = broker.close().map_err(environment);
-    served.and(closed)?;
+    // What a cut connection left on the blocking pool finds its logs closed.
+    runtime.shutdown_background();
+    served?;
     info!("stopped cleanly");
     Ok(())
 }
@@ -213,18 +212,36 @@ async fn serve_clients(
         failure = threads.failed() => Err(environment(failure)),
     };
     info!("stopping");
-    let stopping = async {
-        server.stop().await;
-        // Joins threads that may be in the middle of an fsync.
-        if let Err(error) = tokio::task::spawn_blocking(move || threads.stop()).await {
-            error!(%error, "the storage threads were not joined");
-        }
-    };
     tokio::select! {
-        () = stopping => {}
-        _ = interrupt.recv() => return Err(environment("interrupted while stopping")),
+        closed = stop(server, threads, broker) => ended.and(closed),
+        _ = interrupt.recv() => abandon(),
+        _ = terminate.recv() => abandon(),
     }
-    ended
+}
+
+/// Lets clients finish, ends the threads, and leaves the marks of a clean stop.
+async fn stop(
+    server: Server,
+    mut threads: StorageThreads,
+    broker: &Arc<Broker>,
+) -> Result<(), Failure> {
+    server.stop().await;
+    // Both wait for the disk: not on the thread that hears the next signal.
+    let broker = Arc::clone(broker);
+    let closed = tokio::task::spawn_blocking(move || {
+        threads.stop();
+        broker.close()
+    });
+    match closed.await {
+        Ok(closed) => closed.map_err(environment),
+        Err(error) => Err(environment(error)),
+    }
+}
+
+/// Whoever asks twice does not want to wait: the process ends here, and the next start recovers.
+fn abandon() -> ! {
+    say("tidewheel: stopped without waiting; the next start checks the data");
+    std::process::exit(EXIT_INTERRUPTED.into())
 }
 
 /// Sockets and segments need descriptors: take all the system grants.

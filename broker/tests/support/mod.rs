@@ -122,13 +122,29 @@ impl Broker {
         self.child.wait().expect("the broker ends").success()
     }
 
+    /// Asks it to stop, with SIGTERM.
+    pub(crate) fn terminate(&self) {
+        self.signal("-TERM");
+    }
+
+    /// Waits for its end; the exit code, if it has one.
+    pub(crate) fn wait(mut self) -> Option<i32> {
+        let mut status = None;
+        eventually("the broker ends", || {
+            status = self.child.try_wait().expect("the child is ours");
+            status.is_some()
+        });
+        status.and_then(|status| status.code())
+    }
+
     /// Kills it with SIGKILL.
     pub(crate) fn kill(mut self) {
         self.child.kill().expect("the broker is there");
         self.child.wait().expect("the broker ends");
     }
 
-    fn signal(&self, signal: &str) {
+    /// Sends it a signal, `-TERM`.
+    pub(crate) fn signal(&self, signal: &str) {
         let pid = self.pid().to_string();
         let sent = Command::new("kill")
             .args([signal, &pid])
@@ -145,6 +161,14 @@ impl Broker {
     /// The most memory that was ever resident, in KiB, mapped pages included.
     pub(crate) fn rss_peak_kib(&self) -> u64 {
         self.status_kib("VmHWM:")
+    }
+
+    /// Descriptors the process has open.
+    pub(crate) fn open_files(&self) -> usize {
+        let path = format!("/proc/{}/fd", self.pid());
+        std::fs::read_dir(path)
+            .expect("the process is there")
+            .count()
     }
 
     fn status_kib(&self, name: &str) -> u64 {
@@ -179,7 +203,11 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) fn connect(address: &str) -> Self {
-        let socket = TcpStream::connect(address).expect("the broker accepts");
+        Self::new(TcpStream::connect(address).expect("the broker accepts"))
+    }
+
+    /// Speaks over a connection that was made already.
+    pub(crate) fn new(socket: TcpStream) -> Self {
         socket
             .set_read_timeout(Some(PATIENCE))
             .expect("a timeout can be set");
@@ -193,15 +221,25 @@ impl Client {
     /// Sends a request without waiting for the answer.
     pub(crate) fn send<Q: Message>(&mut self, version: i16, request: &Q) -> i32 {
         self.correlation_id += 1;
-        let header = RequestHeader {
+        let frame = encode_request_frame(&self.header::<Q>(version), request);
+        self.socket.write_all(&frame).expect("the broker reads");
+        self.correlation_id
+    }
+
+    fn header<Q: Message>(&self, version: i16) -> RequestHeader {
+        RequestHeader {
             api_key: Q::KEY.code(),
             api_version: version,
             correlation_id: self.correlation_id,
             client_id: Some(StrBytes::from_static("raw-test")),
-        };
-        let frame = encode_request_frame(&header, request);
-        self.socket.write_all(&frame).expect("the broker reads");
-        self.correlation_id
+        }
+    }
+
+    /// The same where the broker may have closed; returns whether it could be sent.
+    pub(crate) fn try_send<Q: Message>(&mut self, version: i16, request: &Q) -> bool {
+        self.correlation_id += 1;
+        let frame = encode_request_frame(&self.header::<Q>(version), request);
+        self.socket.write_all(&frame).is_ok()
     }
 
     /// Reads one frame, or `None` where the broker closed.
@@ -213,10 +251,10 @@ impl Client {
             Err(error) => panic!("no answer: {error}"),
         }
         let mut frame = vec![0; u32::from_be_bytes(prefix) as usize];
-        self.socket
-            .read_exact(&mut frame)
-            .expect("the whole frame comes");
-        Some(Bytes::from(frame))
+        match self.socket.read_exact(&mut frame) {
+            Ok(()) => Some(Bytes::from(frame)),
+            Err(error) => panic!("the frame is cut: {error}"),
+        }
     }
 
     /// Reads the answer to the request that `send` numbered.
@@ -378,6 +416,19 @@ pub(crate) fn batches(records: Bytes) -> Vec<RecordBatch> {
 fn is_closed(error: &std::io::Error) -> bool {
     use std::io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
     matches!(error.kind(), UnexpectedEof | ConnectionReset | BrokenPipe)
+}
+
+/// Looks until `holds`, at most [`PATIENCE`] long.
+pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let (_never, silence) = std::sync::mpsc::sync_channel::<()>(1);
+    let pause = Duration::from_millis(20);
+    for _ in 0..PATIENCE.as_millis() / pause.as_millis() {
+        if holds() {
+            return;
+        }
+        assert!(silence.recv_timeout(pause).is_err());
+    }
+    panic!("not in {PATIENCE:?}: {what}");
 }
 
 /// Now, as the test sees it.

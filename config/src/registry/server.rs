@@ -99,8 +99,8 @@ pub(super) const KEYS: &[ConfigKey] = &[
         "max.connections",
         Int,
         "10000",
-        "Connections held at once. Kafka's default is no limit. In a TOML file write this key in \
-         quotes if max.connections.per.ip stands beside it.",
+        "Connections held at once; further ones wait to be accepted. Kafka's default is no limit. \
+         In a TOML file write this key in quotes if max.connections.per.ip stands beside it.",
     )
     .min(0)
     .dynamic(),
@@ -108,9 +108,10 @@ pub(super) const KEYS: &[ConfigKey] = &[
         "max.connections.per.ip",
         Int,
         "2147483647",
-        "Connections held at once from one address.",
+        "Connections held at once from one address; a further one is closed at once. Kafka's 0 makes \
+         sense with exceptions only, which cannot be given yet.",
     )
-    .min(0)
+    .min(1)
     .dynamic(),
     ConfigKey::broker(
         "connections.max.idle.ms",

@@ -14,7 +14,7 @@
 //! **Bound on memory.** A [`Reader`] slices its input, it copies nothing; only arrays allocate. Before
 //! an array is allocated its count is checked against the bytes that are left (an element takes at
 //! least one), and the memory of its elements is charged to a budget of [`BUDGET_BYTES_MIN`] plus
-//! [`BUDGET_FACTOR`] times the input's length. Real requests stay far below it: an element's struct
+//! [`BUDGET_FACTOR`] times the input's length, and of [`BUDGET_BYTES_MAX`] at most. Real requests stay far below it: an element's struct
 //! is two to four times the size of its bytes. Without the budget, 100 MiB of empty elements would
 //! become several gigabytes of structs.
 
@@ -23,7 +23,7 @@ mod reader;
 mod writer;
 
 pub use field::RecordsLen;
-pub use reader::{BUDGET_BYTES_MIN, BUDGET_FACTOR, Reader};
+pub use reader::{BUDGET_BYTES_MAX, BUDGET_BYTES_MIN, BUDGET_FACTOR, Reader};
 pub use writer::Writer;
 
 use crate::ApiKey;

@@ -9,6 +9,9 @@ use crate::types::{StrBytes, Uuid};
 pub const BUDGET_BYTES_MIN: usize = 1 << 20;
 /// Bytes of array memory that each byte of input adds to the budget.
 pub const BUDGET_FACTOR: usize = 8;
+/// Array memory in bytes that no input may ask for more of: hundreds of thousands of partitions. What is
+/// longer than that consists of records.
+pub const BUDGET_BYTES_MAX: usize = 32 << 20;
 
 /// A cursor over one frame or message. Strings and byte fields are slices of it.
 #[derive(Debug, Clone)]
@@ -33,7 +36,9 @@ impl Reader {
         let budget_bytes = bytes.len().saturating_mul(BUDGET_FACTOR);
         Self {
             bytes,
-            budget_bytes: budget_bytes.saturating_add(BUDGET_BYTES_MIN),
+            budget_bytes: budget_bytes
+                .saturating_add(BUDGET_BYTES_MIN)
+                .min(BUDGET_BYTES_MAX),
         }
     }
 
@@ -375,13 +380,17 @@ mod tests {
                 remaining: 7
             })
         );
-        let bytes = [0, 0, 0, 1, 0];
-        let budget = BUDGET_BYTES_MIN + bytes.len() * BUDGET_FACTOR;
-        assert_eq!(reader(&bytes).read_count(false, 1, budget), Ok(Some(1)));
-        assert_eq!(
-            reader(&bytes).read_count(false, 1, budget + 1),
-            Err(DecodeError::BudgetExceeded)
-        );
+        let short = vec![0, 0, 0, 1, 0];
+        let budget = BUDGET_BYTES_MIN + short.len() * BUDGET_FACTOR;
+        let mut long = short.clone();
+        long.resize(BUDGET_BYTES_MAX, 0);
+        for (bytes, budget) in [(short, budget), (long, BUDGET_BYTES_MAX)] {
+            assert_eq!(reader(&bytes).read_count(false, 1, budget), Ok(Some(1)));
+            assert_eq!(
+                reader(&bytes).read_count(false, 1, budget + 1),
+                Err(DecodeError::BudgetExceeded)
+            );
+        }
     }
 
     #[test]

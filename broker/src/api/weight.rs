@@ -1,0 +1,65 @@
+//! What an answer weighs: an estimate, made before the answer, of the memory it takes until it has left.
+//!
+//! Most answers are about as long as their requests. Those here are as long as what exists, so that a
+//! request of ten bytes may ask for tens of megabytes.
+
+use tidewheel_protocol::messages::create_topics::CreateTopicsRequest;
+use tidewheel_protocol::messages::describe_configs::DescribeConfigsRequest;
+use tidewheel_protocol::messages::metadata::MetadataRequest;
+use tidewheel_protocol::messages::produce::ProduceRequest;
+
+use super::Context;
+use crate::topics::Topic;
+
+/// Bytes of answer for each byte of a request, where nothing more is known.
+pub(super) const PER_REQUEST_BYTE: usize = 8;
+
+const PER_TOPIC: usize = 512;
+/// A partition between its append and its answer, and in the answer, where an error takes a sentence.
+const PER_PRODUCED_PARTITION: usize = 512;
+const PER_PARTITION: usize = 256;
+/// All settings of one resource, without and with their documentation.
+const PER_RESOURCE: usize = 24 * 1024;
+const PER_DOCUMENTED_RESOURCE: usize = 40 * 1024;
+
+/// For answers that are about as long as their requests.
+pub(super) fn like_request<Q>(_: &Context, _: &Q) -> usize {
+    0
+}
+
+pub(super) fn produce(request: &ProduceRequest) -> usize {
+    let topics = request.topic_data.iter();
+    let partitions: usize = topics.map(|topic| topic.partition_data.len()).sum();
+    partitions.saturating_mul(PER_PRODUCED_PARTITION)
+}
+
+pub(super) fn metadata(context: &Context, request: &MetadataRequest) -> usize {
+    let topics = context.broker.topics();
+    let weigh = |topic: &Topic| PER_TOPIC + topic.partitions.len() * PER_PARTITION;
+    match &request.topics {
+        Some(wanted) if !(wanted.is_empty() && context.version == 0) => {
+            let found = wanted.iter().map(|wanted| match &wanted.name {
+                Some(name) => topics.named(name),
+                None => topics.with_id(wanted.topic_id),
+            });
+            // One that is missing may be created.
+            found
+                .map(|topic| topic.map_or(PER_TOPIC, |topic| weigh(topic)))
+                .sum()
+        }
+        _ => topics.iter().map(|topic| weigh(topic)).sum(),
+    }
+}
+
+pub(super) fn describe_configs(_: &Context, request: &DescribeConfigsRequest) -> usize {
+    let each = match request.include_documentation {
+        true => PER_DOCUMENTED_RESOURCE,
+        false => PER_RESOURCE,
+    };
+    request.resources.len().saturating_mul(each)
+}
+
+/// Every topic that is created comes back with all its settings.
+pub(super) fn create_topics(_: &Context, request: &CreateTopicsRequest) -> usize {
+    request.topics.len().saturating_mul(PER_RESOURCE)
+}
