@@ -20,6 +20,7 @@ mod api;
 
 mod broker;
 
+mod ack_wait;
 mod fetch_wait;
 mod ids;
 mod metadata;
@@ -28,6 +29,7 @@ mod partition;
 mod produce_lanes;
 mod ready;
 mod storage_threads;
+mod sync;
 mod topics;
 mod trouble;
 

@@ -1,6 +1,6 @@
 //! One partition: its log, the producers that wait for the disk, the fetches that wait for data.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use tidewheel_config::AckAll;
@@ -8,6 +8,7 @@ use tidewheel_protocol::{Compression, UncheckedBatch};
 use tidewheel_storage::{AppendInfo, SharedLog, StorageError, validate, validate_header};
 use tokio::sync::oneshot;
 
+use crate::ack_wait::AckWaits;
 use crate::fetch_wait::FetchWaits;
 
 /// Which produce requests an append belongs to.
@@ -80,8 +81,6 @@ impl AppendWaiter {
 /// A batch that is appended but not yet on disk.
 #[derive(Debug)]
 struct DurableWaiter {
-    /// Offset that the durable offset must reach.
-    end_offset: i64,
     info: AppendInfo,
     outcome: oneshot::Sender<AppendOutcome>,
 }
@@ -93,8 +92,7 @@ pub(crate) type PartitionLog = SharedLog<AppendWaiter>;
 #[derive(Debug)]
 pub(crate) struct Partition {
     log: Arc<PartitionLog>,
-    /// Bounded by the in-flight requests of all connections.
-    unsynced: Mutex<Vec<DurableWaiter>>,
+    unsynced: AckWaits<DurableWaiter>,
     waits: FetchWaits,
 }
 
@@ -102,7 +100,7 @@ impl Partition {
     pub(crate) fn new(log: Arc<PartitionLog>) -> Self {
         Self {
             log,
-            unsynced: Mutex::default(),
+            unsynced: AckWaits::default(),
             waits: FetchWaits::default(),
         }
     }
@@ -153,11 +151,12 @@ impl Partition {
                 Ok(info) if info.awaits_disk => {
                     let end_offset = info.last_offset + 1;
                     let waiter = DurableWaiter {
-                        end_offset,
                         info,
                         outcome: waiter.outcome,
                     };
-                    self.lock_unsynced().push(waiter);
+                    // Gone: its request has timed out or its connection is closed.
+                    let is_gone = |other: &DurableWaiter| other.outcome.is_closed();
+                    self.unsynced.push(end_offset, waiter, is_gone);
                     unsynced = true;
                 }
                 result => waiter.answer(result),
@@ -166,42 +165,27 @@ impl Partition {
         if unsynced {
             // A flush that ended between the append and the push has passed these waiters by.
             self.settle();
+        } else {
+            self.waits.advanced(self.log.visible_end());
         }
-        self.waits.advanced(self.log.visible_bytes());
         unsynced
     }
 
     /// Answers the producers whose batches are on disk and wakes fetches that may see them. Called after
     /// every flush round that moved this log.
     pub(crate) fn settle(&self) {
-        let failure = self.log.refusal();
+        let failure = self.log.failure();
         let durable = self.log.offsets().durable;
-        let mut unsynced = self.lock_unsynced();
-        let mut at = 0;
-        while let Some(waiter) = unsynced.get(at) {
-            if waiter.outcome.is_closed() {
-                // Its request has timed out or its connection is gone.
-                unsynced.swap_remove(at);
-            } else if waiter.end_offset <= durable {
-                let waiter = unsynced.swap_remove(at);
-                answer(waiter.outcome, Ok(waiter.info));
-            } else if let Some(error) = &failure {
-                let waiter = unsynced.swap_remove(at);
-                answer(waiter.outcome, Err(error.clone().into()));
-            } else {
-                at += 1;
-            }
+        for waiter in self.unsynced.take_done(durable) {
+            answer(waiter.outcome, Ok(waiter.info));
         }
-        drop(unsynced);
-        self.waits.advanced(self.log.visible_bytes());
-        if failure.is_some() {
+        self.waits.advanced(self.log.visible_end());
+        if let Some(error) = failure {
+            for waiter in self.unsynced.take_all() {
+                answer(waiter.outcome, Err(error.clone().into()));
+            }
             self.waits.interrupt_all();
         }
-    }
-
-    fn lock_unsynced(&self) -> std::sync::MutexGuard<'_, Vec<DurableWaiter>> {
-        // Nothing in the critical sections panics; a poisoned list is still a good list.
-        self.unsynced.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

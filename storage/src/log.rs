@@ -20,7 +20,7 @@ use crate::checkpoint::read_small;
 use crate::error::StorageError;
 use crate::log_checkpoint::CheckpointPlan;
 use crate::log_dir::PartitionDir;
-use crate::log_offsets::LogPoint;
+use crate::log_offsets::{LogPoint, VisibleEnd};
 use crate::log_reader::LogReader;
 use crate::partition_state::{AppendInfo, AppendPlan, PartitionState};
 use crate::producer_snapshot;
@@ -423,9 +423,11 @@ impl Log {
     fn publish(&self) {
         let visible = self.state.visible();
         self.segments.show_to(visible);
-        self.reader
-            .offsets()
-            .publish(self.state.offsets(), visible.bytes);
+        let shown = VisibleEnd {
+            bytes: visible.bytes,
+            segment_base: visible.segment_base,
+        };
+        self.reader.offsets().publish(self.state.offsets(), shown);
     }
 }
 

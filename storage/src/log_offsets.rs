@@ -22,6 +22,15 @@ pub struct LogOffsetsSnapshot {
     pub durable: i64,
 }
 
+/// How far a partition shows its log to readers. Both values only grow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct VisibleEnd {
+    /// Bytes below the high watermark since the log was opened.
+    pub bytes: u64,
+    /// Base offset of the segment that holds the high watermark.
+    pub segment_base: i64,
+}
+
 /// A place in the log: an offset together with where it lies.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct LogPoint {
@@ -43,11 +52,12 @@ pub(crate) struct LogOffsets {
     durable: AtomicI64,
     log_end: AtomicI64,
     visible_bytes: AtomicU64,
+    visible_segment: AtomicI64,
 }
 
 impl LogOffsets {
     /// Stores new values; the caller holds the log's mutex and never moves a value back.
-    pub(crate) fn publish(&self, offsets: LogOffsetsSnapshot, visible_bytes: u64) {
+    pub(crate) fn publish(&self, offsets: LogOffsetsSnapshot, visible: VisibleEnd) {
         debug_assert!(
             offsets.log_start <= offsets.high_watermark
                 && offsets.high_watermark <= offsets.log_end
@@ -58,7 +68,9 @@ impl LogOffsets {
         self.high_watermark
             .store(offsets.high_watermark, Ordering::Release);
         self.log_start.store(offsets.log_start, Ordering::Release);
-        self.visible_bytes.store(visible_bytes, Ordering::Release);
+        self.visible_segment
+            .store(visible.segment_base, Ordering::Release);
+        self.visible_bytes.store(visible.bytes, Ordering::Release);
     }
 
     /// Reads all values without a lock, consistent as the module head says.
@@ -76,9 +88,14 @@ impl LogOffsets {
         }
     }
 
-    /// Bytes below the high watermark since the log was opened; only grows.
-    pub(crate) fn visible_bytes(&self) -> u64 {
-        self.visible_bytes.load(Ordering::Acquire)
+    /// How far readers see. The segment is never older than the bytes.
+    pub(crate) fn visible_end(&self) -> VisibleEnd {
+        let bytes = self.visible_bytes.load(Ordering::Acquire);
+        let segment_base = self.visible_segment.load(Ordering::Acquire);
+        VisibleEnd {
+            bytes,
+            segment_base,
+        }
     }
 }
 
@@ -105,7 +122,7 @@ mod tests {
                         log_end: end,
                         durable,
                     };
-                    offsets.publish(next, 0);
+                    offsets.publish(next, VisibleEnd::default());
                 }
                 done.store(true, Ordering::Release);
             });

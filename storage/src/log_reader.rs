@@ -8,13 +8,14 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use tidewheel_protocol::{BatchHeader, RecordBatch};
+use tidewheel_protocol::{BatchError, BatchHeader, RecordBatch};
 
 use crate::error::StorageError;
 use crate::fs::MappedFile;
 use crate::log_dir::PartitionDir;
 use crate::log_offsets::{LogOffsets, LogOffsetsSnapshot};
-use crate::segment::{LogSegment, SegmentFile};
+use crate::segment::{LogSegment, ScanStart};
+use crate::segment_file::SegmentFile;
 use crate::segments::SegmentList;
 
 /// Bytes at the end of a log that are taken to be in the page cache without asking, where they were
@@ -28,8 +29,37 @@ const LOAD_BYTES: usize = 256 << 10;
 pub struct LogRead {
     /// The batches, none where there is nothing to see at the offset or it did not fit.
     pub slice: Option<RecordSlice>,
+    /// Visible bytes from the first batch to the end of its segment, whether they fit or not.
+    pub available: u64,
+    /// The log goes on in a later segment: however long one waits, no read from this offset finds
+    /// more than `available`.
+    pub complete: bool,
     /// The offsets of the partition, not older than the slice.
     pub offsets: LogOffsetsSnapshot,
+}
+
+impl LogRead {
+    fn nothing(offsets: LogOffsetsSnapshot) -> Self {
+        Self {
+            slice: None,
+            available: 0,
+            complete: false,
+            offsets,
+        }
+    }
+}
+
+/// Why a read that must not wait for the disk gave nothing.
+enum Missed {
+    /// It would have to wait.
+    NeedsDisk,
+    Failed(StorageError),
+}
+
+impl From<StorageError> for Missed {
+    fn from(error: StorageError) -> Self {
+        Self::Failed(error)
+    }
 }
 
 /// The published part of a log.
@@ -75,49 +105,81 @@ impl LogReader {
         max_bytes: usize,
         whole_first_batch: bool,
     ) -> Result<LogRead, StorageError> {
+        self.read_from(offset, max_bytes, whole_first_batch, |segments, end| {
+            let start = segments[0].scan_start(offset, end)?;
+            Ok((start, false))
+        })
+    }
+
+    /// The same without opening, mapping or reading a file, or looking at pages that may not be in
+    /// memory; `None` where that is needed.
+    pub(crate) fn read_in_memory(
+        &self,
+        offset: i64,
+        max_bytes: usize,
+        whole_first_batch: bool,
+    ) -> Result<Option<LogRead>, StorageError> {
+        let read = self.read_from(offset, max_bytes, whole_first_batch, |segments, end| {
+            let start = segments[0].scan_start_in_memory(offset, end);
+            start
+                .filter(|start| is_hot(segments, start.position))
+                .map(|start| (start, true))
+                .ok_or(Missed::NeedsDisk)
+        });
+        match read {
+            Ok(read) => Ok(Some(read)),
+            Err(Missed::NeedsDisk) => Ok(None),
+            Err(Missed::Failed(error)) => Err(error),
+        }
+    }
+
+    /// Reads; `scan_start` says where a scan begins in the first of some segments, which is not empty
+    /// before the `end` it is given, and whether what lies from there on is hot.
+    fn read_from<E: From<StorageError>>(
+        &self,
+        offset: i64,
+        max_bytes: usize,
+        whole_first_batch: bool,
+        scan_start: impl Fn(&[Arc<LogSegment>], u64) -> Result<(ScanStart, bool), E>,
+    ) -> Result<LogRead, E> {
         self.dir.check_live()?;
         let offsets = self.check_range(offset)?;
         if offset >= offsets.high_watermark {
-            return Ok(LogRead {
-                slice: None,
-                offsets,
-            });
+            return Ok(LogRead::nothing(offsets));
         }
         let list = self.list();
         let segments = list.starting_at(offset);
         for (at, segment) in segments.iter().enumerate() {
+            let tail = &segments[at..];
             let end = segment.visible_len();
-            if let Some((position, first)) = self.find_batch(segment, offset, end)? {
-                let available = usize::try_from(end - position).unwrap_or(usize::MAX);
+            if end == 0 {
+                continue;
+            }
+            let (start, hot) = scan_start(tail, end)?;
+            if let Some((position, first)) = find_batch(&start, offset, end)? {
+                let available = end - position;
                 let first_len = first.size_in_bytes();
                 let len = if max_bytes >= first_len {
-                    max_bytes.min(available)
-                } else if whole_first_batch {
-                    first_len
+                    Some(max_bytes.min(usize::try_from(available).unwrap_or(usize::MAX)))
                 } else {
-                    return Ok(LogRead {
-                        slice: None,
-                        offsets: self.offsets.snapshot(),
-                    });
+                    whole_first_batch.then_some(first_len)
                 };
-                let hot = is_hot(&segments[at..], position);
-                let slice = RecordSlice {
-                    file: segment.file()?,
-                    position,
-                    len,
-                    hot,
-                };
+                let file = start.file;
                 return Ok(LogRead {
-                    slice: Some(slice),
+                    slice: len.map(|len| RecordSlice {
+                        file,
+                        position,
+                        len,
+                        hot,
+                    }),
+                    available,
+                    complete: tail.len() > 1 && end == segment.published_len(),
                     offsets: self.offsets.snapshot(),
                 });
             }
         }
         // Retention took the segment between the two looks.
-        Ok(LogRead {
-            slice: None,
-            offsets: self.check_range(offset)?,
-        })
+        Ok(LogRead::nothing(self.check_range(offset)?))
     }
 
     fn check_range(&self, offset: i64) -> Result<LogOffsetsSnapshot, StorageError> {
@@ -132,27 +194,23 @@ impl LogReader {
         }
         Ok(offsets)
     }
+}
 
-    /// The first batch before `end` whose last offset is at or after `offset`.
-    fn find_batch(
-        &self,
-        segment: &LogSegment,
-        offset: i64,
-        end: u64,
-    ) -> Result<Option<(u64, BatchHeader)>, StorageError> {
-        if end == 0 {
-            return Ok(None);
+/// The first batch before `end` whose last offset is at or after `offset`.
+fn find_batch(
+    start: &ScanStart,
+    offset: i64,
+    end: u64,
+) -> Result<Option<(u64, BatchHeader)>, StorageError> {
+    let mut found = None;
+    let visit = |position, header: &BatchHeader| {
+        if header.last_offset() >= offset {
+            found = Some((position, *header));
         }
-        let start = u64::from(segment.lookup(offset)?.position);
-        let mut found = None;
-        segment.walk(start, end, |position, header| {
-            if header.last_offset() >= offset {
-                found = Some((position, *header));
-            }
-            Ok(found.is_none())
-        })?;
-        Ok(found)
-    }
+        Ok(found.is_none())
+    };
+    start.file.walk(&*start.map, start.position, end, visit)?;
+    Ok(found)
 }
 
 /// Whether what lies from `position` on in the first of these segments, the last ones of a log, was
@@ -200,27 +258,25 @@ impl RecordSlice {
                 .is_ok_and(|map| map.is_resident(self.position, self.len))
     }
 
-    /// Brings the slice into the page cache and checks the CRC of every whole batch in it. Blocks.
+    /// Brings the slice into the page cache and checks the CRC of every whole batch in it. Returns what
+    /// is good of it: all before the first batch that is not what was written. Blocks.
     ///
     /// # Errors
-    /// `Io` where it cannot be read, `Corrupt` for a batch that is not what was written.
-    pub fn load(&self) -> Result<(), StorageError> {
+    /// `Io` where it cannot be read, `Corrupt` where its first batch is bad.
+    pub fn load(&self) -> Result<Self, StorageError> {
         let mut done = 0;
         while self.len - done >= BatchHeader::LEN {
-            let position = self.position + done as u64;
-            let corrupt =
-                |reason: String| StorageError::corrupt(self.file.path(), position, reason);
-            let mut bytes = vec![0; BatchHeader::LEN];
-            self.read_at(&mut bytes, position)?;
-            let header = BatchHeader::parse(&bytes).map_err(|error| corrupt(error.to_string()))?;
-            let size = header.size_in_bytes();
-            if size > self.len - done {
-                break;
+            match self.check_batch(done) {
+                Ok(size) if size > self.len - done => break,
+                Ok(size) => done += size,
+                Err(StorageError::Corrupt { .. }) if done > 0 => {
+                    return Ok(Self {
+                        len: done,
+                        ..self.clone()
+                    });
+                }
+                Err(error) => return Err(error),
             }
-            bytes.resize(size, 0);
-            self.read_at(&mut bytes, position)?;
-            RecordBatch::parse(Bytes::from(bytes)).map_err(|error| corrupt(error.to_string()))?;
-            done += size;
         }
         let mut piece = vec![0; LOAD_BYTES.min(self.len - done)];
         while done < self.len {
@@ -228,7 +284,25 @@ impl RecordSlice {
             self.read_at(&mut piece[..part], self.position + done as u64)?;
             done += part;
         }
-        Ok(())
+        Ok(self.clone())
+    }
+
+    /// Checks the batch that begins `start` bytes into the slice, as far as it lies in it; returns its
+    /// size in bytes.
+    fn check_batch(&self, start: usize) -> Result<usize, StorageError> {
+        let position = self.position + start as u64;
+        let corrupt = |error: BatchError| {
+            StorageError::corrupt(self.file.path(), position, error.to_string())
+        };
+        let mut bytes = vec![0; BatchHeader::LEN];
+        self.read_at(&mut bytes, position)?;
+        let size = BatchHeader::parse(&bytes).map_err(corrupt)?.size_in_bytes();
+        if size <= self.len - start {
+            bytes.resize(size, 0);
+            self.read_at(&mut bytes, position)?;
+            RecordBatch::parse(Bytes::from(bytes)).map_err(corrupt)?;
+        }
+        Ok(size)
     }
 
     fn read_at(&self, bytes: &mut [u8], position: u64) -> Result<(), StorageError> {

@@ -7,8 +7,10 @@
 //! it with acquire ordering: bytes below it are written and never change. `visible_len` is the part
 //! of them below the high watermark.
 
+mod lookup;
+
 use std::io::IoSlice;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
@@ -16,14 +18,12 @@ use bytes::Bytes;
 use tidewheel_protocol::{BatchHeader, RecordBatch};
 
 use crate::error::StorageError;
-use crate::fs::{LogFile, MappedFile, OpenMode};
-use crate::index::{
-    ActiveIndex, IndexedBatch, NO_TIMESTAMP, OffsetIndex, OffsetPosition, TimeIndex,
-    TimestampOffset, offset_fits,
-};
+use crate::fs::{MappedFile, OpenMode};
+use crate::index::{ActiveIndex, IndexedBatch, NO_TIMESTAMP, TimestampOffset, offset_fits};
 use crate::log_dir::PartitionDir;
 use crate::log_reader::mapped_bytes;
 use crate::manifest::SegmentManifest;
+use crate::segment_file::SegmentFile;
 
 /// Ending of a segment's data file.
 pub(crate) const LOG: &str = ".log";
@@ -33,57 +33,6 @@ pub(crate) const INDEX: &str = ".index";
 pub(crate) const TIME_INDEX: &str = ".timeindex";
 /// Ending of a producer snapshot.
 pub(crate) const SNAPSHOT: &str = ".snapshot";
-
-/// The smallest map of a growing segment, in bytes; it doubles from there.
-const MAP_BYTES_MIN: u64 = 1 << 20;
-
-/// A segment's open data file and its map.
-#[derive(Debug)]
-pub(crate) struct SegmentFile {
-    path: PathBuf,
-    file: Arc<dyn LogFile>,
-    map: RwLock<Option<(u64, Arc<dyn MappedFile>)>>,
-}
-
-impl SegmentFile {
-    /// Takes over an open file.
-    pub(crate) fn new(path: PathBuf, file: Arc<dyn LogFile>) -> Self {
-        Self {
-            path,
-            file,
-            map: RwLock::new(None),
-        }
-    }
-
-    /// Where it lies.
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// The file itself.
-    pub(crate) fn file(&self) -> &Arc<dyn LogFile> {
-        &self.file
-    }
-
-    /// A map that reaches at least to `end`, which is at most the published length.
-    pub(crate) fn mapped(&self, end: u64) -> Result<Arc<dyn MappedFile>, StorageError> {
-        if let Some((len, map)) = &*self.map.read().unwrap_or_else(PoisonError::into_inner)
-            && *len >= end
-        {
-            return Ok(Arc::clone(map));
-        }
-        let len = end.max(MAP_BYTES_MIN).next_power_of_two();
-        let map = self
-            .file
-            .map(len)
-            .map_err(|error| StorageError::from_io("map", &self.path, error))?;
-        let mut slot = self.map.write().unwrap_or_else(PoisonError::into_inner);
-        if slot.as_ref().is_none_or(|(have, _)| *have < len) {
-            *slot = Some((len, Arc::clone(&map)));
-        }
-        Ok(map)
-    }
-}
 
 /// The indexes of a segment: in memory while they may be ahead of their files, else maps of them.
 #[derive(Debug)]
@@ -99,9 +48,6 @@ pub(crate) enum SegmentIndex {
         times: Bytes,
     },
 }
-
-/// What a look-up found: an entry of the offset index, and the entry of the time index that led to it.
-type Entries = (OffsetPosition, Option<TimestampOffset>);
 
 /// One segment of a log.
 #[derive(Debug)]
@@ -283,9 +229,9 @@ impl LogSegment {
         interval_bytes: u32,
     ) -> Result<(), StorageError> {
         let position = self.published_len();
-        file.file
+        file.file()
             .write_all_at(parts, position)
-            .map_err(|error| self.dir.write_failed("write", &file.path, error))?;
+            .map_err(|error| self.dir.write_failed("write", file.path(), error))?;
         self.note_batch(batch, interval_bytes);
         self.published_len
             .store(position + u64::from(batch.size), Ordering::Release);
@@ -341,155 +287,6 @@ impl LogSegment {
         }
     }
 
-    /// Where a scan for `offset` starts.
-    pub(crate) fn lookup(&self, offset: i64) -> Result<OffsetPosition, StorageError> {
-        let found = self.with_index(|offsets, _| (offsets.lookup(offset), None))?;
-        Ok(found.0)
-    }
-
-    /// Where a scan for the first record at or after `timestamp` starts.
-    pub(crate) fn lookup_timestamp(&self, timestamp: i64) -> Result<OffsetPosition, StorageError> {
-        let found = self.with_index(|offsets, times| {
-            let time = times.lookup(timestamp);
-            (offsets.lookup(time.offset), Some(time))
-        })?;
-        Ok(found.0)
-    }
-
-    /// Where a scan for the largest timestamp before `offset` starts.
-    pub(crate) fn lookup_time_before(&self, offset: i64) -> Result<OffsetPosition, StorageError> {
-        let found = self.with_index(|offsets, times| {
-            let (mut low, mut high) = (0, times.len());
-            while low < high {
-                let middle = low.midpoint(high);
-                match times.entry(middle) {
-                    Some(time) if time.offset < offset => low = middle + 1,
-                    _ => high = middle,
-                }
-            }
-            let time = low.checked_sub(1).and_then(|last| times.entry(last));
-            let place = time.map_or(self.base_offset, |time| time.offset);
-            (offsets.lookup(place), time)
-        })?;
-        Ok(found.0)
-    }
-
-    /// Looks something up. What comes from files is checked against the log; where the log says
-    /// otherwise the index is rebuilt from it.
-    fn with_index(
-        &self,
-        look: impl Fn(OffsetIndex<'_>, TimeIndex<'_>) -> Entries,
-    ) -> Result<Entries, StorageError> {
-        {
-            let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
-            if let Some(found) = index.as_ref().and_then(|index| self.view(index, &look)) {
-                let from_files = matches!(*index, Some(SegmentIndex::Files { .. }));
-                drop(index);
-                if !from_files || self.agrees(found)? {
-                    return Ok(found);
-                }
-            }
-        }
-        let mut loaded = self.load_index()?;
-        let mut found = self.view(&loaded, &look);
-        if let (SegmentIndex::Files { .. }, Some(entries)) = (&loaded, found)
-            && !self.agrees(entries)?
-        {
-            loaded = self.rebuild_index()?;
-            found = self.view(&loaded, &look);
-        }
-        let mut slot = self.index.write().unwrap_or_else(PoisonError::into_inner);
-        // One in memory may be ahead of this one by now.
-        if !matches!(*slot, Some(SegmentIndex::Memory(_))) {
-            *slot = Some(loaded);
-        }
-        found.ok_or_else(|| StorageError::corrupt(&self.log_path(), 0, "its index cannot be read"))
-    }
-
-    /// Whether the batches that index entries name are where and what the entries say.
-    pub(crate) fn agrees(&self, (place, time): Entries) -> Result<bool, StorageError> {
-        let (mut starts, mut timed) = (place.position == 0, true);
-        let no_time = |time: &TimestampOffset| time.timestamp == NO_TIMESTAMP;
-        let time = time.filter(|time| !no_time(time));
-        let walked = self.walk(
-            place.position.into(),
-            self.published_len(),
-            |position, header| {
-                if position == u64::from(place.position) && position > 0 {
-                    starts = header.last_offset() == place.offset;
-                }
-                let Some(time) = time.filter(|_| starts) else {
-                    return Ok(false);
-                };
-                timed =
-                    header.last_offset() == time.offset && header.max_timestamp == time.timestamp;
-                Ok(header.last_offset() < time.offset)
-            },
-        );
-        match walked {
-            Ok(()) => Ok(starts && timed),
-            Err(StorageError::Corrupt { .. }) => Ok(false),
-            Err(error) => Err(error),
-        }
-    }
-
-    fn view(
-        &self,
-        index: &SegmentIndex,
-        look: impl Fn(OffsetIndex<'_>, TimeIndex<'_>) -> Entries,
-    ) -> Option<Entries> {
-        match index {
-            SegmentIndex::Memory(index) => Some(look(index.offset_index(), index.time_index())),
-            SegmentIndex::Files { offsets, times } => {
-                let offsets = OffsetIndex::open(self.base_offset, offsets, self.published_len());
-                Some(look(
-                    offsets.ok()?,
-                    TimeIndex::open(self.base_offset, times).ok()?,
-                ))
-            }
-        }
-    }
-
-    /// Loads both index files, or rebuilds them in memory where they are missing or make no sense.
-    fn load_index(&self) -> Result<SegmentIndex, StorageError> {
-        self.dir.check_live()?;
-        if let (Ok(offsets), Ok(times)) = (self.index_file(INDEX), self.index_file(TIME_INDEX)) {
-            let log_len = self.published_len();
-            let good = OffsetIndex::open(self.base_offset, &offsets, log_len).is_ok()
-                && TimeIndex::open(self.base_offset, &times).is_ok();
-            if good {
-                return Ok(SegmentIndex::Files { offsets, times });
-            }
-        }
-        self.rebuild_index()
-    }
-
-    /// The index as the log itself says.
-    fn rebuild_index(&self) -> Result<SegmentIndex, StorageError> {
-        let mut index = ActiveIndex::new(self.base_offset);
-        let len = self.published_len();
-        self.walk(0, len, |position, header| {
-            let batch = indexed_batch(header, position);
-            index.batch_appended(&batch, REBUILD_INTERVAL_BYTES);
-            Ok(true)
-        })?;
-        index.seal();
-        Ok(SegmentIndex::Memory(index))
-    }
-
-    fn index_file(&self, ending: &str) -> std::io::Result<Bytes> {
-        let path = self.dir.file(self.base_offset, ending);
-        let file = self.dir.log_dir().fs().open(&path, OpenMode::Read)?;
-        let len = file.len()?;
-        let bytes_len = usize::try_from(len).map_err(|_| std::io::ErrorKind::InvalidData)?;
-        if len > 0 && self.sealed.load(Ordering::Acquire) {
-            return Ok(mapped_bytes(file.map(len)?, 0, bytes_len));
-        }
-        let mut bytes = vec![0; bytes_len];
-        file.read_exact_at(&mut bytes, 0)?;
-        Ok(Bytes::from(bytes))
-    }
-
     /// The published batch at `position`, as a view of the map.
     pub(crate) fn batch_at(
         &self,
@@ -521,45 +318,57 @@ impl LogSegment {
             return Ok(());
         }
         let file = self.file()?;
-        let map = file.mapped(end)?;
-        let mut position = position;
-        while position < end {
-            let header = header_at(&*map, &file.path, position, end)?;
+        file.walk(&*file.mapped(end)?, position, end, |position, header| {
             if !offset_fits(self.base_offset, header.last_offset()) {
                 let reason = format!("offset {} in this segment", header.last_offset());
                 return Err(self.corrupt(position, &reason));
             }
-            if !visit(position, &header)? {
-                return Ok(());
+            visit(position, header)
+        })
+    }
+
+    /// Where a scan for `offset` among the bytes before `end` begins. May wait for the disk.
+    pub(crate) fn scan_start(&self, offset: i64, end: u64) -> Result<ScanStart, StorageError> {
+        let position = u64::from(self.lookup(offset)?.position);
+        let file = self.file()?;
+        let map = file.mapped(end)?;
+        Ok(ScanStart {
+            file,
+            map,
+            position,
+        })
+    }
+
+    /// The same without opening, mapping or reading a file; `None` where that is needed.
+    pub(crate) fn scan_start_in_memory(&self, offset: i64, end: u64) -> Option<ScanStart> {
+        let position = {
+            let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
+            match &*index {
+                Some(SegmentIndex::Memory(index)) => index.offset_index().lookup(offset).position,
+                _ => return None,
             }
-            position += header.size_in_bytes() as u64;
-        }
-        Ok(())
+        };
+        // Whoever opens the file holds the lock meanwhile.
+        let file = self.file.try_lock().ok()?.clone()?;
+        let map = file.mapped_already(end)?;
+        self.dir.mark_used();
+        Some(ScanStart {
+            file,
+            map,
+            position: u64::from(position),
+        })
     }
 }
 
-/// The index interval of an index that is rebuilt for a reader: Kafka's default, in bytes.
-const REBUILD_INTERVAL_BYTES: u32 = 4096;
-
-/// The header of the batch at `position`; the batch ends at or before `end`.
-pub(crate) fn header_at(
-    map: &dyn MappedFile,
-    path: &Path,
-    position: u64,
-    end: u64,
-) -> Result<BatchHeader, StorageError> {
-    let corrupt = |reason: &str| StorageError::corrupt(path, position, reason);
-    if end - position < BatchHeader::LEN as u64 {
-        return Err(corrupt("no whole batch header is left"));
-    }
-    let bytes = map
-        .bytes(position, BatchHeader::LEN)
-        .ok_or_else(|| corrupt("beyond the map"))?;
-    let header = BatchHeader::parse(bytes).map_err(|error| corrupt(&error.to_string()))?;
-    if header.size_in_bytes() as u64 > end - position {
-        return Err(corrupt("the batch is cut off"));
-    }
-    Ok(header)
+/// Where a scan of a segment's batches begins: its open file, a map of it, and a batch's first byte.
+#[derive(Debug)]
+pub(crate) struct ScanStart {
+    /// The open file.
+    pub(crate) file: Arc<SegmentFile>,
+    /// A map that reaches to the end of the scan.
+    pub(crate) map: Arc<dyn MappedFile>,
+    /// Bytes from the start of the file.
+    pub(crate) position: u64,
 }
 
 /// How the indexes see a batch.

@@ -23,7 +23,8 @@ use crate::fs::OpenMode;
 use crate::index::offset_fits;
 use crate::log_dir::PartitionDir;
 use crate::log_offsets::LogPoint;
-use crate::segment::{LOG, LogSegment, SegmentFile, indexed_batch};
+use crate::segment::{LOG, LogSegment, indexed_batch};
+use crate::segment_file::SegmentFile;
 use crate::segment_restore::restore_active;
 
 /// The first preallocation of a segment, in bytes; it doubles from there.

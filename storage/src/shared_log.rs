@@ -13,7 +13,7 @@ use tidewheel_protocol::{TopicPartition, Uuid};
 use crate::batch_validator::ValidBatch;
 use crate::error::StorageError;
 use crate::log::RetentionOutcome;
-use crate::log_offsets::LogOffsetsSnapshot;
+use crate::log_offsets::{LogOffsetsSnapshot, VisibleEnd};
 use crate::log_reader::LogRead;
 use crate::partition_log::PartitionLog;
 use crate::partition_state::AppendInfo;
@@ -77,10 +77,10 @@ impl<W> SharedLog<W> {
         self.log.reader().offsets().snapshot()
     }
 
-    /// Bytes that became visible since the log was opened; only grows. Takes no lock.
+    /// How far readers see the log. Takes no lock.
     #[must_use]
-    pub fn visible_bytes(&self) -> u64 {
-        self.log.reader().offsets().visible_bytes()
+    pub fn visible_end(&self) -> VisibleEnd {
+        self.log.reader().offsets().visible_end()
     }
 
     /// The batches from the one that holds `offset` on, up to the high watermark, the end of the
@@ -97,6 +97,22 @@ impl<W> SharedLog<W> {
         whole_first_batch: bool,
     ) -> Result<LogRead, StorageError> {
         self.log.reader().read(offset, max_bytes, whole_first_batch)
+    }
+
+    /// As [`SharedLog::read`], for a thread that must not wait for a disk: no file is opened, mapped or
+    /// read. `None` where that would be needed, or where it is not known that the pages to look at
+    /// are in memory.
+    ///
+    /// # Errors
+    /// As [`SharedLog::read`].
+    pub fn read_in_memory(
+        &self,
+        offset: i64,
+        max_bytes: usize,
+        whole_first_batch: bool,
+    ) -> Result<Option<LogRead>, StorageError> {
+        let reader = self.log.reader();
+        reader.read_in_memory(offset, max_bytes, whole_first_batch)
     }
 
     /// The first visible record with a timestamp at or above `timestamp` (ms since 1970). Blocks where
@@ -217,13 +233,22 @@ impl<W> SharedLog<W> {
         self.log.id()
     }
 
+    /// Why what was appended will not become durable any more, if it will not: the directory is offline
+    /// or the partition was deleted. Takes no lock.
+    #[must_use]
+    pub fn failure(&self) -> Option<StorageError> {
+        let dir = self.log.dir();
+        if dir.is_deleted() {
+            return Some(StorageError::PartitionDeleted);
+        }
+        dir.log_dir().offline_cause().cloned()
+    }
+
     /// Why the log takes no appends at the moment, if it does not: its directory is offline, it was
     /// deleted or closed, or recovery found damage and keeps it for reading only.
     #[must_use]
     pub fn refusal(&self) -> Option<StorageError> {
-        if let Some(cause) = self.log.dir().log_dir().offline_cause() {
-            return Some(cause.clone());
-        }
-        self.log.lock().refusal().cloned()
+        self.failure()
+            .or_else(|| self.log.lock().refusal().cloned())
     }
 }

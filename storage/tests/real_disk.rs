@@ -3,7 +3,7 @@
 
 mod support;
 
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -137,18 +137,49 @@ fn a_directory_in_use_and_a_foreign_one_are_refused() {
     ));
 }
 
+/// Flips a bit of the first segment; nothing but the page cache tells the readers.
+fn rot(dir: &Path, position: u64) {
+    let path = dir.join("t-0/00000000000000000000.log");
+    let file = std::fs::File::options().read(true).write(true).open(path);
+    let file = file.unwrap();
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, position).unwrap();
+    file.write_all_at(&[byte[0] ^ 1], position).unwrap();
+}
+
 #[test]
 fn a_cold_range_that_rotted_is_found_when_it_is_loaded() {
     let dir = tempfile::tempdir().unwrap();
     let (_manager, log) = start(dir.path(), 0).unwrap();
     append(&log, &big(0), false, NOW).unwrap();
     let slice = log.read(0, 1, true).unwrap().slice.unwrap();
-    slice.load().unwrap();
-    let path = dir.path().join("t-0/00000000000000000000.log");
-    let mut bytes = std::fs::read(&path).unwrap();
-    bytes[200] ^= 1;
-    std::fs::write(&path, bytes).unwrap();
+    assert_eq!(slice.load().unwrap().len(), slice.len());
+    rot(dir.path(), 200);
     assert!(matches!(slice.load(), Err(StorageError::Corrupt { .. })));
+}
+
+#[test]
+fn what_lies_before_a_rotten_batch_is_still_good() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_manager, log) = start(dir.path(), 0).unwrap();
+    for id in 0..4 {
+        append(&log, &big(id), false, NOW).unwrap();
+    }
+    let batch = big(0).batch().bytes.len();
+    // A value of the third batch, then its length.
+    for inside in [200, 11] {
+        rot(dir.path(), 2 * batch as u64 + inside);
+        let slice = log.read(0, 1 << 20, true).unwrap().slice.unwrap();
+        assert_eq!(slice.len(), 4 * batch);
+        let good = slice.load().unwrap();
+        let found: Vec<_> = Batches::new(good.bytes().unwrap())
+            .map(|batch| id_of(&batch.unwrap()))
+            .collect();
+        assert_eq!(found, [0, 1]);
+        let bad = log.read(8, 1 << 20, true);
+        let bad = bad.and_then(|read| read.slice.unwrap().load());
+        assert!(matches!(bad, Err(StorageError::Corrupt { .. })), "{bad:?}");
+    }
 }
 
 /// Readers beside a writer see whole, consecutive batches up to the high watermark and never more.

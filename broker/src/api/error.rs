@@ -34,6 +34,20 @@ pub(crate) fn storage_code(error: &StorageError) -> ErrorCode {
     }
 }
 
+/// The code for a failed read that a Fetch of `version` asked for. Damage on the disk is said as such:
+/// clients tell their users of it, while for a failed disk they try again and again. To do so, clients
+/// of the first versions must be told something else: they do not know KAFKA_STORAGE_ERROR.
+pub(crate) fn fetch_code(error: &StorageError, version: i16) -> ErrorCode {
+    if let StorageError::Corrupt { .. } = error {
+        return ErrorCode::CorruptMessage;
+    }
+    let code = storage_code(error);
+    if code == ErrorCode::KafkaStorageError && version <= 5 {
+        return ErrorCode::NotLeaderOrFollower;
+    }
+    code
+}
+
 /// The code for bytes that are not one valid batch.
 pub(crate) fn batch_code(error: &BatchError) -> ErrorCode {
     match error {
@@ -98,5 +112,17 @@ pub(crate) fn broker_code(error: &BrokerError) -> ErrorCode {
         BrokerError::Storage(error) => storage_code(error),
         BrokerError::Together(error) => broker_code(error),
         BrokerError::Stopped => ErrorCode::UnknownServerError,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_disk_makes_clients_of_every_version_try_again() {
+        let code = |version| fetch_code(&StorageError::Closed, version);
+        assert_eq!(code(5), ErrorCode::NotLeaderOrFollower);
+        assert_eq!(code(6), ErrorCode::KafkaStorageError);
     }
 }

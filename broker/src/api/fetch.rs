@@ -2,8 +2,9 @@
 //!
 //! A fetch reads, and where that is too little it puts itself on the waiting list of each of its
 //! partitions, reads again, and sleeps until the missing bytes have arrived, the deadline has come
-//! or the connection closes. Cold data is brought into memory on the blocking pool before the
-//! reply is handed to the socket, so that no runtime worker waits for a disk.
+//! or the connection closes. A runtime worker looks only at what is in memory: where one partition of
+//! the request needs the disk, the blocking pool looks at all of them and brings what it finds into
+//! memory before the reply is handed to the socket.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -14,16 +15,18 @@ use tidewheel_protocol::messages::fetch::{
     PartitionData,
 };
 use tidewheel_protocol::{ErrorCode, Part, StrBytes, Uuid};
-use tidewheel_storage::RecordSlice;
+use tidewheel_storage::{LogRead, RecordSlice, StorageError};
 use tokio::time::{Instant, sleep_until};
 use tracing::warn;
 
 use super::{Answer, Context, Reply, Responder, check_leader_epoch, error};
 use crate::clock;
 use crate::fetch_wait::FetchWait;
-use crate::partition::Partition;
+use crate::partition::{Partition, PartitionLog};
 
 const READ_COMMITTED: i8 = 1;
+const NO_SESSION_EPOCH: i32 = -1;
+const NEW_SESSION_EPOCH: i32 = 0;
 
 /// One partition of the request, looked up.
 struct Asked {
@@ -45,13 +48,48 @@ struct Plan {
     read_committed: bool,
     /// The epoch under which this broker leads.
     leader_epoch: i32,
+    /// Of the request.
+    version: i16,
 }
 
 /// One look at all partitions.
 struct Look {
     topics: Vec<FetchableTopicResponse<RecordSlice>>,
+    /// Bytes of records in `topics`.
     bytes: usize,
-    /// An error or a diverging epoch: the client must hear of it without waiting.
+    /// Bytes that the partitions have to offer, each up to its own limit, whether they fit or not.
+    available: usize,
+    /// The client must hear of it without waiting: an error, a diverging epoch, or the end of an
+    /// older segment.
+    urgent: bool,
+}
+
+/// Whether a look may wait for the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Access {
+    Memory,
+    Disk,
+}
+
+/// Why a partition has nothing to answer with.
+enum Nothing {
+    /// With [`Access::Memory`]: the disk is needed.
+    NeedsDisk,
+    Error(ErrorCode),
+}
+
+impl From<ErrorCode> for Nothing {
+    fn from(code: ErrorCode) -> Self {
+        Self::Error(code)
+    }
+}
+
+/// What one partition answers.
+struct Found {
+    data: PartitionData<RecordSlice>,
+    /// See [`Look::available`].
+    available: usize,
+    /// See [`Look::urgent`].
     urgent: bool,
 }
 
@@ -59,28 +97,33 @@ pub(super) fn handle(responder: Responder, request: FetchRequest) -> Reply {
     let wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0));
     let deadline = clock::deadline(wait);
     Reply::Later(Box::pin(async move {
-        let response = match session_error(&request) {
-            Some(error) => FetchResponse {
+        if let Some(error) = session_error(&request) {
+            let refused = FetchResponse {
                 error_code: error.code(),
                 ..FetchResponse::default()
-            },
-            None => {
-                let plan = plan(&responder.context, request);
-                let topics =
-                    load_cold(&responder.context, fetch(&responder, plan, deadline).await).await;
-                FetchResponse {
+            };
+            return reply(&responder, refused);
+        }
+        let plan = Arc::new(plan(&responder.context, request));
+        match fetch(&responder.context, &plan, deadline).await {
+            Some(topics) => {
+                let response = FetchResponse {
                     responses: topics,
                     ..FetchResponse::default()
-                }
+                };
+                reply(&responder, response)
             }
-        };
-        reply(&responder, response)
+            None => Answer::Close,
+        }
     }))
 }
 
-/// Sessions are never granted (session id 0 is answered), so any session the client names is unknown.
+/// Sessions are never granted: session id 0 is answered to a client that asks for one. So a client that
+/// goes on with a session names one that is unknown here; one that closes a session or starts anew
+/// (epoch -1 and 0) is served, whichever id it still has.
 fn session_error(request: &FetchRequest) -> Option<ErrorCode> {
-    (request.session_id != 0).then_some(ErrorCode::FetchSessionIdNotFound)
+    let goes_on = !matches!(request.session_epoch, NO_SESSION_EPOCH | NEW_SESSION_EPOCH);
+    goes_on.then_some(ErrorCode::FetchSessionIdNotFound)
 }
 
 fn plan(context: &Context, request: FetchRequest) -> Plan {
@@ -128,31 +171,35 @@ fn plan(context: &Context, request: FetchRequest) -> Plan {
         bytes_max,
         read_committed: request.isolation_level == READ_COMMITTED,
         leader_epoch: context.broker.leader_epoch(),
+        version: context.version,
     }
 }
 
-/// Looks until there is enough, the deadline has come, or the connection closes.
+/// Looks until there is enough, the deadline has come, or the connection closes. `None` where the
+/// broker is going down.
 async fn fetch(
-    responder: &Responder,
-    plan: Plan,
+    context: &Context,
+    plan: &Arc<Plan>,
     deadline: Instant,
-) -> Vec<FetchableTopicResponse<RecordSlice>> {
-    let first = look(&plan);
-    if first.is_enough(&plan)
-        || plan.topics.is_empty()
+) -> Option<Vec<FetchableTopicResponse<RecordSlice>>> {
+    let first = look(context, plan).await?;
+    // As in Kafka, a partition that does not exist is a reason to answer only where it is alone: a
+    // client that asks for it again and again is held back by the others.
+    if first.is_enough(plan)
+        || partitions(plan).next().is_none()
         || deadline <= clock::deadline(Duration::ZERO)
     {
-        return first.topics;
+        return Some(first.topics);
     }
-    let mut closing = responder.context.session.closing.clone();
+    let mut closing = context.session.closing.clone();
     loop {
         let wait = FetchWait::new(plan.bytes_min);
-        let listed = Listed::on(&plan, &wait);
-        let found = look(&plan);
-        if found.is_enough(&plan) {
-            return found.topics;
+        let listed = Listed::on(plan, &wait);
+        let found = look(context, plan).await?;
+        if found.is_enough(plan) {
+            return Some(found.topics);
         }
-        wait.arrived(found.bytes as u64);
+        wait.arrived(found.available as u64);
         // Each arm may be dropped at any time: nothing is taken from anywhere.
         let timed_out = tokio::select! {
             () = wait.enough() => false,
@@ -161,14 +208,14 @@ async fn fetch(
         };
         drop(listed);
         if timed_out {
-            return look(&plan).topics;
+            return look(context, plan).await.map(|found| found.topics);
         }
     }
 }
 
 impl Look {
     fn is_enough(&self, plan: &Plan) -> bool {
-        self.urgent || self.bytes >= plan.bytes_min
+        self.urgent || self.available >= plan.bytes_min
     }
 }
 
@@ -183,7 +230,7 @@ impl<'a> Listed<'a> {
         for partition in partitions(plan) {
             partition
                 .waits()
-                .register(wait, partition.log().visible_bytes());
+                .register(wait, partition.log().visible_end());
         }
         Self { plan, wait }
     }
@@ -202,50 +249,72 @@ fn partitions(plan: &Plan) -> impl Iterator<Item = &Arc<Partition>> {
     asked.filter_map(|asked| asked.partition.as_ref().ok())
 }
 
+/// Looks at all partitions: at once where they are in memory, else on the blocking pool. `None` where
+/// the broker is going down.
+async fn look(context: &Context, plan: &Arc<Plan>) -> Option<Look> {
+    if let Some(found) = look_at_all(plan, Access::Memory) {
+        return Some(found);
+    }
+    let plan = Arc::clone(plan);
+    let looking = move || look_at_all(&plan, Access::Disk);
+    context.broker.read_blocking(looking).await.flatten()
+}
+
 /// Reads every partition in the order of the request (KIP-74: the first batch found is whole, even
-/// where it is larger than all limits, so that a consumer always gets on).
-fn look(plan: &Plan) -> Look {
-    let mut found = Look {
+/// where it is larger than all limits, so that a consumer always gets on). `None` only with
+/// [`Access::Memory`]: the disk is needed.
+fn look_at_all(plan: &Plan, access: Access) -> Option<Look> {
+    let mut all = Look {
         topics: Vec::with_capacity(plan.topics.len()),
         bytes: 0,
+        available: 0,
         urgent: false,
     };
     for topic in &plan.topics {
         let mut partitions = Vec::with_capacity(topic.partitions.len());
         for asked in &topic.partitions {
-            let room = plan.bytes_max.saturating_sub(found.bytes);
-            let answer = read(plan, asked, room, found.bytes == 0);
-            let data = answer.unwrap_or_else(|error| PartitionData {
-                error_code: error.code(),
-                high_watermark: -1,
-                ..PartitionData::default()
-            });
-            found.bytes += data.records.as_ref().map_or(0, RecordSlice::len);
-            found.urgent |=
-                data.error_code != 0 || data.diverging_epoch != EpochEndOffset::default();
+            let room = plan.bytes_max.saturating_sub(all.bytes);
+            let found = match look_at(plan, asked, room, all.bytes == 0, access) {
+                Ok(found) => found,
+                Err(Nothing::NeedsDisk) => return None,
+                Err(Nothing::Error(error)) => Found {
+                    data: PartitionData {
+                        error_code: error.code(),
+                        high_watermark: -1,
+                        ..PartitionData::default()
+                    },
+                    available: 0,
+                    urgent: asked.partition.is_ok(),
+                },
+            };
+            all.bytes += found.data.records.as_ref().map_or(0, RecordSlice::len);
+            all.available = all.available.saturating_add(found.available);
+            all.urgent |= found.urgent;
             partitions.push(PartitionData {
                 partition_index: asked.fetch.partition,
-                ..data
+                ..found.data
             });
         }
-        found.topics.push(FetchableTopicResponse {
+        all.topics.push(FetchableTopicResponse {
             topic: topic.name.clone(),
             topic_id: topic.topic_id,
             partitions,
         });
     }
-    found
+    Some(all)
 }
 
-fn read(
+fn look_at(
     plan: &Plan,
     asked: &Asked,
     room: usize,
     nothing_yet: bool,
-) -> Result<PartitionData<RecordSlice>, ErrorCode> {
+    access: Access,
+) -> Result<Found, Nothing> {
     let log = asked.partition.as_ref().map_err(|error| *error)?.log();
     let fetch = &asked.fetch;
-    check_leader_epoch(fetch.current_leader_epoch, plan.leader_epoch)?;
+    // Any negative number stands for an epoch that the client does not know.
+    check_leader_epoch(fetch.current_leader_epoch.max(-1), plan.leader_epoch)?;
     let mut data = PartitionData {
         // Null for read_uncommitted; nothing is ever aborted before transactions exist.
         aborted_transactions: plan.read_committed.then(Vec::new),
@@ -254,17 +323,57 @@ fn read(
     if let Some(diverging) = diverging_epoch(log, fetch, plan.leader_epoch) {
         data.diverging_epoch = diverging?;
         fill_offsets(&mut data, &log.offsets());
-        return Ok(data);
+        return Ok(Found {
+            data,
+            available: 0,
+            urgent: true,
+        });
     }
-    let bytes_max = usize::try_from(fetch.partition_max_bytes)
-        .unwrap_or(0)
-        .min(room);
-    let read = log
-        .read(fetch.fetch_offset, bytes_max, nothing_yet)
-        .map_err(|error| error::storage_code(&error))?;
+    let bytes_max = usize::try_from(fetch.partition_max_bytes).unwrap_or(0);
+    let offset = fetch.fetch_offset;
+    let read = read(log, offset, bytes_max.min(room), nothing_yet, access)
+        .map_err(|error| failed(plan, log, offset, &error))?
+        .ok_or(Nothing::NeedsDisk)?;
     fill_offsets(&mut data, &read.offsets);
     data.records = read.slice;
-    Ok(data)
+    Ok(Found {
+        data,
+        available: usize::try_from(read.available).map_or(bytes_max, |all| all.min(bytes_max)),
+        urgent: read.complete,
+    })
+}
+
+/// Reads from one log; what is found is in memory when this returns. `None` only with
+/// [`Access::Memory`]: the disk is needed.
+fn read(
+    log: &PartitionLog,
+    offset: i64,
+    bytes_max: usize,
+    whole_first_batch: bool,
+    access: Access,
+) -> Result<Option<LogRead>, StorageError> {
+    if access == Access::Memory {
+        return log.read_in_memory(offset, bytes_max, whole_first_batch);
+    }
+    let mut read = log.read(offset, bytes_max, whole_first_batch)?;
+    if let Some(slice) = &mut read.slice
+        && !slice.is_resident()
+    {
+        *slice = slice.load()?;
+    }
+    Ok(Some(read))
+}
+
+/// The code for a failed read, and a word about it where a person must look.
+fn failed(plan: &Plan, log: &PartitionLog, offset: i64, error: &StorageError) -> ErrorCode {
+    let damage = matches!(
+        error,
+        StorageError::Io { .. } | StorageError::Corrupt { .. }
+    );
+    if damage {
+        warn!(partition = %log.topic_partition(), offset, %error, "cannot read");
+    }
+    error::fetch_code(error, plan.version)
 }
 
 fn fill_offsets(
@@ -279,7 +388,7 @@ fn fill_offsets(
 /// Whether the client's last fetched epoch ended before its fetch offset: after a power cut, offsets
 /// it has seen may have been used again (KIP-595's check, which consumers ask for since Fetch 12).
 fn diverging_epoch(
-    log: &crate::partition::PartitionLog,
+    log: &PartitionLog,
     fetch: &FetchPartition,
     current: i32,
 ) -> Option<Result<EpochEndOffset, ErrorCode>> {
@@ -293,28 +402,6 @@ fn diverging_epoch(
     }
     let diverges = epoch < fetch.last_fetched_epoch || end_offset < fetch.fetch_offset;
     diverges.then_some(Ok(EpochEndOffset { epoch, end_offset }))
-}
-
-/// Brings slices that are not in the page cache into memory; what cannot be read becomes an error of its
-/// partition.
-async fn load_cold(
-    context: &Context,
-    mut topics: Vec<FetchableTopicResponse<RecordSlice>>,
-) -> Vec<FetchableTopicResponse<RecordSlice>> {
-    for topic in &mut topics {
-        for data in &mut topic.partitions {
-            let Some(slice) = data.records.clone().filter(|slice| !slice.is_resident()) else {
-                continue;
-            };
-            let loaded = context.broker.read_blocking(move || slice.load()).await;
-            if let Some(Err(error)) = loaded {
-                warn!(topic = %topic.topic, partition = data.partition_index, %error, "cannot read");
-                data.error_code = error::storage_code(&error).code();
-                data.records = None;
-            }
-        }
-    }
-    topics
 }
 
 /// Encodes the reply as header bytes and views of the mapped log, in their order.
@@ -333,3 +420,6 @@ fn reply(responder: &Responder, response: FetchResponse<RecordSlice>) -> Answer 
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
