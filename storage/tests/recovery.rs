@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use support::{Draft, Log, Manager, NOW, append, check_lookups, id_of, live, open, read_all, tp};
 use tidewheel_config::LogConfig;
+use tidewheel_storage::StorageError;
 use tidewheel_storage::checkpoint::{read_offsets, write_offsets};
 use tidewheel_storage::fs::{Fault, FileSystem, OpenMode, SimFs};
 use tidewheel_storage::index::{OffsetIndex, TimeIndex};
@@ -208,6 +209,8 @@ fn the_last_time_entry_of_a_clean_stop_is_cut_when_the_segment_is_written_again(
     manager.checkpoint(NOW).unwrap();
     let before = content(&disk, "00000000000000000000.timeindex");
     manager.close(NOW).unwrap();
+    let late = append(&log, &Draft::new(40), false, NOW);
+    assert!(matches!(late, Err(StorageError::Closed)), "{late:?}");
     drop((manager, log));
     let closed = content(&disk, "00000000000000000000.timeindex");
     assert_eq!(closed.len(), before.len() + 12, "the largest timestamp");
