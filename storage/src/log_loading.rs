@@ -110,7 +110,8 @@ impl<W> LogManager<W> {
                 let topic = tp.is_some_and(|tp| &*tp.topic != METADATA_TOPIC);
                 if topic && self.id_of_dir(managed, &entry.name)?.is_some() {
                     let reason = format!("it is missing or empty, but {} exists", entry.name);
-                    let metadata = self.dirs[0].dir.path().join(METADATA_TOPIC);
+                    let metadata = self.dirs[0].dir.path();
+                    let metadata = metadata.join(format!("{METADATA_TOPIC}-0"));
                     return Err(StorageError::corrupt(&metadata, 0, reason));
                 }
             }

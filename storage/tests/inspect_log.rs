@@ -52,9 +52,15 @@ fn open(fs: &SimFs, epoch: i32) -> (LogManager<()>, Vec<Arc<SharedLog<()>>>) {
     };
     let disk: Arc<dyn FileSystem> = Arc::new(fs.clone());
     let manager = LogManager::open(disk, options).expect("the directory is good");
-    manager
+    let metadata = manager
         .open_metadata_log(None, NOW)
         .expect("the metadata log is good");
+    // As the broker does: every start leaves a record.
+    let started = RecordBatchBuilder::new().record(NOW, None, Some(b"started"));
+    let started = started.build().expect("a small batch");
+    let started = validate(started, &metadata.config(), NOW).expect("a good batch");
+    metadata.append(started, true, (), NOW);
+    metadata.flush(NOW).expect("the disk works");
     let loaded = manager
         .load(live(), epoch, NOW)
         .expect("the partitions are good");
