@@ -127,8 +127,43 @@ macro_rules! message {
             }
         }
 
+        message!(@nullable $name $($records)?);
         message!(@message [$name $($records)?] $($api, $valid)?);
     )*};
+
+    (@nullable $name:ident $records:ident) => {};
+    (@nullable $name:ident) => {
+        // A struct has no length that could say null: a byte before it does.
+        impl $crate::wire::field::DecodeNullable for $name {
+            fn decode_nullable(
+                reader: &mut $crate::wire::Reader,
+                form: $crate::wire::field::Form,
+            ) -> Result<Option<Self>, $crate::wire::DecodeError> {
+                if form.nullable && reader.read_i8()? < 0 {
+                    return Ok(None);
+                }
+                $crate::wire::field::Decode::decode_field(reader, form).map(Some)
+            }
+        }
+
+        impl $crate::wire::field::EncodeNullable for $name {
+            fn encode_nullable(
+                value: Option<&Self>,
+                writer: &mut $crate::wire::Writer,
+                form: $crate::wire::field::Form,
+            ) {
+                if form.nullable {
+                    writer.put_i8(if value.is_some() { 1 } else { -1 });
+                }
+                match value {
+                    Some(value) => $crate::wire::field::Encode::encode_field(value, writer, form),
+                    None if form.nullable => {}
+                    None => $crate::wire::field::Encode::encode_field(
+                        &Self::default(), writer, form),
+                }
+            }
+        }
+    };
 
     (@message [$($name:ident)+]) => {};
     (@message [$($name:ident)+] $api:ident, $valid:expr) => {

@@ -14,14 +14,24 @@ use crate::wire::{DecodeError, Reader, Writer};
 
 mod definition;
 
+pub mod alter_configs;
 pub mod api_versions;
+pub mod create_partitions;
 pub mod create_topics;
+pub mod delete_records;
 pub mod delete_topics;
+pub mod describe_acls;
 pub mod describe_cluster;
 pub mod describe_configs;
+pub mod describe_log_dirs;
+pub mod describe_producers;
+pub mod describe_topic_partitions;
+pub mod elect_leaders;
 pub mod fetch;
+pub mod incremental_alter_configs;
 pub mod init_producer_id;
 pub mod list_offsets;
+pub mod list_partition_reassignments;
 pub mod metadata;
 pub mod offset_for_leader_epoch;
 pub mod produce;
@@ -39,14 +49,24 @@ pub(crate) use definition::message;
 macro_rules! for_each_api {
     ($callback:ident) => {
         $callback! {
+            alter_configs AlterConfigsRequest AlterConfigsResponse;
             api_versions ApiVersionsRequest ApiVersionsResponse;
+            create_partitions CreatePartitionsRequest CreatePartitionsResponse;
             create_topics CreateTopicsRequest CreateTopicsResponse;
+            delete_records DeleteRecordsRequest DeleteRecordsResponse;
             delete_topics DeleteTopicsRequest DeleteTopicsResponse;
+            describe_acls DescribeAclsRequest DescribeAclsResponse;
             describe_cluster DescribeClusterRequest DescribeClusterResponse;
             describe_configs DescribeConfigsRequest DescribeConfigsResponse;
+            describe_log_dirs DescribeLogDirsRequest DescribeLogDirsResponse;
+            describe_producers DescribeProducersRequest DescribeProducersResponse;
+            describe_topic_partitions DescribeTopicPartitionsRequest DescribeTopicPartitionsResponse;
+            elect_leaders ElectLeadersRequest ElectLeadersResponse;
             fetch FetchRequest FetchResponse<bytes::Bytes>;
+            incremental_alter_configs IncrementalAlterConfigsRequest IncrementalAlterConfigsResponse;
             init_producer_id InitProducerIdRequest InitProducerIdResponse;
             list_offsets ListOffsetsRequest ListOffsetsResponse;
+            list_partition_reassignments ListPartitionReassignmentsRequest ListPartitionReassignmentsResponse;
             metadata MetadataRequest MetadataResponse;
             offset_for_leader_epoch OffsetForLeaderEpochRequest OffsetForLeaderEpochResponse;
             produce ProduceRequest ProduceResponse;

@@ -86,7 +86,8 @@ where
     O: OracleMessage + Encodable + Decodable + HeaderVersion + Debug + Default,
 {
     let both = |version: i16| O::VERSIONS.min <= version && version <= O::VERSIONS.max;
-    assert!(M::VERSIONS.clone().filter(|&version| both(version)).count() >= 3);
+    let compared = M::VERSIONS.filter(|&version| both(version)).count();
+    assert!(compared >= M::VERSIONS.count().min(3));
     assert_same(&M::default(), &O::default());
     for version in M::VERSIONS {
         let config = Config {
