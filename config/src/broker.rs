@@ -43,6 +43,8 @@ pub struct BrokerConfig {
     pub log: LogConfig,
     /// `socket.request.max.bytes`: a longer frame closes the connection.
     pub socket_request_max_bytes: u32,
+    /// `max.request.partition.size.limit`: partitions that one answer to DescribeTopicPartitions tells.
+    pub max_request_partition_size_limit: i32,
     /// `queued.max.request.bytes`: bytes of requests held at once, over all connections.
     pub queued_max_request_bytes: u64,
     /// `max.connections`: connections held at once.
@@ -121,6 +123,7 @@ impl BrokerConfig {
                 .map(PathBuf::from)
                 .collect(),
             socket_request_max_bytes: settings.within("socket.request.max.bytes"),
+            max_request_partition_size_limit: settings.within("max.request.partition.size.limit"),
             queued_max_request_bytes: settings.within("queued.max.request.bytes"),
             max_connections: settings.within("max.connections"),
             max_connections_per_ip: settings.within("max.connections.per.ip"),

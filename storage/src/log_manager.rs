@@ -225,18 +225,6 @@ impl<W> LogManager<W> {
         self.dirs.len()
     }
 
-    /// Bytes that may still be written to a log directory.
-    ///
-    /// # Errors
-    /// `Io`.
-    pub fn free_bytes(&self, dir: usize) -> Result<u64, StorageError> {
-        let Some(managed) = self.dirs.get(dir) else {
-            return Ok(0);
-        };
-        let free = managed.dir.fs().free_bytes(managed.dir.path());
-        free.map_err(|error| StorageError::from_io("look at", managed.dir.path(), error))
-    }
-
     /// The error that took a log directory offline.
     #[must_use]
     pub fn offline_cause(&self, dir: usize) -> Option<StorageError> {
@@ -280,7 +268,7 @@ impl<W> LogManager<W> {
         managed.dir.coalescer().round(&managed.dir)
     }
 
-    fn logs_of(&self, dir: usize) -> Vec<Arc<PartitionLog>> {
+    pub(crate) fn logs_of(&self, dir: usize) -> Vec<Arc<PartitionLog>> {
         let registry = self.registry();
         let of_dir = registry.logs.values().filter(|(number, _)| *number == dir);
         of_dir
@@ -323,7 +311,7 @@ impl<W> LogManager<W> {
         }
     }
 
-    fn checkpoint_dir(
+    pub(crate) fn checkpoint_dir(
         &self,
         number: usize,
         logs: &[Arc<PartitionLog>],
@@ -359,10 +347,14 @@ impl<W> LogManager<W> {
                 }
             };
         }
-        if managed.unfinished.load(Ordering::Acquire) {
-            self.write_dir_checkpoints(number)?;
-            self.remove_obsolete(number, logs, now_ms)?;
-            managed.unfinished.store(false, Ordering::Release);
+        // Taken before the files are written: what another thread finishes meanwhile is written again.
+        if managed.unfinished.swap(false, Ordering::AcqRel)
+            && let Err(error) = self
+                .write_dir_checkpoints(number)
+                .and_then(|()| self.remove_obsolete(number, logs, now_ms))
+        {
+            managed.unfinished.store(true, Ordering::Release);
+            return Err(error);
         }
         outcome
     }

@@ -458,8 +458,8 @@ impl Writer {
         self.allocated_end = target;
         let log_dir = dir.log_dir();
         let roomy = || {
-            let free = log_dir.fs().free_bytes(log_dir.path());
-            free.is_ok_and(|free| free / PREALLOCATE_FREE_FACTOR >= step)
+            let space = log_dir.fs().space(log_dir.path());
+            space.is_ok_and(|space| space.free_bytes / PREALLOCATE_FREE_FACTOR >= step)
         };
         if step == PREALLOCATE_BYTES_MIN || roomy() {
             self.file.file().preallocate(from, target - from).ok();

@@ -17,6 +17,7 @@ use crate::log_offsets::{LogOffsetsSnapshot, VisibleEnd};
 use crate::log_reader::LogRead;
 use crate::partition_log::PartitionLog;
 use crate::partition_state::AppendInfo;
+use crate::producer_state::ProducerEntry;
 use crate::timestamps::RecordTime;
 
 /// The number of an open log, unique while the process lives.
@@ -199,6 +200,21 @@ impl<W> SharedLog<W> {
     /// `OffsetOutOfRange` above the high watermark; else as an append.
     pub fn advance_log_start(&self, offset: i64) -> Result<i64, StorageError> {
         self.log.lock().advance_log_start(offset)
+    }
+
+    /// How many idempotent producers the log remembers.
+    #[must_use]
+    pub fn producer_count(&self) -> usize {
+        self.log.lock().state().producers().len()
+    }
+
+    /// The idempotent producers the log remembers, by id in ascending order, at most
+    /// [`PRODUCERS_MAX`](crate::producer_state::PRODUCERS_MAX).
+    #[must_use]
+    pub fn producers(&self) -> Vec<(i64, ProducerEntry)> {
+        let log = self.log.lock();
+        let known = log.state().producers().sorted().into_iter();
+        known.map(|(id, entry)| (id, entry.clone())).collect()
     }
 
     /// Makes everything written so far durable, on this thread; it becomes visible.

@@ -5,13 +5,20 @@
 
 mod api_versions;
 mod create_topics;
+mod delete_records;
 mod delete_topics;
+mod describe_acls;
 mod describe_cluster;
 mod describe_configs;
+mod describe_log_dirs;
+mod describe_producers;
+mod describe_topic_partitions;
+mod elect_leaders;
 mod error;
 mod fetch;
 mod init_producer_id;
 mod list_offsets;
+mod list_partition_reassignments;
 mod metadata;
 mod offset_for_leader_epoch;
 mod produce;
@@ -108,6 +115,30 @@ pub(crate) const APIS: &[Api] = &[
     }),
     api(ApiKey::DescribeCluster, 0..=2, |call| {
         call.answer(weight::like_request, describe_cluster::handle)
+    }),
+    api(ApiKey::DeleteRecords, 0..=2, |call| {
+        call.answer(weight::like_request, delete_records::handle)
+    }),
+    api(ApiKey::DescribeAcls, 0..=3, |call| {
+        call.at_once(describe_acls::handle)
+    }),
+    api(ApiKey::DescribeLogDirs, 0..=4, |call| {
+        call.answer(weight::describe_log_dirs, describe_log_dirs::handle)
+    }),
+    api(ApiKey::ElectLeaders, 0..=2, |call| {
+        call.answer(weight::like_request, elect_leaders::handle)
+    }),
+    api(ApiKey::ListPartitionReassignments, 0..=0, |call| {
+        call.at_once(list_partition_reassignments::handle)
+    }),
+    api(ApiKey::DescribeProducers, 0..=0, |call| {
+        call.answer(weight::describe_producers, describe_producers::handle)
+    }),
+    api(ApiKey::DescribeTopicPartitions, 0..=0, |call| {
+        call.answer(
+            weight::describe_topic_partitions,
+            describe_topic_partitions::handle,
+        )
     }),
 ];
 

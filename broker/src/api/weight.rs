@@ -5,6 +5,9 @@
 
 use tidewheel_protocol::messages::create_topics::CreateTopicsRequest;
 use tidewheel_protocol::messages::describe_configs::DescribeConfigsRequest;
+use tidewheel_protocol::messages::describe_log_dirs::DescribeLogDirsRequest;
+use tidewheel_protocol::messages::describe_producers::DescribeProducersRequest;
+use tidewheel_protocol::messages::describe_topic_partitions::DescribeTopicPartitionsRequest;
 use tidewheel_protocol::messages::metadata::MetadataRequest;
 use tidewheel_protocol::messages::produce::ProduceRequest;
 
@@ -18,6 +21,10 @@ const PER_TOPIC: usize = 512;
 /// A partition between its append and its answer, and in the answer, where an error takes a sentence.
 const PER_PRODUCED_PARTITION: usize = 512;
 const PER_PARTITION: usize = 256;
+/// A partition in a log directory.
+const PER_LOG: usize = 64;
+/// A producer that a partition remembers.
+const PER_PRODUCER: usize = 128;
 /// All settings of one resource, without and with their documentation.
 const PER_RESOURCE: usize = 24 * 1024;
 const PER_DOCUMENTED_RESOURCE: usize = 40 * 1024;
@@ -62,4 +69,34 @@ pub(super) fn describe_configs(_: &Context, request: &DescribeConfigsRequest) ->
 /// Every topic that is created comes back with all its settings.
 pub(super) fn create_topics(_: &Context, request: &CreateTopicsRequest) -> usize {
     request.topics.len().saturating_mul(PER_RESOURCE)
+}
+
+/// However few are asked for, all logs are looked at.
+pub(super) fn describe_log_dirs(context: &Context, _: &DescribeLogDirsRequest) -> usize {
+    let logs = context.broker.topics().partitions().count();
+    logs.saturating_mul(PER_LOG)
+}
+
+pub(super) fn describe_producers(context: &Context, request: &DescribeProducersRequest) -> usize {
+    let topics = context.broker.topics();
+    let asked = request.topics.iter().filter_map(|asked| {
+        let topic = topics.named(&asked.name)?;
+        let partitions = asked.partition_indexes.iter();
+        let known = partitions.filter_map(|index| topic.partition(*index));
+        Some(
+            known
+                .map(|partition| partition.log().producer_count())
+                .sum::<usize>(),
+        )
+    });
+    asked.sum::<usize>().saturating_mul(PER_PRODUCER)
+}
+
+pub(super) fn describe_topic_partitions(
+    context: &Context,
+    request: &DescribeTopicPartitionsRequest,
+) -> usize {
+    let limit = context.broker.config().max_request_partition_size_limit;
+    let limit = request.response_partition_limit.clamp(1, limit);
+    usize::try_from(limit).map_or(PER_PARTITION, |limit| limit.saturating_mul(PER_PARTITION))
 }

@@ -74,7 +74,6 @@ const FOREIGN: &[(&str, Foreign)] = &[
         OWN_QUEUES,
     ),
     ("max.incremental.fetch.session.cache.slots", OWN_QUEUES),
-    ("max.request.partition.size.limit", OWN_QUEUES),
     (
         "socket.send.buffer.bytes",
         Meaningless("the kernel sizes socket buffers"),

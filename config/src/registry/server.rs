@@ -96,6 +96,13 @@ pub(super) const KEYS: &[ConfigKey] = &[
     .min(1024 * 1024)
     .unit(Bytes),
     ConfigKey::broker(
+        "max.request.partition.size.limit",
+        Int,
+        "2000",
+        "Partitions that one answer to DescribeTopicPartitions tells at most.",
+    )
+    .min(1),
+    ConfigKey::broker(
         "max.connections",
         Int,
         "10000",

@@ -59,10 +59,19 @@ pub trait FileSystem: Send + Sync + Debug {
     fn remove_dir_all(&self, path: &Path) -> io::Result<()>;
     /// Makes the entries of a directory durable.
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
-    /// Bytes that an unprivileged process may still write to the file system of `path`.
-    fn free_bytes(&self, path: &Path) -> io::Result<u64>;
+    /// The size of the file system of `path`.
+    fn space(&self, path: &Path) -> io::Result<DiskSpace>;
     /// Takes the exclusive lock file at `path`; `WouldBlock` where another process holds it.
     fn lock(&self, path: &Path) -> io::Result<Box<dyn DirLock>>;
+}
+
+/// The size of a file system, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DiskSpace {
+    /// All of it.
+    pub total_bytes: u64,
+    /// What an unprivileged process may still write.
+    pub free_bytes: u64,
 }
 
 /// The file operations the log needs. All positions are bytes from the start of the file.

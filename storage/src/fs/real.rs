@@ -14,7 +14,7 @@ use std::time::UNIX_EPOCH;
 
 use rustix::fs::{Advice, FallocateFlags};
 
-use super::{DirEntry, DirLock, FileSystem, LogFile, MappedFile, OpenMode};
+use super::{DirEntry, DirLock, DiskSpace, FileSystem, LogFile, MappedFile, OpenMode};
 use crate::mmap::FileMap;
 
 /// Parts that one `pwritev` takes (`IOV_MAX` of Linux).
@@ -91,9 +91,12 @@ impl FileSystem for RealFs {
         File::open(path)?.sync_all()
     }
 
-    fn free_bytes(&self, path: &Path) -> io::Result<u64> {
+    fn space(&self, path: &Path) -> io::Result<DiskSpace> {
         let stat = rustix::fs::statvfs(path)?;
-        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+        Ok(DiskSpace {
+            total_bytes: stat.f_blocks.saturating_mul(stat.f_frsize),
+            free_bytes: stat.f_bavail.saturating_mul(stat.f_frsize),
+        })
     }
 
     fn lock(&self, path: &Path) -> io::Result<Box<dyn DirLock>> {
@@ -336,7 +339,8 @@ mod tests {
             .open(&root.join("c"), OpenMode::CreateNew)
             .unwrap_err();
         assert_eq!(there.kind(), ErrorKind::AlreadyExists);
-        assert!(RealFs.free_bytes(root).unwrap() > 0);
+        let space = RealFs.space(root).unwrap();
+        assert!(space.free_bytes > 0 && space.free_bytes <= space.total_bytes);
     }
 
     #[test]

@@ -55,7 +55,7 @@ use content::Content;
 use disk::{Directory, Disk, Node, NodeId, ROOT};
 use file::SimFile;
 
-use super::{DirEntry, DirLock, FileSystem, LogFile, OpenMode};
+use super::{DirEntry, DirLock, DiskSpace, FileSystem, LogFile, OpenMode};
 
 /// How much a new disk holds, in bytes, unless [`SimFs::set_free_bytes`] says otherwise: 1 TiB.
 const FREE_BYTES: u64 = 1 << 40;
@@ -298,10 +298,13 @@ impl FileSystem for SimFs {
         Ok(())
     }
 
-    fn free_bytes(&self, path: &Path) -> io::Result<u64> {
+    fn space(&self, path: &Path) -> io::Result<DiskSpace> {
         let disk = self.disk();
         disk.find(path)?.ok_or(ErrorKind::NotFound)?;
-        Ok(disk.free_bytes)
+        Ok(DiskSpace {
+            total_bytes: disk.free_bytes.saturating_add(disk.live_bytes()),
+            free_bytes: disk.free_bytes,
+        })
     }
 
     fn lock(&self, path: &Path) -> io::Result<Box<dyn DirLock>> {

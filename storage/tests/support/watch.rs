@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use tidewheel_storage::fs::{DirEntry, DirLock, FileSystem, LogFile, OpenMode, SimFs};
+use tidewheel_storage::fs::{DirEntry, DirLock, DiskSpace, FileSystem, LogFile, OpenMode, SimFs};
 
 #[derive(Clone, Debug)]
 pub(crate) struct WatchedFs {
@@ -70,8 +70,8 @@ impl FileSystem for WatchedFs {
         self.fs.sync_dir(path)
     }
 
-    fn free_bytes(&self, path: &Path) -> io::Result<u64> {
-        self.fs.free_bytes(path)
+    fn space(&self, path: &Path) -> io::Result<DiskSpace> {
+        self.fs.space(path)
     }
 
     fn lock(&self, path: &Path) -> io::Result<Box<dyn DirLock>> {

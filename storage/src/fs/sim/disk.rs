@@ -318,7 +318,7 @@ impl Disk {
     }
 
     /// Bytes of all files that have a name.
-    fn live_bytes(&self) -> u64 {
+    pub(super) fn live_bytes(&self) -> u64 {
         let dirs = self.nodes.values().filter_map(|node| match node {
             Node::Dir(directory) => Some(directory),
             Node::File(_) => None,

@@ -334,13 +334,13 @@ fn a_full_disk_takes_what_fits_and_removal_makes_room() {
     assert!(file.preallocate(6, 5).is_err());
     let full = write(&*file, 6, &[2; 6]).unwrap_err();
     assert_eq!(full.kind(), ErrorKind::StorageFull);
-    assert_eq!(fs.free_bytes(Path::new("/")).unwrap(), 0);
+    assert_eq!(fs.space(Path::new("/")).unwrap().free_bytes, 0);
     assert_eq!(read(&fs, "/f"), [1, 1, 1, 1, 1, 1, 2, 2, 2, 2]);
     write(&*file, 6, &[3; 4]).unwrap();
     let after = fs.crash_lose_all_unsynced();
-    assert_eq!(after.free_bytes(Path::new("/")).unwrap(), 10);
+    assert_eq!(after.space(Path::new("/")).unwrap().free_bytes, 10);
     fs.remove_file(Path::new("/f")).unwrap();
-    assert_eq!(fs.free_bytes(Path::new("/")).unwrap(), 10);
+    assert_eq!(fs.space(Path::new("/")).unwrap().free_bytes, 10);
 }
 
 #[test]

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::{self, ThreadId};
 
-use tidewheel_storage::fs::{DirEntry, DirLock, FileSystem, LogFile, MappedFile, OpenMode, SimFs};
+use tidewheel_storage::fs::{
+    DirEntry, DirLock, DiskSpace, FileSystem, LogFile, MappedFile, OpenMode, SimFs,
+};
 use tokio::sync::Notify;
 
 #[derive(Debug, Default)]
@@ -121,8 +123,8 @@ impl FileSystem for Gate {
         self.fs.sync_dir(path)
     }
 
-    fn free_bytes(&self, path: &Path) -> io::Result<u64> {
-        self.fs.free_bytes(path)
+    fn space(&self, path: &Path) -> io::Result<DiskSpace> {
+        self.fs.space(path)
     }
 
     fn lock(&self, path: &Path) -> io::Result<Box<dyn DirLock>> {
