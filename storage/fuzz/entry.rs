@@ -249,6 +249,10 @@ fn prepared_disk() -> SimFs {
     let disk = SimFs::new();
     let (manager, log) = start(&disk).expect("a new disk");
     drop((manager, log));
+    // As the first append makes it.
+    let dir = Path::new("/data/t-0");
+    disk.create_dir_all(dir).expect("there is space");
+    partition_metadata::write(&disk, dir, TOPIC_ID).expect("there is space");
     disk
 }
 

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use tidewheel_protocol::TopicPartition;
 
 use crate::error::StorageError;
-use crate::fs::{FileSystem, OpenMode};
+use crate::fs::{FileSystem, LogFile, OpenMode};
 
 /// Up to which offset each partition of a log directory is known to be on the disk.
 pub const RECOVERY_POINT_CHECKPOINT: &str = "recovery-point-offset-checkpoint";
@@ -45,6 +45,37 @@ pub fn write_atomically(
     path: &Path,
     bytes: &[u8],
 ) -> Result<(), StorageError> {
+    let (tmp, file) = write_tmp(fs, path, bytes)?;
+    file.sync_data()
+        .map_err(|error| StorageError::from_io("sync", &tmp, error))?;
+    fs.rename(&tmp, path)
+        .map_err(|error| StorageError::from_io("rename", &tmp, error))?;
+    sync_parent(fs, path)
+}
+
+/// Replaces `path` by a file that holds `bytes` and returns the file; a process that dies leaves the old
+/// one or the new one. After a power cut the name may stand over an empty file or zeros, until the
+/// file and its directory are synced.
+///
+/// # Errors
+/// Whatever failed first; the old file is then still in place.
+pub(crate) fn write_unsynced(
+    fs: &dyn FileSystem,
+    path: &Path,
+    bytes: &[u8],
+) -> Result<Arc<dyn LogFile>, StorageError> {
+    let (tmp, file) = write_tmp(fs, path, bytes)?;
+    fs.rename(&tmp, path)
+        .map_err(|error| StorageError::from_io("rename", &tmp, error))?;
+    Ok(file)
+}
+
+/// Writes `bytes` beside `path`, under the name and in the file that are returned.
+fn write_tmp(
+    fs: &dyn FileSystem,
+    path: &Path,
+    bytes: &[u8],
+) -> Result<(PathBuf, Arc<dyn LogFile>), StorageError> {
     let tmp = tmp_path(path);
     let file = fs
         .open(&tmp, OpenMode::Create)
@@ -54,11 +85,7 @@ pub fn write_atomically(
         .map_err(|error| StorageError::from_io("truncate", &tmp, error))?;
     file.write_all_at(&[IoSlice::new(bytes)], 0)
         .map_err(|error| StorageError::from_io("write", &tmp, error))?;
-    file.sync_data()
-        .map_err(|error| StorageError::from_io("sync", &tmp, error))?;
-    fs.rename(&tmp, path)
-        .map_err(|error| StorageError::from_io("rename", &tmp, error))?;
-    sync_parent(fs, path)
+    Ok((tmp, file))
 }
 
 /// Makes the directory entry of `path` durable.

@@ -4,7 +4,7 @@
 //! the files hold now, so that a name that is used again never meets the numbers of the deleted
 //! partition: before a partition is created, entries of that name are removed durably.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tidewheel_protocol::TopicPartition;
@@ -137,6 +137,7 @@ impl DirCheckpoints {
         dir: &LogDir,
         names: &[TopicPartition],
     ) -> Result<(), StorageError> {
+        let names: HashSet<&TopicPartition> = names.iter().collect();
         let mut written = self.written();
         let written = &mut *written;
         for (file, offsets) in [

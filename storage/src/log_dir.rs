@@ -5,16 +5,17 @@
 //! fault, nor is a process with too many open files: the operation fails, nothing is published, and the
 //! next one tries again.
 
-use std::io;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use tidewheel_protocol::TopicPartition;
+use tidewheel_protocol::{TopicPartition, Uuid};
 
 use crate::error::StorageError;
 use crate::flush_coalescer::FlushCoalescer;
-use crate::fs::FileSystem;
+use crate::fs::{FileSystem, LogFile};
+use crate::partition_metadata::{self, PARTITION_METADATA};
 
 /// The ending of a partition directory whose topic was deleted.
 pub(crate) const DELETED_SUFFIX: &str = "-delete";
@@ -95,6 +96,55 @@ impl LogDir {
         self.coalescer.clear();
     }
 
+    /// Takes the directory of a partition away that belongs to no topic any more. That of topic `id` is
+    /// unlinked later; one without an id never held durable data and goes at once.
+    pub(crate) fn retire(&self, tp: &TopicPartition, id: Option<Uuid>) -> Result<(), StorageError> {
+        let from = self.path.join(tp.to_string());
+        let failed = |error| self.write_failed(StorageError::from_io("remove", &from, error));
+        let to = self.path.join(deleted_dir_name(tp, id.unwrap_or_default()));
+        if self.fs.exists(&to).map_err(failed)? {
+            return self.fs.remove_dir_all(&from).map_err(failed);
+        }
+        self.fs.rename(&from, &to).map_err(failed)?;
+        if id.is_none() {
+            // A crash must not give a half-unlinked directory its old name back.
+            self.sync_dir(&self.path)?;
+            self.fs.remove_dir_all(&to).map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    /// Whether the directory of a partition, if there is one, is what a crash or a full disk leaves of
+    /// one that was being made: there is no file but `partition.metadata`, or that one never
+    /// reached the disk.
+    pub(crate) fn is_unwritten(&self, tp: &TopicPartition) -> Result<bool, StorageError> {
+        let path = self.path.join(tp.to_string());
+        let entries = match self.fs.read_dir(&path) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(true),
+            Err(error) => return Err(StorageError::from_io("list", &path, error)),
+        };
+        let mut others = entries
+            .iter()
+            .filter(|entry| !entry.name.starts_with(PARTITION_METADATA));
+        if others.next().is_none() {
+            return Ok(true);
+        }
+        let named = entries.iter().any(|entry| entry.name == PARTITION_METADATA);
+        Ok(named && partition_metadata::read(&*self.fs, &path)?.is_none())
+    }
+
+    /// Fails where files of nobody knows whom lie in the place of a partition; returns the topic whose
+    /// directory it is, if it is one's.
+    pub(crate) fn check_place(&self, tp: &TopicPartition) -> Result<Option<Uuid>, StorageError> {
+        let path = self.path.join(tp.to_string());
+        let id = partition_metadata::read(&*self.fs, &path)?;
+        if id.is_none() && !self.is_unwritten(tp)? {
+            return Err(lost_identity(&path));
+        }
+        Ok(id)
+    }
+
     /// Makes the entries of a directory durable.
     pub(crate) fn sync_dir(&self, path: &Path) -> Result<(), StorageError> {
         self.fs
@@ -103,12 +153,39 @@ impl LogDir {
     }
 }
 
+/// The error of a directory that has files but does not say whose they are.
+pub(crate) fn lost_identity(path: &Path) -> StorageError {
+    let reason = "it is missing beside other files";
+    StorageError::corrupt(&path.join(PARTITION_METADATA), 0, reason)
+}
+
+/// What is known of a partition's directory when its log is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Presence {
+    /// It may be there or not, and if it is, a power cut may undo that: [`PartitionDir::make`] is to
+    /// come first.
+    Unknown,
+    /// It is there, durably.
+    Durable,
+}
+
 /// The directory of one partition, shared by all who open files in it.
+///
+/// It is made with the first file in it, not with the partition: that the partition exists stands in
+/// the metadata. What says whose directory it is becomes durable with the first sync of it, and so
+/// before any data does.
 #[derive(Debug)]
 pub(crate) struct PartitionDir {
     log_dir: Arc<LogDir>,
     path: PathBuf,
     tp: TopicPartition,
+    topic_id: Uuid,
+    /// The directory is there. Stored by the holder of the log's mutex.
+    made: AtomicBool,
+    /// It and its `partition.metadata` are durable.
+    durable: AtomicBool,
+    /// `partition.metadata`, open until it is synced.
+    identity: Mutex<Option<Arc<dyn LogFile>>>,
     deleted: AtomicBool,
     /// A file was opened or used since somebody asked last.
     used: AtomicBool,
@@ -118,12 +195,21 @@ pub(crate) struct PartitionDir {
 
 impl PartitionDir {
     /// The directory of `tp` in `log_dir`; nothing is looked up.
-    pub(crate) fn new(log_dir: Arc<LogDir>, tp: TopicPartition) -> Self {
+    pub(crate) fn new(
+        log_dir: Arc<LogDir>,
+        tp: TopicPartition,
+        topic_id: Uuid,
+        presence: Presence,
+    ) -> Self {
         let path = log_dir.path().join(tp.to_string());
         Self {
             log_dir,
             path,
             tp,
+            topic_id,
+            made: AtomicBool::new(presence == Presence::Durable),
+            durable: AtomicBool::new(presence == Presence::Durable),
+            identity: Mutex::default(),
             deleted: AtomicBool::new(false),
             used: AtomicBool::new(false),
             open: AtomicBool::new(false),
@@ -138,6 +224,43 @@ impl PartitionDir {
     /// The partition.
     pub(crate) fn tp(&self) -> &TopicPartition {
         &self.tp
+    }
+
+    /// The id of its topic.
+    pub(crate) fn topic_id(&self) -> Uuid {
+        self.topic_id
+    }
+
+    /// Whether it is known to be there.
+    pub(crate) fn is_made(&self) -> bool {
+        self.made.load(Ordering::Acquire)
+    }
+
+    /// Makes the directory where it is not known to be there, with its `partition.metadata`; what lies in
+    /// it stays where it is of the same topic. Nothing is durable before [`Self::sync`].
+    pub(crate) fn make(&self) -> Result<(), StorageError> {
+        if self.is_made() {
+            return Ok(());
+        }
+        let fs = self.log_dir.fs();
+        let failed = |error| self.write_failed("create", &self.path, error);
+        let id = self.log_dir.check_place(&self.tp)?;
+        if id == Some(self.topic_id) {
+            // Written anew, and never to become less durable than it may be: after a failed sync the
+            // cache shows what the disk lacks, and no later sync would write it.
+            partition_metadata::write(fs, &self.path, self.topic_id)
+                .map_err(|error| self.judge(error))?;
+        } else {
+            if fs.exists(&self.path).map_err(failed)? {
+                // Left by a deletion whose rename failed, or by an attempt that did not get through.
+                self.log_dir.retire(&self.tp, id)?;
+            }
+            fs.create_dir_all(&self.path).map_err(failed)?;
+            let written = partition_metadata::write_unsynced(fs, &self.path, self.topic_id);
+            *self.identity() = Some(written.map_err(|error| self.judge(error))?);
+        }
+        self.made.store(true, Ordering::Release);
+        Ok(())
     }
 
     /// Where it lies, until it is deleted.
@@ -229,10 +352,29 @@ impl PartitionDir {
         self.log_dir.write_failed(error)
     }
 
-    /// Makes the directory's entries durable.
+    /// Makes the directory's entries durable, the first time also whose directory it is and that it is
+    /// there.
     pub(crate) fn sync(&self) -> Result<(), StorageError> {
-        let synced = self.log_dir.fs().sync_dir(&self.path);
-        synced.map_err(|error| self.sync_failed(&self.path, error))
+        let fs = self.log_dir.fs();
+        let failed = |error| self.sync_failed(&self.path, error);
+        // Who comes here twice at once syncs twice.
+        let first = !self.durable.load(Ordering::Acquire);
+        let identity = self.identity().clone();
+        if let Some(file) = &identity {
+            file.sync_data().map_err(failed)?;
+        }
+        fs.sync_dir(&self.path).map_err(failed)?;
+        if first {
+            fs.sync_dir(self.log_dir.path()).map_err(failed)?;
+            self.durable.store(true, Ordering::Release);
+            *self.identity() = None;
+        }
+        Ok(())
+    }
+
+    fn identity(&self) -> MutexGuard<'_, Option<Arc<dyn LogFile>>> {
+        // Nothing panics while it is held.
+        self.identity.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -247,9 +389,10 @@ pub(crate) fn parse_partition_dir(name: &str) -> Option<TopicPartition> {
     })
 }
 
-/// The name a deleted partition's directory gets: `<topic>-<partition>.<unique>-delete`, as Kafka
-/// names it; a long topic name is cut so that the whole stays a legal file name.
-pub(crate) fn deleted_dir_name(tp: &TopicPartition, unique: &str) -> String {
+/// The name that a deleted partition's directory gets: `<topic>-<partition>.<topic id>-delete`, like
+/// Kafka's; a long topic name is cut so that the whole stays a legal file name.
+pub(crate) fn deleted_dir_name(tp: &TopicPartition, topic_id: Uuid) -> String {
+    let unique = topic_id.0.map(|byte| format!("{byte:02x}")).concat();
     let ending = format!(".{unique}{DELETED_SUFFIX}");
     let mut name = tp.to_string();
     name.truncate(FILE_NAME_BYTES_MAX.saturating_sub(ending.len()));
@@ -284,13 +427,14 @@ mod tests {
             topic: Arc::from("t".repeat(249)),
             partition: 1_000_000,
         };
-        let name = deleted_dir_name(&tp, &"f".repeat(32));
+        let name = deleted_dir_name(&tp, Uuid([0xff; 16]));
         assert_eq!(name.len(), 255);
         assert!(name.ends_with(&format!("{}-delete", "f".repeat(32))));
         let tp = TopicPartition {
             topic: Arc::from("t"),
             partition: 0,
         };
-        assert_eq!(deleted_dir_name(&tp, "0f"), "t-0.0f-delete");
+        let name = deleted_dir_name(&tp, Uuid([0x0f; 16]));
+        assert_eq!(name, format!("t-0.{}-delete", "0f".repeat(16)));
     }
 }

@@ -1,16 +1,16 @@
 //! How logs come into being and go: after a start, at creation, at deletion.
 //!
-//! **Creation** is durable before it returns: first the checkpoint files forget the name, then the
-//! directory is made with its `partition.metadata`, then the log directory is synced. So the numbers
-//! of a deleted partition of that name never meet the new one, and a directory without
-//! `partition.metadata` never held data of ours: where it holds files all the same, it is left alone.
+//! **Creation** makes no directory: that a partition exists stands in the caller's metadata, and its
+//! directory is made by the first append ([`crate::log_dir::PartitionDir`]). Only where a deleted
+//! partition had the same name, the checkpoint files forget it first, durably, so that its numbers
+//! never meet the new one. A directory without `partition.metadata` never held data of ours: where it
+//! holds files all the same, it is left alone.
 //!
 //! **Deletion** renames the directory. Where a crash loses the rename, the directory is found at the
 //! next start under an id that no topic has any more, and goes then. The caller has made the deletion
 //! durable in the metadata before. Files are unlinked only once the rename is durable.
 
 use std::collections::{BTreeSet, HashMap};
-use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
@@ -18,10 +18,9 @@ use tidewheel_config::LogConfig;
 use tidewheel_protocol::{TopicPartition, Uuid};
 
 use crate::error::StorageError;
-use crate::fs::FileSystem;
 use crate::leader_epochs::LeaderEpochs;
 use crate::log::{Log, LogParts, Unopened};
-use crate::log_dir::{DELETED_SUFFIX, PartitionDir, deleted_dir_name, parse_partition_dir};
+use crate::log_dir::{DELETED_SUFFIX, PartitionDir, Presence, lost_identity, parse_partition_dir};
 use crate::log_manager::{DeletedDir, LogManager, ManagedDir};
 use crate::log_offsets::LogPoint;
 use crate::manifest::PartitionManifest;
@@ -85,7 +84,7 @@ impl<W> LogManager<W> {
         let name = live.tp.to_string();
         if self.id_of_dir(managed, &name)? != Some(METADATA_TOPIC_ID) {
             self.refuse_lost_metadata()?;
-            self.make_dirs(0, std::slice::from_ref(&live))?;
+            self.make_way(0, std::slice::from_ref(&live))?;
         }
         let found = self.recover(managed, &live, leader_epoch, now_ms)?;
         if let Some(damage) = found.log.refusal() {
@@ -119,8 +118,9 @@ impl<W> LogManager<W> {
         Ok(())
     }
 
-    /// Opens the logs of all partitions that exist, makes the missing ones, and takes directories
-    /// away that belonged to others. After a clean stop this opens no file of a partition.
+    /// Opens the logs of all partitions that exist, also of those that were never written and have no
+    /// directory, and takes directories away that belonged to others. After a clean stop this opens no
+    /// file of a partition.
     ///
     /// A partition with damaged durable data comes back too; [`SharedLog::refusal`] says what is
     /// wrong with it.
@@ -178,8 +178,8 @@ impl<W> LogManager<W> {
         Ok(LoadedLogs { logs, lost })
     }
 
-    /// What is known of the records of a partition that has no directory any more: its creation made
-    /// the directory durable before it made the partition exist.
+    /// What is known of the records of a partition that has no directory any more: it was durable before
+    /// they were.
     fn loss(&self, live: &LivePartition) -> Option<StorageError> {
         self.dirs.iter().find_map(|managed| {
             let manifest = managed
@@ -227,8 +227,8 @@ impl<W> LogManager<W> {
             let id = self.id_of_dir(managed, &entry.name)?;
             if id.is_some() && id == wanted.get(&tp).map(|live| live.topic_id) {
                 found.push(tp);
-            } else if id.is_some() || is_bare(fs, &path.join(&entry.name))? {
-                self.retire(managed, &tp, id)?;
+            } else if id.is_some() || Self::is_unwritten(managed, &tp)? {
+                managed.dir.retire(&tp, id)?;
             } else if wanted.contains_key(&tp) {
                 return Err(lost_identity(&path.join(&entry.name)));
             }
@@ -253,30 +253,11 @@ impl<W> LogManager<W> {
         partition_metadata::read(managed.dir.fs(), &managed.dir.path().join(name))
     }
 
-    /// Renames a directory that belongs to no partition, so that it is unlinked later.
-    fn retire(
-        &self,
-        managed: &ManagedDir,
-        tp: &TopicPartition,
-        id: Option<Uuid>,
-    ) -> Result<(), StorageError> {
-        let from = managed.dir.path().join(tp.to_string());
-        let unique = id
-            .unwrap_or_default()
-            .0
-            .map(|byte| format!("{byte:02x}"))
-            .concat();
-        let to = managed.dir.path().join(deleted_dir_name(tp, &unique));
-        let fs = managed.dir.fs();
-        let failed = |error| {
-            managed
-                .dir
-                .write_failed(StorageError::from_io("remove", &from, error))
-        };
-        if fs.exists(&to).map_err(failed)? {
-            return fs.remove_dir_all(&from).map_err(failed);
-        }
-        fs.rename(&from, &to).map_err(failed)
+    /// Whether a directory without identity is one that a crash kept from ever holding durable data.
+    fn is_unwritten(managed: &ManagedDir, tp: &TopicPartition) -> Result<bool, StorageError> {
+        // A recovery point is written after the identity is durable.
+        let never_durable = managed.checkpoints.at_start(tp).recovery_point == 0;
+        Ok(never_durable && managed.dir.is_unwritten(tp)?)
     }
 
     fn recover(
@@ -286,8 +267,10 @@ impl<W> LogManager<W> {
         leader_epoch: Option<i32>,
         now_ms: i64,
     ) -> Result<FoundLog, StorageError> {
-        let dir = Arc::new(PartitionDir::new(Arc::clone(&managed.dir), live.tp.clone()));
         let at_start = managed.checkpoints.at_start(&live.tp);
+        // A recovery point is written after a sync of the directory.
+        let dir = partition_dir(managed, live, at_start.recovery_point > 0);
+        dir.make()?;
         let recovered = recover(&RecoveryInput {
             dir: &dir,
             recovery_point: at_start.recovery_point,
@@ -299,7 +282,6 @@ impl<W> LogManager<W> {
         })?;
         Ok(FoundLog {
             log: Log::new(recovered.parts),
-            topic_id: live.topic_id,
             recovery_point: at_start.recovery_point,
             snapshots: recovered.snapshots,
         })
@@ -313,7 +295,8 @@ impl<W> LogManager<W> {
         known: &PartitionManifest,
         leader_epoch: i32,
     ) -> FoundLog {
-        let dir = Arc::new(PartitionDir::new(Arc::clone(&managed.dir), live.tp.clone()));
+        // The manifest is written after a sync of every log that holds data.
+        let dir = partition_dir(managed, live, known.log_end_offset > 0);
         let mut segments: Vec<_> = known
             .segments
             .iter()
@@ -358,13 +341,12 @@ impl<W> LogManager<W> {
         });
         FoundLog {
             log,
-            topic_id: live.topic_id,
             recovery_point: known.log_end_offset,
             snapshots: known.producer_snapshot_offset.into_iter().collect(),
         }
     }
 
-    /// Makes a partition. It is durable when this returns.
+    /// Makes a partition. It is the caller who remembers that it exists.
     ///
     /// # Errors
     /// `DiskFull`, `LogDirOffline`, `Io`; `Corrupt` where somebody's files lie in its place.
@@ -379,9 +361,8 @@ impl<W> LogManager<W> {
             .unwrap_or_else(|| unreachable!("one log for one partition")))
     }
 
-    /// Makes partitions, in the directories that hold the fewest, with one sync of each directory. They
-    /// are durable when this returns. On an error none of them is open; what was made is taken away
-    /// at the next attempt or start.
+    /// Makes partitions, in the directories that hold the fewest. It is the caller who remembers that
+    /// they exist; their directories are made by the first append. On an error none of them is open.
     ///
     /// # Errors
     /// As [`LogManager::create`].
@@ -406,7 +387,7 @@ impl<W> LogManager<W> {
             .enumerate()
             .filter(|(_, live)| !live.is_empty())
         {
-            self.make_dirs(number, live)?;
+            self.make_way(number, live)?;
         }
         let mut logs = Vec::with_capacity(live.len());
         for (number, live) in by_dir.into_iter().enumerate() {
@@ -431,34 +412,20 @@ impl<W> LogManager<W> {
         counts
     }
 
-    /// Makes the directories of new partitions, durably; see the module head for the order.
-    fn make_dirs(&self, number: usize, live: &[LivePartition]) -> Result<(), StorageError> {
+    /// Readies a directory for new partitions: nobody's files lie in their places, and the checkpoint
+    /// files know nothing of their names.
+    fn make_way(&self, number: usize, live: &[LivePartition]) -> Result<(), StorageError> {
         let managed = &self.dirs[number];
-        let dir = &managed.dir;
-        dir.check_online()?;
-        let names: Vec<_> = live.iter().map(|live| live.tp.clone()).collect();
-        managed.checkpoints.forget(dir, &names)?;
+        managed.dir.check_online()?;
         for live in live {
-            let path = dir.path().join(live.tp.to_string());
-            let failed = |error| dir.write_failed(StorageError::from_io("create", &path, error));
-            if dir.fs().exists(&path).map_err(failed)? {
-                // Left by a creation or deletion that did not get through.
-                let id = partition_metadata::read(dir.fs(), &path)?;
-                if id.is_none() && !is_bare(dir.fs(), &path)? {
-                    return Err(lost_identity(&path));
-                }
-                self.retire(managed, &live.tp, id)?;
-            }
-            dir.fs().create_dir_all(&path).map_err(failed)?;
-            partition_metadata::write(dir.fs(), &path, live.topic_id)
-                .map_err(|error| dir.write_failed(error))?;
+            managed.dir.check_place(&live.tp)?;
         }
-        dir.sync_dir(dir.path())
+        let names: Vec<_> = live.iter().map(|live| live.tp.clone()).collect();
+        managed.checkpoints.forget(&managed.dir, &names)
     }
 
     fn new_log(&self, number: usize, live: &LivePartition, leader_epoch: i32) -> FoundLog {
-        let log_dir = Arc::clone(&self.dirs[number].dir);
-        let dir = Arc::new(PartitionDir::new(log_dir, live.tp.clone()));
+        let dir = partition_dir(&self.dirs[number], live, false);
         let list = SegmentList::new(vec![Arc::new(LogSegment::empty(Arc::clone(&dir), 0))]);
         let producers = ProducerState::new(self.options.producer_expiration_ms);
         let end = LogPoint::default();
@@ -471,7 +438,6 @@ impl<W> LogManager<W> {
         });
         FoundLog {
             log,
-            topic_id: live.topic_id,
             recovery_point: 0,
             snapshots: BTreeSet::new(),
         }
@@ -511,32 +477,26 @@ impl<W> LogManager<W> {
             };
             let name = log.partition_log().deleted_dir_name();
             // Before the rename: a directory that is not noted is removed at once.
-            self.dirs[number].deleted().insert(name, kept);
+            if log.partition_log().dir().is_made() {
+                self.dirs[number].deleted().insert(name, kept);
+            }
         }
         drop(registry);
         log.partition_log().delete()
     }
 }
 
-/// Whether a directory holds nothing but what a creation leaves that did not get through.
-fn is_bare(fs: &dyn FileSystem, path: &Path) -> Result<bool, StorageError> {
-    let entries = fs
-        .read_dir(path)
-        .map_err(|error| StorageError::from_io("list", path, error))?;
-    Ok(entries.iter().all(|entry| {
-        entry
-            .name
-            .starts_with(partition_metadata::PARTITION_METADATA)
-    }))
-}
-
-fn lost_identity(path: &Path) -> StorageError {
-    let reason = "it is missing beside other files";
-    StorageError::corrupt(
-        &path.join(partition_metadata::PARTITION_METADATA),
-        0,
-        reason,
-    )
+fn partition_dir(
+    managed: &ManagedDir,
+    live: &LivePartition,
+    is_durable: bool,
+) -> Arc<PartitionDir> {
+    let (log_dir, tp) = (Arc::clone(&managed.dir), live.tp.clone());
+    let presence = match is_durable {
+        true => Presence::Durable,
+        false => Presence::Unknown,
+    };
+    Arc::new(PartitionDir::new(log_dir, tp, live.topic_id, presence))
 }
 
 /// The settings of the metadata log: nothing in it expires.

@@ -376,12 +376,14 @@ impl<W> LogManager<W> {
         Ok(())
     }
 
-    /// Brings the checkpoint files of a directory up to date. The registry is held meanwhile: a
-    /// partition that is created or deleted beside it must not get or lose its entry by a late write.
+    /// Brings the checkpoint files of a directory up to date, for all logs that were ever written. The
+    /// registry is held meanwhile: a partition that is created or deleted beside it must not get or lose its entry by a late write.
     fn write_dir_checkpoints(&self, number: usize) -> Result<(), StorageError> {
         let managed = &self.dirs[number];
         let registry = self.registry();
-        let of_dir = registry.logs.iter().filter(|(_, (dir, _))| *dir == number);
+        let written = |log: &SharedLog<W>| log.partition_log().dir().is_made();
+        let of_dir = registry.logs.iter();
+        let of_dir = of_dir.filter(|(_, (dir, log))| *dir == number && written(log));
         let offsets: Vec<_> = of_dir
             .map(|(tp, (_, log))| (tp.clone(), log.partition_log().checkpoint_offsets()))
             .collect();

@@ -350,11 +350,11 @@ pub(crate) fn mapped_bytes(map: Arc<dyn MappedFile>, position: u64, len: usize) 
 mod tests {
     use std::path::PathBuf;
 
-    use tidewheel_protocol::TopicPartition;
+    use tidewheel_protocol::{TopicPartition, Uuid};
 
     use super::*;
     use crate::fs::SimFs;
-    use crate::log_dir::LogDir;
+    use crate::log_dir::{LogDir, Presence};
     use crate::manifest::SegmentManifest;
 
     #[test]
@@ -364,7 +364,12 @@ mod tests {
             topic: Arc::from("t"),
             partition: 0,
         };
-        let dir = Arc::new(PartitionDir::new(Arc::new(log_dir), tp));
+        let dir = Arc::new(PartitionDir::new(
+            Arc::new(log_dir),
+            tp,
+            Uuid([1; 16]),
+            Presence::Durable,
+        ));
         let found = SegmentManifest {
             base_offset: 0,
             log_bytes: 1_000,

@@ -50,8 +50,6 @@ struct Maintenance {
 pub(crate) struct FoundLog {
     /// The log.
     pub(crate) log: Log,
-    /// Its topic's id.
-    pub(crate) topic_id: Uuid,
     /// The recovery point in the log directory's checkpoint.
     pub(crate) recovery_point: i64,
     /// Offsets of the producer snapshots on the disk.
@@ -82,7 +80,6 @@ pub(crate) struct CheckpointPolicy {
 #[derive(Debug)]
 pub(crate) struct PartitionLog {
     id: LogId,
-    topic_id: Uuid,
     dir: Arc<PartitionDir>,
     config: ArcSwap<LogConfig>,
     reader: Arc<LogReader>,
@@ -98,7 +95,6 @@ impl PartitionLog {
     pub(crate) fn new(id: LogId, found: FoundLog, config: LogConfig) -> Self {
         let FoundLog {
             log,
-            topic_id,
             recovery_point,
             snapshots,
         } = found;
@@ -106,7 +102,6 @@ impl PartitionLog {
         let checkpoint_ms = log.is_changed().then_some(i64::MIN);
         Self {
             id,
-            topic_id,
             dir: Arc::clone(log.segments().dir()),
             config: ArcSwap::from_pointee(config),
             reader,
@@ -128,7 +123,7 @@ impl PartitionLog {
 
     /// Its topic's id.
     pub(crate) fn topic_id(&self) -> Uuid {
-        self.topic_id
+        self.dir.topic_id()
     }
 
     /// Which partition it is.
@@ -414,16 +409,11 @@ impl PartitionLog {
 
     /// The name that the directory gets when the partition is deleted.
     pub(crate) fn deleted_dir_name(&self) -> String {
-        let unique: String = self
-            .topic_id
-            .0
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
-        deleted_dir_name(self.tp(), &unique)
+        deleted_dir_name(self.tp(), self.topic_id())
     }
 
-    /// Renames the directory away. From here on nothing is read or written; slices stay good.
+    /// Renames the directory away, where there is one. From here on nothing is read or written; slices
+    /// stay good.
     pub(crate) fn delete(&self) -> Result<(), StorageError> {
         let _maintenance = self.maintenance();
         let mut log = self.lock();
@@ -432,6 +422,9 @@ impl PartitionLog {
         }
         self.dir.mark_deleted();
         log.refuse(StorageError::PartitionDeleted);
+        if !self.dir.is_made() {
+            return Ok(());
+        }
         let log_dir = self.dir.log_dir();
         let to = log_dir.path().join(self.deleted_dir_name());
         let renamed = log_dir.fs().rename(self.dir.path(), &to);
@@ -441,12 +434,12 @@ impl PartitionLog {
     }
 
     /// What the manifest of a clean stop says about this log; `None` for one that must be looked at
-    /// again at the next start.
+    /// again at the next start, or that was never written.
     pub(crate) fn manifest(&self) -> Option<PartitionManifest> {
         let maintenance = self.maintenance();
         let log = self.lock();
         let intact = matches!(log.refusal(), None | Some(StorageError::Closed));
-        if !intact || self.dir.is_deleted() {
+        if !intact || self.dir.is_deleted() || !self.dir.is_made() {
             return None;
         }
         let offsets = log.state().offsets();
@@ -458,7 +451,7 @@ impl PartitionLog {
         Some(PartitionManifest {
             topic: tp.topic.as_ref().to_owned(),
             partition: tp.partition,
-            topic_id: self.topic_id,
+            topic_id: self.topic_id(),
             log_start_offset: offsets.log_start,
             log_end_offset: offsets.log_end,
             segments: log

@@ -291,6 +291,7 @@ impl Segments {
     /// Makes the data file of an empty segment, or opens the empty one that is there.
     fn create_file(&mut self, segment: &Arc<LogSegment>) -> Result<Arc<SegmentFile>, StorageError> {
         self.dir.check_live()?;
+        self.dir.make()?;
         let path = self.dir.file(segment.base_offset(), LOG);
         let file = self.dir.log_dir().fs().open(&path, OpenMode::Create);
         let file = file.map_err(|error| self.dir.open_failed(&path, error))?;

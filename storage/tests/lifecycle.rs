@@ -333,6 +333,48 @@ fn a_deleted_partition_is_gone_and_its_name_can_be_used_at_once() {
     assert_eq!(ids(&logs[0]), [100, 101]);
 }
 
+/// That a partition exists is remembered elsewhere: its directory comes with its first data, and is
+/// durable when that is.
+#[test]
+fn a_partition_that_was_never_written_is_nowhere_on_the_disk() {
+    let (disk, manager, _log) = fresh(support::config());
+    let partitions = || ["t", "u", "v"].map(|topic| live(topic, 1, support::config()));
+    let ops = disk.op_count();
+    let mut made = manager.create_many(partitions()[1..].to_vec(), 0).unwrap();
+    assert_eq!(disk.op_count(), ops);
+    let directories = |disk: &SimFs| {
+        let entries = disk.read_dir(Path::new("/data")).unwrap();
+        let names = entries.into_iter().filter(|entry| entry.is_dir);
+        names.map(|entry| entry.name).collect::<Vec<_>>()
+    };
+    append(&made[0], &Draft::new(7), true, NOW).unwrap();
+    manager.flush_round(0);
+    manager.checkpoint(NOW).unwrap();
+    assert_eq!(directories(&disk), ["u-0"]);
+    let never_written = made.pop().unwrap();
+    manager.delete(&never_written, NOW).unwrap();
+    manager.close(NOW).unwrap();
+    drop((manager, made));
+    // The clean stop knows nothing of the others, and they are there all the same.
+    let crashed = disk.crash_lose_all_unsynced();
+    let fs: Arc<dyn FileSystem> = Arc::new(crashed.clone());
+    let (manager, logs) = open(&fs, partitions().to_vec(), 1).unwrap();
+    let log = |topic| manager.get(&tp(topic, 0)).unwrap();
+    assert_eq!((logs.len(), ids(&log("u"))), (3, vec![7]));
+    append(&log("v"), &Draft::new(8), true, NOW).unwrap();
+    append(&log("t"), &Draft::new(9), false, NOW).unwrap();
+    log("v").flush(NOW).unwrap();
+    drop((manager, logs));
+    // Of `t` nothing was durable: what is left of it goes, and it is empty.
+    let crashed = crashed.crash_lose_all_unsynced();
+    let fs: Arc<dyn FileSystem> = Arc::new(crashed.clone());
+    let (manager, _logs) = open(&fs, partitions().to_vec(), 2).unwrap();
+    assert_eq!(directories(&crashed), ["u-0", "v-0"]);
+    let log = |topic| manager.get(&tp(topic, 0)).unwrap();
+    let found = ["t", "u", "v"].map(|topic| ids(&log(topic)));
+    assert_eq!(found, [vec![], vec![7], vec![8]]);
+}
+
 #[test]
 fn a_failed_sync_is_final_and_reads_go_on() {
     let (disk, manager, log) = fresh(support::config());

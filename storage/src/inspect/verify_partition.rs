@@ -63,7 +63,7 @@ pub(super) fn verify_partition(
         .map(|epochs| epochs.entries().to_vec())
         .unwrap_or_default();
     facts.snapshots = check_snapshots(fs, dir, &entries, facts.log_end, &rules, report)?;
-    facts.topic_id = check_metadata(fs, dir, report)?;
+    facts.topic_id = check_metadata(fs, dir, &rules, report)?;
     check_others(dir, &entries, &bases, &rules, report);
     Ok(facts)
 }
@@ -185,6 +185,7 @@ fn check_snapshots(
 fn check_metadata(
     fs: &dyn FileSystem,
     dir: &Path,
+    rules: &Rules,
     report: &mut Report<'_>,
 ) -> Result<Option<Uuid>, StorageError> {
     let path = dir.join(PARTITION_METADATA);
@@ -193,8 +194,8 @@ fn check_metadata(
             report.summary.files += 1;
             return Ok(Some(id));
         }
-        // Written durably before any data: no crash explains that it is not there.
-        Ok(None) => report.damage(&path, 0, "the file is missing"),
+        // Durable before any data is: only where none ever was, a crash explains that it is not there.
+        Ok(None) => report.add(rules.severity(0), &path, 0, "the file is missing"),
         Err(error) => report_corrupt(error, &path, report)?,
     }
     Ok(None)
