@@ -467,6 +467,69 @@ fn configs_of_topics_and_of_the_broker_are_described() {
     }
 }
 
+/// As Apache Kafka 4.3.1 answers; only the same question twice is answered once here.
+#[test]
+fn configs_are_described_by_key_and_each_question_once() {
+    let (_broker, mut client, _dir) = broker();
+    client.create_topic("t", 1, &[]);
+    let resource = |kind, name: &str, keys: &[&'static str]| DescribeConfigsResource {
+        resource_type: kind,
+        resource_name: StrBytes::from(name),
+        configuration_keys: Some(keys.iter().map(|key| StrBytes::from(*key)).collect()),
+    };
+    let mut ask = |resources| {
+        let request = DescribeConfigsRequest {
+            resources,
+            ..DescribeConfigsRequest::default()
+        };
+        let answer: DescribeConfigsResponse = client.call(3, &request);
+        let told = answer.results.into_iter().map(|result| {
+            let keys = result.configs.iter().map(|config| config.name.to_string());
+            let keys: Vec<String> = keys.collect();
+            (result.error_code, keys, result.error_message)
+        });
+        told.collect::<Vec<_>>()
+    };
+    let one = ask(vec![resource(
+        2,
+        "t",
+        &["retention.ms", "nope", "retention.ms"],
+    )]);
+    let empty = Some(StrBytes::default());
+    assert_eq!(one, [(0, vec!["retention.ms".to_owned()], empty)]);
+    let twice = ask(vec![
+        resource(2, "t", &["retention.ms"]),
+        resource(2, "t", &["segment.bytes"]),
+        resource(2, "t", &["retention.ms"]),
+    ]);
+    let keys: Vec<&str> = twice.iter().map(|(_, keys, _)| keys[0].as_str()).collect();
+    assert_eq!(keys, ["retention.ms", "segment.bytes"]);
+    let refused = ErrorCode::InvalidRequest.code();
+    for (kind, name, code, count) in [
+        (4, "1", 0, 1),
+        (4, "01", 0, 1),
+        // The cluster-wide dynamic defaults, of which there are none.
+        (4, "", 0, 0),
+        (4, "0", refused, 0),
+        (4, "-1", refused, 0),
+        (4, "x", refused, 0),
+        (8, "", refused, 0),
+        (8, "2", refused, 0),
+        (0, "t", refused, 0),
+        (-1, "t", refused, 0),
+    ] {
+        let [(error, keys, _)] = ask(vec![resource(kind, name, &["node.id"])])
+            .try_into()
+            .unwrap();
+        assert_eq!((error, keys.len()), (code, count), "{kind} {name:?}");
+    }
+    assert!(ask(Vec::new()).is_empty());
+    let many = (0..10_000).map(|number| resource(2, &format!("no-{number}"), &[]));
+    let many = ask(many.collect());
+    let unknown = ErrorCode::UnknownTopicOrPartition.code();
+    assert!(many.len() == 10_000 && many.iter().all(|(error, ..)| *error == unknown));
+}
+
 #[test]
 fn the_cluster_describes_itself() {
     let (broker, mut client, _dir) = broker();

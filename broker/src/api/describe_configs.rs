@@ -20,17 +20,23 @@ pub(super) async fn handle(
     request: DescribeConfigsRequest,
 ) -> DescribeConfigsResponse {
     let (synonyms, documentation) = (request.include_synonyms, request.include_documentation);
-    // A resource that stands twice is described once: an answer is bounded by what there is to tell.
+    // The same question is answered once: an answer is bounded by what there is to tell.
     let mut seen = HashSet::new();
     let mut resources = request.resources;
-    resources
-        .retain(|resource| seen.insert((resource.resource_type, resource.resource_name.clone())));
-    let results = resources.into_iter().map(|resource| {
-        let entries = entries(&context, &resource);
-        result(resource, entries, synonyms, documentation)
+    resources.retain(|resource| {
+        let keys = resource.configuration_keys.clone();
+        let name = resource.resource_name.clone();
+        seen.insert((resource.resource_type, name, keys))
     });
+    let mut results = Vec::with_capacity(resources.len());
+    for resource in resources {
+        let entries = entries(&context, &resource);
+        results.push(result(resource, entries, synonyms, documentation));
+        // There may be thousands, and others have work for this thread too.
+        tokio::task::consume_budget().await;
+    }
     DescribeConfigsResponse {
-        results: results.collect(),
+        results,
         ..DescribeConfigsResponse::default()
     }
 }
@@ -78,8 +84,9 @@ fn result(
     documentation: bool,
 ) -> DescribeConfigsResult {
     let (entries, error, message) = match entries {
-        Ok(entries) => (entries, ErrorCode::None, None),
-        Err((error, message)) => (Vec::new(), error, Some(StrBytes::from(message))),
+        // Kafka's success has an empty message, not none.
+        Ok(entries) => (entries, ErrorCode::None, StrBytes::default()),
+        Err((error, message)) => (Vec::new(), error, StrBytes::from(message)),
     };
     // As in Kafka, an empty list of keys asks for all of them, like no list.
     let wanted: Option<HashSet<&str>> = resource
@@ -98,7 +105,7 @@ fn result(
         .collect();
     DescribeConfigsResult {
         error_code: error.code(),
-        error_message: message,
+        error_message: Some(message),
         resource_type: resource.resource_type,
         resource_name: resource.resource_name,
         configs,
