@@ -17,22 +17,102 @@ use tidewheel_protocol::messages::offset_for_leader_epoch::{
 };
 use tidewheel_protocol::{Compression, ErrorCode, RecordBatchBuilder, StrBytes};
 
-fn list_offset(client: &mut Client, version: i16, timestamp: i64) -> (i16, i64, i64) {
-    let partition = ListOffsetsPartition {
-        timestamp,
+/// Topics with their partitions and timestamps.
+type Question<'a> = [(&'a str, Vec<(i32, i64)>)];
+
+fn list_offsets(client: &mut Client, version: i16, topics: &Question<'_>) -> ListOffsetsResponse {
+    let partition = |(partition_index, timestamp): &(i32, i64)| ListOffsetsPartition {
+        partition_index: *partition_index,
+        timestamp: *timestamp,
         ..ListOffsetsPartition::default()
     };
-    let topic = ListOffsetsTopic {
-        name: StrBytes::from("t"),
-        partitions: vec![partition],
+    let topic = |(name, partitions): &(&str, Vec<(i32, i64)>)| ListOffsetsTopic {
+        name: StrBytes::from(*name),
+        partitions: partitions.iter().map(partition).collect(),
     };
     let request = ListOffsetsRequest {
-        topics: vec![topic],
+        topics: topics.iter().map(topic).collect(),
         ..ListOffsetsRequest::default()
     };
-    let answer: ListOffsetsResponse = client.call(version, &request);
+    client.call(version, &request)
+}
+
+/// Topic, partition and error of each answer.
+fn codes(answer: &ListOffsetsResponse) -> Vec<(&str, i32, i16)> {
+    let mut codes = Vec::new();
+    for topic in &answer.topics {
+        for partition in &topic.partitions {
+            codes.push((
+                &*topic.name,
+                partition.partition_index,
+                partition.error_code,
+            ));
+        }
+    }
+    codes
+}
+
+fn list_offset(client: &mut Client, version: i16, timestamp: i64) -> (i16, i64, i64) {
+    let answer = list_offsets(client, version, &[("t", vec![(0, timestamp)])]);
     let found = &answer.topics[0].partitions[0];
     (found.error_code, found.offset, found.timestamp)
+}
+
+/// Apache Kafka 4.3.1's answers for a log without records, version by version: error, offset, epoch.
+#[test]
+fn the_timestamps_that_are_questions_are_answered_from_their_version_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::start(dir.path());
+    let mut client = broker.connect();
+    client.create_topic("t", 1, &[]);
+    let nothing = |offset, epoch| (0, offset, epoch);
+    let cases = [
+        (-1, 1, nothing(0, 0)),
+        (-2, 1, nothing(0, 0)),
+        (-3, 7, nothing(-1, -1)),
+        (-4, 8, nothing(0, 0)),
+        (-5, 9, nothing(-1, -1)),
+        (-6, 10, nothing(-1, -1)),
+        (0, 1, nothing(-1, -1)),
+    ];
+    for version in 1..=9 {
+        for (timestamp, since, (error, offset, epoch)) in cases {
+            let question = [("t", vec![(0, timestamp)])];
+            let answer = list_offsets(&mut client, version, &question);
+            let found = &answer.topics[0].partitions[0];
+            let expected = match version >= since {
+                // Versions before 4 tell no epoch.
+                true => (error, offset, if version < 4 { -1 } else { epoch }),
+                false => (ErrorCode::UnsupportedVersion.code(), -1, -1),
+            };
+            assert_eq!(
+                (found.error_code, found.offset, found.leader_epoch),
+                expected,
+                "{timestamp} in version {version}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_partition_that_is_asked_for_twice_is_refused_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::start(dir.path());
+    let mut client = broker.connect();
+    client.create_topic("t", 2, &[]);
+    let (invalid, unknown) = (
+        ErrorCode::InvalidRequest.code(),
+        ErrorCode::UnknownTopicOrPartition.code(),
+    );
+    let same_topic = [("t", vec![(0, -1), (0, -2), (1, -1)])];
+    let topic_twice = [("t", vec![(0, -1)]), ("t", vec![(0, -1), (1, -1)])];
+    for question in [&same_topic[..], &topic_twice] {
+        let answer = list_offsets(&mut client, 5, question);
+        assert_eq!(codes(&answer), [("t", 0, invalid), ("t", 1, 0)]);
+    }
+    let question = [("u", vec![(0, -1), (0, -1), (1, -1)])];
+    let answer = list_offsets(&mut client, 1, &question);
+    assert_eq!(codes(&answer), [("u", 0, invalid), ("u", 1, unknown)]);
 }
 
 /// Gotcha 38 and observed fact 17: exact per record, also inside compressed batches.

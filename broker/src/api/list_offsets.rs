@@ -1,12 +1,13 @@
 //! ListOffsets: the first, last and timestamped offsets of partitions.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use tidewheel_protocol::ErrorCode;
 use tidewheel_protocol::messages::list_offsets::{
     ListOffsetsPartition, ListOffsetsPartitionResponse, ListOffsetsRequest, ListOffsetsResponse,
-    ListOffsetsTopicResponse,
+    ListOffsetsTopic, ListOffsetsTopicResponse,
 };
+use tidewheel_protocol::{ErrorCode, StrBytes};
 use tidewheel_storage::{StorageError, TimestampOffset};
 
 use super::{Context, check_leader_epoch, error};
@@ -27,29 +28,50 @@ const NONE: TimestampOffset = TimestampOffset {
 
 pub(super) async fn handle(context: Context, request: ListOffsetsRequest) -> ListOffsetsResponse {
     let read_committed = request.isolation_level == 1;
-    let mut topics = Vec::with_capacity(request.topics.len());
-    for topic in request.topics {
-        let found = context.broker.topics().named(&topic.name).cloned();
-        let mut partitions = Vec::with_capacity(topic.partitions.len());
-        for asked in topic.partitions {
-            let partition = found
-                .as_ref()
-                .and_then(|topic| topic.partition(asked.partition_index));
-            let answer = match partition {
-                Some(partition) => ask(&context, partition, &asked, read_committed).await,
-                None => Err(ErrorCode::UnknownTopicOrPartition),
-            };
-            partitions.push(response(&context, asked.partition_index, answer));
+    let asked = by_partition(request.topics);
+    let mut topics: Vec<ListOffsetsTopicResponse> = Vec::new();
+    for ((name, partition_index), questions) in asked {
+        let answer = match questions.as_slice() {
+            [asked] => {
+                let topic = context.broker.topics().named(&name).cloned();
+                match topic
+                    .as_ref()
+                    .and_then(|topic| topic.partition(partition_index))
+                {
+                    Some(partition) => ask(&context, partition, asked, read_committed).await,
+                    None => Err(ErrorCode::UnknownTopicOrPartition),
+                }
+            }
+            _ => Err(ErrorCode::InvalidRequest),
+        };
+        let answer = response(&context, partition_index, answer);
+        match topics.last_mut().filter(|topic| topic.name == name) {
+            Some(topic) => topic.partitions.push(answer),
+            None => topics.push(ListOffsetsTopicResponse {
+                name,
+                partitions: vec![answer],
+            }),
         }
-        topics.push(ListOffsetsTopicResponse {
-            name: topic.name,
-            partitions,
-        });
     }
     ListOffsetsResponse {
         topics,
         ..ListOffsetsResponse::default()
     }
+}
+
+/// What is asked of each partition, sorted. A partition that stands twice in a request, be it under the
+/// same topic or the topic once more, is refused once, as in Kafka.
+fn by_partition(
+    topics: Vec<ListOffsetsTopic>,
+) -> BTreeMap<(StrBytes, i32), Vec<ListOffsetsPartition>> {
+    let mut asked: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for topic in topics {
+        for partition in topic.partitions {
+            let key = (topic.name.clone(), partition.partition_index);
+            asked.entry(key).or_default().push(partition);
+        }
+    }
+    asked
 }
 
 async fn ask(
@@ -76,8 +98,8 @@ async fn ask(
                 leader_epoch,
             })
         }
-        EARLIEST => Ok(earliest(partition)),
-        EARLIEST_LOCAL if version >= 8 => Ok(earliest(partition)),
+        EARLIEST => Ok(earliest(partition, leader_epoch)),
+        EARLIEST_LOCAL if version >= 8 => Ok(earliest(partition, leader_epoch)),
         // Nothing is tiered.
         LATEST_TIERED if version >= 9 => Ok(NONE),
         MAX_TIMESTAMP if version >= 7 => {
@@ -96,10 +118,15 @@ async fn ask(
     }
 }
 
-fn earliest(partition: &Partition) -> TimestampOffset {
+fn earliest(partition: &Partition, leader_epoch: i32) -> TimestampOffset {
     let log = partition.log();
-    let offset = log.offsets().log_start;
-    let leader_epoch = log.leader_epoch_at(offset).unwrap_or(-1);
+    let offsets = log.offsets();
+    let offset = offsets.log_start;
+    let leader_epoch = match offset == offsets.log_end {
+        // What will lie there is written under this start's epoch.
+        true => leader_epoch,
+        false => log.leader_epoch_at(offset).unwrap_or(-1),
+    };
     TimestampOffset {
         timestamp: -1,
         offset,
