@@ -4,6 +4,8 @@
 //! loop finishes the requests one after the other, so replies leave in request order and a waiting
 //! fetch never lets a later reply overtake it. Between the two stands a queue of
 //! `limits::REQUESTS_IN_FLIGHT_PER_CONNECTION_MAX` requests: when it is full, the socket is not read.
+//! After a request that changes topics the next one is begun when that one is done, so that it sees
+//! the change.
 
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
@@ -15,7 +17,7 @@ use tidewheel_config::limits;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedReadHalf;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 use tracing::debug;
 
@@ -40,6 +42,8 @@ struct Outgoing {
     reply: Reply,
     /// The request's share of the memory pool, held until its reply is made.
     share: MemoryShare,
+    /// Dropped when the reply is made, where the next request has to wait for that.
+    answered: Option<oneshot::Sender<()>>,
 }
 
 /// Serves one client until it closes, misbehaves, idles too long, or `stop` turns true.
@@ -108,6 +112,7 @@ async fn read_loop(
     mut stop: watch::Receiver<bool>,
     closing: &watch::Sender<bool>,
 ) -> bool {
+    let mut barrier: Option<oneshot::Receiver<()>> = None;
     loop {
         // The place in the queue comes first: a request is not begun that nobody could answer. A peer that
         // hangs up while it waits ends the fetches before it, and what it sent is read to its end. Any arm
@@ -143,6 +148,12 @@ async fn read_loop(
                 return false;
             }
         };
+        if let Some(answered) = barrier.take() {
+            tokio::select! {
+                _ = answered => {}
+                _ = stop.wait_for(|stop| *stop) => return true,
+            }
+        }
         let call = match Call::new(frame.bytes, Arc::clone(&session), Arc::clone(&broker), free) {
             Ok(call) => call,
             Err(error) => {
@@ -155,9 +166,16 @@ async fn read_loop(
                 // What is appended is no longer held in memory, however long its reply takes.
                 let share = match &reply {
                     Reply::Started(_) => MemoryShare::default(),
-                    Reply::Now(_) | Reply::Later(_) => frame.share,
+                    Reply::Now(_) | Reply::Later(_) | Reply::Barrier(_) => frame.share,
                 };
-                place.send(Outgoing { reply, share });
+                let is_barrier = matches!(reply, Reply::Barrier(_));
+                let answered;
+                (answered, barrier) = is_barrier.then(oneshot::channel).unzip();
+                place.send(Outgoing {
+                    reply,
+                    share,
+                    answered,
+                });
             }
             Err(error) => {
                 debug!(peer = %session.peer, %error, "refused request, connection closed");
@@ -173,12 +191,17 @@ async fn write_loop<W: AsyncWrite + Unpin>(
     mut replies: mpsc::Receiver<Outgoing>,
     stall: Duration,
 ) -> io::Result<()> {
-    while let Some(Outgoing { reply, share }) = replies.recv().await {
+    while let Some(Outgoing {
+        reply,
+        share,
+        answered,
+    }) = replies.recv().await
+    {
         let answer = match reply {
             Reply::Now(answer) => answer,
-            Reply::Started(future) | Reply::Later(future) => future.await,
+            Reply::Started(future) | Reply::Later(future) | Reply::Barrier(future) => future.await,
         };
-        drop(share);
+        drop((share, answered));
         match answer {
             Answer::Parts(parts) => write_all(&mut writer, parts, stall).await?,
             Answer::Counted(frame, share) => {

@@ -21,6 +21,7 @@ mod api;
 mod broker;
 
 mod ack_wait;
+mod change_queue;
 mod fetch_wait;
 mod ids;
 mod metadata;

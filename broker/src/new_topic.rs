@@ -10,7 +10,7 @@ use tidewheel_storage::LivePartition;
 use crate::broker::BrokerError;
 use crate::ids;
 use crate::metadata::TopicRecord;
-use crate::topics::{TopicsSnapshot, topic_name_problem};
+use crate::topics::{TopicsSnapshot, metric_name, topic_name_problem};
 
 /// A topic as a client asks for it.
 #[derive(Clone, Debug)]
@@ -72,7 +72,7 @@ impl NewTopic {
         if existing.named(&self.name).is_some() {
             return Err(BrokerError::TopicExists { name: self.name });
         }
-        if existing.colliding(&self.name).is_some() {
+        if existing.collides(&self.name) {
             return Err(collision(self.name));
         }
         let (partitions, replication_factor) = match self.assignments.is_empty() {
@@ -164,10 +164,10 @@ fn given_configs(
 
 /// Refuses the later of two topics of one request whose metric names are the same.
 pub(crate) fn refuse_collisions(topics: &mut [Result<ValidTopic, BrokerError>]) {
-    let mut folded = HashSet::new();
+    let mut seen = HashSet::new();
     for entry in topics {
         if let Ok(topic) = entry
-            && !folded.insert(topic.name.replace('.', "_"))
+            && metric_name(&topic.name).is_some_and(|metric| !seen.insert(metric))
         {
             *entry = Err(collision(topic.name.as_ref().to_owned()));
         }

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use tidewheel_config::{BrokerConfig, Sources};
+use tidewheel_config::{BrokerConfig, Sources, limits};
 use tidewheel_protocol::{Message, RequestHeader, encode_request_frame};
 use tidewheel_storage::fs::RealFs;
 use tidewheel_storage::{LogManager, LogManagerOptions};
@@ -41,7 +41,7 @@ pub(crate) fn broker(dir: &Path, settings: &[&str]) -> Arc<Broker> {
 pub(crate) async fn create_topic(broker: &Arc<Broker>, name: &str, partitions: i32) {
     let mut topic = NewTopic::with_defaults(name, broker.config());
     topic.partitions = partitions;
-    let made = create_topics(Arc::clone(broker), vec![topic], false).await;
+    let made = create_topics(broker, vec![topic], false, limits::METADATA_CHANGE_WAIT).await;
     assert!(made.iter().all(Result::is_ok), "{made:?}");
 }
 

@@ -36,6 +36,14 @@ pub(crate) struct TopicsSnapshot {
     by_name: BTreeMap<Arc<str>, Arc<Topic>>,
     by_id: HashMap<Uuid, Arc<Topic>>,
     by_log: HashMap<LogId, Arc<Partition>>,
+    /// Names with a `.` or `_` in them, by their metric name.
+    by_metric: HashMap<String, Arc<str>>,
+}
+
+/// Kafka's metric name of a topic, in which `.` and `_` are the same; `None` for a name that has neither
+/// and so cannot be mistaken for another.
+pub(crate) fn metric_name(name: &str) -> Option<String> {
+    name.contains(['.', '_']).then(|| name.replace('.', "_"))
 }
 
 impl TopicsSnapshot {
@@ -64,21 +72,19 @@ impl TopicsSnapshot {
         self.by_log.values()
     }
 
-    /// An existing topic whose metric name would be the same: Kafka maps `.` and `_` to one another.
-    pub(crate) fn colliding(&self, name: &str) -> Option<&Arc<Topic>> {
-        if !name.contains(['.', '_']) {
-            return None;
-        }
-        let folded = name.replace('.', "_");
-        self.by_name
-            .values()
-            .find(|topic| *topic.name != *name && topic.name.replace('.', "_") == folded)
+    /// Whether another topic has the same metric name.
+    pub(crate) fn collides(&self, name: &str) -> bool {
+        let other = metric_name(name).and_then(|metric| self.by_metric.get(&metric));
+        other.is_some_and(|other| **other != *name)
     }
 
     fn insert(&mut self, topic: Arc<Topic>) {
         for partition in &topic.partitions {
             self.by_log
                 .insert(partition.log().id(), Arc::clone(partition));
+        }
+        if let Some(metric) = metric_name(&topic.name) {
+            self.by_metric.insert(metric, Arc::clone(&topic.name));
         }
         self.by_id.insert(topic.id, Arc::clone(&topic));
         self.by_name.insert(Arc::clone(&topic.name), topic);
@@ -87,6 +93,9 @@ impl TopicsSnapshot {
     fn remove(&mut self, name: &str) {
         if let Some(topic) = self.by_name.remove(name) {
             self.by_id.remove(&topic.id);
+            if let Some(metric) = metric_name(name) {
+                self.by_metric.remove(&metric);
+            }
             for partition in &topic.partitions {
                 self.by_log.remove(&partition.log().id());
             }
@@ -94,7 +103,7 @@ impl TopicsSnapshot {
     }
 }
 
-/// The current snapshot. Only the holder of the metadata writer's lock replaces it.
+/// The current snapshot. Only the change whose turn it is replaces it.
 #[derive(Debug, Default)]
 pub(crate) struct TopicRegistry {
     current: ArcSwap<TopicsSnapshot>,

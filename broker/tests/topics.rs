@@ -266,6 +266,7 @@ fn deletion_by_name_by_id_and_by_mistake() {
         topic_id,
     };
     let request = DeleteTopicsRequest {
+        timeout_ms: 30_000,
         topics: vec![
             state(None, Uuid([1; 16])),
             state(Some("nope"), Uuid::ZERO),
@@ -390,6 +391,15 @@ fn metadata_creates_topics_on_first_use() {
         answer.topics[0].error_code,
         ErrorCode::InvalidTopicException.code()
     );
+    // Whatever else the creation fails on, Kafka answers before it knows.
+    client.create_topic("dotted.name", 1, &[]);
+    for allow in [true, false] {
+        let answer: MetadataResponse = client.call(4, &request("dotted_name", allow));
+        assert_eq!(
+            answer.topics[0].error_code,
+            ErrorCode::UnknownTopicOrPartition.code()
+        );
+    }
     let answer: MetadataResponse = client.call(1, &request("old-client", false));
     assert_eq!(
         answer.topics[0].error_code, 0,

@@ -89,8 +89,16 @@ pub const STOP_GRACE: Duration = Duration::from_secs(8);
 /// Pause after `accept` failed, mostly for want of descriptors.
 pub const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
-/// Threads for work that may wait for a disk: cold reads, timestamp look-ups, changes of topics.
+/// Threads for work that may wait for a disk: cold reads, timestamp look-ups, and on one of them
+/// changes of topics.
 pub const BLOCKING_THREADS_MAX: usize = 16;
+
+/// Changes of topics, and other changes of the metadata, that may wait for their turn.
+pub const METADATA_CHANGES_WAITING_MAX: usize = 1_000;
+
+/// How long a change of the metadata may take where the request does not say it: a topic that is made
+/// on first use, a block of producer ids.
+pub const METADATA_CHANGE_WAIT: Duration = Duration::from_secs(30);
 
 /// The least time a produce request waits for its acknowledgement, whatever its own timeout says: some
 /// clients send 0, and a flush always takes a moment.

@@ -1,7 +1,6 @@
 //! CreateTopics: several topics at once, each with its own result.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use tidewheel_config::{TopicConfigOverrides, describe_topic};
 use tidewheel_protocol::messages::create_topics::{
@@ -10,7 +9,7 @@ use tidewheel_protocol::messages::create_topics::{
 };
 use tidewheel_protocol::{ErrorCode, StrBytes};
 
-use super::{Context, error};
+use super::{Context, error, wait};
 use crate::broker::{BrokerError, CreatedTopic, NewTopic, create_topics};
 
 pub(super) async fn handle(context: Context, request: CreateTopicsRequest) -> CreateTopicsResponse {
@@ -27,7 +26,8 @@ pub(super) async fn handle(context: Context, request: CreateTopicsRequest) -> Cr
     let names: Vec<StrBytes> = wanted.iter().map(|topic| topic.name.clone()).collect();
     let new = wanted.into_iter().map(new_topic).collect();
     let validate_only = request.validate_only;
-    let results = create_topics(Arc::clone(&context.broker), new, validate_only).await;
+    let wait = wait(request.timeout_ms);
+    let results = create_topics(&context.broker, new, validate_only, wait).await;
     let mut topics: Vec<CreatableTopicResult> = names
         .into_iter()
         .zip(results)

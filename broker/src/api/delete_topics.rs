@@ -8,7 +8,7 @@ use tidewheel_protocol::messages::delete_topics::{
 };
 use tidewheel_protocol::{ErrorCode, StrBytes, Uuid};
 
-use super::{Context, error};
+use super::{Context, error, wait};
 use crate::broker::{BrokerError, TopicRef, delete_topics};
 
 pub(super) async fn handle(context: Context, request: DeleteTopicsRequest) -> DeleteTopicsResponse {
@@ -37,7 +37,8 @@ pub(super) async fn handle(context: Context, request: DeleteTopicsRequest) -> De
         }
     }
     let (topics, references): (Vec<_>, Vec<_>) = asked.into_iter().unzip();
-    let results = delete_topics(Arc::clone(&context.broker), references).await;
+    let wait = wait(request.timeout_ms);
+    let results = delete_topics(&context.broker, references, wait).await;
     responses.extend(
         topics
             .into_iter()

@@ -111,6 +111,9 @@ pub(crate) fn broker_code(error: &BrokerError) -> ErrorCode {
         BrokerError::Metadata(error) => metadata_code(error),
         BrokerError::Storage(error) => storage_code(error),
         BrokerError::Together(error) => broker_code(error),
+        // What makes Kafka's own clients try again; its controller says so when its quota is used up.
+        BrokerError::Busy => ErrorCode::ThrottlingQuotaExceeded,
+        BrokerError::TimedOut => ErrorCode::RequestTimedOut,
         BrokerError::Stopped => ErrorCode::UnknownServerError,
     }
 }

@@ -7,7 +7,7 @@ use tidewheel_protocol::messages::init_producer_id::{
 use tracing::{info, warn};
 
 use super::{Context, error};
-use crate::broker::next_producer_id;
+use crate::broker::{BrokerError, next_producer_id};
 
 pub(super) async fn handle(
     context: Context,
@@ -27,6 +27,10 @@ pub(super) async fn handle(
             producer_id,
             ..InitProducerIdResponse::default()
         },
+        // Kafka's answer while it waits for the next block of ids.
+        Err(BrokerError::Busy | BrokerError::TimedOut) => {
+            refused(ErrorCode::CoordinatorLoadInProgress)
+        }
         Err(error) => {
             warn!(%error, "cannot give out a producer id");
             refused(error::broker_code(&error))

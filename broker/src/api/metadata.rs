@@ -3,11 +3,13 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
+use tidewheel_config::limits;
 use tidewheel_protocol::messages::metadata::{
     MetadataRequest, MetadataRequestTopic, MetadataResponse, MetadataResponseBroker,
     MetadataResponsePartition, MetadataResponseTopic,
 };
 use tidewheel_protocol::{ErrorCode, StrBytes};
+use tracing::debug;
 
 use super::{Context, error};
 use crate::broker::{NewTopic, create_topics};
@@ -57,8 +59,8 @@ async fn topics(context: &Context, request: MetadataRequest) -> Vec<MetadataResp
         .collect()
 }
 
-/// Creates the named topics that are missing, all in one step. Those that cannot be created stay
-/// missing; [`answer`] says why.
+/// Creates the named topics that are missing, all in one step. Whatever keeps one from being created,
+/// the client reads that there is none, as in Kafka, and asks again.
 async fn create_missing(
     context: &Context,
     wanted: &[MetadataRequestTopic],
@@ -74,9 +76,10 @@ async fn create_missing(
         return snapshot;
     }
     let topics = missing.into_values().collect();
-    for result in create_topics(Arc::clone(&context.broker), topics, false).await {
+    let wait = limits::METADATA_CHANGE_WAIT;
+    for result in create_topics(&context.broker, topics, false, wait).await {
         if let Err(error) = result {
-            tracing::debug!(%error, "a topic was not created on first use");
+            debug!(%error, "a topic was not created on first use");
         }
     }
     context.broker.topics()
@@ -97,7 +100,6 @@ fn answer(
     let error = match &wanted.name {
         None => ErrorCode::UnknownTopicId,
         Some(name) if topic_name_problem(name).is_some() => ErrorCode::InvalidTopicException,
-        Some(name) if snapshot.colliding(name).is_some() => ErrorCode::InvalidTopicException,
         Some(_) => ErrorCode::UnknownTopicOrPartition,
     };
     // Before version 12 a name cannot be null.

@@ -29,6 +29,7 @@ use std::future::Future;
 use std::ops::RangeInclusive;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tidewheel_protocol::wire::Reader;
@@ -99,10 +100,10 @@ pub(crate) const APIS: &[Api] = &[
         call.at_once(api_versions::handle)
     }),
     api(ApiKey::CreateTopics, 0..=7, |call| {
-        call.answer(weight::create_topics, create_topics::handle)
+        call.change(weight::create_topics, create_topics::handle)
     }),
     api(ApiKey::DeleteTopics, 0..=6, |call| {
-        call.answer(weight::like_request, delete_topics::handle)
+        call.change(weight::like_request, delete_topics::handle)
     }),
     api(ApiKey::InitProducerId, 0..=5, |call| {
         call.answer(weight::like_request, init_producer_id::handle)
@@ -150,6 +151,8 @@ pub(crate) enum Reply {
     Started(Pin<Box<dyn Future<Output = Answer> + Send>>),
     /// Finished by the write loop, in its turn.
     Later(Pin<Box<dyn Future<Output = Answer> + Send>>),
+    /// The same, and the connection's next request is not begun before it is finished.
+    Barrier(Pin<Box<dyn Future<Output = Answer> + Send>>),
 }
 
 /// What leaves the socket.
@@ -224,6 +227,11 @@ impl Context {
         }
         Some(share)
     }
+}
+
+/// How long a change may take that a request gives this time; none where it is not positive, as in Kafka.
+fn wait(timeout_ms: i32) -> Duration {
+    Duration::from_millis(u64::try_from(timeout_ms).unwrap_or(0))
 }
 
 /// KIP-320: a client that names the leader epoch it knows is told when it is not the current one. All
@@ -320,6 +328,23 @@ impl Call {
         })))
     }
 
+    /// The same, for handlers that change what later requests of the connection see.
+    fn change<Q, A, F>(
+        self,
+        weigh: fn(&Context, &Q) -> usize,
+        handle: fn(Context, Q) -> F,
+    ) -> Result<Reply, DecodeError>
+    where
+        Q: Message + Send + 'static,
+        A: Message + Send,
+        F: Future<Output = A> + Send + 'static,
+    {
+        Ok(match self.answer(weigh, handle)? {
+            Reply::Later(future) => Reply::Barrier(future),
+            other => other,
+        })
+    }
+
     fn responder(self) -> Responder {
         Responder {
             correlation_id: self.header.correlation_id,
@@ -399,7 +424,7 @@ mod tests {
         };
         match dispatch(testing::call(broker, 9, &request)).await.unwrap() {
             Reply::Later(answer) => answer,
-            Reply::Now(_) | Reply::Started(_) => panic!("answered in its turn"),
+            _ => panic!("answered in its turn"),
         }
     }
 

@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use bytes::Bytes;
-use tidewheel_config::{BrokerConfig, Sources};
+use tidewheel_config::{BrokerConfig, Sources, limits};
 use tidewheel_protocol::messages::fetch::FetchTopic;
 use tidewheel_protocol::messages::produce::{
     PartitionProduceData, ProduceRequest, ProduceResponse, TopicProduceData,
@@ -45,7 +45,7 @@ async fn create(broker: &Arc<Broker>, name: &str) {
         assignments: Vec::new(),
         configs: Vec::new(),
     };
-    let created = create_topics(Arc::clone(broker), vec![topic], false).await;
+    let created = create_topics(broker, vec![topic], false, limits::METADATA_CHANGE_WAIT).await;
     assert!(created.iter().all(Result::is_ok), "{created:?}");
 }
 

@@ -1,0 +1,94 @@
+//! Why an operation of the broker was refused or failed; `api/error.rs` makes Kafka's codes of it.
+
+use std::sync::Arc;
+
+use tidewheel_protocol::Uuid;
+use tidewheel_storage::StorageError;
+
+use crate::metadata::MetadataError;
+
+/// Why an operation was refused or failed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BrokerError {
+    /// The topic name breaks Kafka's rules or collides with another.
+    #[error("{reason}: {name:?}")]
+    InvalidTopic {
+        /// The name.
+        name: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// The topic is there already.
+    #[error("topic {name} exists already")]
+    TopicExists {
+        /// The name.
+        name: String,
+    },
+    /// There is no such topic.
+    #[error("there is no topic {name}")]
+    UnknownTopic {
+        /// The name.
+        name: String,
+    },
+    /// No topic has that id.
+    #[error("there is no topic with the id {id}")]
+    UnknownTopicId {
+        /// The id.
+        id: Uuid,
+    },
+    /// The number of partitions is out of bounds.
+    #[error("{partitions} partitions: a topic has 1 to {max}, or -1 for the broker's default")]
+    InvalidPartitions {
+        /// What was asked.
+        partitions: i32,
+        /// The bound.
+        max: i32,
+    },
+    /// The replication factor is out of bounds.
+    #[error("replication factor {factor}: this broker accepts 1 to {max}, or -1 for its default")]
+    InvalidReplicationFactor {
+        /// What was asked.
+        factor: i16,
+        /// The bound.
+        max: i16,
+    },
+    /// The explicit assignment makes no sense on this broker.
+    #[error("{reason}")]
+    InvalidAssignment {
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A topic config is unknown or its value is out of bounds.
+    #[error("{reason}")]
+    InvalidConfig {
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The request contradicts itself.
+    #[error("{reason}")]
+    InvalidRequest {
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// `delete.topic.enable` is false.
+    #[error("topics cannot be deleted here: delete.topic.enable is false")]
+    DeletionDisabled,
+    /// The metadata log failed.
+    #[error(transparent)]
+    Metadata(#[from] MetadataError),
+    /// A partition's log failed.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// What several topics of one request failed with together.
+    #[error(transparent)]
+    Together(Arc<BrokerError>),
+    /// So many changes wait for their turn that one more is not taken.
+    #[error("too many changes of topics are waiting: try again later")]
+    Busy,
+    /// The time that the request gave is over; a change that has begun is still carried out.
+    #[error("not done in the time that the request gave")]
+    TimedOut,
+    /// The broker is going down.
+    #[error("the broker is stopping")]
+    Stopped,
+}

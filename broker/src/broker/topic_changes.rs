@@ -1,0 +1,253 @@
+//! What changes the metadata: topics are made and deleted, producer ids reserved. One change runs at a
+//! time ([`crate::change_queue`]), and once it runs it is carried out, whoever asked for it.
+
+use std::collections::HashSet;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use tidewheel_config::limits;
+use tidewheel_protocol::Uuid;
+use tracing::{info, warn};
+
+use super::load::{by_partition, partitions};
+use super::{Broker, BrokerError};
+use crate::clock;
+use crate::metadata::MetadataStore;
+use crate::new_topic::{CreatedTopic, NewTopic, ValidTopic, refuse_collisions, refuse_surplus};
+use crate::topics::{Topic, TopicsSnapshot};
+
+/// Producer ids reserved at a time: one write to the metadata log for so many producers.
+const PRODUCER_ID_BLOCK: i64 = 1_000;
+
+/// A topic as a request names it.
+#[derive(Clone, Debug)]
+pub(crate) enum TopicRef {
+    Name(String),
+    Id(Uuid),
+}
+
+/// Creates what is valid among `topics`, within `wait`.
+pub(crate) async fn create_topics(
+    broker: &Arc<Broker>,
+    topics: Vec<NewTopic>,
+    validate_only: bool,
+    wait: Duration,
+) -> Vec<Result<CreatedTopic, BrokerError>> {
+    let (count, changed) = (topics.len(), Arc::clone(broker));
+    let work = move |metadata: &mut _| changed.create(topics, validate_only, metadata);
+    let done = broker.changes.run(wait, work).await;
+    done.unwrap_or_else(|error| for_all(count, error))
+}
+
+/// Deletes what is there of `topics`, within `wait`.
+pub(crate) async fn delete_topics(
+    broker: &Arc<Broker>,
+    topics: Vec<TopicRef>,
+    wait: Duration,
+) -> Vec<Result<(Arc<str>, Uuid), BrokerError>> {
+    let (count, changed) = (topics.len(), Arc::clone(broker));
+    let work = move |metadata: &mut _| changed.delete(topics, metadata);
+    let done = broker.changes.run(wait, work).await;
+    done.unwrap_or_else(|error| for_all(count, error))
+}
+
+/// A producer id that was never given out before, over all restarts.
+pub(crate) async fn next_producer_id(broker: &Arc<Broker>) -> Result<i64, BrokerError> {
+    if let Some(id) = broker.reserved_producer_id() {
+        return Ok(id);
+    }
+    let changed = Arc::clone(broker);
+    let work = move |metadata: &mut _| changed.take_producer_id(metadata);
+    broker
+        .changes
+        .run(limits::METADATA_CHANGE_WAIT, work)
+        .await?
+}
+
+fn for_all<T>(count: usize, error: BrokerError) -> Vec<Result<T, BrokerError>> {
+    let error = Arc::new(error);
+    (0..count)
+        .map(|_| Err(BrokerError::Together(Arc::clone(&error))))
+        .collect()
+}
+
+impl Broker {
+    /// Creates what is valid among `wanted`; blocks on the disk.
+    fn create(
+        &self,
+        wanted: Vec<NewTopic>,
+        validate_only: bool,
+        metadata: &mut MetadataStore,
+    ) -> Vec<Result<CreatedTopic, BrokerError>> {
+        let existing = self.topics();
+        let mut checked: Vec<Result<ValidTopic, BrokerError>> = wanted
+            .into_iter()
+            .map(|topic| topic.validate(&self.config, &existing))
+            .collect();
+        refuse_collisions(&mut checked);
+        refuse_surplus(&mut checked);
+        let valid: Vec<&ValidTopic> = checked
+            .iter()
+            .filter_map(|topic| topic.as_ref().ok())
+            .collect();
+        let made = match validate_only || valid.is_empty() {
+            true => Ok(()),
+            false => self.create_valid(metadata, &valid),
+        };
+        let failure = made.err().map(Arc::new);
+        checked
+            .into_iter()
+            .map(|topic| {
+                let topic = topic?;
+                match &failure {
+                    // All were written together, so all failed together.
+                    Some(error) => Err(BrokerError::Together(Arc::clone(error))),
+                    None => Ok(topic.created(validate_only)),
+                }
+            })
+            .collect()
+    }
+
+    /// The metadata record is what makes the topics exist; their directories come with their first data.
+    fn create_valid(
+        &self,
+        metadata: &mut MetadataStore,
+        topics: &[&ValidTopic],
+    ) -> Result<(), BrokerError> {
+        let now_ms = clock::now_ms();
+        let live = topics
+            .iter()
+            .flat_map(|topic| topic.live_partitions())
+            .collect();
+        let logs = self.logs.create_many(live, self.leader_epoch)?;
+        let records = topics.iter().map(|topic| topic.record()).collect();
+        if let Err(error) = metadata.topics_created(records, now_ms) {
+            for log in logs {
+                if let Err(error) = self.logs.delete(&log, now_ms) {
+                    warn!(partition = %log.topic_partition(), %error, "left behind until the next start");
+                }
+            }
+            return Err(error.into());
+        }
+        let mut logs = by_partition(logs);
+        let created = topics.iter().map(|topic| {
+            let partitions = partitions(&topic.name, topic.partitions, &mut logs)?;
+            Ok(Arc::new(Topic {
+                name: Arc::clone(&topic.name),
+                id: topic.id,
+                configs: topic.configs.clone(),
+                partitions,
+            }))
+        });
+        self.topics
+            .insert_all(created.collect::<Result<_, BrokerError>>()?);
+        for topic in topics {
+            info!(topic = %topic.name, partitions = topic.partitions, "created");
+        }
+        Ok(())
+    }
+
+    /// Deletes topics; blocks on the disk.
+    fn delete(
+        &self,
+        wanted: Vec<TopicRef>,
+        metadata: &mut MetadataStore,
+    ) -> Vec<Result<(Arc<str>, Uuid), BrokerError>> {
+        if !self.config.delete_topic_enable {
+            return wanted
+                .iter()
+                .map(|_| Err(BrokerError::DeletionDisabled))
+                .collect();
+        }
+        let topics = self.topics();
+        let mut found: Vec<Result<Arc<Topic>, BrokerError>> = wanted
+            .into_iter()
+            .map(|wanted| resolve(&topics, wanted))
+            .collect();
+        let mut seen = HashSet::new();
+        for entry in &mut found {
+            if entry.as_ref().is_ok_and(|topic| !seen.insert(topic.id)) {
+                let reason = "the request names this topic more than once";
+                *entry = Err(BrokerError::InvalidRequest { reason });
+            }
+        }
+        let gone: Vec<Arc<Topic>> = found.iter().flatten().cloned().collect();
+        let failure = self.delete_found(metadata, &gone).err().map(Arc::new);
+        found
+            .into_iter()
+            .map(|topic| {
+                let topic = topic?;
+                match &failure {
+                    Some(error) => Err(BrokerError::Together(Arc::clone(error))),
+                    None => Ok((Arc::clone(&topic.name), topic.id)),
+                }
+            })
+            .collect()
+    }
+
+    /// The metadata record first: from then on the topic is gone, also after a crash.
+    fn delete_found(
+        &self,
+        metadata: &mut MetadataStore,
+        topics: &[Arc<Topic>],
+    ) -> Result<(), BrokerError> {
+        if topics.is_empty() {
+            return Ok(());
+        }
+        let now_ms = clock::now_ms();
+        let gone: Vec<_> = topics
+            .iter()
+            .map(|topic| (Arc::clone(&topic.name), topic.id))
+            .collect();
+        metadata.topics_deleted(&gone, now_ms)?;
+        self.topics.remove_all(gone.iter().map(|(name, _)| &**name));
+        for partition in topics.iter().flat_map(|topic| &topic.partitions) {
+            if let Err(error) = self.logs.delete(partition.log(), now_ms) {
+                warn!(partition = %partition.log().topic_partition(), %error, "left behind until the next start");
+            }
+            // Whoever waits on it hears that it is gone.
+            partition.settle();
+        }
+        for (name, _) in &gone {
+            info!(topic = %name, "deleted");
+        }
+        Ok(())
+    }
+
+    /// The next of the producer ids that are reserved already.
+    fn reserved_producer_id(&self) -> Option<i64> {
+        let mut ids = self
+            .producer_ids
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        ids.next()
+    }
+
+    /// The next producer id; blocks on the disk once per [`PRODUCER_ID_BLOCK`].
+    fn take_producer_id(&self, metadata: &mut MetadataStore) -> Result<i64, BrokerError> {
+        // Who was here before may have reserved enough for all.
+        if let Some(id) = self.reserved_producer_id() {
+            return Ok(id);
+        }
+        let first = metadata.reserve_producer_ids(PRODUCER_ID_BLOCK, clock::now_ms())?;
+        let rest = first.saturating_add(1)..first.saturating_add(PRODUCER_ID_BLOCK);
+        *self
+            .producer_ids
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = rest;
+        Ok(first)
+    }
+}
+
+fn resolve(topics: &TopicsSnapshot, wanted: TopicRef) -> Result<Arc<Topic>, BrokerError> {
+    match wanted {
+        TopicRef::Name(name) => match topics.named(&name) {
+            Some(topic) => Ok(Arc::clone(topic)),
+            None => Err(BrokerError::UnknownTopic { name }),
+        },
+        TopicRef::Id(id) => topics
+            .with_id(id)
+            .map(Arc::clone)
+            .ok_or(BrokerError::UnknownTopicId { id }),
+    }
+}
