@@ -135,8 +135,8 @@ mod tests {
             tokio::task::spawn_blocking(move || has_begun.recv().unwrap())
                 .await
                 .unwrap();
-            let read = tokio::task::spawn_blocking(|| "read").await.unwrap();
-            assert_eq!(read, "read");
+            let read = timeout(LONG, tokio::task::spawn_blocking(|| "read"));
+            assert_eq!(read.await.expect("a thread is left").unwrap(), "read");
             assert!(waiting.iter().all(|waiting| !waiting.is_finished()));
             go_on.send(()).unwrap();
             first.await.unwrap().unwrap();
