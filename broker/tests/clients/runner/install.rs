@@ -57,7 +57,7 @@ type Installed = OnceLock<Result<PathBuf, Fault>>;
 #[derive(Default)]
 pub(crate) struct Installs {
     python: Installed,
-    go: Installed,
+    franz_go: Installed,
     java_39: Installed,
     java_4: Installed,
 }
@@ -97,26 +97,10 @@ impl Installs {
     }
 
     /// The franz-go program.
-    pub(crate) fn go(&self) -> Result<PathBuf, Fault> {
-        let make = |folder: &Path| {
-            let mut build = Command::new("go");
-            build
-                .args(["build", "-mod=readonly", "-o"])
-                .arg(folder.join("clients"))
-                .arg(".");
-            must_succeed(
-                "go build",
-                build
-                    .current_dir(sources().join("go"))
-                    .env("GOTOOLCHAIN", "local"),
-            )
-            .map(|_| ())
-        };
-        Ok(self
-            .go
-            .get_or_init(|| install("go", &["go"], make))
-            .clone()?
-            .join("clients"))
+    pub(crate) fn franz_go(&self) -> Result<PathBuf, Fault> {
+        self.franz_go
+            .get_or_init(|| go("franz-go", "franz-go", "go.mod"))
+            .clone()
     }
 
     /// The folder with `classes` and `lib` of the Java program with the 3.9 client.
@@ -128,6 +112,19 @@ impl Installs {
     pub(crate) fn java_4(&self) -> Result<PathBuf, Fault> {
         self.java_4.get_or_init(|| java("kafka-4")).clone()
     }
+}
+
+/// A program of `go/FOLDER`, built with the dependencies of one of its mod files.
+fn go(name: &str, folder: &str, mod_file: &str) -> Result<PathBuf, Fault> {
+    let folder = format!("go/{folder}");
+    let made = install(name, &["go/harness", &folder], |target| {
+        let mut build = Command::new("go");
+        build.args(["build", "-mod=readonly", "-modfile", mod_file, "-o"]);
+        build.arg(target.join("client")).arg(".");
+        build.env("GOTOOLCHAIN", "local");
+        must_succeed("go build", build.current_dir(sources().join(&folder))).map(|_| ())
+    });
+    Ok(made?.join("client"))
 }
 
 fn java(profile: &str) -> Result<PathBuf, Fault> {

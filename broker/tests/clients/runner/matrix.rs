@@ -28,6 +28,8 @@ const PER_CODEC: [&str; 8] = [
     "end",
     "sizes",
 ];
+/// Whether clients also alter configurations and partition counts, which the broker does not serve yet.
+const ALTERING: bool = false;
 /// The topics per codec that other clients read again.
 const CROSS_TOPICS: [&str; 2] = ["acks-all", "sizes"];
 
@@ -90,7 +92,7 @@ impl Client {
             Self::Kcat => &["metadata/list", "metadata/auto-create", "metadata/query"],
             Self::KafkaPython => &OTHER_CASES[1..],
             Self::Confluent | Self::Java39 | Self::Java4 => &OTHER_CASES,
-            Self::FranzGo => &GO_CASES,
+            Self::FranzGo => &FRANZ_GO_CASES,
         }
     }
 
@@ -98,9 +100,17 @@ impl Client {
         let codecs = CODECS
             .iter()
             .flat_map(|c| PER_CODEC.iter().map(move |case| format!("{c}/{case}")));
-        codecs
-            .chain(self.other_cases().iter().map(|&case| case.to_owned()))
-            .collect()
+        let altering = self.altering_cases().iter().filter(|_| ALTERING);
+        let others = self.other_cases().iter().chain(altering);
+        codecs.chain(others.map(|&case| case.to_owned())).collect()
+    }
+
+    /// The cases that change topics which are there.
+    fn altering_cases(self) -> &'static [&'static str] {
+        match self {
+            Self::FranzGo => &ALTERING_CASES,
+            _ => &[],
+        }
     }
 
     /// The program with what every mode takes; the mode and its own arguments follow.
@@ -120,7 +130,7 @@ impl Client {
                 Command::new(context.installs.python()?),
                 "python/kafka_python_client.py",
             ),
-            Self::FranzGo => Command::new(context.installs.go()?),
+            Self::FranzGo => Command::new(context.installs.franz_go()?),
             Self::Java39 => java(&context.installs.java_39()?),
             Self::Java4 => java(&context.installs.java_4()?),
         };
@@ -128,6 +138,9 @@ impl Client {
         command.args(["--partitions", &PARTITIONS.to_string()]);
         if context.settle {
             command.arg("--settle");
+        }
+        if ALTERING && !self.altering_cases().is_empty() {
+            command.arg("--altering");
         }
         Ok(command)
     }
@@ -145,7 +158,7 @@ const OTHER_CASES: [&str; 10] = [
     "fetch/out-of-range",
     "produce/too-large",
 ];
-const GO_CASES: [&str; 11] = [
+const FRANZ_GO_CASES: [&str; 12] = [
     "metadata/unknown-topic",
     "metadata/auto-create",
     "admin/create",
@@ -155,8 +168,14 @@ const GO_CASES: [&str; 11] = [
     "admin/list-offsets",
     "admin/cluster",
     "admin/leader-epoch",
+    "admin/offset-kinds",
     "fetch/out-of-range",
     "produce/too-large",
+];
+const ALTERING_CASES: [&str; 3] = [
+    "admin/alter-configs",
+    "admin/create-partitions",
+    "admin/incremental-alter-configs",
 ];
 
 /// A Python program of the source tree; no byte code is left beside it.

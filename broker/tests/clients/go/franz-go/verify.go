@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+
+	"tidewheel.invalid/clients/harness"
 )
 
 // book is what the ledgers say about one partition.
@@ -56,29 +58,29 @@ func readLedger(path string) (map[bookKey]*book, []string, error) {
 }
 
 // verifyCases are one case per topic of each ledger: verify/TOPIC.
-func verifyCases(w *world, files []string) []testCase {
-	var out []testCase
+func verifyCases(w *world, files []string) []harness.Case {
+	var out []harness.Case
 	for _, file := range files {
 		books, topics, err := readLedger(file)
 		if err != nil {
-			return []testCase{{"verify/" + file, func() (string, error) { return "", err }}}
+			return []harness.Case{{"verify/" + file, func() (string, error) { return "", err }}}
 		}
 		for _, topic := range topics {
-			out = append(out, testCase{"verify/" + topic, func() (string, error) { return w.verifyTopic(topic, books) }})
+			out = append(out, harness.Case{"verify/" + topic, func() (string, error) { return w.verifyTopic(topic, books) }})
 		}
 	}
 	return out
 }
 
 func (w *world) verifyTopic(topic string, books map[bookKey]*book) (string, error) {
-	ends, err := w.ends(topic, ledgerPartitions)
+	ends, err := w.Ends(topic, ledgerPartitions)
 	if err != nil {
 		return "", err
 	}
 	held, acked := int64(0), 0
 	for p, end := range ends {
 		entry := books[bookKey{topic, int32(p)}]
-		got, err := w.read(topic, int32(p), 0, int(end), 3*readTimeout)
+		got, err := w.Read(topic, int32(p), 0, int(end), 3*harness.ReadTimeout)
 		if err != nil {
 			return "", err
 		}
@@ -95,17 +97,17 @@ func (w *world) verifyTopic(topic string, books map[bookKey]*book) (string, erro
 
 // check: every acked record is where its ack said, once; sequences only grow; an idempotent
 // producer, whose records were all acked in the end, left neither gap nor double.
-func (b *book) check(got []record) error {
+func (b *book) check(got []harness.Record) error {
 	last := int64(-1)
 	for offset, r := range got {
-		if r.offset != int64(offset) {
-			return fmt.Errorf("offset %d where %d was due", r.offset, offset)
+		if r.Offset != int64(offset) {
+			return fmt.Errorf("offset %d where %d was due", r.Offset, offset)
 		}
-		if len(r.value) < 8 {
-			return fmt.Errorf("offset %d: a value of %d bytes", offset, len(r.value))
+		if len(r.Value) < 8 {
+			return fmt.Errorf("offset %d: a value of %d bytes", offset, len(r.Value))
 		}
-		sequence := binary.BigEndian.Uint64(r.value)
-		if !bytes.Equal(r.value, ledgerRecord(sequence)) {
+		sequence := binary.BigEndian.Uint64(r.Value)
+		if !bytes.Equal(r.Value, ledgerRecord(sequence)) {
 			return fmt.Errorf("offset %d: the value of record %d is damaged", offset, sequence)
 		}
 		if int64(sequence) <= last {

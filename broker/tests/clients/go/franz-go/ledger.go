@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"tidewheel.invalid/clients/harness"
 )
 
 // A ledger is a text file that a producer writes as acks arrive; verify.go reads it. Its lines:
@@ -66,9 +68,9 @@ func classOptions(class string) (string, []kgo.Opt) {
 
 // ledgerProducer produces to the topic of one class until ctx ends, then waits for what is under way.
 func (w *world) ledgerProducer(ctx context.Context, l *ledger, class string) (string, error) {
-	topic := w.topic(class)
+	topic := w.Topic(class)
 	mode, options := classOptions(class)
-	client, err := w.producer("none", mode, append(options, kgo.MaxBufferedRecords(4_000))...)
+	client, err := w.client.producer("none", mode, append(options, kgo.MaxBufferedRecords(4_000))...)
 	if err != nil {
 		return "", err
 	}
@@ -96,7 +98,7 @@ func (w *world) ledgerProducer(ctx context.Context, l *ledger, class string) (st
 		}
 		time.Sleep(ledgerTick)
 	}
-	end, cancel := deadline(2 * time.Minute)
+	end, cancel := harness.Deadline(2 * time.Minute)
 	defer cancel()
 	if err := client.Flush(end); err != nil {
 		return "", err
@@ -108,7 +110,7 @@ func (w *world) ledgerProducer(ctx context.Context, l *ledger, class string) (st
 	if class == "idempotent" && lost.Load() > 0 {
 		return detail, fmt.Errorf("%s: %w", detail, *first.Load())
 	}
-	return detail, wants(acked.Load() > 0, "nothing was acked")
+	return detail, harness.Wants(acked.Load() > 0, "nothing was acked")
 }
 
 // runLedger produces at every class until its standard input closes; a line of progress now and then.
@@ -132,7 +134,7 @@ func runLedger(w *world, args []string) (bool, error) {
 		}
 	}()
 	for _, class := range ledgerClasses {
-		if err := w.create(w.topic(class), ledgerPartitions, settings(topicSettings...)); err != nil {
+		if err := w.MakeTopic(w.Topic(class), ledgerPartitions, harness.TopicSettings()); err != nil {
 			return false, err
 		}
 	}
@@ -142,7 +144,7 @@ func runLedger(w *world, args []string) (bool, error) {
 		all.Go(func() {
 			started := time.Now()
 			detail, err := w.ledgerProducer(ctx, l, class)
-			if !report("ledger/"+class, detail, err, started) {
+			if !harness.Report("ledger/"+class, detail, err, started) {
 				failed.Store(true)
 			}
 		})

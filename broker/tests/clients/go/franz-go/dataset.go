@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"tidewheel.invalid/clients/harness"
 )
 
 const (
@@ -98,8 +100,8 @@ func cut(text []byte) [][]byte {
 	return out
 }
 
-func datasetCases(w *world, args []string) []testCase {
-	return []testCase{{"dataset", func() (string, error) {
+func datasetCases(w *world, args []string) []harness.Case {
+	return []harness.Case{{"dataset", func() (string, error) {
 		if len(args) != 2 {
 			return "", errors.New("dataset needs LIST and MEGABYTES")
 		}
@@ -116,8 +118,9 @@ func (w *world) dataset(listFile string, least int64) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	topic := w.topic("dataset")
-	if err := w.create(topic, datasetParts, settings("retention.ms", "-1", "segment.bytes", "16777216")); err != nil {
+	topic := w.Topic("dataset")
+	settings := map[string]string{"retention.ms": "-1", "segment.bytes": "16777216"}
+	if err := w.MakeTopic(topic, datasetParts, settings); err != nil {
 		return "", err
 	}
 	started := time.Now()
@@ -137,12 +140,12 @@ func (w *world) dataset(listFile string, least int64) (string, error) {
 
 // sendLines sends the files, under new keys each round, until enough bytes are sent.
 func (w *world) sendLines(topic string, files []sourceFile, least int64) (tallies, int64, int, error) {
-	client, err := w.producer("lz4", "idempotent", kgo.MaxBufferedRecords(200_000))
+	client, err := w.client.producer("lz4", "idempotent", kgo.MaxBufferedRecords(200_000))
 	if err != nil {
 		return nil, 0, 0, err
 	}
 	defer client.Close()
-	ctx, cancel := deadline(5 * time.Minute)
+	ctx, cancel := harness.Deadline(5 * time.Minute)
 	defer cancel()
 	var failed error // written by promises, which run one after the other
 	delivered := func(_ *kgo.Record, err error) {
@@ -185,7 +188,7 @@ func (w *world) readLines(topic string, count int) (tallies, error) {
 		from[p] = kgo.NewOffset().At(0)
 	}
 	client, err := kgo.NewClient(
-		kgo.SeedBrokers(w.bootstrap),
+		kgo.SeedBrokers(w.Bootstrap),
 		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: from}),
 		kgo.ConsumeResetOffset(kgo.NoResetOffset()),
 		kgo.FetchMaxPartitionBytes(4<<20),
@@ -194,7 +197,7 @@ func (w *world) readLines(topic string, count int) (tallies, error) {
 		return nil, err
 	}
 	defer client.Close()
-	ctx, cancel := deadline(5 * time.Minute)
+	ctx, cancel := harness.Deadline(5 * time.Minute)
 	defer cancel()
 	got, next, read := tallies{}, map[int32]int64{}, 0
 	for read < count {

@@ -1,0 +1,42 @@
+// Command franz-go drives a broker through franz-go and kadm (see the harness package); beside the
+// matrix it has
+//
+//	franz-go --bootstrap HOST:PORT --prefix NAME dataset LIST MB   real text, line by line, hashed per key
+//	franz-go --bootstrap HOST:PORT --prefix NAME ledger FILE       produce until stdin closes, note every ack
+//	franz-go --bootstrap HOST:PORT verify FILE...                  compare ledgers with what the broker holds
+package main
+
+import (
+	"errors"
+
+	"tidewheel.invalid/clients/harness"
+)
+
+// world is the harness's, with the library where it is needed itself.
+type world struct {
+	*harness.World
+	client *client
+}
+
+func with(w *harness.World) *world {
+	own, _ := w.Client.(*client)
+	return &world{w, own}
+}
+
+func main() {
+	harness.Main(
+		func(bootstrap string) (harness.Client, error) { return open(bootstrap) },
+		func(w *harness.World) []harness.Case { return ownCases(with(w)) },
+		map[string]harness.Mode{
+			"dataset": func(w *harness.World, args []string) (bool, error) {
+				return harness.RunCases(datasetCases(with(w), args)), nil
+			},
+			"ledger": func(w *harness.World, args []string) (bool, error) { return runLedger(with(w), args) },
+			"verify": func(w *harness.World, args []string) (bool, error) {
+				if len(args) == 0 {
+					return false, errors.New("verify needs FILE...")
+				}
+				return harness.RunCases(verifyCases(with(w), args)), nil
+			},
+		})
+}

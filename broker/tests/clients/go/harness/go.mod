@@ -1,0 +1,3 @@
+module tidewheel.invalid/clients/harness
+
+go 1.25.0
