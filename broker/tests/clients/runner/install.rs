@@ -58,6 +58,8 @@ type Installed = OnceLock<Result<PathBuf, Fault>>;
 pub(crate) struct Installs {
     python: Installed,
     franz_go: Installed,
+    sarama: Installed,
+    shopify: Installed,
     java_39: Installed,
     java_4: Installed,
 }
@@ -100,6 +102,20 @@ impl Installs {
     pub(crate) fn franz_go(&self) -> Result<PathBuf, Fault> {
         self.franz_go
             .get_or_init(|| go("franz-go", "franz-go", "go.mod"))
+            .clone()
+    }
+
+    /// The sarama program.
+    pub(crate) fn sarama(&self) -> Result<PathBuf, Fault> {
+        self.sarama
+            .get_or_init(|| go("sarama", "sarama", "go.mod"))
+            .clone()
+    }
+
+    /// The same with the library as it was under its old name.
+    pub(crate) fn shopify(&self) -> Result<PathBuf, Fault> {
+        self.shopify
+            .get_or_init(|| go("shopify-sarama", "sarama", "shopify.mod"))
             .clone()
     }
 

@@ -40,24 +40,30 @@ pub(crate) enum Client {
     Confluent,
     KafkaPython,
     FranzGo,
+    Sarama,
+    Sarama138,
     Java39,
     Java4,
 }
 
 impl Client {
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::Kcat,
         Self::Confluent,
         Self::KafkaPython,
         Self::FranzGo,
+        Self::Sarama,
+        Self::Sarama138,
         Self::Java39,
         Self::Java4,
     ];
     /// Those that can hash what a topic holds.
-    const READERS: [Self; 5] = [
+    const READERS: [Self; 7] = [
         Self::Confluent,
         Self::KafkaPython,
         Self::FranzGo,
+        Self::Sarama,
+        Self::Sarama138,
         Self::Java39,
         Self::Java4,
     ];
@@ -68,6 +74,8 @@ impl Client {
             Self::Confluent => "confluent-kafka",
             Self::KafkaPython => "kafka-python",
             Self::FranzGo => "franz-go",
+            Self::Sarama => "sarama",
+            Self::Sarama138 => "sarama-1.38",
             Self::Java39 => "java-3.9",
             Self::Java4 => "java-4",
         }
@@ -77,7 +85,7 @@ impl Client {
         match self {
             Self::Kcat => &[Tool::Kcat],
             Self::Confluent | Self::KafkaPython => &[Tool::Python],
-            Self::FranzGo => &[Tool::Go],
+            Self::FranzGo | Self::Sarama | Self::Sarama138 => &[Tool::Go],
             Self::Java39 | Self::Java4 => &[Tool::Java],
         }
     }
@@ -91,7 +99,9 @@ impl Client {
         match self {
             Self::Kcat => &["metadata/list", "metadata/auto-create", "metadata/query"],
             Self::KafkaPython => &OTHER_CASES[1..],
-            Self::Confluent | Self::Java39 | Self::Java4 => &OTHER_CASES,
+            Self::Confluent | Self::Sarama | Self::Sarama138 | Self::Java39 | Self::Java4 => {
+                &OTHER_CASES
+            }
             Self::FranzGo => &FRANZ_GO_CASES,
         }
     }
@@ -108,7 +118,9 @@ impl Client {
     /// The cases that change topics which are there.
     fn altering_cases(self) -> &'static [&'static str] {
         match self {
-            Self::FranzGo => &ALTERING_CASES,
+            Self::FranzGo | Self::Sarama => &ALTERING_CASES,
+            // By default it speaks too old a protocol for the incremental kind.
+            Self::Sarama138 => &ALTERING_CASES[..2],
             _ => &[],
         }
     }
@@ -131,6 +143,8 @@ impl Client {
                 "python/kafka_python_client.py",
             ),
             Self::FranzGo => Command::new(context.installs.franz_go()?),
+            Self::Sarama => Command::new(context.installs.sarama()?),
+            Self::Sarama138 => Command::new(context.installs.shopify()?),
             Self::Java39 => java(&context.installs.java_39()?),
             Self::Java4 => java(&context.installs.java_4()?),
         };
