@@ -60,6 +60,7 @@ pub(crate) struct Installs {
     franz_go: Installed,
     sarama: Installed,
     shopify: Installed,
+    kafka_go: Installed,
     java_39: Installed,
     java_4: Installed,
 }
@@ -116,6 +117,13 @@ impl Installs {
     pub(crate) fn shopify(&self) -> Result<PathBuf, Fault> {
         self.shopify
             .get_or_init(|| go("shopify-sarama", "sarama", "shopify.mod"))
+            .clone()
+    }
+
+    /// The kafka-go program.
+    pub(crate) fn kafka_go(&self) -> Result<PathBuf, Fault> {
+        self.kafka_go
+            .get_or_init(|| go("kafka-go", "kafka-go", "go.mod"))
             .clone()
     }
 

@@ -42,18 +42,20 @@ pub(crate) enum Client {
     FranzGo,
     Sarama,
     Sarama138,
+    KafkaGo,
     Java39,
     Java4,
 }
 
 impl Client {
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::Kcat,
         Self::Confluent,
         Self::KafkaPython,
         Self::FranzGo,
         Self::Sarama,
         Self::Sarama138,
+        Self::KafkaGo,
         Self::Java39,
         Self::Java4,
     ];
@@ -76,6 +78,7 @@ impl Client {
             Self::FranzGo => "franz-go",
             Self::Sarama => "sarama",
             Self::Sarama138 => "sarama-1.38",
+            Self::KafkaGo => "kafka-go",
             Self::Java39 => "java-3.9",
             Self::Java4 => "java-4",
         }
@@ -85,7 +88,7 @@ impl Client {
         match self {
             Self::Kcat => &[Tool::Kcat],
             Self::Confluent | Self::KafkaPython => &[Tool::Python],
-            Self::FranzGo | Self::Sarama | Self::Sarama138 => &[Tool::Go],
+            Self::FranzGo | Self::Sarama | Self::Sarama138 | Self::KafkaGo => &[Tool::Go],
             Self::Java39 | Self::Java4 => &[Tool::Java],
         }
     }
@@ -99,17 +102,26 @@ impl Client {
         match self {
             Self::Kcat => &["metadata/list", "metadata/auto-create", "metadata/query"],
             Self::KafkaPython => &OTHER_CASES[1..],
-            Self::Confluent | Self::Sarama | Self::Sarama138 | Self::Java39 | Self::Java4 => {
-                &OTHER_CASES
-            }
+            Self::Confluent
+            | Self::Sarama
+            | Self::Sarama138
+            | Self::KafkaGo
+            | Self::Java39
+            | Self::Java4 => &OTHER_CASES,
             Self::FranzGo => &FRANZ_GO_CASES,
         }
+    }
+
+    /// The cases of each codec.
+    fn per_codec(self) -> impl Iterator<Item = &'static str> {
+        let offered = move |case: &&str| self != Self::KafkaGo || *case != "idempotent";
+        PER_CODEC.into_iter().filter(offered)
     }
 
     fn cases(self) -> Vec<String> {
         let codecs = CODECS
             .iter()
-            .flat_map(|c| PER_CODEC.iter().map(move |case| format!("{c}/{case}")));
+            .flat_map(|c| self.per_codec().map(move |case| format!("{c}/{case}")));
         let altering = self.altering_cases().iter().filter(|_| ALTERING);
         let others = self.other_cases().iter().chain(altering);
         codecs.chain(others.map(|&case| case.to_owned())).collect()
@@ -118,7 +130,7 @@ impl Client {
     /// The cases that change topics which are there.
     fn altering_cases(self) -> &'static [&'static str] {
         match self {
-            Self::FranzGo | Self::Sarama => &ALTERING_CASES,
+            Self::FranzGo | Self::Sarama | Self::KafkaGo => &ALTERING_CASES,
             // By default it speaks too old a protocol for the incremental kind.
             Self::Sarama138 => &ALTERING_CASES[..2],
             _ => &[],
@@ -145,6 +157,7 @@ impl Client {
             Self::FranzGo => Command::new(context.installs.franz_go()?),
             Self::Sarama => Command::new(context.installs.sarama()?),
             Self::Sarama138 => Command::new(context.installs.shopify()?),
+            Self::KafkaGo => Command::new(context.installs.kafka_go()?),
             Self::Java39 => java(&context.installs.java_39()?),
             Self::Java4 => java(&context.installs.java_4()?),
         };
