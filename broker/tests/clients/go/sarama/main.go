@@ -139,8 +139,27 @@ func message(topic string, index int, r harness.Record) *sarama.ProducerMessage 
 	return out
 }
 
+// connectLeader: 1.38 may send before its connection is there, fail, and retry what it failed with
+// after what came later.
+func connectLeader(own sarama.Client, topic string) error {
+	leader, err := own.Leader(topic, 0)
+	if err != nil {
+		return err
+	}
+	_, err = leader.Connected()
+	return err
+}
+
 func (c *client) Produce(topic string, records []harness.Record, codec, mode string) ([]harness.Place, error) {
-	producer, err := sarama.NewAsyncProducer(c.bootstrap, producerConfig(codec, mode))
+	own, err := sarama.NewClient(c.bootstrap, producerConfig(codec, mode))
+	if err != nil {
+		return nil, err
+	}
+	defer own.Close()
+	if err := connectLeader(own, topic); err != nil {
+		return nil, err
+	}
+	producer, err := sarama.NewAsyncProducerFromClient(own)
 	if err != nil {
 		return nil, err
 	}
