@@ -22,6 +22,7 @@ pub(crate) enum Tool {
     Python,
     Go,
     Java,
+    Node,
     /// Not a tool: the suite starts, stops and kills its broker.
     OwnBroker,
 }
@@ -33,6 +34,7 @@ impl Tool {
             Self::Python => &["python3"],
             Self::Go => &["go"],
             Self::Java => &["java", "mvn"],
+            Self::Node => &["node", "npm"],
             Self::OwnBroker => &[],
         }
     }
@@ -61,6 +63,7 @@ pub(crate) struct Installs {
     sarama: Installed,
     shopify: Installed,
     kafka_go: Installed,
+    node: Installed,
     java_39: Installed,
     java_4: Installed,
 }
@@ -127,6 +130,13 @@ impl Installs {
             .clone()
     }
 
+    /// The folder with the kafkajs program and its packages.
+    pub(crate) fn node(&self) -> Result<PathBuf, Fault> {
+        self.node
+            .get_or_init(|| install("node", &["node"], node))
+            .clone()
+    }
+
     /// The folder with `classes` and `lib` of the Java program with the 3.9 client.
     pub(crate) fn java_39(&self) -> Result<PathBuf, Fault> {
         self.java_39.get_or_init(|| java("kafka-3.9")).clone()
@@ -136,6 +146,23 @@ impl Installs {
     pub(crate) fn java_4(&self) -> Result<PathBuf, Fault> {
         self.java_4.get_or_init(|| java("kafka-4")).clone()
     }
+}
+
+/// Copies the program beside its packages, where Node looks for them.
+fn node(target: &Path) -> Result<(), Fault> {
+    for file in files_below(&sources().join("node"))? {
+        let to = target.join(file.file_name().unwrap_or_default());
+        std::fs::copy(&file, to).map_err(|e| format!("{}: {e}", file.display()))?;
+    }
+    let mut npm = Command::new("npm");
+    npm.args([
+        "ci",
+        "--ignore-scripts",
+        "--no-audit",
+        "--no-fund",
+        "--loglevel=error",
+    ]);
+    must_succeed("npm ci", npm.current_dir(target)).map(|_| ())
 }
 
 /// A program of `go/FOLDER`, built with the dependencies of one of its mod files.

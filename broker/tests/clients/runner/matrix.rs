@@ -43,12 +43,13 @@ pub(crate) enum Client {
     Sarama,
     Sarama138,
     KafkaGo,
+    KafkaJs,
     Java39,
     Java4,
 }
 
 impl Client {
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::Kcat,
         Self::Confluent,
         Self::KafkaPython,
@@ -56,6 +57,7 @@ impl Client {
         Self::Sarama,
         Self::Sarama138,
         Self::KafkaGo,
+        Self::KafkaJs,
         Self::Java39,
         Self::Java4,
     ];
@@ -79,6 +81,7 @@ impl Client {
             Self::Sarama => "sarama",
             Self::Sarama138 => "sarama-1.38",
             Self::KafkaGo => "kafka-go",
+            Self::KafkaJs => "kafkajs",
             Self::Java39 => "java-3.9",
             Self::Java4 => "java-4",
         }
@@ -89,6 +92,7 @@ impl Client {
             Self::Kcat => &[Tool::Kcat],
             Self::Confluent | Self::KafkaPython => &[Tool::Python],
             Self::FranzGo | Self::Sarama | Self::Sarama138 | Self::KafkaGo => &[Tool::Go],
+            Self::KafkaJs => &[Tool::Node, Tool::Go],
             Self::Java39 | Self::Java4 => &[Tool::Java],
         }
     }
@@ -109,13 +113,21 @@ impl Client {
             | Self::Java39
             | Self::Java4 => &OTHER_CASES,
             Self::FranzGo => &FRANZ_GO_CASES,
+            Self::KafkaJs => &KAFKAJS_CASES,
         }
     }
 
     /// The cases of each codec.
     fn per_codec(self) -> impl Iterator<Item = &'static str> {
-        let offered = move |case: &&str| self != Self::KafkaGo || *case != "idempotent";
-        PER_CODEC.into_iter().filter(offered)
+        let lacking: &[&str] = match self {
+            Self::KafkaGo => &["idempotent"],
+            // It reads in groups only.
+            Self::KafkaJs => &["offset", "end"],
+            _ => &[],
+        };
+        PER_CODEC
+            .into_iter()
+            .filter(move |case| !lacking.contains(case))
     }
 
     fn cases(self) -> Vec<String> {
@@ -131,8 +143,8 @@ impl Client {
     fn altering_cases(self) -> &'static [&'static str] {
         match self {
             Self::FranzGo | Self::Sarama | Self::KafkaGo => &ALTERING_CASES,
-            // By default it speaks too old a protocol for the incremental kind.
-            Self::Sarama138 => &ALTERING_CASES[..2],
+            // Neither offers the incremental kind, sarama 1.38 not with its default protocol.
+            Self::Sarama138 | Self::KafkaJs => &ALTERING_CASES[..2],
             _ => &[],
         }
     }
@@ -158,6 +170,7 @@ impl Client {
             Self::Sarama => Command::new(context.installs.sarama()?),
             Self::Sarama138 => Command::new(context.installs.shopify()?),
             Self::KafkaGo => Command::new(context.installs.kafka_go()?),
+            Self::KafkaJs => kafkajs(context)?,
             Self::Java39 => java(&context.installs.java_39()?),
             Self::Java4 => java(&context.installs.java_4()?),
         };
@@ -199,6 +212,17 @@ const FRANZ_GO_CASES: [&str; 12] = [
     "fetch/out-of-range",
     "produce/too-large",
 ];
+const KAFKAJS_CASES: [&str; 9] = [
+    "metadata/unknown-topic",
+    "metadata/auto-create",
+    "admin/create",
+    "admin/describe-configs",
+    "admin/errors",
+    "admin/delete-recreate",
+    "admin/list-offsets",
+    "admin/cluster",
+    "produce/too-large",
+];
 const ALTERING_CASES: [&str; 3] = [
     "admin/alter-configs",
     "admin/create-partitions",
@@ -209,6 +233,14 @@ const ALTERING_CASES: [&str; 3] = [
 pub(crate) fn script(mut python: Command, path: &str) -> Command {
     python.arg("-B").arg(sources().join(path));
     python
+}
+
+/// The kafkajs program, with the one that reads for it.
+fn kafkajs(context: &Context) -> Result<Command, Fault> {
+    let mut command = Command::new("node");
+    command.arg(context.installs.node()?.join("kafkajs_client.js"));
+    command.arg("--reader").arg(context.installs.franz_go()?);
+    Ok(command)
 }
 
 /// The Java program on the class path that Maven collected; small, quick to start.
