@@ -202,7 +202,7 @@ func recordOf(m *sarama.ConsumerMessage) harness.Record {
 func (c *client) Read(
 	topic string, partition int32, offset int64, count int, limit time.Duration,
 ) ([]harness.Record, error) {
-	consumer, err := sarama.NewConsumerFromClient(c.shared)
+	consumer, err := sarama.NewConsumer(c.bootstrap, c.shared.Config())
 	if err != nil {
 		return nil, err
 	}
