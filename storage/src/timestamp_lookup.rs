@@ -31,8 +31,7 @@ impl LogReader {
             segment.walk(start, end, |position, header| {
                 if header.max_timestamp >= timestamp {
                     let batch = segment.batch_at(position, header)?;
-                    found = first_at_or_after(&batch, timestamp, from)
-                        .map_err(|error| segment.corrupt(position, &error))?;
+                    found = first_at_or_after(&batch, timestamp, from);
                 }
                 Ok(found.is_none())
             })?;
@@ -104,7 +103,7 @@ fn largest_of(
     from: i64,
 ) -> Result<Option<RecordTime>, StorageError> {
     let batch = segment.batch_at(position, header)?;
-    largest(&batch, from).map_err(|error| segment.corrupt(position, &error))
+    Ok(largest(&batch, from))
 }
 
 /// The one with the larger timestamp, the first of equal ones.
