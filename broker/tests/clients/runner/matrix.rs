@@ -39,6 +39,7 @@ pub(crate) enum Client {
     Kcat,
     Confluent,
     KafkaPython,
+    Aiokafka,
     FranzGo,
     Sarama,
     Sarama138,
@@ -53,6 +54,7 @@ impl Client {
         Self::Kcat,
         Self::Confluent,
         Self::KafkaPython,
+        Self::Aiokafka,
         Self::FranzGo,
         Self::Sarama,
         Self::Sarama138,
@@ -62,9 +64,10 @@ impl Client {
         Self::Java4,
     ];
     /// Those that can hash what a topic holds.
-    const READERS: [Self; 7] = [
+    const READERS: [Self; 8] = [
         Self::Confluent,
         Self::KafkaPython,
+        Self::Aiokafka,
         Self::FranzGo,
         Self::Sarama,
         Self::Sarama138,
@@ -77,6 +80,7 @@ impl Client {
             Self::Kcat => "kcat",
             Self::Confluent => "confluent-kafka",
             Self::KafkaPython => "kafka-python",
+            Self::Aiokafka => "aiokafka",
             Self::FranzGo => "franz-go",
             Self::Sarama => "sarama",
             Self::Sarama138 => "sarama-1.38",
@@ -90,7 +94,7 @@ impl Client {
     pub(crate) fn tools(self) -> &'static [Tool] {
         match self {
             Self::Kcat => &[Tool::Kcat],
-            Self::Confluent | Self::KafkaPython => &[Tool::Python],
+            Self::Confluent | Self::KafkaPython | Self::Aiokafka => &[Tool::Python],
             Self::FranzGo | Self::Sarama | Self::Sarama138 | Self::KafkaGo => &[Tool::Go],
             Self::KafkaJs => &[Tool::Node, Tool::Go],
             Self::Java39 | Self::Java4 => &[Tool::Java],
@@ -105,7 +109,7 @@ impl Client {
     fn other_cases(self) -> &'static [&'static str] {
         match self {
             Self::Kcat => &["metadata/list", "metadata/auto-create", "metadata/query"],
-            Self::KafkaPython => &OTHER_CASES[1..],
+            Self::KafkaPython | Self::Aiokafka => &OTHER_CASES[1..],
             Self::Confluent
             | Self::Sarama
             | Self::Sarama138
@@ -165,6 +169,10 @@ impl Client {
             Self::KafkaPython => script(
                 Command::new(context.installs.python()?),
                 "python/kafka_python_client.py",
+            ),
+            Self::Aiokafka => script(
+                Command::new(context.installs.python()?),
+                "python/aiokafka_client.py",
             ),
             Self::FranzGo => Command::new(context.installs.franz_go()?),
             Self::Sarama => Command::new(context.installs.sarama()?),
