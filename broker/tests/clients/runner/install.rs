@@ -3,12 +3,12 @@
 //! Each lies under `target/clients/NAME-HASH`, where HASH covers the sources and lock files: a second
 //! run finds everything done. A lock file on the folder keeps two runs from building at once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use super::Fault;
 use super::broker::files_below;
@@ -64,8 +64,7 @@ pub(crate) struct Installs {
     shopify: Installed,
     kafka_go: Installed,
     node: Installed,
-    java_39: Installed,
-    java_4: Installed,
+    java: Mutex<HashMap<&'static str, Arc<Installed>>>,
 }
 
 impl Installs {
@@ -137,14 +136,18 @@ impl Installs {
             .clone()
     }
 
-    /// The folder with `classes` and `lib` of the Java program with the 3.9 client.
-    pub(crate) fn java_39(&self) -> Result<PathBuf, Fault> {
-        self.java_39.get_or_init(|| java("kafka-3.9")).clone()
+    /// The folder with `classes` and `lib` of the Java program with a generation of the client.
+    pub(crate) fn java(&self, generation: &'static str) -> Result<PathBuf, Fault> {
+        let mut all = self.java.lock().unwrap_or_else(PoisonError::into_inner);
+        let one = Arc::clone(all.entry(generation).or_default());
+        drop(all); // others may build at the same time
+        one.get_or_init(|| java(&format!("kafka-{generation}")))
+            .clone()
     }
 
     /// The same with the 4.x client, and with Kafka's tools in `lib`.
     pub(crate) fn java_4(&self) -> Result<PathBuf, Fault> {
-        self.java_4.get_or_init(|| java("kafka-4")).clone()
+        self.java("4")
     }
 }
 

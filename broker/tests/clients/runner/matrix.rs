@@ -18,6 +18,8 @@ const MATRIX_LIMIT: Duration = Duration::from_secs(240);
 const CROSS_LIMIT: Duration = Duration::from_secs(120);
 
 const CODECS: [&str; 5] = ["none", "gzip", "snappy", "lz4", "zstd"];
+/// Kafka before 2.1, clients too.
+const BEFORE_ZSTD: [&str; 4] = ["none", "gzip", "snappy", "lz4"];
 const PER_CODEC: [&str; 8] = [
     "acks=0",
     "acks=1",
@@ -45,12 +47,15 @@ pub(crate) enum Client {
     Sarama138,
     KafkaGo,
     KafkaJs,
+    Java011,
+    Java11,
+    Java28,
     Java39,
     Java4,
 }
 
 impl Client {
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 14] = [
         Self::Kcat,
         Self::Confluent,
         Self::KafkaPython,
@@ -60,17 +65,23 @@ impl Client {
         Self::Sarama138,
         Self::KafkaGo,
         Self::KafkaJs,
+        Self::Java011,
+        Self::Java11,
+        Self::Java28,
         Self::Java39,
         Self::Java4,
     ];
     /// Those that can hash what a topic holds.
-    const READERS: [Self; 8] = [
+    const READERS: [Self; 11] = [
         Self::Confluent,
         Self::KafkaPython,
         Self::Aiokafka,
         Self::FranzGo,
         Self::Sarama,
         Self::Sarama138,
+        Self::Java011,
+        Self::Java11,
+        Self::Java28,
         Self::Java39,
         Self::Java4,
     ];
@@ -86,6 +97,9 @@ impl Client {
             Self::Sarama138 => "sarama-1.38",
             Self::KafkaGo => "kafka-go",
             Self::KafkaJs => "kafkajs",
+            Self::Java011 => "java-0.11",
+            Self::Java11 => "java-1.1",
+            Self::Java28 => "java-2.8",
             Self::Java39 => "java-3.9",
             Self::Java4 => "java-4",
         }
@@ -97,7 +111,17 @@ impl Client {
             Self::Confluent | Self::KafkaPython | Self::Aiokafka => &[Tool::Python],
             Self::FranzGo | Self::Sarama | Self::Sarama138 | Self::KafkaGo => &[Tool::Go],
             Self::KafkaJs => &[Tool::Node, Tool::Go],
-            Self::Java39 | Self::Java4 => &[Tool::Java],
+            Self::Java011 | Self::Java11 | Self::Java28 | Self::Java39 | Self::Java4 => {
+                &[Tool::Java]
+            }
+        }
+    }
+
+    /// What it can compress with, and read.
+    fn codecs(self) -> &'static [&'static str] {
+        match self {
+            Self::Java011 | Self::Java11 => &BEFORE_ZSTD,
+            _ => &CODECS,
         }
     }
 
@@ -110,14 +134,9 @@ impl Client {
         match self {
             Self::Kcat => &["metadata/list", "metadata/auto-create", "metadata/query"],
             Self::KafkaPython | Self::Aiokafka => &OTHER_CASES[1..],
-            Self::Confluent
-            | Self::Sarama
-            | Self::Sarama138
-            | Self::KafkaGo
-            | Self::Java39
-            | Self::Java4 => &OTHER_CASES,
             Self::FranzGo => &FRANZ_GO_CASES,
             Self::KafkaJs => &KAFKAJS_CASES,
+            _ => &OTHER_CASES,
         }
     }
 
@@ -135,7 +154,8 @@ impl Client {
     }
 
     fn cases(self) -> Vec<String> {
-        let codecs = CODECS
+        let codecs = self
+            .codecs()
             .iter()
             .flat_map(|c| self.per_codec().map(move |case| format!("{c}/{case}")));
         let altering = self.altering_cases().iter().filter(|_| ALTERING);
@@ -179,7 +199,10 @@ impl Client {
             Self::Sarama138 => Command::new(context.installs.shopify()?),
             Self::KafkaGo => Command::new(context.installs.kafka_go()?),
             Self::KafkaJs => kafkajs(context)?,
-            Self::Java39 => java(&context.installs.java_39()?),
+            Self::Java011 => java(&context.installs.java("0.11")?),
+            Self::Java11 => java(&context.installs.java("1.1")?),
+            Self::Java28 => java(&context.installs.java("2.8")?),
+            Self::Java39 => java(&context.installs.java("3.9")?),
             Self::Java4 => java(&context.installs.java_4()?),
         };
         command.args(["--bootstrap", address, "--prefix", prefix]);
@@ -306,11 +329,12 @@ fn available(context: &Context) -> impl Iterator<Item = Client> {
         .filter(|client| context.missing(client.tools()).is_none())
 }
 
-/// The topics that clients have written and others read again.
-fn cross_topics(context: &Context) -> Vec<String> {
+/// The topics that clients have written and this one can read again.
+fn cross_topics(context: &Context, reader: Client) -> Vec<String> {
     let mut out = Vec::new();
     for client in available(context) {
-        for codec in CODECS {
+        let known = |codec: &&&str| reader.codecs().contains(*codec);
+        for codec in client.codecs().iter().filter(known) {
             out.extend(
                 CROSS_TOPICS
                     .iter()
@@ -332,7 +356,7 @@ fn cross_report(context: &Context, reader: Client) -> &Report {
         match command {
             Ok(mut command) => {
                 let _permit = context.permit();
-                let topics = cross_topics(context);
+                let topics = cross_topics(context, reader);
                 run(
                     &format!("cross {}", reader.name()),
                     command.arg("digest").args(topics),
@@ -350,7 +374,7 @@ fn compare_digests(context: &Context, reader: Client) -> Result<(), Fault> {
     let first = readers
         .find(|client| context.missing(client.tools()).is_none())
         .unwrap_or(reader);
-    for topic in cross_topics(context) {
+    for topic in cross_topics(context, reader) {
         let case = format!("digest/{topic}");
         let got = cross_report(context, reader)
             .result(&case)

@@ -1,6 +1,6 @@
 package tidewheel.clients;
 
-import org.apache.kafka.clients.admin.Admin;
+import org.apache.kafka.clients.admin.AdminClient;
 import org.apache.kafka.clients.admin.NewTopic;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
@@ -28,7 +28,7 @@ final class World implements AutoCloseable {
     final String bootstrap;
     final String prefix;
     final int partitions;
-    final Admin admin;
+    final AdminClient admin;
     final KafkaConsumer<byte[], byte[]> consumer;
     private final boolean settle;
 
@@ -37,7 +37,7 @@ final class World implements AutoCloseable {
         this.prefix = prefix;
         this.partitions = partitions;
         this.settle = settle;
-        admin = Admin.create(Map.of("bootstrap.servers", bootstrap));
+        admin = AdminClient.create(Map.of("bootstrap.servers", bootstrap));
         consumer =
                 new KafkaConsumer<>(
                         Map.of(
@@ -99,7 +99,7 @@ final class World implements AutoCloseable {
 
     long end(String topic, int partition) {
         TopicPartition at = new TopicPartition(topic, partition);
-        return consumer.endOffsets(List.of(at), Duration.ofSeconds(10)).get(at);
+        return consumer.endOffsets(List.of(at)).get(at);
     }
 
     KafkaProducer<byte[], byte[]> producer(String codec, String mode) {
@@ -138,7 +138,7 @@ final class World implements AutoCloseable {
         List<ConsumerRecord<byte[], byte[]>> out = new ArrayList<>();
         long until = System.nanoTime() + limit.toNanos();
         while (out.size() < count && System.nanoTime() < until) {
-            consumer.poll(Duration.ofMillis(100)).forEach(out::add);
+            Api.poll(consumer, 100).forEach(out::add);
         }
         return out.size() > count ? out.subList(0, count) : out;
     }

@@ -1,0 +1,38 @@
+package tidewheel.clients;
+
+import org.apache.kafka.clients.admin.AdminClient;
+import org.apache.kafka.clients.admin.ConfigEntry;
+import org.apache.kafka.clients.admin.TopicDescription;
+import org.apache.kafka.clients.consumer.ConsumerRecords;
+import org.apache.kafka.clients.consumer.KafkaConsumer;
+
+import java.util.List;
+import java.util.concurrent.TimeUnit;
+
+/** What differs between generations of the client: kafka-clients 0.11 to 2.0. */
+final class Api {
+    static final List<String> CODECS = List.of("none", "gzip", "snappy", "lz4");
+
+    private Api() {}
+
+    static ConsumerRecords<byte[], byte[]> poll(KafkaConsumer<byte[], byte[]> from, long ms) {
+        return from.poll(ms);
+    }
+
+    static TopicDescription describe(AdminClient admin, String topic) throws Exception {
+        return admin.describeTopics(List.of(topic)).all().get(20, TimeUnit.SECONDS).get(topic);
+    }
+
+    /** Topics have no id here; a new text each time stands for one that was not used before. */
+    static String topicId(TopicDescription topic) {
+        return "none-" + System.nanoTime();
+    }
+
+    /** Where a setting comes from is not told here. */
+    static void checkSetByTopic(ConfigEntry entry) {
+        World.check(!entry.isDefault(), "%s", entry);
+    }
+
+    /** The admin client cannot list offsets yet. */
+    static void checkOffsets(AdminClient admin, String topic, long base) {}
+}
