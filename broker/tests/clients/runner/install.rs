@@ -23,6 +23,8 @@ pub(crate) enum Tool {
     Go,
     Java,
     Node,
+    /// A log shipper, with its output to Kafka.
+    Rsyslog,
     /// Not a tool: the suite starts, stops and kills its broker.
     OwnBroker,
 }
@@ -35,6 +37,7 @@ impl Tool {
             Self::Go => &["go"],
             Self::Java => &["java", "mvn"],
             Self::Node => &["node", "npm"],
+            Self::Rsyslog => &["rsyslogd"],
             Self::OwnBroker => &[],
         }
     }

@@ -8,6 +8,8 @@ mod dump_log;
 mod install;
 mod matrix;
 mod process;
+mod shipper;
+mod tools;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -27,6 +29,8 @@ pub(crate) fn main() -> ExitCode {
     trials.extend(dataset::trials(&context));
     trials.extend(crash::trials(&context));
     trials.extend(dump_log::trials(&context));
+    trials.extend(tools::trials(&context));
+    trials.extend(shipper::trials(&context));
     // A trial mostly waits for the suite it belongs to: all start, and permits bound the suites.
     args.test_threads.get_or_insert(trials.len().max(1));
     process::kill_children_on_signals();
