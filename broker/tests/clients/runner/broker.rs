@@ -27,6 +27,8 @@ struct ReadyLine {
 /// A broker process with a data directory of its own.
 pub(crate) struct Broker {
     binary: OsString,
+    /// Settings of this broker, as `NAME=VALUE`.
+    settings: Vec<String>,
     /// Removed with everything in it when the broker is dropped.
     folder: tempfile::TempDir,
     process: Option<Process>,
@@ -35,7 +37,7 @@ pub(crate) struct Broker {
 
 impl Broker {
     /// Starts a broker on an empty directory and a free port of the loopback interface.
-    pub(crate) fn start(binary: OsString) -> Result<Self, Fault> {
+    pub(crate) fn start(binary: OsString, settings: &[&str]) -> Result<Self, Fault> {
         let folder = tempfile::Builder::new()
             .prefix("tidewheel-clients-")
             .tempdir();
@@ -43,6 +45,7 @@ impl Broker {
         remove_on_signals(folder.path());
         let mut broker = Self {
             binary,
+            settings: settings.iter().map(|&s| s.to_owned()).collect(),
             folder,
             process: None,
             address: "127.0.0.1:0".to_owned(),
@@ -76,6 +79,9 @@ impl Broker {
             format!("num.partitions={PARTITIONS}"),
         ] {
             command.args(["--set", &setting]);
+        }
+        for setting in &self.settings {
+            command.args(["--set", setting]);
         }
         command.arg("--data-dir").arg(self.data_dir());
         command.arg("--port-file").arg(self.beside("port"));

@@ -69,7 +69,12 @@ impl Context {
 
     /// A broker for one suite.
     pub(crate) fn new_broker(&self) -> Result<Broker, Fault> {
-        Broker::start(self.binary.clone())
+        self.new_broker_with(&[])
+    }
+
+    /// The same with settings beside those of all brokers, as `NAME=VALUE`.
+    pub(crate) fn new_broker_with(&self, settings: &[&str]) -> Result<Broker, Fault> {
+        Broker::start(self.binary.clone(), settings)
     }
 
     fn shared(&self) -> Result<&Mutex<Broker>, Fault> {

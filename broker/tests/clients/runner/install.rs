@@ -25,6 +25,8 @@ pub(crate) enum Tool {
     Node,
     /// A log shipper, with its output to Kafka.
     Rsyslog,
+    /// A C compiler and make, for librdkafka.
+    C,
     /// Not a tool: the suite starts, stops and kills its broker.
     OwnBroker,
 }
@@ -38,6 +40,7 @@ impl Tool {
             Self::Java => &["java", "mvn"],
             Self::Node => &["node", "npm"],
             Self::Rsyslog => &["rsyslogd"],
+            Self::C => &["cc", "c++", "make"],
             Self::OwnBroker => &[],
         }
     }
@@ -194,7 +197,7 @@ fn java(profile: &str) -> Result<PathBuf, Fault> {
 }
 
 /// The folder `target/clients/NAME-HASH`, made by `make` unless an earlier run has finished it.
-fn install(
+pub(crate) fn install(
     name: &str,
     inputs: &[&str],
     make: impl FnOnce(&Path) -> Result<(), Fault>,

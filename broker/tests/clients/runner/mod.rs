@@ -8,6 +8,7 @@ mod dump_log;
 mod install;
 mod matrix;
 mod process;
+mod rust_suites;
 mod shipper;
 mod tools;
 
@@ -31,6 +32,7 @@ pub(crate) fn main() -> ExitCode {
     trials.extend(dump_log::trials(&context));
     trials.extend(tools::trials(&context));
     trials.extend(shipper::trials(&context));
+    trials.extend(rust_suites::trials(&context));
     // A trial mostly waits for the suite it belongs to: all start, and permits bound the suites.
     args.test_threads.get_or_insert(trials.len().max(1));
     process::kill_children_on_signals();
