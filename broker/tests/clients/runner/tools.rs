@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use libtest_mimic::Trial;
+use serde::Deserialize;
 
 use super::broker::{Broker, PARTITIONS};
 use super::context::Context;
@@ -105,16 +106,18 @@ impl<'a> Tools<'a> {
         }
     }
 
-    /// The end of each partition, as the offset shell tells it.
-    fn ends(&self) -> Result<Vec<u64>, Fault> {
+    /// The offset of each partition, `earliest` or `latest`, as the offset shell tells it.
+    fn offsets(&self, time: &str) -> Result<Vec<u64>, Fault> {
         let class = "org.apache.kafka.tools.GetOffsetShell";
-        let said = self.says(class, &["--topic", &self.topic], &[])?;
+        let said = self.says(class, &["--topic", &self.topic, "--time", time], &[])?;
         let mut out = Vec::new();
         for partition in 0..PARTITIONS {
             let start = format!("{}:{partition}:", self.topic);
             let found = said.lines().find_map(|line| line.strip_prefix(&start));
-            let end = found.and_then(|end| end.parse().ok());
-            out.push(end.ok_or_else(|| format!("no end of partition {partition} in: {said}"))?);
+            let offset = found.and_then(|offset| offset.parse().ok());
+            out.push(
+                offset.ok_or_else(|| format!("no offset of partition {partition} in: {said}"))?,
+            );
         }
         Ok(out)
     }
@@ -161,7 +164,7 @@ fn console(context: &Context) -> Result<(), Fault> {
     let tools = Tools::new(context, "console")?;
     let sent: Vec<String> = (0..100).map(|n| format!("key-{n}:line {n}\n")).collect();
     tools.produce(&sent.concat())?;
-    let ends = tools.ends()?;
+    let ends = tools.offsets("latest")?;
     if ends.iter().sum::<u64>() != 100 {
         return Err(format!("100 records were sent, partitions end at {ends:?}"));
     }
@@ -238,14 +241,102 @@ fn configs(context: &Context) -> Result<(), Fault> {
     tools.says(class, &args, &[due]).map(|_| ())
 }
 
+#[derive(Deserialize)]
+struct LogDirs {
+    brokers: Vec<BrokerDirs>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct BrokerDirs {
+    log_dirs: Vec<LogDir>,
+}
+
+#[derive(Deserialize)]
+struct LogDir {
+    error: Option<String>,
+    partitions: Vec<PartitionDir>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct PartitionDir {
+    partition: String,
+    size: u64,
+    offset_lag: i64,
+    is_future: bool,
+}
+
+/// Sizes on disk: more in partitions that hold records than in those that do not.
+fn log_dirs(context: &Context) -> Result<(), Fault> {
+    let tools = Tools::new(context, "log-dirs")?;
+    tools.create()?;
+    tools.produce("key:a line\n")?;
+    let ends = tools.offsets("latest")?;
+    let class = "org.apache.kafka.tools.LogDirsCommand";
+    let args = ["--describe", "--topic-list", &tools.topic];
+    let said = tools.says(class, &args, &["Received log directory information"])?;
+    let json = said.lines().find(|line| line.starts_with('{'));
+    let seen: LogDirs = serde_json::from_str(json.unwrap_or_default())
+        .map_err(|e| format!("{e} in the answer: {said}"))?;
+    let dirs = || seen.brokers.iter().flat_map(|b| &b.log_dirs);
+    let partitions = dirs().flat_map(|dir| &dir.partitions);
+    let is_right = |p: &PartitionDir| {
+        let number = p.partition.rsplit('-').next().unwrap_or_default();
+        let end = number.parse().ok().and_then(|n: usize| ends.get(n));
+        end.is_some_and(|end| (*end > 0) == (p.size > 0)) && p.offset_lag == 0 && !p.is_future
+    };
+    if dirs().all(|dir| dir.error.is_none())
+        && partitions.clone().count() == 3
+        && partitions.clone().all(is_right)
+    {
+        return Ok(());
+    }
+    Err(format!("the partitions end at {ends:?}; {said}"))
+}
+
+/// Records before an offset go; an offset past the end is refused, and only that.
+fn delete_records(context: &Context) -> Result<(), Fault> {
+    let tools = Tools::new(context, "delete-records")?;
+    tools.create()?;
+    let topic = &tools.topic;
+    let sent: Vec<String> = (0..30).map(|n| format!("key-{n}:line {n}\n")).collect();
+    tools.produce(&sent.concat())?;
+    let ends = tools.offsets("latest")?;
+    let asked: Vec<String> = [1, 2, 1_000_000]
+        .iter()
+        .enumerate()
+        .map(|(p, offset)| format!(r#"{{"topic":"{topic}","partition":{p},"offset":{offset}}}"#))
+        .collect();
+    let list = format!(r#"{{"partitions":[{}],"version":1}}"#, asked.join(","));
+    let file = tempfile::NamedTempFile::new().map_err(|e| format!("no temporary file: {e}"))?;
+    std::fs::write(file.path(), list).map_err(|e| format!("{}: {e}", file.path().display()))?;
+    let class = "org.apache.kafka.tools.DeleteRecordsCommand";
+    let path = file.path().display().to_string();
+    let due = [
+        format!("partition: {topic}-0\tlow_watermark: 1"),
+        format!("partition: {topic}-1\tlow_watermark: 2"),
+        format!("partition: {topic}-2\terror: "),
+    ];
+    let due = due.each_ref().map(String::as_str);
+    let said = tools.says(class, &["--offset-json-file", &path], &due)?;
+    let (first, after) = (tools.offsets("earliest")?, tools.offsets("latest")?);
+    if !said.contains("OffsetOutOfRangeException") || first != [1, 2, 0] || after != ends {
+        return Err(format!("{first:?} to {after:?}, once {ends:?}: {said}"));
+    }
+    Ok(())
+}
+
 /// `tools::NAME`.
 pub(crate) fn trials(context: &Arc<Context>) -> Vec<Trial> {
     type Body = fn(&Context) -> Result<(), Fault>;
-    let all: [(&str, Body); 4] = [
+    let all: [(&str, Body); 6] = [
         ("topics", topics),
         ("console", console),
         ("versions", versions),
         ("configs", configs),
+        ("log-dirs", log_dirs),
+        ("delete-records", delete_records),
     ];
     all.into_iter()
         .map(|(name, body)| {
