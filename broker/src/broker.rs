@@ -1,5 +1,6 @@
 //! The broker: root of all state, and the operations that every front door calls.
 
+mod config_changes;
 mod error;
 mod load;
 mod topic_changes;
@@ -11,6 +12,7 @@ use tidewheel_config::{BrokerConfig, limits};
 use tidewheel_storage::{LogManager, StorageError};
 use tracing::warn;
 
+pub(crate) use self::config_changes::alter_configs;
 pub(crate) use self::error::BrokerError;
 use self::load::load_topics;
 pub(crate) use self::topic_changes::{TopicRef, create_topics, delete_topics, next_producer_id};

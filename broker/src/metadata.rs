@@ -12,11 +12,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use tidewheel_config::limits;
+use tidewheel_config::{TopicConfigOverrides, limits};
 use tidewheel_protocol::{Batches, RecordBatch, RecordBatchBuilder, Uuid};
 use tidewheel_storage::{StorageError, validate};
 
 use crate::partition::{AppendError, AppendWaiter, PartitionLog};
+use crate::topics::Topic;
 
 /// One change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,6 +29,12 @@ enum Change {
     TopicCreated(TopicRecord),
     /// A topic was deleted.
     TopicDeleted { name: String, id: String },
+    /// What is set on a topic is from here on exactly this.
+    TopicConfigsChanged {
+        name: String,
+        id: String,
+        configs: BTreeMap<String, String>,
+    },
     /// Producer ids below `next` may have been given out.
     ProducerIdsReserved { next: i64 },
 }
@@ -111,12 +118,22 @@ impl MetadataState {
                 self.topics.insert(topic.name.clone(), topic);
             }
             Change::TopicDeleted { name, id } => {
-                if self.topics.get(&name).is_some_and(|topic| topic.id == id) {
+                if self.topic_mut(&name, &id).is_some() {
                     self.topics.remove(&name);
+                }
+            }
+            Change::TopicConfigsChanged { name, id, configs } => {
+                if let Some(topic) = self.topic_mut(&name, &id) {
+                    topic.configs = configs;
                 }
             }
             Change::ProducerIdsReserved { next } => self.next_producer_id = next,
         }
+    }
+
+    /// The topic of that name, if it has this id.
+    fn topic_mut(&mut self, name: &str, id: &str) -> Option<&mut TopicRecord> {
+        self.topics.get_mut(name).filter(|topic| topic.id == id)
     }
 }
 
@@ -194,6 +211,23 @@ impl MetadataStore {
             id: id.to_string(),
         };
         self.write(topics.iter().map(deleted).collect(), now_ms)
+    }
+
+    /// Records all that is set on topics from now on.
+    ///
+    /// # Errors
+    /// As [`MetadataStore::topics_created`].
+    pub(crate) fn topic_configs_changed<'a>(
+        &mut self,
+        topics: impl Iterator<Item = (&'a Topic, TopicConfigOverrides)>,
+        now_ms: i64,
+    ) -> Result<(), MetadataError> {
+        let changed = topics.map(|(topic, configs)| Change::TopicConfigsChanged {
+            name: topic.name.as_ref().to_owned(),
+            id: topic.id.to_string(),
+            configs,
+        });
+        self.write(changed.collect(), now_ms)
     }
 
     /// Reserves `count` producer ids that were never given out and returns the first.

@@ -3,6 +3,7 @@
 //! ApiVersions answers from [`APIS`]. A key or version outside the table closes the connection, as
 //! Kafka does; ApiVersions itself is the one exception (KIP-511).
 
+mod alter_configs;
 mod api_versions;
 mod create_topics;
 mod delete_records;
@@ -16,6 +17,7 @@ mod describe_topic_partitions;
 mod elect_leaders;
 mod error;
 mod fetch;
+mod incremental_alter_configs;
 mod init_producer_id;
 mod list_offsets;
 mod list_partition_reassignments;
@@ -113,6 +115,15 @@ pub(crate) const APIS: &[Api] = &[
     }),
     api(ApiKey::DescribeConfigs, 0..=4, |call| {
         call.answer(weight::describe_configs, describe_configs::handle)
+    }),
+    api(ApiKey::AlterConfigs, 0..=2, |call| {
+        call.change(weight::alter_configs, alter_configs::handle)
+    }),
+    api(ApiKey::IncrementalAlterConfigs, 0..=1, |call| {
+        call.change(
+            weight::incremental_alter_configs,
+            incremental_alter_configs::handle,
+        )
     }),
     api(ApiKey::DescribeCluster, 0..=2, |call| {
         call.answer(weight::like_request, describe_cluster::handle)

@@ -3,11 +3,13 @@
 //! Most answers are about as long as their requests. Those here are as long as what exists, so that a
 //! request of ten bytes may ask for tens of megabytes.
 
+use tidewheel_protocol::messages::alter_configs::AlterConfigsRequest;
 use tidewheel_protocol::messages::create_topics::CreateTopicsRequest;
 use tidewheel_protocol::messages::describe_configs::DescribeConfigsRequest;
 use tidewheel_protocol::messages::describe_log_dirs::DescribeLogDirsRequest;
 use tidewheel_protocol::messages::describe_producers::DescribeProducersRequest;
 use tidewheel_protocol::messages::describe_topic_partitions::DescribeTopicPartitionsRequest;
+use tidewheel_protocol::messages::incremental_alter_configs::IncrementalAlterConfigsRequest;
 use tidewheel_protocol::messages::metadata::MetadataRequest;
 use tidewheel_protocol::messages::produce::ProduceRequest;
 
@@ -21,6 +23,9 @@ const PER_TOPIC: usize = 512;
 /// A partition between its append and its answer, and in the answer, where an error takes a sentence.
 const PER_PRODUCED_PARTITION: usize = 512;
 const PER_PARTITION: usize = 256;
+/// A resource whose configs are altered, with the sentence of an error, and each of its settings.
+const PER_ALTERED_RESOURCE: usize = 512;
+const PER_ALTERED_SETTING: usize = 128;
 /// A partition in a log directory.
 const PER_LOG: usize = 64;
 /// A producer that a partition remembers.
@@ -69,6 +74,25 @@ pub(super) fn describe_configs(_: &Context, request: &DescribeConfigsRequest) ->
 /// Every topic that is created comes back with all its settings.
 pub(super) fn create_topics(_: &Context, request: &CreateTopicsRequest) -> usize {
     request.topics.len().saturating_mul(PER_RESOURCE)
+}
+
+pub(super) fn alter_configs(_: &Context, request: &AlterConfigsRequest) -> usize {
+    let resources = request.resources.iter();
+    altered(resources.map(|resource| resource.configs.len()))
+}
+
+pub(super) fn incremental_alter_configs(
+    _: &Context,
+    request: &IncrementalAlterConfigsRequest,
+) -> usize {
+    let resources = request.resources.iter();
+    altered(resources.map(|resource| resource.configs.len()))
+}
+
+fn altered(settings: impl Iterator<Item = usize>) -> usize {
+    settings
+        .map(|count| PER_ALTERED_RESOURCE + count * PER_ALTERED_SETTING)
+        .sum()
 }
 
 /// However few are asked for, all logs are looked at.

@@ -64,10 +64,25 @@ pub(crate) async fn next_producer_id(broker: &Arc<Broker>) -> Result<i64, Broker
         .await?
 }
 
-fn for_all<T>(count: usize, error: BrokerError) -> Vec<Result<T, BrokerError>> {
+/// The same failure for each of `count` that were to be changed together.
+pub(super) fn for_all<T>(count: usize, error: BrokerError) -> Vec<Result<T, BrokerError>> {
     let error = Arc::new(error);
     (0..count)
         .map(|_| Err(BrokerError::Together(Arc::clone(&error))))
+        .collect()
+}
+
+/// What is told of each: all that were valid were written together, so all failed together.
+pub(super) fn all_or_none<T>(
+    checked: Vec<Result<T, BrokerError>>,
+    made: Result<(), BrokerError>,
+) -> Vec<Result<T, BrokerError>> {
+    let Err(error) = made else { return checked };
+    let error = Arc::new(error);
+    let failed = |_| Err(BrokerError::Together(Arc::clone(&error)));
+    checked
+        .into_iter()
+        .map(|one| one.and_then(failed))
         .collect()
 }
 
@@ -94,17 +109,9 @@ impl Broker {
             true => Ok(()),
             false => self.create_valid(metadata, &valid),
         };
-        let failure = made.err().map(Arc::new);
-        checked
-            .into_iter()
-            .map(|topic| {
-                let topic = topic?;
-                match &failure {
-                    // All were written together, so all failed together.
-                    Some(error) => Err(BrokerError::Together(Arc::clone(error))),
-                    None => Ok(topic.created(validate_only)),
-                }
-            })
+        let results = all_or_none(checked, made).into_iter();
+        results
+            .map(|topic| Ok(topic?.created(validate_only)))
             .collect()
     }
 
@@ -172,16 +179,10 @@ impl Broker {
             }
         }
         let gone: Vec<Arc<Topic>> = found.iter().flatten().cloned().collect();
-        let failure = self.delete_found(metadata, &gone).err().map(Arc::new);
-        found
-            .into_iter()
-            .map(|topic| {
-                let topic = topic?;
-                match &failure {
-                    Some(error) => Err(BrokerError::Together(Arc::clone(error))),
-                    None => Ok((Arc::clone(&topic.name), topic.id)),
-                }
-            })
+        let made = self.delete_found(metadata, &gone);
+        let results = all_or_none(found, made).into_iter();
+        results
+            .map(|topic| topic.map(|topic| (Arc::clone(&topic.name), topic.id)))
             .collect()
     }
 

@@ -1,0 +1,53 @@
+//! AlterConfigs: replaces all that is set on a resource; on disk and in force when answered.
+
+use tidewheel_protocol::messages::alter_configs::{
+    AlterConfigsRequest, AlterConfigsResource, AlterConfigsResourceResponse, AlterConfigsResponse,
+};
+use tidewheel_protocol::{ErrorCode, StrBytes};
+
+use super::{Context, error};
+use crate::broker::{BrokerError, alter_configs};
+use crate::config_changes::{ConfigAlteration, ConfigChange};
+
+pub(super) async fn handle(context: Context, request: AlterConfigsRequest) -> AlterConfigsResponse {
+    let alterations = request.resources.iter().map(alteration).collect();
+    let results = alter_configs(&context.broker, alterations, request.validate_only).await;
+    let resources = request.resources.into_iter();
+    let responses = resources.zip(results).map(|(resource, result)| {
+        let (error_code, error_message) = outcome(result);
+        AlterConfigsResourceResponse {
+            error_code,
+            error_message,
+            resource_type: resource.resource_type,
+            resource_name: resource.resource_name,
+        }
+    });
+    AlterConfigsResponse {
+        responses: responses.collect(),
+        ..AlterConfigsResponse::default()
+    }
+}
+
+fn alteration(resource: &AlterConfigsResource) -> ConfigAlteration {
+    let changes = resource.configs.iter().map(|config| {
+        let value = config.value.as_ref().map(ToString::to_string);
+        ConfigChange::set(config.name.to_string(), value)
+    });
+    ConfigAlteration {
+        resource_type: resource.resource_type,
+        resource_name: resource.resource_name.to_string(),
+        replaces_all: true,
+        changes: changes.collect(),
+    }
+}
+
+/// The error code, and the sentence that goes with it if it is one.
+pub(super) fn outcome(result: Result<(), BrokerError>) -> (i16, Option<StrBytes>) {
+    match result {
+        Ok(()) => (ErrorCode::None.code(), None),
+        Err(error) => {
+            let message = StrBytes::from(error.to_string());
+            (error::broker_code(&error).code(), Some(message))
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! IncrementalAlterConfigs: changes single settings of a resource; on disk and in force when answered.
+
+use tidewheel_protocol::messages::incremental_alter_configs::{
+    AlterConfigsResource, AlterConfigsResourceResponse, IncrementalAlterConfigsRequest,
+    IncrementalAlterConfigsResponse,
+};
+
+use super::Context;
+use super::alter_configs::outcome;
+use crate::broker::alter_configs;
+use crate::config_changes::{ConfigAlteration, ConfigChange};
+
+pub(super) async fn handle(
+    context: Context,
+    request: IncrementalAlterConfigsRequest,
+) -> IncrementalAlterConfigsResponse {
+    let alterations = request.resources.iter().map(alteration).collect();
+    let results = alter_configs(&context.broker, alterations, request.validate_only).await;
+    let resources = request.resources.into_iter();
+    let responses = resources.zip(results).map(|(resource, result)| {
+        let (error_code, error_message) = outcome(result);
+        AlterConfigsResourceResponse {
+            error_code,
+            error_message,
+            resource_type: resource.resource_type,
+            resource_name: resource.resource_name,
+        }
+    });
+    IncrementalAlterConfigsResponse {
+        responses: responses.collect(),
+        ..IncrementalAlterConfigsResponse::default()
+    }
+}
+
+fn alteration(resource: &AlterConfigsResource) -> ConfigAlteration {
+    let changes = resource.configs.iter().map(|config| ConfigChange {
+        name: config.name.to_string(),
+        operation: config.config_operation,
+        value: config.value.as_ref().map(ToString::to_string),
+    });
+    ConfigAlteration {
+        resource_type: resource.resource_type,
+        resource_name: resource.resource_name.to_string(),
+        replaces_all: false,
+        changes: changes.collect(),
+    }
+}

@@ -1,0 +1,233 @@
+//! The rules for altered configs, in Kafka's answers.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+use tidewheel_config::{
+    BrokerConfig, ConfigType, LogConfig, Scope, TopicConfigOverrides, find, limits,
+};
+
+use crate::broker::BrokerError;
+use crate::topics::{Topic, TopicsSnapshot, topic_name_problem};
+
+/// Kafka's numbers of what is done to a setting.
+const SET: i8 = 0;
+const DELETE: i8 = 1;
+const APPEND: i8 = 2;
+const SUBTRACT: i8 = 3;
+
+/// Kafka's number of topics among the resources that have configs.
+const TOPIC: i8 = 2;
+
+/// What a request wants of one resource.
+#[derive(Clone, Debug)]
+pub(crate) struct ConfigAlteration {
+    /// Kafka's number.
+    pub(crate) resource_type: i8,
+    pub(crate) resource_name: String,
+    /// Whether every setting that is not named goes back to its default.
+    pub(crate) replaces_all: bool,
+    pub(crate) changes: Vec<ConfigChange>,
+}
+
+/// What is done to one setting.
+#[derive(Clone, Debug)]
+pub(crate) struct ConfigChange {
+    pub(crate) name: String,
+    /// Kafka's number.
+    pub(crate) operation: i8,
+    pub(crate) value: Option<String>,
+}
+
+/// A topic whose settings may be replaced by these.
+#[derive(Clone, Debug)]
+pub(crate) struct AlteredTopic {
+    pub(crate) topic: Arc<Topic>,
+    /// All that is set on it from now on.
+    pub(crate) configs: TopicConfigOverrides,
+    pub(crate) log: LogConfig,
+}
+
+/// Refuses every mention of a resource that is named more than once.
+pub(crate) fn refuse_repeated(
+    alterations: Vec<ConfigAlteration>,
+) -> Vec<Result<ConfigAlteration, BrokerError>> {
+    let mut named: HashMap<(i8, String), usize> = HashMap::new();
+    for one in &alterations {
+        let resource = (one.resource_type, one.resource_name.clone());
+        *named.entry(resource).or_default() += 1;
+    }
+    let checked = alterations.into_iter().map(|one| {
+        let resource = (one.resource_type, one.resource_name.clone());
+        match named.get(&resource) {
+            Some(1) => Ok(one),
+            _ => Err(invalid("the request names this resource more than once")),
+        }
+    });
+    checked.collect()
+}
+
+impl ConfigAlteration {
+    /// Checks everything that the alteration of one resource can get wrong.
+    pub(crate) fn validate(
+        self,
+        config: &BrokerConfig,
+        topics: &TopicsSnapshot,
+    ) -> Result<AlteredTopic, BrokerError> {
+        if self.resource_type != TOPIC {
+            return Err(invalid("only the configs of topics can be altered"));
+        }
+        let name = self.resource_name.clone();
+        if name.is_empty() {
+            return Err(invalid(
+                "the defaults of all topics are settings of the broker",
+            ));
+        }
+        if let Some(reason) = topic_name_problem(&name) {
+            return Err(BrokerError::InvalidTopic { name, reason });
+        }
+        let found = topics.named(&name);
+        let current = found.map(|topic| &topic.configs);
+        let configs = self.apply(Scope::Topic, current)?;
+        let log =
+            LogConfig::resolve(config, &configs).map_err(|error| BrokerError::InvalidConfig {
+                reason: error.to_string(),
+            })?;
+        let topic = found.ok_or(BrokerError::UnknownTopic { name })?;
+        Ok(AlteredTopic {
+            topic: Arc::clone(topic),
+            configs,
+            log,
+        })
+    }
+
+    /// All that is set when this is done; names and values are not checked.
+    fn apply(
+        self,
+        scope: Scope,
+        current: Option<&BTreeMap<String, String>>,
+    ) -> Result<BTreeMap<String, String>, BrokerError> {
+        let mut seen = HashSet::new();
+        if !self.changes.iter().all(|change| seen.insert(&change.name)) {
+            return Err(invalid("the request names a setting more than once"));
+        }
+        let mut configs = match current {
+            Some(current) if !self.replaces_all => current.clone(),
+            _ => BTreeMap::new(),
+        };
+        for change in self.changes {
+            change.apply(scope, &mut configs)?;
+        }
+        Ok(configs)
+    }
+}
+
+impl ConfigChange {
+    /// A setting that is given this value.
+    pub(crate) fn set(name: String, value: Option<String>) -> Self {
+        Self {
+            name,
+            operation: SET,
+            value,
+        }
+    }
+
+    fn apply(
+        self,
+        scope: Scope,
+        configs: &mut BTreeMap<String, String>,
+    ) -> Result<(), BrokerError> {
+        let value = match (self.operation, self.value) {
+            (DELETE, _) => {
+                configs.remove(&self.name);
+                return Ok(());
+            }
+            (_, None) => return Err(invalid("a setting that is not deleted needs a value")),
+            (SET, Some(value)) => value,
+            (APPEND | SUBTRACT, Some(value)) => {
+                let current = configs.get(&self.name).map(String::as_str);
+                changed_list(scope, &self.name, self.operation, current, value)?
+            }
+            _ => return Err(invalid("there is no such operation on a setting")),
+        };
+        configs.insert(self.name, value);
+        Ok(())
+    }
+}
+
+/// The list `current`, or the default where there is none, with the entries of `value` in it once, or
+/// not at all. An unknown name is left to who checks the result.
+fn changed_list(
+    scope: Scope,
+    name: &str,
+    operation: i8,
+    current: Option<&str>,
+    value: String,
+) -> Result<String, BrokerError> {
+    let refused = |reason: String| Err(BrokerError::InvalidConfig { reason });
+    let Some(row) = find(scope, name) else {
+        return Ok(value);
+    };
+    if row.config_type != ConfigType::List {
+        return refused(format!(
+            "{name} is not a list: nothing is appended to it or subtracted from it"
+        ));
+    }
+    let max = limits::CONFIG_LIST_LEN_MAX;
+    if value.split(',').nth(max).is_some() {
+        return refused(format!("{name} has at most {max} entries"));
+    }
+    let entries = |text| str::split(text, ',').map(str::trim);
+    let mut list: Vec<&str> = entries(current.or(row.default).unwrap_or_default()).collect();
+    list.retain(|entry| !entry.is_empty());
+    for entry in entries(&value) {
+        match operation {
+            APPEND if list.contains(&entry) => {}
+            APPEND => list.push(entry),
+            _ => list.retain(|other| *other != entry),
+        }
+    }
+    Ok(list.join(","))
+}
+
+fn invalid(reason: &'static str) -> BrokerError {
+    BrokerError::InvalidRequest { reason }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const THROTTLED: &str = "leader.replication.throttled.replicas";
+
+    fn list(operation: i8, current: Option<&str>, value: &str) -> Result<String, String> {
+        let value = value.to_owned();
+        let changed = changed_list(Scope::Topic, THROTTLED, operation, current, value);
+        changed.map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn entries_are_appended_once_and_subtracted() {
+        let ok = |text: &str| Ok(text.to_owned());
+        assert_eq!(list(APPEND, None, "1:1,1:2,1:1"), ok("1:1,1:2"));
+        assert_eq!(list(APPEND, Some("1:1, 1:2"), "1:2,1:3"), ok("1:1,1:2,1:3"));
+        assert_eq!(list(SUBTRACT, Some("a,b,c"), "b,x"), ok("a,c"));
+        assert_eq!(list(SUBTRACT, Some("a"), "a"), ok(""));
+        assert_eq!(list(SUBTRACT, None, "a"), ok(""));
+        let policy = changed_list(
+            Scope::Topic,
+            "cleanup.policy",
+            APPEND,
+            None,
+            "compact".to_owned(),
+        );
+        assert_eq!(policy.unwrap(), "delete,compact", "beside the default");
+    }
+
+    #[test]
+    fn a_list_that_a_client_sends_is_bounded() {
+        let long = vec!["a"; limits::CONFIG_LIST_LEN_MAX + 1].join(",");
+        assert!(list(APPEND, None, &long).unwrap_err().contains("at most"));
+        assert!(list(APPEND, None, &long[2..]).is_ok());
+    }
+}

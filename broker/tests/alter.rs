@@ -1,0 +1,333 @@
+//! Topics that are altered while they are in use: their configs.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a failed step of a test fails the test"
+)]
+
+mod support;
+
+use std::path::Path;
+
+use bytes::Bytes;
+use support::{Broker, Client, batch, batches, fetch_request};
+use tidewheel_protocol::messages::alter_configs::{
+    AlterConfigsRequest, AlterConfigsResource as LegacyResource, AlterConfigsResponse,
+    AlterableConfig as LegacyConfig,
+};
+use tidewheel_protocol::messages::describe_configs::{
+    DescribeConfigsRequest, DescribeConfigsResource, DescribeConfigsResponse,
+};
+use tidewheel_protocol::messages::fetch::FetchResponse;
+use tidewheel_protocol::messages::incremental_alter_configs::{
+    AlterConfigsResource, AlterableConfig, IncrementalAlterConfigsRequest,
+    IncrementalAlterConfigsResponse,
+};
+use tidewheel_protocol::{ErrorCode, StrBytes};
+
+const TOPIC: i8 = 2;
+const BROKER: i8 = 4;
+
+const SET: i8 = 0;
+const DELETE: i8 = 1;
+const APPEND: i8 = 2;
+const SUBTRACT: i8 = 3;
+
+const INVALID_REQUEST: i16 = ErrorCode::InvalidRequest.code();
+const INVALID_CONFIG: i16 = ErrorCode::InvalidConfig.code();
+const TOO_LARGE: i16 = ErrorCode::MessageTooLarge.code();
+
+/// Name, operation and value of a setting.
+type Change<'a> = (&'a str, i8, Option<&'a str>);
+
+fn resource(kind: i8, name: &str, changes: &[Change<'_>]) -> AlterConfigsResource {
+    let configs = changes
+        .iter()
+        .map(|(name, operation, value)| AlterableConfig {
+            name: StrBytes::from(*name),
+            config_operation: *operation,
+            value: value.map(StrBytes::from),
+        });
+    AlterConfigsResource {
+        resource_type: kind,
+        resource_name: StrBytes::from(name),
+        configs: configs.collect(),
+    }
+}
+
+/// Alters single settings; the error code of each resource, in the order of the request.
+fn change(
+    client: &mut Client,
+    resources: Vec<AlterConfigsResource>,
+    validate_only: bool,
+) -> Vec<i16> {
+    let names: Vec<StrBytes> = resources
+        .iter()
+        .map(|resource| resource.resource_name.clone())
+        .collect();
+    let request = IncrementalAlterConfigsRequest {
+        resources,
+        validate_only,
+    };
+    let version = i16::from(validate_only);
+    let answer: IncrementalAlterConfigsResponse = client.call(version, &request);
+    let answered = answer.responses.iter().zip(names);
+    let codes = answered.map(|(answer, name)| {
+        assert_eq!(answer.resource_name, name);
+        assert_eq!(answer.error_message.is_some(), answer.error_code != 0);
+        answer.error_code
+    });
+    codes.collect()
+}
+
+/// Alters settings of one resource.
+fn change_one(client: &mut Client, kind: i8, name: &str, changes: &[Change<'_>]) -> i16 {
+    change(client, vec![resource(kind, name, changes)], false)[0]
+}
+
+/// Replaces all settings of one resource.
+fn replace(client: &mut Client, version: i16, name: &str, configs: &[(&str, Option<&str>)]) -> i16 {
+    let configs = configs.iter().map(|(name, value)| LegacyConfig {
+        name: StrBytes::from(*name),
+        value: value.map(StrBytes::from),
+    });
+    let request = AlterConfigsRequest {
+        resources: vec![LegacyResource {
+            resource_type: TOPIC,
+            resource_name: StrBytes::from(name),
+            configs: configs.collect(),
+        }],
+        validate_only: false,
+    };
+    let answer: AlterConfigsResponse = client.call(version, &request);
+    assert_eq!(&*answer.responses[0].resource_name, name);
+    answer.responses[0].error_code
+}
+
+/// What is set on a resource itself, as `source:name=value`; further on, what lies behind it.
+fn set_on(client: &mut Client, kind: i8, name: &str, source: i8) -> Vec<String> {
+    let request = DescribeConfigsRequest {
+        resources: vec![DescribeConfigsResource {
+            resource_type: kind,
+            resource_name: StrBytes::from(name),
+            configuration_keys: None,
+        }],
+        include_synonyms: true,
+        ..DescribeConfigsRequest::default()
+    };
+    let answer: DescribeConfigsResponse = client.call(4, &request);
+    assert_eq!(answer.results[0].error_code, 0);
+    let configs = answer.results[0].configs.iter();
+    let own = configs.filter(|config| config.config_source == source);
+    let told = own.map(|config| {
+        let first = &config.synonyms[0];
+        assert_eq!((first.source, &first.value), (source, &config.value));
+        let synonyms = config.synonyms.iter().map(|synonym| {
+            let value = synonym.value.as_deref().unwrap();
+            format!("{}:{}={value}", synonym.source, synonym.name)
+        });
+        synonyms.collect::<Vec<_>>().join(" ")
+    });
+    told.collect()
+}
+
+fn topic_configs(client: &mut Client, name: &str) -> Vec<String> {
+    set_on(client, TOPIC, name, 1)
+}
+
+fn produce(client: &mut Client, topic: &str, partition: i32) -> i16 {
+    let answer = client.produce(topic, partition, -1, batch(&["some value"]));
+    answer.error_code
+}
+
+/// Kills it without a word, and starts again.
+fn killed(broker: Broker, dir: &Path) -> (Broker, Client) {
+    broker.kill();
+    let broker = Broker::start(dir);
+    let client = broker.connect();
+    (broker, client)
+}
+
+/// Observed fact 14.
+#[test]
+fn single_settings_act_at_once_and_outlive_the_broker() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::start(dir.path());
+    let mut client = broker.connect();
+    client.create_topic("t", 2, &[("retention.ms", "5000")]);
+    assert_eq!(produce(&mut client, "t", 1), 0);
+
+    let small = ("max.message.bytes", SET, Some("70"));
+    let policy = ("cleanup.policy", APPEND, Some("delete"));
+    assert_eq!(
+        change_one(&mut client, TOPIC, "t", &[small, policy]),
+        0,
+        "what is not named stays"
+    );
+    let all = [
+        "1:retention.ms=5000",
+        "1:max.message.bytes=70 5:message.max.bytes=1048588",
+        "1:cleanup.policy=delete 5:log.cleanup.policy=delete",
+    ];
+    assert_eq!(topic_configs(&mut client, "t"), all);
+    for partition in 0..2 {
+        assert_eq!(produce(&mut client, "t", partition), TOO_LARGE);
+    }
+
+    let (broker, mut client) = killed(broker, dir.path());
+    assert_eq!(topic_configs(&mut client, "t"), all);
+    assert_eq!(produce(&mut client, "t", 1), TOO_LARGE);
+    let back = ("max.message.bytes", DELETE, None);
+    let unknown = ("never.heard.of", DELETE, Some("x"));
+    assert_eq!(change_one(&mut client, TOPIC, "t", &[back, unknown]), 0);
+    assert_eq!(topic_configs(&mut client, "t"), [all[0], all[2]]);
+    assert_eq!(produce(&mut client, "t", 1), 0);
+    assert!(broker.stop());
+
+    let broker = Broker::start(dir.path());
+    let mut client = broker.connect();
+    assert_eq!(topic_configs(&mut client, "t"), [all[0], all[2]]);
+    assert_eq!(client.consume("t", 1, 0).len(), 2);
+    client.delete_topic("t");
+    client.create_topic("t", 1, &[]);
+    let (_broker, mut client) = killed(broker, dir.path());
+    assert!(
+        topic_configs(&mut client, "t").is_empty(),
+        "another topic of the same name"
+    );
+}
+
+#[test]
+fn what_the_older_request_does_not_name_goes_back_to_its_default() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::start(dir.path());
+    let mut client = broker.connect();
+    client.create_topic("t", 1, &[("retention.ms", "5000"), ("segment.ms", "9000")]);
+    for version in 0..=2 {
+        let bytes = (100 + version).to_string();
+        let configs = [
+            ("segment.ms", Some("9000")),
+            ("retention.bytes", Some(&*bytes)),
+        ];
+        assert_eq!(replace(&mut client, version, "t", &configs), 0);
+        let expected = [
+            format!("1:retention.bytes={bytes} 5:log.retention.bytes=-1"),
+            "1:segment.ms=9000".to_owned(),
+        ];
+        assert_eq!(topic_configs(&mut client, "t"), expected);
+    }
+    let refused = [
+        (vec![("segment.ms", None)], INVALID_REQUEST),
+        (
+            vec![("segment.ms", Some("1")), ("segment.ms", Some("1"))],
+            INVALID_REQUEST,
+        ),
+        (
+            vec![("segment.ms", Some("1")), ("no.such", Some("1"))],
+            INVALID_CONFIG,
+        ),
+    ];
+    for (configs, code) in refused {
+        assert_eq!(replace(&mut client, 2, "t", &configs), code);
+    }
+    assert_eq!(topic_configs(&mut client, "t").len(), 2);
+    let (_broker, mut client) = killed(broker, dir.path());
+    assert_eq!(topic_configs(&mut client, "t").len(), 2);
+    assert_eq!(replace(&mut client, 2, "t", &[]), 0);
+    assert!(topic_configs(&mut client, "t").is_empty());
+}
+
+#[test]
+fn each_resource_has_its_answer_in_the_order_of_the_request() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::start(dir.path());
+    let mut client = broker.connect();
+    for name in ["a", "b", "twice"] {
+        client.create_topic(name, 1, &[]);
+    }
+    let good = ("segment.ms", SET, Some("9000"));
+    let missing = ErrorCode::UnknownTopicOrPartition.code();
+    let wanted = [
+        (TOPIC, "missing", good, missing),
+        (TOPIC, "twice", good, INVALID_REQUEST),
+        (TOPIC, "a", good, 0),
+        (
+            TOPIC,
+            "bad name",
+            good,
+            ErrorCode::InvalidTopicException.code(),
+        ),
+        (TOPIC, "twice", good, INVALID_REQUEST),
+        (TOPIC, "", good, INVALID_REQUEST),
+        (TOPIC, "b", ("no.such", SET, Some("1")), INVALID_CONFIG),
+        (8, "a", good, INVALID_REQUEST),
+        (-1, "a", good, INVALID_REQUEST),
+    ];
+    let resources = wanted.map(|(kind, name, change, _)| resource(kind, name, &[change]));
+    let codes = wanted.map(|(.., code)| code);
+    assert_eq!(change(&mut client, resources.to_vec(), true), codes);
+    assert!(
+        topic_configs(&mut client, "a").is_empty(),
+        "that was a check"
+    );
+    assert_eq!(change(&mut client, resources.to_vec(), false), codes);
+    assert_eq!(topic_configs(&mut client, "a"), ["1:segment.ms=9000"]);
+    assert!(topic_configs(&mut client, "twice").is_empty());
+
+    let refused = [
+        (("segment.ms", SET, Some("0")), INVALID_CONFIG),
+        (("segment.ms", SET, Some("x")), INVALID_CONFIG),
+        (("segment.ms", SET, None), INVALID_REQUEST),
+        (("segment.ms", 4, Some("1")), INVALID_REQUEST),
+        (("segment.ms", APPEND, Some("1")), INVALID_CONFIG),
+        (("cleanup.policy", APPEND, Some("compact")), INVALID_CONFIG),
+        (("cleanup.policy", SUBTRACT, Some("delete")), INVALID_CONFIG),
+        (("segment.bytes", SET, Some("1048575")), INVALID_CONFIG),
+    ];
+    for (wrong, code) in refused {
+        let beside_good = [("retention.ms", SET, Some("1")), wrong];
+        let answered = change_one(&mut client, TOPIC, "a", &beside_good);
+        assert_eq!(answered, code, "{wrong:?}");
+    }
+    let twice = [good, ("segment.ms", DELETE, None)];
+    assert_eq!(change_one(&mut client, TOPIC, "a", &twice), INVALID_REQUEST);
+    assert_eq!(
+        topic_configs(&mut client, "a"),
+        ["1:segment.ms=9000"],
+        "all or nothing of a resource"
+    );
+    assert!(change(&mut client, Vec::new(), false).is_empty());
+}
+
+/// A fetch that waits for records when its topic is altered is woken by the next ones.
+#[test]
+fn who_waits_at_a_topic_is_not_disturbed() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::start(dir.path());
+    let mut client = broker.connect();
+    client.create_topic("t", 1, &[]);
+    let mut consumer = broker.connect();
+    let mut request = fetch_request("t", 0, 0);
+    (request.max_wait_ms, request.min_bytes) = (600_000, 1);
+    let sent = consumer.send(11, &request);
+    let good = ("segment.ms", SET, Some("9000"));
+    assert_eq!(change_one(&mut client, TOPIC, "t", &[good]), 0);
+    assert_eq!(produce(&mut client, "t", 0), 0);
+    let mut answer: FetchResponse<Bytes> = consumer.receive(11, sent);
+    let partition = answer.responses.remove(0).partitions.remove(0);
+    assert_eq!(batches(partition.records.unwrap_or_default()).len(), 1);
+}
+
+#[test]
+fn configs_of_brokers_are_refused_clearly() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::start(dir.path());
+    let mut client = broker.connect();
+    let size = ("message.max.bytes", SET, Some("70"));
+    for name in ["1", "", "7"] {
+        let answered = change_one(&mut client, BROKER, name, &[size]);
+        assert_eq!(answered, INVALID_REQUEST);
+    }
+    client.create_topic("t", 1, &[]);
+    assert_eq!(produce(&mut client, "t", 0), 0);
+}
