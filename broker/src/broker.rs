@@ -15,11 +15,14 @@ use tracing::warn;
 pub(crate) use self::config_changes::alter_configs;
 pub(crate) use self::error::BrokerError;
 use self::load::load_topics;
-pub(crate) use self::topic_changes::{TopicRef, create_topics, delete_topics, next_producer_id};
+pub(crate) use self::topic_changes::{
+    TopicRef, create_partitions, create_topics, delete_topics, next_producer_id,
+};
 use crate::change_queue::ChangeQueue;
 use crate::clock;
 use crate::memory_pool::MemoryPool;
 use crate::metadata::MetadataStore;
+pub(crate) use crate::new_partitions::NewPartitions;
 pub(crate) use crate::new_topic::{CreatedTopic, NewTopic};
 use crate::partition::AppendWaiter;
 use crate::produce_lanes::ProduceLanes;

@@ -26,6 +26,7 @@ mod config_changes;
 mod fetch_wait;
 mod ids;
 mod metadata;
+mod new_partitions;
 mod new_topic;
 mod partition;
 mod produce_lanes;

@@ -29,6 +29,12 @@ enum Change {
     TopicCreated(TopicRecord),
     /// A topic was deleted.
     TopicDeleted { name: String, id: String },
+    /// A topic has this many partitions from here on.
+    PartitionsCreated {
+        name: String,
+        id: String,
+        partitions: i32,
+    },
     /// What is set on a topic is from here on exactly this.
     TopicConfigsChanged {
         name: String,
@@ -122,6 +128,15 @@ impl MetadataState {
                     self.topics.remove(&name);
                 }
             }
+            Change::PartitionsCreated {
+                name,
+                id,
+                partitions,
+            } => {
+                if let Some(topic) = self.topic_mut(&name, &id) {
+                    topic.partitions = partitions;
+                }
+            }
             Change::TopicConfigsChanged { name, id, configs } => {
                 if let Some(topic) = self.topic_mut(&name, &id) {
                     topic.configs = configs;
@@ -129,6 +144,25 @@ impl MetadataState {
             }
             Change::ProducerIdsReserved { next } => self.next_producer_id = next,
         }
+    }
+
+    /// Changes that make this state out of any that it came from.
+    fn live_changes(&self) -> Vec<Change> {
+        let MetadataState {
+            topics,
+            leader_epoch,
+            next_producer_id,
+        } = self;
+        let mut changes = vec![
+            Change::BrokerStarted {
+                leader_epoch: *leader_epoch,
+            },
+            Change::ProducerIdsReserved {
+                next: *next_producer_id,
+            },
+        ];
+        changes.extend(topics.values().cloned().map(Change::TopicCreated));
+        changes
     }
 
     /// The topic of that name, if it has this id.
@@ -213,6 +247,23 @@ impl MetadataStore {
         self.write(topics.iter().map(deleted).collect(), now_ms)
     }
 
+    /// Records how many partitions topics have from now on.
+    ///
+    /// # Errors
+    /// As [`MetadataStore::topics_created`].
+    pub(crate) fn partitions_created<'a>(
+        &mut self,
+        topics: impl Iterator<Item = (&'a Topic, i32)>,
+        now_ms: i64,
+    ) -> Result<(), MetadataError> {
+        let created = topics.map(|(topic, partitions)| Change::PartitionsCreated {
+            name: topic.name.as_ref().to_owned(),
+            id: topic.id.to_string(),
+            partitions,
+        });
+        self.write(created.collect(), now_ms)
+    }
+
     /// Records all that is set on topics from now on.
     ///
     /// # Errors
@@ -251,6 +302,7 @@ impl MetadataStore {
     /// As [`MetadataStore::topics_created`]; the metadata is whole in any case.
     pub(crate) fn compact(&mut self, now_ms: i64) -> Result<(), MetadataError> {
         let live_bytes = self
+            .state
             .live_changes()
             .iter()
             .map(|change| encode(change).len() as u64)
@@ -260,28 +312,10 @@ impl MetadataStore {
             return Ok(());
         }
         let snapshot_start = self.log.offsets().log_end;
-        self.write(self.live_changes(), now_ms)?;
+        self.write(self.state.live_changes(), now_ms)?;
         self.log.advance_log_start(snapshot_start)?;
         self.log.apply_retention(now_ms)?;
         Ok(())
-    }
-
-    fn live_changes(&self) -> Vec<Change> {
-        let MetadataState {
-            topics,
-            leader_epoch,
-            next_producer_id,
-        } = &self.state;
-        let mut changes = vec![
-            Change::BrokerStarted {
-                leader_epoch: *leader_epoch,
-            },
-            Change::ProducerIdsReserved {
-                next: *next_producer_id,
-            },
-        ];
-        changes.extend(topics.values().cloned().map(Change::TopicCreated));
-        changes
     }
 
     /// Appends changes as one batch, which is on disk whole or not at all, and then applies them.
@@ -333,5 +367,74 @@ fn unreadable(offset: i64, reason: &dyn fmt::Display) -> MetadataError {
     MetadataError::Unreadable {
         offset,
         reason: reason.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A crash while history is dropped leaves the live state behind the history it came from.
+    #[test]
+    fn the_live_state_says_all_and_may_be_replayed_over_any_history() {
+        let (name, id) = ("t".to_owned(), "A".to_owned());
+        let topic = |id: &str| TopicRecord {
+            name: name.clone(),
+            id: id.to_owned(),
+            partitions: 1,
+            configs: BTreeMap::new(),
+        };
+        let configs = BTreeMap::from([("segment.ms".to_owned(), "1".to_owned())]);
+        let changed = |id: &str| Change::TopicConfigsChanged {
+            name: name.clone(),
+            id: id.to_owned(),
+            configs: configs.clone(),
+        };
+        let grown = |id: &str, partitions| Change::PartitionsCreated {
+            name: name.clone(),
+            id: id.to_owned(),
+            partitions,
+        };
+        let mut state = MetadataState::default();
+        let history = [
+            Change::TopicCreated(topic("A")),
+            changed("A"),
+            grown("A", 3),
+            grown("B", 9),
+        ];
+        history.into_iter().for_each(|change| state.apply(change));
+        let expected = TopicRecord {
+            partitions: 3,
+            configs: configs.clone(),
+            ..topic("A")
+        };
+        assert_eq!(state.topics["t"], expected);
+        let mut replayed = state.clone();
+        state
+            .live_changes()
+            .into_iter()
+            .for_each(|change| replayed.apply(change));
+        assert_eq!(replayed, state);
+        let mut fresh = MetadataState::default();
+        state
+            .live_changes()
+            .into_iter()
+            .for_each(|change| fresh.apply(change));
+        assert_eq!(fresh, state);
+
+        // Another topic of the same name has nothing of the first.
+        let deleted = Change::TopicDeleted {
+            name: name.clone(),
+            id,
+        };
+        [
+            deleted,
+            Change::TopicCreated(topic("B")),
+            changed("A"),
+            grown("A", 3),
+        ]
+        .into_iter()
+        .for_each(|change| state.apply(change));
+        assert_eq!(state.topics["t"], topic("B"));
     }
 }

@@ -174,14 +174,14 @@ pub(crate) fn refuse_collisions(topics: &mut [Result<ValidTopic, BrokerError>]) 
     }
 }
 
-/// Refuses what goes beyond the partitions that one request may make: their directories are made in
-/// one go, and others wait for it.
-pub(crate) fn refuse_surplus(topics: &mut [Result<ValidTopic, BrokerError>]) {
+/// Refuses what goes beyond the partitions that one request may add: they are made in one go, and others
+/// wait for it.
+pub(crate) fn refuse_surplus<T>(topics: &mut [Result<T, BrokerError>], added: impl Fn(&T) -> i32) {
     let max = limits::PARTITIONS_PER_REQUEST_MAX;
     let mut total = 0_i32;
     for entry in topics {
         let Ok(topic) = entry else { continue };
-        let partitions = topic.partitions;
+        let partitions = added(topic);
         match total.checked_add(partitions).filter(|total| *total <= max) {
             Some(sum) => total = sum,
             None => *entry = Err(BrokerError::InvalidPartitions { partitions, max }),

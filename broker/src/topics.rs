@@ -10,8 +10,8 @@ use tidewheel_storage::LogId;
 
 use crate::partition::Partition;
 
-/// A topic with its partitions, in order of their numbers.
-#[derive(Debug)]
+/// A topic with its partitions, in order of their numbers. A copy has the same partitions.
+#[derive(Clone, Debug)]
 pub(crate) struct Topic {
     /// The name.
     pub(crate) name: Arc<str>,
@@ -24,6 +24,12 @@ pub(crate) struct Topic {
 }
 
 impl Topic {
+    /// How many partitions it has.
+    pub(crate) fn partition_count(&self) -> i32 {
+        // At most `limits::PARTITIONS_PER_TOPIC_MAX`.
+        i32::try_from(self.partitions.len()).unwrap_or(i32::MAX)
+    }
+
     /// One partition by its number.
     pub(crate) fn partition(&self, index: i32) -> Option<&Arc<Partition>> {
         self.partitions.get(usize::try_from(index).ok()?)

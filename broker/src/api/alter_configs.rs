@@ -3,10 +3,9 @@
 use tidewheel_protocol::messages::alter_configs::{
     AlterConfigsRequest, AlterConfigsResource, AlterConfigsResourceResponse, AlterConfigsResponse,
 };
-use tidewheel_protocol::{ErrorCode, StrBytes};
 
 use super::{Context, error};
-use crate::broker::{BrokerError, alter_configs};
+use crate::broker::alter_configs;
 use crate::config_changes::{ConfigAlteration, ConfigChange};
 
 pub(super) async fn handle(context: Context, request: AlterConfigsRequest) -> AlterConfigsResponse {
@@ -14,7 +13,7 @@ pub(super) async fn handle(context: Context, request: AlterConfigsRequest) -> Al
     let results = alter_configs(&context.broker, alterations, request.validate_only).await;
     let resources = request.resources.into_iter();
     let responses = resources.zip(results).map(|(resource, result)| {
-        let (error_code, error_message) = outcome(result);
+        let (error_code, error_message) = error::outcome(result);
         AlterConfigsResourceResponse {
             error_code,
             error_message,
@@ -38,16 +37,5 @@ fn alteration(resource: &AlterConfigsResource) -> ConfigAlteration {
         resource_name: resource.resource_name.to_string(),
         replaces_all: true,
         changes: changes.collect(),
-    }
-}
-
-/// The error code, and the sentence that goes with it if it is one.
-pub(super) fn outcome(result: Result<(), BrokerError>) -> (i16, Option<StrBytes>) {
-    match result {
-        Ok(()) => (ErrorCode::None.code(), None),
-        Err(error) => {
-            let message = StrBytes::from(error.to_string());
-            (error::broker_code(&error).code(), Some(message))
-        }
     }
 }

@@ -2,7 +2,7 @@
 
 #![deny(clippy::wildcard_enum_match_arm)]
 
-use tidewheel_protocol::{BatchError, ErrorCode};
+use tidewheel_protocol::{BatchError, ErrorCode, StrBytes};
 use tidewheel_storage::StorageError;
 
 use crate::broker::BrokerError;
@@ -102,7 +102,9 @@ pub(crate) fn broker_code(error: &BrokerError) -> ErrorCode {
         BrokerError::TopicExists { .. } => ErrorCode::TopicAlreadyExists,
         BrokerError::UnknownTopic { .. } => ErrorCode::UnknownTopicOrPartition,
         BrokerError::UnknownTopicId { .. } => ErrorCode::UnknownTopicId,
-        BrokerError::InvalidPartitions { .. } => ErrorCode::InvalidPartitions,
+        BrokerError::InvalidPartitions { .. } | BrokerError::NotMorePartitions { .. } => {
+            ErrorCode::InvalidPartitions
+        }
         BrokerError::InvalidReplicationFactor { .. } => ErrorCode::InvalidReplicationFactor,
         BrokerError::InvalidAssignment { .. } => ErrorCode::InvalidReplicaAssignment,
         BrokerError::InvalidConfig { .. } => ErrorCode::InvalidConfig,
@@ -115,6 +117,17 @@ pub(crate) fn broker_code(error: &BrokerError) -> ErrorCode {
         BrokerError::Busy => ErrorCode::ThrottlingQuotaExceeded,
         BrokerError::TimedOut => ErrorCode::RequestTimedOut,
         BrokerError::Stopped => ErrorCode::UnknownServerError,
+    }
+}
+
+/// What is told of a change: the code, and the sentence that goes with an error.
+pub(crate) fn outcome(result: Result<(), BrokerError>) -> (i16, Option<StrBytes>) {
+    match result {
+        Ok(()) => (ErrorCode::None.code(), None),
+        Err(error) => {
+            let message = StrBytes::from(error.to_string());
+            (broker_code(&error).code(), Some(message))
+        }
     }
 }
 

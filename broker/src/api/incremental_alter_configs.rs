@@ -5,8 +5,7 @@ use tidewheel_protocol::messages::incremental_alter_configs::{
     IncrementalAlterConfigsResponse,
 };
 
-use super::Context;
-use super::alter_configs::outcome;
+use super::{Context, error};
 use crate::broker::alter_configs;
 use crate::config_changes::{ConfigAlteration, ConfigChange};
 
@@ -18,7 +17,7 @@ pub(super) async fn handle(
     let results = alter_configs(&context.broker, alterations, request.validate_only).await;
     let resources = request.resources.into_iter();
     let responses = resources.zip(results).map(|(resource, result)| {
-        let (error_code, error_message) = outcome(result);
+        let (error_code, error_message) = error::outcome(result);
         AlterConfigsResourceResponse {
             error_code,
             error_message,

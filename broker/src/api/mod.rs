@@ -5,6 +5,7 @@
 
 mod alter_configs;
 mod api_versions;
+mod create_partitions;
 mod create_topics;
 mod delete_records;
 mod delete_topics;
@@ -115,6 +116,9 @@ pub(crate) const APIS: &[Api] = &[
     }),
     api(ApiKey::DescribeConfigs, 0..=4, |call| {
         call.answer(weight::describe_configs, describe_configs::handle)
+    }),
+    api(ApiKey::CreatePartitions, 0..=3, |call| {
+        call.change(weight::create_partitions, create_partitions::handle)
     }),
     api(ApiKey::AlterConfigs, 0..=2, |call| {
         call.change(weight::alter_configs, alter_configs::handle)

@@ -4,6 +4,7 @@
 //! request of ten bytes may ask for tens of megabytes.
 
 use tidewheel_protocol::messages::alter_configs::AlterConfigsRequest;
+use tidewheel_protocol::messages::create_partitions::CreatePartitionsRequest;
 use tidewheel_protocol::messages::create_topics::CreateTopicsRequest;
 use tidewheel_protocol::messages::describe_configs::DescribeConfigsRequest;
 use tidewheel_protocol::messages::describe_log_dirs::DescribeLogDirsRequest;
@@ -74,6 +75,10 @@ pub(super) fn describe_configs(_: &Context, request: &DescribeConfigsRequest) ->
 /// Every topic that is created comes back with all its settings.
 pub(super) fn create_topics(_: &Context, request: &CreateTopicsRequest) -> usize {
     request.topics.len().saturating_mul(PER_RESOURCE)
+}
+
+pub(super) fn create_partitions(_: &Context, request: &CreatePartitionsRequest) -> usize {
+    request.topics.len().saturating_mul(PER_TOPIC)
 }
 
 pub(super) fn alter_configs(_: &Context, request: &AlterConfigsRequest) -> usize {

@@ -62,10 +62,8 @@ impl Broker {
         metadata.topic_configs_changed(records, clock::now_ms())?;
         let topics = altered.iter().map(|altered| {
             Arc::new(Topic {
-                name: Arc::clone(&altered.topic.name),
-                id: altered.topic.id,
                 configs: altered.configs.clone(),
-                partitions: altered.topic.partitions.clone(),
+                ..Topic::clone(&altered.topic)
             })
         });
         self.topics.insert_all(topics.collect());

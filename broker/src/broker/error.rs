@@ -44,6 +44,14 @@ pub(crate) enum BrokerError {
         /// The bound.
         max: i32,
     },
+    /// A topic is to grow, but not to more partitions than it has.
+    #[error("the topic has {present} partitions: {wanted} would not be an increase")]
+    NotMorePartitions {
+        /// What it has.
+        present: i32,
+        /// What was asked.
+        wanted: i32,
+    },
     /// The replication factor is out of bounds.
     #[error("replication factor {factor}: this broker accepts 1 to {max}, or -1 for its default")]
     InvalidReplicationFactor {

@@ -1,6 +1,7 @@
 //! From what the metadata names to topics with open logs.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use tidewheel_config::{BrokerConfig, LogConfig};
@@ -45,7 +46,7 @@ pub(super) fn load_topics(
         Ok(Arc::new(Topic {
             id: record.topic_id()?,
             configs: record.configs.clone(),
-            partitions: partitions(&name, record.partitions, &mut opened)?,
+            partitions: partitions(&name, 0..record.partitions, &mut opened)?,
             name,
         }))
     });
@@ -73,13 +74,13 @@ pub(super) fn by_partition(
         .collect()
 }
 
-/// The partitions of a topic, from 0 on, out of the logs that were opened for it.
+/// Partitions of a topic by their numbers, out of the logs that were opened for it.
 pub(super) fn partitions(
     topic: &Arc<str>,
-    count: i32,
+    numbers: Range<i32>,
     logs: &mut HashMap<TopicPartition, Arc<PartitionLog>>,
 ) -> Result<Vec<Arc<Partition>>, BrokerError> {
-    let partitions = (0..count).map(|partition| {
+    let partitions = numbers.map(|partition| {
         let tp = TopicPartition {
             topic: Arc::clone(topic),
             partition,

@@ -1,19 +1,22 @@
-//! What changes the metadata: topics are made and deleted, producer ids reserved. One change runs at a
+//! What changes the metadata: topics are made, grow and are deleted, producer ids are reserved. One change runs at a
 //! time ([`crate::change_queue`]), and once it runs it is carried out, whoever asked for it.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use tidewheel_config::limits;
-use tidewheel_protocol::Uuid;
+use tidewheel_protocol::{TopicPartition, Uuid};
+use tidewheel_storage::LivePartition;
 use tracing::{info, warn};
 
 use super::load::{by_partition, partitions};
 use super::{Broker, BrokerError};
 use crate::clock;
-use crate::metadata::MetadataStore;
+use crate::metadata::{MetadataError, MetadataStore};
+use crate::new_partitions::{GrownTopic, NewPartitions};
 use crate::new_topic::{CreatedTopic, NewTopic, ValidTopic, refuse_collisions, refuse_surplus};
+use crate::partition::PartitionLog;
 use crate::topics::{Topic, TopicsSnapshot};
 
 /// Producer ids reserved at a time: one write to the metadata log for so many producers.
@@ -35,6 +38,19 @@ pub(crate) async fn create_topics(
 ) -> Vec<Result<CreatedTopic, BrokerError>> {
     let (count, changed) = (topics.len(), Arc::clone(broker));
     let work = move |metadata: &mut _| changed.create(topics, validate_only, metadata);
+    let done = broker.changes.run(wait, work).await;
+    done.unwrap_or_else(|error| for_all(count, error))
+}
+
+/// Gives more partitions to those of `topics` for which that is valid, within `wait`.
+pub(crate) async fn create_partitions(
+    broker: &Arc<Broker>,
+    topics: Vec<NewPartitions>,
+    validate_only: bool,
+    wait: Duration,
+) -> Vec<Result<(), BrokerError>> {
+    let (count, changed) = (topics.len(), Arc::clone(broker));
+    let work = move |metadata: &mut _| changed.grow(topics, validate_only, metadata);
     let done = broker.changes.run(wait, work).await;
     done.unwrap_or_else(|error| for_all(count, error))
 }
@@ -100,7 +116,7 @@ impl Broker {
             .map(|topic| topic.validate(&self.config, &existing))
             .collect();
         refuse_collisions(&mut checked);
-        refuse_surplus(&mut checked);
+        refuse_surplus(&mut checked, |topic| topic.partitions);
         let valid: Vec<&ValidTopic> = checked
             .iter()
             .filter_map(|topic| topic.as_ref().ok())
@@ -126,19 +142,11 @@ impl Broker {
             .iter()
             .flat_map(|topic| topic.live_partitions())
             .collect();
-        let logs = self.logs.create_many(live, self.leader_epoch)?;
         let records = topics.iter().map(|topic| topic.record()).collect();
-        if let Err(error) = metadata.topics_created(records, now_ms) {
-            for log in logs {
-                if let Err(error) = self.logs.delete(&log, now_ms) {
-                    warn!(partition = %log.topic_partition(), %error, "left behind until the next start");
-                }
-            }
-            return Err(error.into());
-        }
-        let mut logs = by_partition(logs);
+        let record = || metadata.topics_created(records, now_ms);
+        let mut logs = self.make_logs(live, now_ms, record)?;
         let created = topics.iter().map(|topic| {
-            let partitions = partitions(&topic.name, topic.partitions, &mut logs)?;
+            let partitions = partitions(&topic.name, 0..topic.partitions, &mut logs)?;
             Ok(Arc::new(Topic {
                 name: Arc::clone(&topic.name),
                 id: topic.id,
@@ -152,6 +160,71 @@ impl Broker {
             info!(topic = %topic.name, partitions = topic.partitions, "created");
         }
         Ok(())
+    }
+
+    /// Gives more partitions to what is valid among `wanted`; blocks on the disk.
+    fn grow(
+        &self,
+        wanted: Vec<NewPartitions>,
+        validate_only: bool,
+        metadata: &mut MetadataStore,
+    ) -> Vec<Result<(), BrokerError>> {
+        let topics = self.topics();
+        let mut checked: Vec<Result<GrownTopic, BrokerError>> = wanted
+            .into_iter()
+            .map(|wanted| wanted.validate(&self.config, &topics))
+            .collect();
+        refuse_surplus(&mut checked, |grown| grown.count - grown.added().start);
+        let valid: Vec<&GrownTopic> = checked.iter().flatten().collect();
+        let made = match validate_only || valid.is_empty() {
+            true => Ok(()),
+            false => self.grow_valid(metadata, &valid),
+        };
+        let results = all_or_none(checked, made).into_iter();
+        results.map(|result| result.map(|_| ())).collect()
+    }
+
+    fn grow_valid(
+        &self,
+        metadata: &mut MetadataStore,
+        grown: &[&GrownTopic],
+    ) -> Result<(), BrokerError> {
+        let now_ms = clock::now_ms();
+        let live = grown.iter().flat_map(|grown| grown.live_partitions());
+        let records = grown.iter().map(|grown| (&*grown.topic, grown.count));
+        let record = || metadata.partitions_created(records, now_ms);
+        let mut logs = self.make_logs(live.collect(), now_ms, record)?;
+        let topics = grown.iter().map(|grown| {
+            let mut topic = Topic::clone(&grown.topic);
+            let added = partitions(&topic.name, grown.added(), &mut logs)?;
+            topic.partitions.extend(added);
+            Ok(Arc::new(topic))
+        });
+        self.topics
+            .insert_all(topics.collect::<Result<_, BrokerError>>()?);
+        for grown in grown {
+            info!(topic = %grown.topic.name, partitions = grown.count, "partitions added");
+        }
+        Ok(())
+    }
+
+    /// Opens new logs; they stay where the metadata record that makes them exist is on disk.
+    fn make_logs(
+        &self,
+        live: Vec<LivePartition>,
+        now_ms: i64,
+        record: impl FnOnce() -> Result<(), MetadataError>,
+    ) -> Result<HashMap<TopicPartition, Arc<PartitionLog>>, BrokerError> {
+        let logs = self.logs.create_many(live, self.leader_epoch)?;
+        if let Err(error) = record() {
+            for log in logs {
+                if let Err(error) = self.logs.delete(&log, now_ms) {
+                    warn!(partition = %log.topic_partition(), %error, "left behind until the next start");
+                }
+            }
+            return Err(error.into());
+        }
+        Ok(by_partition(logs))
     }
 
     /// Deletes topics; blocks on the disk.
