@@ -8,6 +8,7 @@ mod topic_changes;
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
+use arc_swap::ArcSwap;
 use tidewheel_config::{BrokerConfig, limits};
 use tidewheel_storage::{LogManager, StorageError};
 use tracing::warn;
@@ -42,6 +43,8 @@ pub(crate) struct Endpoint {
 #[derive(Debug)]
 pub(crate) struct Broker {
     config: BrokerConfig,
+    /// The same with what was set while it ran. Written by the change that runs in `changes`.
+    topic_defaults: ArcSwap<BrokerConfig>,
     /// One per bound listener, in their order.
     endpoints: Vec<Endpoint>,
     logs: LogManager<AppendWaiter>,
@@ -74,9 +77,10 @@ impl Broker {
         if let Err(error) = metadata.compact(now_ms) {
             warn!(%error, "the metadata log was not shortened; its next replay takes longer");
         }
+        let current = metadata.state().settings(&config)?;
         let topics = TopicRegistry::default();
         topics.insert_all(load_topics(
-            &config,
+            &current,
             &logs,
             &metadata,
             leader_epoch,
@@ -86,6 +90,7 @@ impl Broker {
         let memory = usize::try_from(config.queued_max_request_bytes).unwrap_or(usize::MAX);
         Ok(Self {
             config,
+            topic_defaults: ArcSwap::from_pointee(current),
             endpoints,
             logs,
             leader_epoch,
@@ -99,7 +104,13 @@ impl Broker {
         })
     }
 
-    /// The settings.
+    /// The settings with those that were changed while the broker ran, which are the defaults of topics.
+    #[must_use]
+    pub(crate) fn topic_defaults(&self) -> Arc<BrokerConfig> {
+        self.topic_defaults.load_full()
+    }
+
+    /// The settings it was started with.
     #[must_use]
     pub(crate) fn config(&self) -> &BrokerConfig {
         &self.config

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use tidewheel_config::{
-    BrokerConfig, ConfigType, LogConfig, Scope, TopicConfigOverrides, find, limits,
+    BrokerConfig, BrokerConfigOverrides, ConfigType, LogConfig, Scope, TopicConfigOverrides, find,
+    limits,
 };
 
 use crate::broker::BrokerError;
@@ -16,8 +17,9 @@ const DELETE: i8 = 1;
 const APPEND: i8 = 2;
 const SUBTRACT: i8 = 3;
 
-/// Kafka's number of topics among the resources that have configs.
-const TOPIC: i8 = 2;
+/// Kafka's numbers of the resources that have configs.
+pub(crate) const TOPIC: i8 = 2;
+pub(crate) const BROKER: i8 = 4;
 
 /// What a request wants of one resource.
 #[derive(Clone, Debug)]
@@ -45,7 +47,36 @@ pub(crate) struct AlteredTopic {
     pub(crate) topic: Arc<Topic>,
     /// All that is set on it from now on.
     pub(crate) configs: TopicConfigOverrides,
-    pub(crate) log: LogConfig,
+}
+
+/// What may be set on a broker, or on all, from now on.
+#[derive(Clone, Debug)]
+pub(crate) struct AlteredBroker {
+    /// The node id as text; empty for all brokers.
+    pub(crate) name: String,
+    pub(crate) configs: BrokerConfigOverrides,
+}
+
+/// An alteration that may be carried out.
+#[derive(Clone, Debug)]
+pub(crate) enum Altered {
+    Topic(AlteredTopic),
+    Broker(AlteredBroker),
+}
+
+impl Altered {
+    /// Whether anything is set otherwise than before, where `brokers` is what is set on brokers.
+    pub(crate) fn changes(&self, brokers: &BTreeMap<String, BrokerConfigOverrides>) -> bool {
+        match self {
+            Self::Topic(altered) => altered.configs != altered.topic.configs,
+            Self::Broker(altered) => {
+                let before = brokers.get(&altered.name);
+                before.map_or(!altered.configs.is_empty(), |before| {
+                    *before != altered.configs
+                })
+            }
+        }
+    }
 }
 
 /// Refuses every mention of a resource that is named more than once.
@@ -68,15 +99,28 @@ pub(crate) fn refuse_repeated(
 }
 
 impl ConfigAlteration {
-    /// Checks everything that the alteration of one resource can get wrong.
+    /// Checks everything that the alteration of one resource can get wrong. `brokers` is what is set on
+    /// brokers by name, `config` the settings that come of it.
     pub(crate) fn validate(
         self,
         config: &BrokerConfig,
         topics: &TopicsSnapshot,
-    ) -> Result<AlteredTopic, BrokerError> {
-        if self.resource_type != TOPIC {
-            return Err(invalid("only the configs of topics can be altered"));
+        brokers: &BTreeMap<String, BrokerConfigOverrides>,
+    ) -> Result<Altered, BrokerError> {
+        match self.resource_type {
+            TOPIC => self.of_topic(config, topics).map(Altered::Topic),
+            BROKER => self.of_broker(config, brokers).map(Altered::Broker),
+            _ => Err(invalid(
+                "only the configs of topics and brokers can be altered",
+            )),
         }
+    }
+
+    fn of_topic(
+        self,
+        config: &BrokerConfig,
+        topics: &TopicsSnapshot,
+    ) -> Result<AlteredTopic, BrokerError> {
         let name = self.resource_name.clone();
         if name.is_empty() {
             return Err(invalid(
@@ -89,16 +133,34 @@ impl ConfigAlteration {
         let found = topics.named(&name);
         let current = found.map(|topic| &topic.configs);
         let configs = self.apply(Scope::Topic, current)?;
-        let log =
-            LogConfig::resolve(config, &configs).map_err(|error| BrokerError::InvalidConfig {
-                reason: error.to_string(),
-            })?;
+        LogConfig::resolve(config, &configs).map_err(|error| BrokerError::InvalidConfig {
+            reason: error.to_string(),
+        })?;
         let topic = found.ok_or(BrokerError::UnknownTopic { name })?;
         Ok(AlteredTopic {
             topic: Arc::clone(topic),
             configs,
-            log,
         })
+    }
+
+    /// Kafka answers everything that is wrong with a broker's settings with INVALID_REQUEST.
+    fn of_broker(
+        self,
+        config: &BrokerConfig,
+        brokers: &BTreeMap<String, BrokerConfigOverrides>,
+    ) -> Result<AlteredBroker, BrokerError> {
+        let name = self.resource_name.clone();
+        if !name.is_empty() && name != config.node_id.to_string() {
+            return Err(invalid(
+                "the broker is named by its node id, or all of them by no name",
+            ));
+        }
+        let configs = self.apply(Scope::Broker, brokers.get(&name))?;
+        let checked = config.with_dynamic(&configs, &BrokerConfigOverrides::new());
+        checked.map_err(|error| BrokerError::RefusedBrokerConfig {
+            reason: error.to_string(),
+        })?;
+        Ok(AlteredBroker { name, configs })
     }
 
     /// All that is set when this is done; names and values are not checked.

@@ -1,4 +1,5 @@
-//! What the broker must remember about itself: topics, its start count, the producer ids it gave out.
+//! What the broker must remember about itself: topics, altered settings, its start count, the producer ids
+//! it gave out.
 //!
 //! One log, `__tidewheel_metadata`, holds it as records with a JSON value, one change a record, in
 //! the order in which they happened; `docs/on-disk-format.md` lists them. A change counts when its
@@ -12,10 +13,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use tidewheel_config::{TopicConfigOverrides, limits};
+use tidewheel_config::{BrokerConfig, BrokerConfigOverrides, ConfigError, limits};
 use tidewheel_protocol::{Batches, RecordBatch, RecordBatchBuilder, Uuid};
 use tidewheel_storage::{StorageError, validate};
 
+use crate::config_changes::Altered;
 use crate::partition::{AppendError, AppendWaiter, PartitionLog};
 use crate::topics::Topic;
 
@@ -40,6 +42,11 @@ enum Change {
         name: String,
         id: String,
         configs: BTreeMap<String, String>,
+    },
+    /// What is set on a broker (its node id) or on all (an empty name) is from here on exactly this.
+    BrokerConfigsChanged {
+        name: String,
+        configs: BrokerConfigOverrides,
     },
     /// Producer ids below `next` may have been given out.
     ProducerIdsReserved { next: i64 },
@@ -93,6 +100,9 @@ pub(crate) enum MetadataError {
         /// What is wrong.
         reason: String,
     },
+    /// What is remembered of the broker's settings cannot be acted on.
+    #[error("the settings that were changed while the broker ran cannot be used: {0}")]
+    UnusableSettings(#[from] ConfigError),
     /// A record of the log makes no sense to this version of the broker.
     #[error(
         "the metadata log holds a record at offset {offset} that this version cannot read: {reason}"
@@ -110,6 +120,8 @@ pub(crate) enum MetadataError {
 pub(crate) struct MetadataState {
     /// Topics by name.
     pub(crate) topics: BTreeMap<String, TopicRecord>,
+    /// What is set on brokers, by node id, and on all, under an empty name.
+    pub(crate) broker_configs: BTreeMap<String, BrokerConfigOverrides>,
     /// Epoch of the newest start; -1 before the first.
     pub(crate) leader_epoch: i32,
     /// The first producer id that was never reserved.
@@ -142,14 +154,33 @@ impl MetadataState {
                     topic.configs = configs;
                 }
             }
+            Change::BrokerConfigsChanged { name, configs } => {
+                if configs.is_empty() {
+                    self.broker_configs.remove(&name);
+                } else {
+                    self.broker_configs.insert(name, configs);
+                }
+            }
             Change::ProducerIdsReserved { next } => self.next_producer_id = next,
         }
+    }
+
+    /// The settings of a broker that was started with `config`.
+    ///
+    /// # Errors
+    /// Where this version knows a setting no more, or takes other values.
+    pub(crate) fn settings(&self, config: &BrokerConfig) -> Result<BrokerConfig, MetadataError> {
+        let none = BrokerConfigOverrides::new();
+        let set_on = |name: &str| self.broker_configs.get(name).unwrap_or(&none);
+        let own = set_on(&config.node_id.to_string());
+        Ok(config.with_dynamic(own, set_on(""))?)
     }
 
     /// Changes that make this state out of any that it came from.
     fn live_changes(&self) -> Vec<Change> {
         let MetadataState {
             topics,
+            broker_configs,
             leader_epoch,
             next_producer_id,
         } = self;
@@ -162,6 +193,10 @@ impl MetadataState {
             },
         ];
         changes.extend(topics.values().cloned().map(Change::TopicCreated));
+        changes.extend(broker_configs.iter().map(|(name, configs)| {
+            let (name, configs) = (name.clone(), configs.clone());
+            Change::BrokerConfigsChanged { name, configs }
+        }));
         changes
     }
 
@@ -264,19 +299,25 @@ impl MetadataStore {
         self.write(created.collect(), now_ms)
     }
 
-    /// Records all that is set on topics from now on.
+    /// Records all that is set on topics and brokers from now on.
     ///
     /// # Errors
     /// As [`MetadataStore::topics_created`].
-    pub(crate) fn topic_configs_changed<'a>(
+    pub(crate) fn configs_changed(
         &mut self,
-        topics: impl Iterator<Item = (&'a Topic, TopicConfigOverrides)>,
+        altered: &[&Altered],
         now_ms: i64,
     ) -> Result<(), MetadataError> {
-        let changed = topics.map(|(topic, configs)| Change::TopicConfigsChanged {
-            name: topic.name.as_ref().to_owned(),
-            id: topic.id.to_string(),
-            configs,
+        let changed = altered.iter().map(|altered| match altered {
+            Altered::Topic(altered) => Change::TopicConfigsChanged {
+                name: altered.topic.name.as_ref().to_owned(),
+                id: altered.topic.id.to_string(),
+                configs: altered.configs.clone(),
+            },
+            Altered::Broker(altered) => Change::BrokerConfigsChanged {
+                name: altered.name.clone(),
+                configs: altered.configs.clone(),
+            },
         });
         self.write(changed.collect(), now_ms)
     }
@@ -401,6 +442,10 @@ mod tests {
             changed("A"),
             grown("A", 3),
             grown("B", 9),
+            Change::BrokerConfigsChanged {
+                name: "1".to_owned(),
+                configs: configs.clone(),
+            },
         ];
         history.into_iter().for_each(|change| state.apply(change));
         let expected = TopicRecord {

@@ -1,4 +1,4 @@
-//! Topics that are altered while they are in use: their configs.
+//! Configs of topics and of the broker, altered while they are in use.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -86,14 +86,19 @@ fn change_one(client: &mut Client, kind: i8, name: &str, changes: &[Change<'_>])
 }
 
 /// Replaces all settings of one resource.
-fn replace(client: &mut Client, version: i16, name: &str, configs: &[(&str, Option<&str>)]) -> i16 {
+fn replace(
+    client: &mut Client,
+    version: i16,
+    (kind, name): (i8, &str),
+    configs: &[(&str, Option<&str>)],
+) -> i16 {
     let configs = configs.iter().map(|(name, value)| LegacyConfig {
         name: StrBytes::from(*name),
         value: value.map(StrBytes::from),
     });
     let request = AlterConfigsRequest {
         resources: vec![LegacyResource {
-            resource_type: TOPIC,
+            resource_type: kind,
             resource_name: StrBytes::from(name),
             configs: configs.collect(),
         }],
@@ -209,7 +214,7 @@ fn what_the_older_request_does_not_name_goes_back_to_its_default() {
             ("segment.ms", Some("9000")),
             ("retention.bytes", Some(&*bytes)),
         ];
-        assert_eq!(replace(&mut client, version, "t", &configs), 0);
+        assert_eq!(replace(&mut client, version, (TOPIC, "t"), &configs), 0);
         let expected = [
             format!("1:retention.bytes={bytes} 5:log.retention.bytes=-1"),
             "1:segment.ms=9000".to_owned(),
@@ -228,12 +233,12 @@ fn what_the_older_request_does_not_name_goes_back_to_its_default() {
         ),
     ];
     for (configs, code) in refused {
-        assert_eq!(replace(&mut client, 2, "t", &configs), code);
+        assert_eq!(replace(&mut client, 2, (TOPIC, "t"), &configs), code);
     }
     assert_eq!(topic_configs(&mut client, "t").len(), 2);
     let (_broker, mut client) = killed(broker, dir.path());
     assert_eq!(topic_configs(&mut client, "t").len(), 2);
-    assert_eq!(replace(&mut client, 2, "t", &[]), 0);
+    assert_eq!(replace(&mut client, 2, (TOPIC, "t"), &[]), 0);
     assert!(topic_configs(&mut client, "t").is_empty());
 }
 
@@ -318,16 +323,103 @@ fn who_waits_at_a_topic_is_not_disturbed() {
     assert_eq!(batches(partition.records.unwrap_or_default()).len(), 1);
 }
 
+/// Observed fact 14.
 #[test]
-fn configs_of_brokers_are_refused_clearly() {
+fn topics_follow_the_settings_of_the_broker_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::start_with(dir.path(), &["message.max.bytes=2000"]);
+    let mut client = broker.connect();
+    client.create_topic("t", 1, &[]);
+    client.create_topic("own", 1, &[("max.message.bytes", "1000")]);
+    let small = ("message.max.bytes", SET, Some("70"));
+    let checked = change(&mut client, vec![resource(BROKER, "", &[small])], true);
+    assert_eq!((checked, produce(&mut client, "t", 0)), (vec![0], 0));
+
+    assert_eq!(change_one(&mut client, BROKER, "", &[small]), 0);
+    assert_eq!(produce(&mut client, "t", 0), TOO_LARGE);
+    assert_eq!(
+        produce(&mut client, "own", 0),
+        0,
+        "its own beats any default"
+    );
+    let behind = "4:message.max.bytes=2000 5:message.max.bytes=1048588";
+    let for_all = "3:message.max.bytes=70";
+    assert_eq!(set_on(&mut client, BROKER, "", 3), [for_all]);
+    let expected = [format!("{for_all} {behind}")];
+    assert_eq!(set_on(&mut client, BROKER, "1", 3), expected);
+    assert_eq!(set_on(&mut client, TOPIC, "t", 3), expected);
+
+    let large = ("message.max.bytes", SET, Some("1000"));
+    let flush = ("log.flush.interval.messages", SET, Some("5"));
+    assert_eq!(change_one(&mut client, BROKER, "1", &[large, flush]), 0);
+    let messages = "log.flush.interval.messages";
+    let expected = [
+        format!("2:{messages}=5 5:{messages}={}", i64::MAX),
+        format!("2:message.max.bytes=1000 {for_all} {behind}"),
+    ];
+    assert_eq!(set_on(&mut client, BROKER, "1", 2), expected);
+    assert_eq!(produce(&mut client, "t", 0), 0);
+    broker.kill();
+    let broker = Broker::start_with(dir.path(), &["message.max.bytes=2000"]);
+    let mut client = broker.connect();
+    assert_eq!(set_on(&mut client, BROKER, "1", 2), expected);
+    assert_eq!(set_on(&mut client, BROKER, "", 3), [for_all]);
+    assert_eq!(produce(&mut client, "t", 0), 0);
+
+    let back = ("message.max.bytes", DELETE, None);
+    assert_eq!(change_one(&mut client, BROKER, "1", &[back]), 0);
+    client.create_topic("new", 1, &[]);
+    for topic in ["t", "new"] {
+        assert_eq!(produce(&mut client, topic, 0), TOO_LARGE, "{topic}");
+    }
+    assert_eq!(set_on(&mut client, BROKER, "1", 2), expected[..1]);
+    assert_eq!(replace(&mut client, 2, (BROKER, ""), &[]), 0);
+    assert_eq!(replace(&mut client, 0, (BROKER, "1"), &[]), 0);
+    assert_eq!(produce(&mut client, "new", 0), 0);
+    assert!(broker.stop());
+    let broker = Broker::start(dir.path());
+    let mut client = broker.connect();
+    for (name, source) in [("1", 2), ("1", 3), ("", 3)] {
+        assert!(set_on(&mut client, BROKER, name, source).is_empty());
+    }
+    assert_eq!(produce(&mut client, "t", 0), 0);
+}
+
+#[test]
+fn what_a_running_broker_cannot_change_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let broker = Broker::start(dir.path());
     let mut client = broker.connect();
-    let size = ("message.max.bytes", SET, Some("70"));
-    for name in ["1", "", "7"] {
-        let answered = change_one(&mut client, BROKER, name, &[size]);
-        assert_eq!(answered, INVALID_REQUEST);
+    let refused = [
+        ("node.id", SET, Some("2")),
+        ("log.dirs", SET, Some("/elsewhere")),
+        ("log.retention.hours", SET, Some("2")),
+        ("max.connections", SET, Some("2")),
+        ("listeners", APPEND, Some("PLAINTEXT://127.0.0.1:1")),
+        ("no.such.setting", SET, Some("2")),
+        ("message.max.bytes", SET, Some("many")),
+        ("message.max.bytes", SET, None),
+        ("message.max.bytes", 9, Some("1")),
+    ];
+    let good = ("log.retention.bytes", SET, Some("9"));
+    for wrong in refused {
+        for name in ["", "1"] {
+            let answered = change_one(&mut client, BROKER, name, &[good, wrong]);
+            assert_eq!(answered, INVALID_REQUEST, "{wrong:?} of {name:?}");
+        }
     }
-    client.create_topic("t", 1, &[]);
-    assert_eq!(produce(&mut client, "t", 0), 0);
+    for name in ["7", "01", "x", "-1"] {
+        let answered = change_one(&mut client, BROKER, name, &[good]);
+        assert_eq!(answered, INVALID_REQUEST, "broker {name}");
+    }
+    let number = ("log.retention.bytes", APPEND, Some("9"));
+    assert_eq!(
+        change_one(&mut client, BROKER, "1", &[number]),
+        INVALID_CONFIG
+    );
+    let never_set = ("node.id", DELETE, None);
+    assert_eq!(change_one(&mut client, BROKER, "1", &[never_set]), 0);
+    for (name, source) in [("1", 2), ("1", 3), ("", 3)] {
+        assert!(set_on(&mut client, BROKER, name, source).is_empty());
+    }
 }

@@ -1,12 +1,10 @@
 //! Settings as DescribeConfigs reports them: value, source and the synonyms behind it.
 
-use std::collections::BTreeMap;
-
 use crate::broker::{self, BrokerConfig};
 use crate::key::{ConfigKey, ConfigType, Scope, Synonym, UpdateMode};
 use crate::registry;
 use crate::topic::{TopicConfigOverrides, parse_topic_config};
-use crate::value::{self, Notation};
+use crate::value;
 
 /// Where a value comes from, with Kafka's numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,7 +65,7 @@ pub fn describe_topic(broker: &BrokerConfig, overrides: &TopicConfigOverrides) -
         };
         let own = overrides.get(row.name).map(parsed);
         let behind = match row.synonyms.first() {
-            Some(primary) => broker_synonyms(broker, &BTreeMap::new(), primary.name, row.synonyms),
+            Some(primary) => broker_synonyms(broker, primary.name, row.synonyms),
             None => Vec::new(),
         };
         let source = ConfigSource::DynamicTopic;
@@ -89,12 +87,9 @@ pub fn describe_topic(broker: &BrokerConfig, overrides: &TopicConfigOverrides) -
     registry::keys(Scope::Topic).map(describe).collect()
 }
 
-/// Every broker setting as it acts; `dynamic` holds what AlterConfigs set on this broker.
+/// Every broker setting as it acts on this broker.
 #[must_use]
-pub fn describe_broker(
-    broker: &BrokerConfig,
-    dynamic: &BTreeMap<String, String>,
-) -> Vec<ConfigEntry> {
+pub fn describe_broker(broker: &BrokerConfig) -> Vec<ConfigEntry> {
     let describe = |row: &'static ConfigKey| {
         let own_name = [Synonym {
             name: row.name,
@@ -105,16 +100,32 @@ pub fn describe_broker(
         } else {
             row.synonyms
         };
-        let synonyms = broker_synonyms(broker, dynamic, row.name, names);
+        let synonyms = broker_synonyms(broker, row.name, names);
         let value = match row.name {
             // Two names of one thing: both report it.
             "node.id" | "broker.id" => Some(broker::node_id(&broker.settings).to_string()),
-            _ => dynamic_value(dynamic, row)
-                .or_else(|| broker.settings.own(row).map(|value| value.to_string())),
+            _ => broker.settings.own(row).map(|value| value.to_string()),
         };
         entry(row, value, synonyms)
     };
     registry::keys(Scope::Broker).map(describe).collect()
+}
+
+/// What was set for all brokers while they ran, and nothing else.
+#[must_use]
+pub fn describe_broker_defaults(broker: &BrokerConfig) -> Vec<ConfigEntry> {
+    let wanted = ConfigSource::DynamicDefaultBroker;
+    let layers = broker.settings.layers().into_iter();
+    let values = layers.filter(|(source, _)| *source == wanted);
+    let set = values.flat_map(|(source, values)| {
+        values.iter().filter_map(move |(name, value)| {
+            let row = registry::find(Scope::Broker, name)?;
+            let value = value.to_string();
+            let synonyms = vec![synonym(row, row.name, value.clone(), source)];
+            Some(entry(row, Some(value), synonyms))
+        })
+    });
+    set.collect()
 }
 
 fn entry(
@@ -138,31 +149,21 @@ fn entry(
     }
 }
 
-/// The values behind the broker setting `primary`: dynamic, static, default, each in the rank of
+/// The values behind the broker setting `primary`: set while it ran, given, default, each in the rank of
 /// `names`. As in Kafka the list begins at the first value of `primary` itself, so that a
 /// setting whose own name holds nothing has no synonyms and counts as default.
-fn broker_synonyms(
-    broker: &BrokerConfig,
-    dynamic: &BTreeMap<String, String>,
-    primary: &str,
-    names: &[Synonym],
-) -> Vec<ConfigSynonym> {
+fn broker_synonyms(broker: &BrokerConfig, primary: &str, names: &[Synonym]) -> Vec<ConfigSynonym> {
     let rows = || {
         names
             .iter()
             .filter_map(|name| registry::find(Scope::Broker, name.name))
     };
     let mut all = Vec::new();
-    for row in rows() {
-        let value = dynamic_value(dynamic, row);
-        all.extend(value.map(|value| synonym(row, row.name, value, ConfigSource::DynamicBroker)));
-    }
-    for row in rows() {
-        let value = broker
-            .settings
-            .given(row.name)
-            .map(|value| value.to_string());
-        all.extend(value.map(|value| synonym(row, row.name, value, ConfigSource::StaticBroker)));
+    for (source, values) in broker.settings.layers() {
+        for row in rows() {
+            let value = values.get(row.name).map(|value| value.to_string());
+            all.extend(value.map(|value| synonym(row, row.name, value, source)));
+        }
     }
     for row in rows() {
         let value = value::default_of(row).map(|value| value.to_string());
@@ -171,12 +172,6 @@ fn broker_synonyms(
     all.into_iter()
         .skip_while(|synonym| synonym.name != primary)
         .collect()
-}
-
-fn dynamic_value(dynamic: &BTreeMap<String, String>, row: &ConfigKey) -> Option<String> {
-    let text = dynamic.get(row.name)?;
-    let value = value::parse(row, text, Notation::Kafka);
-    Some(value.map_or_else(|_| text.clone(), |value| value.to_string()))
 }
 
 fn synonym(

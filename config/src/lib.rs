@@ -8,6 +8,7 @@
 mod broker;
 mod describe;
 pub mod docs;
+mod dynamic;
 mod error;
 mod key;
 pub mod limits;
@@ -22,7 +23,11 @@ mod topic;
 mod value;
 
 pub use broker::BrokerConfig;
-pub use describe::{ConfigEntry, ConfigSource, ConfigSynonym, describe_broker, describe_topic};
+pub use describe::{
+    ConfigEntry, ConfigSource, ConfigSynonym, describe_broker, describe_broker_defaults,
+    describe_topic,
+};
+pub use dynamic::BrokerConfigOverrides;
 pub use error::{ConfigError, ConfigErrors, Place, Problem};
 pub use key::{Check, ConfigKey, ConfigType, Scope, Synonym, Unit, UpdateMode};
 pub use listener::{HostPort, Listener};

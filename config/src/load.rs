@@ -180,7 +180,7 @@ impl Loader {
     }
 }
 
-fn unknown_broker_key(key: &str) -> ConfigError {
+pub(crate) fn unknown_broker_key(key: &str) -> ConfigError {
     let names = registry::keys(Scope::Broker).map(|row| row.name);
     // A topic's name for a thing is meant as the broker's name for its default.
     let topic_row = registry::find(Scope::Topic, key);
@@ -191,7 +191,7 @@ fn unknown_broker_key(key: &str) -> ConfigError {
     let suggestion = suggestion.map(str::to_owned);
     ConfigError::Unknown {
         scope: "broker",
-        key: key.to_owned(),
+        key: key.chars().take(100).collect(),
         suggestion,
     }
 }

@@ -2,14 +2,21 @@
 
 use std::collections::BTreeMap;
 
+use crate::describe::ConfigSource;
 use crate::key::{ConfigKey, Scope};
 use crate::registry;
 use crate::value::{self, Value};
 
-/// Broker settings that somebody gave, by name; everything else has its default.
+/// Broker settings by name.
+pub(crate) type Values = BTreeMap<&'static str, Value>;
+
+/// Broker settings that somebody gave; everything else has its default.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Settings {
-    given: BTreeMap<&'static str, Value>,
+    /// In file, environment and command line.
+    given: Values,
+    /// While they ran, for this broker and for all: the first beats the second, and both what was given.
+    dynamic: [Values; 2],
 }
 
 impl Settings {
@@ -21,9 +28,28 @@ impl Settings {
         self.given.remove(name);
     }
 
-    /// The value that was given for exactly this name.
+    /// The same with other values that were set while brokers ran, for this one and for all.
+    pub(crate) fn with_dynamic(&self, own: Values, all: Values) -> Settings {
+        Settings {
+            given: self.given.clone(),
+            dynamic: [own, all],
+        }
+    }
+
+    /// What was set or given, by where it comes from: the strongest first.
+    pub(crate) fn layers(&self) -> [(ConfigSource, &Values); 3] {
+        let [own, all] = &self.dynamic;
+        [
+            (ConfigSource::DynamicBroker, own),
+            (ConfigSource::DynamicDefaultBroker, all),
+            (ConfigSource::StaticBroker, &self.given),
+        ]
+    }
+
+    /// The value that was set or given for exactly this name.
     pub(crate) fn given(&self, name: &str) -> Option<&Value> {
-        self.given.get(name)
+        let mut layers = self.layers().into_iter();
+        layers.find_map(|(_, values)| values.get(name))
     }
 
     /// The value of exactly this broker key: given, else its default.

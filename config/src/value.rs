@@ -254,7 +254,7 @@ fn unit_words(unit: Unit) -> &'static str {
 }
 
 /// Keeps an outsider's megabyte out of error answers and logs.
-fn shorten(text: &str) -> String {
+pub(crate) fn shorten(text: &str) -> String {
     const CHARS_MAX: usize = 100;
     match text.char_indices().nth(CHARS_MAX) {
         None => text.to_owned(),

@@ -1,10 +1,8 @@
 //! DescribeConfigs answers as Apache Kafka 4.3.1 gives them.
 
-use std::collections::BTreeMap;
-
 use tidewheel_config::{
-    BrokerConfig, ConfigEntry, ConfigSource, Sources, TopicConfigOverrides, describe_broker,
-    describe_topic,
+    BrokerConfig, BrokerConfigOverrides, ConfigEntry, ConfigSource, LogConfig, Sources,
+    TopicConfigOverrides, describe_broker, describe_broker_defaults, describe_topic,
 };
 
 fn broker(sets: &[&str]) -> BrokerConfig {
@@ -106,8 +104,10 @@ fn topics_have_at_least_twenty_settings_with_documentation() {
 #[test]
 fn the_broker_reports_dynamic_static_and_default_values() {
     let broker = broker(&["message.max.bytes=2000000", "node.id=7"]);
-    let dynamic = BTreeMap::from([("message.max.bytes".to_owned(), "3000000".to_owned())]);
-    let entries = describe_broker(&broker, &dynamic);
+    let own = dynamic(&[("message.max.bytes", "3000000")]);
+    let all = dynamic(&[("message.max.bytes", "4000000"), ("log.retention.ms", "9")]);
+    let broker = broker.with_dynamic(&own, &all).unwrap();
+    let entries = describe_broker(&broker);
     let find = |name: &str| entries.iter().find(|entry| entry.name == name).unwrap();
     let entry = find("message.max.bytes");
     assert_eq!(entry.value.as_deref(), Some("3000000"));
@@ -116,6 +116,7 @@ fn the_broker_reports_dynamic_static_and_default_values() {
         synonyms(entry),
         [
             "DynamicBroker:message.max.bytes=3000000",
+            "DynamicDefaultBroker:message.max.bytes=4000000",
             "StaticBroker:message.max.bytes=2000000",
             "Default:message.max.bytes=1048588",
         ]
@@ -126,7 +127,63 @@ fn the_broker_reports_dynamic_static_and_default_values() {
         (Some("7"), 4, true)
     );
     assert_eq!(find("broker.id").value.as_deref(), Some("7"));
-    let unset = find("log.retention.ms");
+    let retention = find("log.retention.ms");
+    assert_eq!(
+        synonyms(retention),
+        [
+            "DynamicDefaultBroker:log.retention.ms=9",
+            "Default:log.retention.hours=168"
+        ]
+    );
+    let unset = find("log.roll.ms");
     assert_eq!((unset.value.as_deref(), unset.is_default), (None, true));
     assert_eq!(find("listeners").config_type as i8, 7);
+    let defaults = describe_broker_defaults(&broker);
+    let shown: Vec<_> = defaults.iter().flat_map(synonyms).collect();
+    assert_eq!(
+        shown,
+        [
+            "DynamicDefaultBroker:log.retention.ms=9",
+            "DynamicDefaultBroker:message.max.bytes=4000000",
+        ]
+    );
+}
+
+fn dynamic(set: &[(&str, &str)]) -> BrokerConfigOverrides {
+    let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+    set.iter().map(owned).collect()
+}
+
+#[test]
+fn topics_without_their_own_follow_what_is_set_while_the_broker_runs() {
+    let start = broker(&["log.retention.hours=1"]);
+    let none = BrokerConfigOverrides::new();
+    let retention = |broker: &BrokerConfig, overrides: &TopicConfigOverrides| {
+        LogConfig::resolve(broker, overrides).unwrap().retention_ms
+    };
+    let all = dynamic(&[("log.retention.ms", "9")]);
+    let own = dynamic(&[("log.retention.ms", "8")]);
+    let with = |own, all| start.with_dynamic(own, all).unwrap();
+    assert_eq!(retention(&with(&none, &all), &none), 9);
+    let both = with(&own, &all);
+    assert_eq!((retention(&both, &none), both.log.retention_ms), (8, 8));
+    assert_eq!(retention(&both, &dynamic(&[("retention.ms", "7")])), 7);
+    let back = both.with_dynamic(&none, &none).unwrap();
+    assert_eq!(back, start, "nothing is left of it");
+
+    for (name, value) in [
+        ("node.id", "2"),
+        ("log.dirs", "/x"),
+        ("log.retention.hours", "2"),
+        ("listeners", "PLAINTEXT://127.0.0.1:1"),
+        ("max.connections", "5"),
+        ("no.such.setting", "1"),
+        ("log.retention.ms", "0"),
+        ("log.retention.ms", "7d"),
+        ("log.cleanup.policy", "compact"),
+    ] {
+        let set = dynamic(&[(name, value)]);
+        assert!(start.with_dynamic(&set, &none).is_err(), "{name}");
+        assert!(start.with_dynamic(&none, &set).is_err(), "{name}");
+    }
 }

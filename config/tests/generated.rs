@@ -45,7 +45,7 @@ fn the_example_file_says_the_defaults() {
     let switched_on = load(example.replace("\n#\"", "\n\""));
     assert!(!switched_on.listeners_are_default, "the lines were read");
     let values = |config: &BrokerConfig| {
-        let entries = describe_broker(config, &std::collections::BTreeMap::new());
+        let entries = describe_broker(config);
         entries
             .into_iter()
             .map(|entry| (entry.name, entry.value))

@@ -99,7 +99,7 @@ fn effective_configs(
     context: &Context,
     overrides: &TopicConfigOverrides,
 ) -> Vec<CreatableTopicConfigs> {
-    let entries = describe_topic(context.broker.config(), overrides).into_iter();
+    let entries = describe_topic(&context.broker.topic_defaults(), overrides).into_iter();
     let shown = entries.map(|entry| CreatableTopicConfigs {
         name: StrBytes::from_static(entry.name),
         value: entry.value.map(StrBytes::from),

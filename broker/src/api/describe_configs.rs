@@ -1,8 +1,8 @@
 //! DescribeConfigs: every setting of a topic or of the broker, with where it comes from.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 
-use tidewheel_config::{ConfigEntry, describe_broker, describe_topic};
+use tidewheel_config::{ConfigEntry, describe_broker, describe_broker_defaults, describe_topic};
 use tidewheel_protocol::messages::describe_configs::{
     DescribeConfigsRequest, DescribeConfigsResource, DescribeConfigsResourceResult,
     DescribeConfigsResponse, DescribeConfigsResult, DescribeConfigsSynonym,
@@ -10,10 +10,8 @@ use tidewheel_protocol::messages::describe_configs::{
 use tidewheel_protocol::{ErrorCode, StrBytes};
 
 use super::Context;
+use crate::config_changes::{BROKER, TOPIC};
 use crate::topics::topic_name_problem;
-
-const TOPIC: i8 = 2;
-const BROKER: i8 = 4;
 
 pub(super) async fn handle(
     context: Context,
@@ -48,24 +46,22 @@ fn entries(
     resource: &DescribeConfigsResource,
 ) -> Result<Vec<ConfigEntry>, Refusal> {
     let name: &str = &resource.resource_name;
+    let config = context.broker.topic_defaults();
     match resource.resource_type {
         TOPIC => {
             if let Some(problem) = topic_name_problem(name) {
                 return Err((ErrorCode::InvalidTopicException, problem.to_owned()));
             }
             match context.broker.topics().named(name) {
-                Some(topic) => Ok(describe_topic(context.broker.config(), &topic.configs)),
+                Some(topic) => Ok(describe_topic(&config, &topic.configs)),
                 None => Err((
                     ErrorCode::UnknownTopicOrPartition,
                     format!("there is no topic {name}"),
                 )),
             }
         }
-        // The empty name asks for the cluster-wide dynamic defaults, of which there are none yet.
-        BROKER if name.is_empty() => Ok(Vec::new()),
-        BROKER if name.parse() == Ok(context.broker.node_id()) => {
-            Ok(describe_broker(context.broker.config(), &BTreeMap::new()))
-        }
+        BROKER if name.is_empty() => Ok(describe_broker_defaults(&config)),
+        BROKER if name.parse() == Ok(context.broker.node_id()) => Ok(describe_broker(&config)),
         BROKER => Err((
             ErrorCode::InvalidRequest,
             format!("this is broker {}, not {name}", context.broker.node_id()),

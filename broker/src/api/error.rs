@@ -89,9 +89,9 @@ pub(crate) fn metadata_code(error: &MetadataError) -> ErrorCode {
     match error {
         MetadataError::Storage(error) => storage_code(error),
         MetadataError::Append(error) => append_code(error),
-        MetadataError::Unreadable { .. } | MetadataError::Unusable { .. } => {
-            ErrorCode::UnknownServerError
-        }
+        MetadataError::Unreadable { .. }
+        | MetadataError::Unusable { .. }
+        | MetadataError::UnusableSettings(_) => ErrorCode::UnknownServerError,
     }
 }
 
@@ -108,7 +108,9 @@ pub(crate) fn broker_code(error: &BrokerError) -> ErrorCode {
         BrokerError::InvalidReplicationFactor { .. } => ErrorCode::InvalidReplicationFactor,
         BrokerError::InvalidAssignment { .. } => ErrorCode::InvalidReplicaAssignment,
         BrokerError::InvalidConfig { .. } => ErrorCode::InvalidConfig,
-        BrokerError::InvalidRequest { .. } => ErrorCode::InvalidRequest,
+        BrokerError::InvalidRequest { .. } | BrokerError::RefusedBrokerConfig { .. } => {
+            ErrorCode::InvalidRequest
+        }
         BrokerError::DeletionDisabled => ErrorCode::TopicDeletionDisabled,
         BrokerError::Metadata(error) => metadata_code(error),
         BrokerError::Storage(error) => storage_code(error),

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use tidewheel_config::limits;
+use tidewheel_config::{LogConfig, limits};
 use tracing::info;
 
 use super::topic_changes::{all_or_none, for_all};
 use super::{Broker, BrokerError};
 use crate::clock;
-use crate::config_changes::{AlteredTopic, ConfigAlteration, refuse_repeated};
+use crate::config_changes::{Altered, ConfigAlteration, refuse_repeated};
 use crate::metadata::MetadataStore;
 use crate::topics::Topic;
 
@@ -33,45 +33,68 @@ impl Broker {
         validate_only: bool,
         metadata: &mut MetadataStore,
     ) -> Vec<Result<(), BrokerError>> {
-        let topics = self.topics();
-        let checked: Vec<Result<AlteredTopic, BrokerError>> = refuse_repeated(alterations)
+        let (config, topics) = (self.topic_defaults(), self.topics());
+        let brokers = &metadata.state().broker_configs;
+        let checked: Vec<Result<Altered, BrokerError>> = refuse_repeated(alterations)
             .into_iter()
-            .map(|one| one?.validate(&self.config, &topics))
+            .map(|one| one?.validate(&config, &topics, brokers))
             .collect();
-        let changed: Vec<&AlteredTopic> = checked
+        let changed: Vec<&Altered> = checked
             .iter()
             .flatten()
-            .filter(|altered| altered.configs != altered.topic.configs)
+            .filter(|altered| altered.changes(brokers))
             .collect();
         let made = match validate_only || changed.is_empty() {
             true => Ok(()),
-            false => self.alter_topics(metadata, &changed),
+            false => self.alter_valid(metadata, &changed),
         };
         let results = all_or_none(checked, made).into_iter();
         results.map(|result| result.map(|_| ())).collect()
     }
 
-    fn alter_topics(
+    fn alter_valid(
         &self,
         metadata: &mut MetadataStore,
-        altered: &[&AlteredTopic],
+        altered: &[&Altered],
     ) -> Result<(), BrokerError> {
-        let records = altered
-            .iter()
-            .map(|altered| (&*altered.topic, altered.configs.clone()));
-        metadata.topic_configs_changed(records, clock::now_ms())?;
-        let topics = altered.iter().map(|altered| {
-            Arc::new(Topic {
-                configs: altered.configs.clone(),
-                ..Topic::clone(&altered.topic)
-            })
-        });
-        self.topics.insert_all(topics.collect());
+        metadata.configs_changed(altered, clock::now_ms())?;
+        let mut topics = Vec::new();
+        let mut settings_changed = false;
         for altered in altered {
-            for partition in &altered.topic.partitions {
-                partition.log().set_config(altered.log.clone());
+            match altered {
+                Altered::Topic(altered) => {
+                    topics.push(Arc::new(Topic {
+                        configs: altered.configs.clone(),
+                        ..Topic::clone(&altered.topic)
+                    }));
+                    info!(topic = %altered.topic.name, set = altered.configs.len(), "configs altered");
+                }
+                Altered::Broker(altered) => {
+                    settings_changed = true;
+                    info!(broker = %altered.name, set = altered.configs.len(), "configs altered");
+                }
             }
-            info!(topic = %altered.topic.name, set = altered.configs.len(), "configs altered");
+        }
+        self.topics.insert_all(topics.clone());
+        if settings_changed {
+            let settings = metadata.state().settings(&self.config)?;
+            self.topic_defaults.store(Arc::new(settings));
+            topics = self.topics().iter().cloned().collect();
+        }
+        self.put_in_force(&topics)
+    }
+
+    /// Lets the open logs of topics go by their configs as they are now.
+    fn put_in_force(&self, topics: &[Arc<Topic>]) -> Result<(), BrokerError> {
+        let config = self.topic_defaults();
+        for topic in topics {
+            let log = LogConfig::resolve(&config, &topic.configs);
+            let log = log.map_err(|error| BrokerError::InvalidConfig {
+                reason: error.to_string(),
+            })?;
+            for partition in &topic.partitions {
+                partition.log().set_config(log.clone());
+            }
         }
         Ok(())
     }

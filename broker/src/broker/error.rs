@@ -72,6 +72,12 @@ pub(crate) enum BrokerError {
         /// What is wrong with it.
         reason: String,
     },
+    /// A setting of the broker is unknown, cannot be changed while it runs, or its value is out of bounds.
+    #[error("{reason}")]
+    RefusedBrokerConfig {
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The request contradicts itself.
     #[error("{reason}")]
     InvalidRequest {

@@ -110,10 +110,10 @@ impl Broker {
         validate_only: bool,
         metadata: &mut MetadataStore,
     ) -> Vec<Result<CreatedTopic, BrokerError>> {
-        let existing = self.topics();
+        let (config, existing) = (self.topic_defaults(), self.topics());
         let mut checked: Vec<Result<ValidTopic, BrokerError>> = wanted
             .into_iter()
-            .map(|topic| topic.validate(&self.config, &existing))
+            .map(|topic| topic.validate(&config, &existing))
             .collect();
         refuse_collisions(&mut checked);
         refuse_surplus(&mut checked, |topic| topic.partitions);
@@ -169,10 +169,10 @@ impl Broker {
         validate_only: bool,
         metadata: &mut MetadataStore,
     ) -> Vec<Result<(), BrokerError>> {
-        let topics = self.topics();
+        let (config, topics) = (self.topic_defaults(), self.topics());
         let mut checked: Vec<Result<GrownTopic, BrokerError>> = wanted
             .into_iter()
-            .map(|wanted| wanted.validate(&self.config, &topics))
+            .map(|wanted| wanted.validate(&config, &topics))
             .collect();
         refuse_surplus(&mut checked, |grown| grown.count - grown.added().start);
         let valid: Vec<&GrownTopic> = checked.iter().flatten().collect();

@@ -1,0 +1,54 @@
+//! Settings of brokers that are changed while they run.
+
+use std::collections::BTreeMap;
+
+use crate::broker::BrokerConfig;
+use crate::error::ConfigError;
+use crate::key::{ConfigKey, Scope, UpdateMode};
+use crate::load::unknown_broker_key;
+use crate::registry;
+use crate::settings::Values;
+use crate::value::{self, Notation};
+
+/// What AlterConfigs set on one broker, or on all, by name.
+pub type BrokerConfigOverrides = BTreeMap<String, String>;
+
+impl BrokerConfig {
+    /// The same broker under other settings that were set while brokers ran: `own` for this one beats
+    /// `all`, and both beat what it was started with.
+    ///
+    /// # Errors
+    /// The first setting that does not exist, cannot be changed while the broker runs, or whose value it
+    /// does not take.
+    pub fn with_dynamic(
+        &self,
+        own: &BrokerConfigOverrides,
+        all: &BrokerConfigOverrides,
+    ) -> Result<BrokerConfig, ConfigError> {
+        let settings = self.settings.with_dynamic(values(own)?, values(all)?);
+        // What several settings say together was checked at the start: none of those can be changed.
+        BrokerConfig::from_settings(settings, Vec::new()).map_err(|mut errors| errors.remove(0))
+    }
+}
+
+fn values(overrides: &BrokerConfigOverrides) -> Result<Values, ConfigError> {
+    let checked = overrides.iter().map(|(name, text)| {
+        let row = registry::find(Scope::Broker, name).ok_or_else(|| unknown_broker_key(name))?;
+        if !is_topic_default(row) {
+            return Err(ConfigError::Unsupported {
+                key: row.name.to_owned(),
+                value: value::shorten(text),
+                reason: "it cannot be changed while the broker runs".to_owned(),
+            });
+        }
+        Ok((row.name, value::parse(row, text, Notation::Kafka)?))
+    });
+    checked.collect()
+}
+
+/// Whether it is a default of topics, which open logs follow at once. The others that Kafka can change
+/// (listeners, connection limits, the expiration of producers) are read at the start only.
+fn is_topic_default(row: &ConfigKey) -> bool {
+    let mut synonyms = registry::keys(Scope::Topic).flat_map(|topic| topic.synonyms);
+    row.update == UpdateMode::ClusterWide && synonyms.any(|synonym| synonym.name == row.name)
+}
