@@ -30,8 +30,6 @@ const PER_CODEC: [&str; 8] = [
     "end",
     "sizes",
 ];
-/// Whether clients also alter configurations and partition counts, which the broker does not serve yet.
-const ALTERING: bool = false;
 /// The topics per codec that other clients read again.
 const CROSS_TOPICS: [&str; 2] = ["acks-all", "sizes"];
 
@@ -158,8 +156,7 @@ impl Client {
             .codecs()
             .iter()
             .flat_map(|c| self.per_codec().map(move |case| format!("{c}/{case}")));
-        let altering = self.altering_cases().iter().filter(|_| ALTERING);
-        let others = self.other_cases().iter().chain(altering);
+        let others = self.other_cases().iter().chain(self.altering_cases());
         codecs.chain(others.map(|&case| case.to_owned())).collect()
     }
 
@@ -210,7 +207,7 @@ impl Client {
         if context.settle {
             command.arg("--settle");
         }
-        if ALTERING && !self.altering_cases().is_empty() {
+        if !self.altering_cases().is_empty() {
             command.arg("--altering");
         }
         Ok(command)
