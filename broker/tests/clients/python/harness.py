@@ -11,6 +11,7 @@ import json
 import random
 import struct
 import sys
+import threading
 import time
 import traceback
 from dataclasses import dataclass, field
@@ -351,9 +352,18 @@ def digest(adapter, topic, partitions):
     return out.hexdigest()
 
 
+SAYING = threading.Lock()
+
+
+def say(value):
+    """Prints one line of JSON. Threads may say something at once: lines stay whole."""
+    with SAYING:
+        print(json.dumps(value), flush=True)
+
+
 def report(case, ok, detail, started):
     ms = round((time.monotonic() - started) * 1000)
-    print(json.dumps({"case": case, "ok": ok, "detail": detail, "ms": ms}), flush=True)
+    say({"case": case, "ok": ok, "detail": detail, "ms": ms})
 
 
 def attempt(case, function):

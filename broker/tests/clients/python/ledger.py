@@ -5,7 +5,6 @@
 Writes the ledger that ../go/ledger.go describes, and a line {"progress": ACKED} now and then.
 """
 
-import json
 import struct
 import sys
 import threading
@@ -80,7 +79,7 @@ class Ledger:
         """Prints progress; stops when standard input closes."""
         threading.Thread(target=lambda: (sys.stdin.read(), self.stop.set()), daemon=True).start()
         while not self.stop.wait(0.05):
-            print(json.dumps({"progress": self.acked}), flush=True)
+            harness.say({"progress": self.acked})
 
 
 def main():
