@@ -89,6 +89,8 @@ type Traits struct {
 	EmptyIsNull bool
 	// Incremental: ChangeSettings is offered.
 	Incremental bool
+	// TextOnly: an error of ReplaceSettings is the broker's text, its code is lost.
+	TextOnly bool
 }
 
 // Client is a library behind one face. Errors of the broker keep their code, which Code finds.

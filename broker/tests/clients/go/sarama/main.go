@@ -46,9 +46,11 @@ func (c *client) Close() { c.admin.Close() }
 
 func (c *client) Traits() harness.Traits {
 	version := c.shared.Config().Version
+	// By its default version the library from before it moved is known.
+	moved := version.IsAtLeast(sarama.V2_3_0_0)
 	return harness.Traits{
 		Codecs: harness.Codecs, Modes: harness.Modes,
-		Defaults: version.IsAtLeast(sarama.V2_4_0_0), Incremental: version.IsAtLeast(sarama.V2_3_0_0),
+		Defaults: version.IsAtLeast(sarama.V2_4_0_0), Incremental: moved, TextOnly: !moved,
 	}
 }
 
