@@ -35,6 +35,26 @@ pub(crate) struct Session {
     pub(crate) listener: usize,
     /// Turns true when the client has closed or the broker stops: waiting requests end.
     pub(crate) closing: watch::Receiver<bool>,
+    /// How many requests that wait for their turn hold memory that other connections may wait for.
+    pub(crate) holding: watch::Sender<usize>,
+}
+
+/// A request that waits for its turn holds counted memory. Until this is dropped no fetch before it waits
+/// for data: how long a client lets its fetches wait must not decide how long memory is held.
+#[derive(Debug)]
+pub(crate) struct Holding(Arc<Session>);
+
+impl Holding {
+    pub(crate) fn new(session: &Arc<Session>) -> Self {
+        session.holding.send_modify(|count| *count += 1);
+        Self(Arc::clone(session))
+    }
+}
+
+impl Drop for Holding {
+    fn drop(&mut self) {
+        self.0.holding.send_modify(|count| *count -= 1);
+    }
 }
 
 /// A request between its two stages.
@@ -42,8 +62,35 @@ struct Outgoing {
     reply: Reply,
     /// The request's share of the memory pool, held until its reply is made.
     share: MemoryShare,
+    /// Where that share is counted.
+    holding: Option<Holding>,
     /// Dropped when the reply is made, where the next request has to wait for that.
     answered: Option<oneshot::Sender<()>>,
+}
+
+impl Outgoing {
+    /// Also returns, for a barrier, what tells when its reply is made.
+    fn new(
+        reply: Reply,
+        share: MemoryShare,
+        session: &Arc<Session>,
+    ) -> (Self, Option<oneshot::Receiver<()>>) {
+        // What is appended is no longer held in memory, however long its reply takes.
+        let share = match &reply {
+            Reply::Started(_) => MemoryShare::default(),
+            Reply::Now(_) | Reply::Later(_) | Reply::Barrier(_) => share,
+        };
+        let holding = share.is_counted().then(|| Holding::new(session));
+        let is_barrier = matches!(reply, Reply::Barrier(_));
+        let (answered, barrier) = is_barrier.then(oneshot::channel).unzip();
+        let outgoing = Self {
+            reply,
+            share,
+            holding,
+            answered,
+        };
+        (outgoing, barrier)
+    }
 }
 
 /// Serves one client until it closes, misbehaves, idles too long, or `stop` turns true.
@@ -60,6 +107,7 @@ pub(crate) async fn serve(
         peer,
         listener,
         closing: closing.clone(),
+        holding: watch::Sender::new(0),
     });
     let limits = FrameLimits {
         frame_bytes_max: broker.config().socket_request_max_bytes as usize,
@@ -163,19 +211,14 @@ async fn read_loop(
         };
         match api::dispatch(call).await {
             Ok(reply) => {
-                // What is appended is no longer held in memory, however long its reply takes.
-                let share = match &reply {
-                    Reply::Started(_) => MemoryShare::default(),
-                    Reply::Now(_) | Reply::Later(_) | Reply::Barrier(_) => frame.share,
-                };
-                let is_barrier = matches!(reply, Reply::Barrier(_));
-                let answered;
-                (answered, barrier) = is_barrier.then(oneshot::channel).unzip();
-                place.send(Outgoing {
-                    reply,
-                    share,
-                    answered,
-                });
+                let closes = matches!(reply, Reply::Now(Answer::Close));
+                let outgoing;
+                (outgoing, barrier) = Outgoing::new(reply, frame.share, &session);
+                place.send(outgoing);
+                if closes {
+                    // What comes after it is not begun: nobody could answer it.
+                    return true;
+                }
             }
             Err(error) => {
                 debug!(peer = %session.peer, %error, "refused request, connection closed");
@@ -194,6 +237,7 @@ async fn write_loop<W: AsyncWrite + Unpin>(
     while let Some(Outgoing {
         reply,
         share,
+        holding,
         answered,
     }) = replies.recv().await
     {
@@ -201,7 +245,7 @@ async fn write_loop<W: AsyncWrite + Unpin>(
             Reply::Now(answer) => answer,
             Reply::Started(future) | Reply::Later(future) | Reply::Barrier(future) => future.await,
         };
-        drop((share, answered));
+        drop((share, holding, answered));
         match answer {
             Answer::Parts(parts) => write_all(&mut writer, parts, stall).await?,
             Answer::Counted(frame, share) => {

@@ -58,6 +58,7 @@ pub(crate) fn call<Q: Message>(broker: &Arc<Broker>, version: i16, request: &Q) 
         peer: ([127, 0, 0, 1], 1).into(),
         listener: 0,
         closing,
+        holding: watch::Sender::new(0),
     };
     let frame = encode_request_frame(&header, request).slice(4..);
     Call::new(frame, Arc::new(session), Arc::clone(broker), 0).expect("a good header")

@@ -10,10 +10,12 @@ mod support;
 use std::io::Read;
 use std::net::{Shutdown, SocketAddr, TcpStream};
 
+use bytes::Bytes;
 use socket2::{Domain, Socket, Type};
 use support::{Broker, Client, eventually, fetch_request};
 use tidewheel_protocol::messages::api_versions::{ApiVersionsRequest, ApiVersionsResponse};
-use tidewheel_protocol::messages::fetch::FetchRequest;
+use tidewheel_protocol::messages::fetch::{FetchRequest, FetchResponse};
+use tidewheel_protocol::messages::produce::{PartitionProduceData, ProduceResponse};
 
 fn is_served(client: &mut Client) {
     let answer: ApiVersionsResponse = client.call(0, &ApiVersionsRequest::default());
@@ -111,4 +113,32 @@ fn clients_that_are_gone_leave_nothing_behind() {
     drop(gone);
     eventually("all are let go of", || broker.open_files() <= before);
     is_served(&mut beside);
+}
+
+/// A produce that waits behind a fetch holds memory that others may wait for; the fetch, which its client lets
+/// wait for weeks, must not hold it up.
+#[test]
+fn a_fetch_does_not_wait_while_memory_is_held_behind_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::start(dir.path());
+    let mut client = broker.connect();
+    client.create_topic("t", 1, &[]);
+    client.create_topic("idle", 1, &[]);
+    let mut fetch = fetch_request("idle", 0, 0);
+    (fetch.max_wait_ms, fetch.min_bytes) = (i32::MAX, 1);
+    let waiting = client.send(11, &fetch);
+    let records = support::batch(&["value"]);
+    let mut produce = support::produce_request("t", 0, -1, Some(records));
+    // So many that their answer's memory is counted.
+    let partitions = &mut produce.topic_data[0].partition_data;
+    let (first, unknown) = (partitions[0].clone(), 1..1_000);
+    partitions.extend(unknown.map(|index| PartitionProduceData {
+        index,
+        ..first.clone()
+    }));
+    let produced = client.send(9, &produce);
+    let fetched: FetchResponse<Bytes> = client.receive(11, waiting);
+    assert_eq!(fetched.responses[0].partitions[0].error_code, 0);
+    let produced: ProduceResponse = client.receive(9, produced);
+    assert_eq!(produced.responses[0].partition_responses[0].error_code, 0);
 }

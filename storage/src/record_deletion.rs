@@ -32,9 +32,11 @@ impl<W> LogManager<W> {
     ) -> Vec<Result<i64, StorageError>> {
         let mut moved = HashSet::new();
         let advance = |(log, offset): &(Arc<SharedLog<W>>, i64)| {
-            let before = log.offsets().log_start;
             let start = log.partition_log().lock().advance_log_start(*offset)?;
-            if start > before {
+            // By what the file says, not by what was in memory: an earlier attempt may not have got there.
+            let dir = self.dir_of(log).and_then(|dir| self.dirs.get(dir));
+            let written = dir.map(|dir| dir.checkpoints.written_for(log.topic_partition()));
+            if written.is_none_or(|written| written.log_start < start) {
                 moved.insert(log.id());
             }
             Ok(start)

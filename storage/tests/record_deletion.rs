@@ -82,8 +82,11 @@ fn a_full_disk_is_told_and_the_records_are_gone_for_readers_all_the_same() {
     let starts = manager.delete_records(&[(Arc::clone(&logs[0]), 40)], NOW);
     assert!(matches!(starts[0], Err(StorageError::DiskFull { .. })));
     assert_eq!(logs[0].offsets().log_start, 40);
+    let again = manager.delete_records(&[(Arc::clone(&logs[0]), 40)], NOW);
+    assert!(again[0].is_err(), "it is not on the disk yet");
     disk.set_free_bytes(1 << 30);
-    manager.checkpoint(NOW).unwrap();
+    let again = manager.delete_records(&[(Arc::clone(&logs[0]), 40)], NOW);
+    assert_eq!(again[0].as_ref().unwrap(), &40);
     let (_manager, logs) = start(&disk.crash_lose_all_unsynced(), 1);
     assert_eq!(logs[0].offsets().log_start, 40);
 }

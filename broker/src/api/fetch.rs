@@ -192,6 +192,7 @@ async fn fetch(
         return Some(first.topics);
     }
     let mut closing = context.session.closing.clone();
+    let mut holding = context.session.holding.subscribe();
     loop {
         let wait = FetchWait::new(plan.bytes_min);
         let listed = Listed::on(plan, &wait);
@@ -205,6 +206,7 @@ async fn fetch(
             () = wait.enough() => false,
             () = sleep_until(deadline) => true,
             _ = closing.wait_for(|closing| *closing) => true,
+            _ = holding.wait_for(|count| *count > 0) => true,
         };
         drop(listed);
         if timed_out {

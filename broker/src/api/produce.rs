@@ -15,6 +15,7 @@ use tracing::debug;
 
 use super::{Answer, Call, Context, Reply, Responder, error, weight};
 use crate::clock;
+use crate::connection::Holding;
 use crate::memory_pool::MemoryShare;
 use crate::partition::{Acks, AppendError, AppendOutcome, Partition};
 use crate::produce_lanes::Lane;
@@ -39,7 +40,12 @@ pub(super) async fn handle(mut call: Call) -> Result<Reply, DecodeError> {
     let request = call.decode::<ProduceRequest>()?;
     let (weight, lane) = (weight::produce(&request), Lane::of(&request, bytes));
     if lane.is_none() && weight <= call.free {
-        return Ok(begin(call.responder(), request, MemoryShare::default()));
+        return Ok(begin(
+            call.responder(),
+            request,
+            MemoryShare::default(),
+            None,
+        ));
     }
     if weight > limits::ANSWER_BYTES_MAX {
         debug!(peer = %call.context.session.peer, "too many partitions to produce to at once");
@@ -49,25 +55,31 @@ pub(super) async fn handle(mut call: Call) -> Result<Reply, DecodeError> {
     drop(request);
     call.body = body;
     let context = call.context.clone();
+    let holding = (weight > call.free).then(|| Holding::new(&context.session));
     let Some(share) = context.answer_memory(weight, call.free).await else {
         return Ok(Reply::Now(Answer::Close));
     };
     let Some(lane) = lane else {
         let request = call.decode()?;
-        return Ok(begin(call.responder(), request, share));
+        return Ok(begin(call.responder(), request, share, holding));
     };
     let broker = &context.broker;
     let place = broker.produce_lanes().enter(lane).await;
     let begun = broker.read_blocking(move || {
         let request = call.decode()?;
-        let reply = begin(call.responder(), request, share);
+        let reply = begin(call.responder(), request, share, holding);
         drop(place);
         Ok(reply)
     });
     begun.await.unwrap_or(Ok(Reply::Now(Answer::Close)))
 }
 
-fn begin(responder: Responder, request: ProduceRequest, share: MemoryShare) -> Reply {
+fn begin(
+    responder: Responder,
+    request: ProduceRequest,
+    share: MemoryShare,
+    holding: Option<Holding>,
+) -> Reply {
     let context = responder.context.clone();
     let wants_reply = request.acks != 0;
     let wait = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
@@ -75,6 +87,7 @@ fn begin(responder: Responder, request: ProduceRequest, share: MemoryShare) -> R
     let started = start(&context, request);
     Reply::Started(Box::pin(async move {
         let response = finish(started, deadline).await;
+        drop(holding);
         if wants_reply {
             return responder.counted(&response, share);
         }

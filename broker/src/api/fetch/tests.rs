@@ -253,6 +253,7 @@ async fn what_leaves_is_the_mapped_file_and_no_copy() {
         peer: SocketAddr::from((Ipv4Addr::LOCALHOST, 1)),
         listener: 0,
         closing,
+        holding: watch::Sender::new(0),
     };
     let responder = Responder {
         correlation_id: 1,
