@@ -21,6 +21,7 @@ pub(crate) use self::topic_changes::{
 };
 use crate::change_queue::ChangeQueue;
 use crate::clock;
+use crate::fetch_sessions::FetchSessions;
 use crate::memory_pool::MemoryPool;
 use crate::metadata::MetadataStore;
 pub(crate) use crate::new_partitions::NewPartitions;
@@ -57,6 +58,8 @@ pub(crate) struct Broker {
     memory: MemoryPool,
     answer_memory: MemoryPool,
     produce_lanes: ProduceLanes,
+    fetch_sessions: FetchSessions,
+    fetch_session_memory: MemoryPool,
     /// One per log directory.
     flush: Vec<FlushSignal>,
 }
@@ -87,6 +90,8 @@ impl Broker {
             now_ms,
         )?);
         let dir_count = logs.dir_count();
+        let slots = config.max_incremental_fetch_session_cache_slots;
+        let slots = usize::try_from(slots).unwrap_or(usize::MAX);
         let memory = usize::try_from(config.queued_max_request_bytes).unwrap_or(usize::MAX);
         Ok(Self {
             config,
@@ -100,6 +105,8 @@ impl Broker {
             memory: MemoryPool::new(memory),
             answer_memory: MemoryPool::new(limits::ANSWER_BYTES_MAX),
             produce_lanes: ProduceLanes::default(),
+            fetch_sessions: FetchSessions::new(slots),
+            fetch_session_memory: MemoryPool::new(limits::FETCH_SESSION_ANSWER_BYTES_MAX),
             flush: (0..dir_count).map(|_| FlushSignal::default()).collect(),
         })
     }
@@ -153,6 +160,15 @@ impl Broker {
 
     pub(crate) fn produce_lanes(&self) -> &ProduceLanes {
         &self.produce_lanes
+    }
+
+    pub(crate) fn fetch_sessions(&self) -> &FetchSessions {
+        &self.fetch_sessions
+    }
+
+    /// What large answers of fetch sessions take until they have left.
+    pub(crate) fn fetch_session_memory(&self) -> &MemoryPool {
+        &self.fetch_session_memory
     }
 
     pub(crate) fn logs(&self) -> &LogManager<AppendWaiter> {

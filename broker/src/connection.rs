@@ -256,6 +256,10 @@ async fn write_loop<W: AsyncWrite + Unpin>(
                 write_all(&mut writer, vec![frame], stall).await?;
                 drop(share);
             }
+            Answer::Fetched(parts, share) => {
+                write_all(&mut writer, parts, stall).await?;
+                drop(share);
+            }
             Answer::Nothing => {}
             Answer::Close => return Ok(()),
         }

@@ -20,6 +20,20 @@ pub(crate) fn random_uuid() -> Uuid {
     }
 }
 
+/// A positive number that nobody can guess, as the id of a fetch session.
+///
+/// # Panics
+/// Where the operating system has no random numbers to give.
+pub(crate) fn random_session_id() -> i32 {
+    loop {
+        let number = getrandom::u32().expect("the operating system gives random numbers") >> 1;
+        match i32::try_from(number) {
+            Ok(id) if id > 0 => return id,
+            _ => {}
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

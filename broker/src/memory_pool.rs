@@ -85,6 +85,16 @@ impl MemoryPool {
         }
     }
 
+    /// A share of `bytes`, if it is free now.
+    pub(crate) fn try_share(&self, bytes: usize) -> Option<MemoryShare> {
+        let units = u32::try_from(bytes.div_ceil(UNIT_BYTES)).ok()?;
+        let permit = Arc::clone(&self.permits).try_acquire_many_owned(units);
+        Some(MemoryShare {
+            permit: Some(permit.ok()?),
+            overdraft: None,
+        })
+    }
+
     /// Bytes that are free now.
     #[cfg(test)]
     pub(crate) fn free_bytes(&self) -> usize {
@@ -110,6 +120,15 @@ mod tests {
         assert_eq!(pool.free_bytes(), 60 * UNIT_BYTES);
         drop(share);
         assert_eq!(pool.free_bytes(), 64 * UNIT_BYTES);
+    }
+
+    #[test]
+    fn a_share_that_is_not_free_is_not_waited_for() {
+        let pool = MemoryPool::new(4 * UNIT_BYTES);
+        let share = pool.try_share(3 * UNIT_BYTES).unwrap();
+        assert!(pool.try_share(UNIT_BYTES + 1).is_none());
+        drop(share);
+        assert!(pool.try_share(4 * UNIT_BYTES).is_some());
     }
 
     #[tokio::test]

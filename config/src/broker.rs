@@ -59,6 +59,8 @@ pub struct BrokerConfig {
     pub message_max_bytes: u32,
     /// `fetch.max.bytes`: the most record bytes in one fetch answer.
     pub fetch_max_bytes: u32,
+    /// `max.incremental.fetch.session.cache.slots`: fetch sessions that are remembered at once.
+    pub max_incremental_fetch_session_cache_slots: u32,
     /// `log.initial.task.delay.ms`: how long after the start background tasks first run.
     pub log_initial_task_delay_ms: i64,
     /// `log.retention.check.interval.ms`.
@@ -131,6 +133,8 @@ impl BrokerConfig {
             socket_listen_backlog_size: settings.within("socket.listen.backlog.size"),
             message_max_bytes: log.max_message_bytes,
             fetch_max_bytes: settings.within("fetch.max.bytes"),
+            max_incremental_fetch_session_cache_slots: settings
+                .within("max.incremental.fetch.session.cache.slots"),
             log_initial_task_delay_ms: settings.number("log.initial.task.delay.ms"),
             log_retention_check_interval_ms: settings.number("log.retention.check.interval.ms"),
             log_flush_offset_checkpoint_interval_ms: settings

@@ -28,6 +28,23 @@ pub const FREE_BYTES_PER_CONNECTION: usize = 16 * 1024;
 /// not counted. A larger answer than this is made alone.
 pub const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 
+/// Partitions of one fetch session. A request of a few bytes makes the broker look at all of them, and
+/// have a copy of them while it waits. Whoever fetches more is given no session.
+pub const FETCH_SESSION_PARTITIONS_MAX: usize = 10_000;
+
+/// Partitions of all fetch sessions together: each takes some 200 bytes, half a kilobyte where it is its
+/// topic's only one and that has a long name; as much again while a request of its session is under way.
+pub const FETCH_SESSIONS_PARTITIONS_MAX: usize = 200_000;
+
+/// Sessions that were not used for longer may be evicted by new ones, and those that are older by larger
+/// ones, as in Kafka.
+pub const FETCH_SESSION_EVICTION: Duration = Duration::from_secs(120);
+
+/// Memory that answers of fetch sessions may take, over all connections, until they have left; records, and
+/// answers of up to [`FREE_BYTES_PER_CONNECTION`], are not counted. A session whose answer finds no
+/// memory is closed: its client asks for everything again.
+pub const FETCH_SESSION_ANSWER_BYTES_MAX: usize = 32 * 1024 * 1024;
+
 /// How long a request waits for the memory of its answer before its connection is closed.
 pub const ANSWER_WAIT: Duration = Duration::from_secs(30);
 

@@ -5,52 +5,37 @@
 //! or the connection closes. A runtime worker looks only at what is in memory: where one partition of
 //! the request needs the disk, the blocking pool looks at all of them and brings what it finds into
 //! memory before the reply is handed to the socket.
+//!
+//! Where the request goes on with a session, the session's partitions are looked at, and the answer tells
+//! what is new of them.
 
-use std::collections::HashSet;
+mod plan;
+
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+use tidewheel_config::limits;
 use tidewheel_protocol::messages::fetch::{
     EpochEndOffset, FetchPartition, FetchRequest, FetchResponse, FetchableTopicResponse,
     PartitionData,
 };
-use tidewheel_protocol::{ErrorCode, Part, StrBytes, Uuid};
+use tidewheel_protocol::{ErrorCode, Part};
 use tidewheel_storage::{LogRead, RecordSlice, StorageError};
 use tokio::time::{Instant, sleep_until};
 use tracing::warn;
 
-use super::{Answer, Context, Reply, Responder, check_leader_epoch, error};
+use self::plan::{Asked, Plan};
+use super::{Answer, Context, Reply, Responder, check_leader_epoch, error, weight};
 use crate::clock;
+use crate::fetch_sessions::{NO_SESSION, SessionChange, Turn};
 use crate::fetch_wait::FetchWait;
+use crate::ids;
+use crate::memory_pool::MemoryShare;
 use crate::partition::{Partition, PartitionLog};
 
-const READ_COMMITTED: i8 = 1;
 const NO_SESSION_EPOCH: i32 = -1;
 const NEW_SESSION_EPOCH: i32 = 0;
-
-/// One partition of the request, looked up.
-struct Asked {
-    partition: Result<Arc<Partition>, ErrorCode>,
-    fetch: FetchPartition,
-}
-
-struct AskedTopic {
-    name: StrBytes,
-    topic_id: Uuid,
-    partitions: Vec<Asked>,
-}
-
-/// What the request asks for as a whole.
-struct Plan {
-    topics: Vec<AskedTopic>,
-    bytes_min: usize,
-    bytes_max: usize,
-    read_committed: bool,
-    /// The epoch under which this broker leads.
-    leader_epoch: i32,
-    /// Of the request.
-    version: i16,
-}
 
 /// One look at all partitions.
 struct Look {
@@ -97,82 +82,132 @@ pub(super) fn handle(responder: Responder, request: FetchRequest) -> Reply {
     let wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0));
     let deadline = clock::deadline(wait);
     Reply::Later(Box::pin(async move {
-        if let Some(error) = session_error(&request) {
-            let refused = FetchResponse {
-                error_code: error.code(),
-                ..FetchResponse::default()
-            };
-            return reply(&responder, refused);
-        }
-        let plan = Arc::new(plan(&responder.context, request));
-        match fetch(&responder.context, &plan, deadline).await {
-            Some(topics) => {
-                let response = FetchResponse {
-                    responses: topics,
-                    ..FetchResponse::default()
-                };
-                reply(&responder, response)
-            }
-            None => Answer::Close,
+        // In its turn: a session's requests may follow each other on the connection without a pause.
+        let begun = match begin(&responder.context, &request).await {
+            Ok(begun) => begun,
+            Err(error) => return refused(&responder, error, NO_SESSION),
+        };
+        match begun {
+            Begun::Sessionless => answer(&responder, request, deadline).await,
+            Begun::New => answer_and_remember(&responder, request, deadline).await,
+            Begun::GoesOn(turn) => answer_in_session(&responder, request, turn, deadline).await,
         }
     }))
 }
 
-/// Sessions are never granted: session id 0 is answered to a client that asks for one. So a client that
-/// goes on with a session names one that is unknown here; one that closes a session or starts anew
-/// (epoch -1 and 0) is served, whichever id it still has.
-fn session_error(request: &FetchRequest) -> Option<ErrorCode> {
-    let goes_on = !matches!(request.session_epoch, NO_SESSION_EPOCH | NEW_SESSION_EPOCH);
-    goes_on.then_some(ErrorCode::FetchSessionIdNotFound)
+/// What a request has to do with sessions.
+enum Begun {
+    Sessionless,
+    /// It asks for a session, which is made when it is answered.
+    New,
+    GoesOn(Turn),
 }
 
-fn plan(context: &Context, request: FetchRequest) -> Plan {
-    let topics = context.broker.topics();
-    let by_id = context.version >= 13;
-    // A partition that stands twice is answered once, as in Kafka, where partitions are a map's keys.
-    let mut seen = HashSet::new();
-    let asked = request.topics.into_iter().map(|wanted| {
-        let topic = match by_id {
-            true => topics
-                .with_id(wanted.topic_id)
-                .ok_or(ErrorCode::UnknownTopicId),
-            false => topics
-                .named(&wanted.topic)
-                .ok_or(ErrorCode::UnknownTopicOrPartition),
-        };
-        let look_up = |fetch: FetchPartition| Asked {
-            partition: topic.and_then(|topic| {
-                let found = topic.partition(fetch.partition).map(Arc::clone);
-                found.ok_or(ErrorCode::UnknownTopicOrPartition)
-            }),
-            fetch,
-        };
-        AskedTopic {
-            name: wanted.topic.clone(),
-            topic_id: wanted.topic_id,
-            partitions: wanted
-                .partitions
-                .into_iter()
-                .filter(|fetch| {
-                    seen.insert((wanted.topic.clone(), wanted.topic_id, fetch.partition))
-                })
-                .map(look_up)
-                .collect(),
+/// Closes the session that a full fetch names, and goes on with that of any other.
+async fn begin(context: &Context, request: &FetchRequest) -> Result<Begun, ErrorCode> {
+    let sessions = context.broker.fetch_sessions();
+    if let NO_SESSION_EPOCH | NEW_SESSION_EPOCH = request.session_epoch {
+        if request.session_id != NO_SESSION {
+            sessions.close(request.session_id);
         }
-    });
-    let bytes_max = usize::try_from(request.max_bytes).unwrap_or(0);
-    let bytes_max = bytes_max.min(context.broker.config().fetch_max_bytes as usize);
-    Plan {
-        topics: asked.collect(),
-        // More than may be answered is never waited for.
-        bytes_min: usize::try_from(request.min_bytes)
-            .unwrap_or(0)
-            .min(bytes_max),
-        bytes_max,
-        read_committed: request.isolation_level == READ_COMMITTED,
-        leader_epoch: context.broker.leader_epoch(),
-        version: context.version,
+        return Ok(match request.session_epoch {
+            NEW_SESSION_EPOCH => Begun::New,
+            _ => Begun::Sessionless,
+        });
     }
+    let change = SessionChange {
+        epoch: request.session_epoch,
+        by_id: context.version >= 13,
+        topics: &request.topics,
+        forgotten: &request.forgotten_topics_data,
+    };
+    match sessions.go_on(request.session_id, change, clock::now_ms())? {
+        Some(going) => Ok(Begun::GoesOn(going.turn().await)),
+        None => Ok(Begun::Sessionless),
+    }
+}
+
+async fn answer(responder: &Responder, request: FetchRequest, deadline: Instant) -> Answer {
+    let plan = Arc::new(Plan::new(&responder.context, &request, None));
+    drop(request);
+    match fetch(&responder.context, &plan, deadline).await {
+        Some(topics) => reply(responder, topics, NO_SESSION),
+        None => Answer::Close,
+    }
+}
+
+async fn answer_and_remember(
+    responder: &Responder,
+    request: FetchRequest,
+    deadline: Instant,
+) -> Answer {
+    let context = &responder.context;
+    let plan = Arc::new(Plan::new(context, &request, None));
+    drop(request);
+    let Some(topics) = fetch(context, &plan, deadline).await else {
+        return Answer::Close;
+    };
+    // The others have no session anyway, and are not copied in vain.
+    let small = plan
+        .asked()
+        .nth(limits::FETCH_SESSION_PARTITIONS_MAX)
+        .is_none();
+    let told = topics.iter().flat_map(|topic| &topic.partitions);
+    let session_id = small.then(|| plan.remembered(told)).flatten();
+    let session_id = session_id.map_or(NO_SESSION, |partitions| {
+        let by_id = context.version >= 13;
+        let sessions = context.broker.fetch_sessions();
+        sessions.create(by_id, partitions, clock::now_ms(), ids::random_session_id)
+    });
+    reply(responder, topics, session_id)
+}
+
+async fn answer_in_session(
+    responder: &Responder,
+    request: FetchRequest,
+    turn: Turn,
+    deadline: Instant,
+) -> Answer {
+    let context = &responder.context;
+    let session_id = turn.session_id();
+    if !turn.is_current() {
+        return refused(responder, ErrorCode::InvalidFetchSessionEpoch, session_id);
+    }
+    let plan = Arc::new(Plan::new(context, &request, Some(turn)));
+    drop(request);
+    let Some(topics) = fetch(context, &plan, deadline).await else {
+        return Answer::Close;
+    };
+    let places = plan.asked().map(|asked| asked.place);
+    let told = plan.turn.as_ref().map(|turn| turn.answer(topics, places));
+    let response = match told.unwrap_or(Err(ErrorCode::InvalidFetchSessionEpoch)) {
+        Ok(responses) => FetchResponse {
+            session_id,
+            responses,
+            ..FetchResponse::default()
+        },
+        Err(error) => return refused(responder, error, session_id),
+    };
+    // However short the request was: the answer is as long as what is new in the session.
+    let parts = encode(responder, response);
+    let weight = weight::fetched(&parts);
+    let share = match weight <= limits::FREE_BYTES_PER_CONNECTION {
+        true => Some(MemoryShare::default()),
+        false => context.broker.fetch_session_memory().try_share(weight),
+    };
+    let Some(share) = share else {
+        context.broker.fetch_sessions().close(session_id);
+        return refused(responder, ErrorCode::FetchSessionIdNotFound, NO_SESSION);
+    };
+    mapped(parts).map_or(Answer::Close, |parts| Answer::Fetched(parts, share))
+}
+
+fn refused(responder: &Responder, error: ErrorCode, session_id: i32) -> Answer {
+    responder.frame(&FetchResponse::<Bytes> {
+        error_code: error.code(),
+        session_id,
+        ..FetchResponse::default()
+    })
 }
 
 /// Looks until there is enough, the deadline has come, or the connection closes. `None` where the
@@ -205,6 +240,7 @@ async fn fetch(
         let timed_out = tokio::select! {
             () = wait.enough() => false,
             () = sleep_until(deadline) => true,
+            () = session_is_over(plan) => true,
             _ = closing.wait_for(|closing| *closing) => true,
             _ = holding.wait_for(|count| *count > 0) => true,
         };
@@ -212,6 +248,14 @@ async fn fetch(
         if timed_out {
             return look(context, plan).await.map(|found| found.topics);
         }
+    }
+}
+
+/// Resolves when the session of the fetch has gone on without it, or is closed.
+async fn session_is_over(plan: &Plan) {
+    match &plan.turn {
+        Some(turn) => turn.is_over().await,
+        None => std::future::pending().await,
     }
 }
 
@@ -247,8 +291,8 @@ impl Drop for Listed<'_> {
 }
 
 fn partitions(plan: &Plan) -> impl Iterator<Item = &Arc<Partition>> {
-    let asked = plan.topics.iter().flat_map(|topic| &topic.partitions);
-    asked.filter_map(|asked| asked.partition.as_ref().ok())
+    plan.asked()
+        .filter_map(|asked| asked.partition.as_ref().ok())
 }
 
 /// Looks at all partitions: at once where they are in memory, else on the blocking pool. `None` where
@@ -286,7 +330,7 @@ fn look_at_all(plan: &Plan, access: Access) -> Option<Look> {
                         ..PartitionData::default()
                     },
                     available: 0,
-                    urgent: asked.partition.is_ok(),
+                    urgent: !asked.is_missing(),
                 },
             };
             all.bytes += found.data.records.as_ref().map_or(0, RecordSlice::len);
@@ -406,21 +450,34 @@ fn diverging_epoch(
     diverges.then_some(Ok(EpochEndOffset { epoch, end_offset }))
 }
 
-/// Encodes the reply as header bytes and views of the mapped log, in their order.
-fn reply(responder: &Responder, response: FetchResponse<RecordSlice>) -> Answer {
-    let parts = response.encode_parts(responder.context.version, responder.correlation_id);
+fn reply(
+    responder: &Responder,
+    responses: Vec<FetchableTopicResponse<RecordSlice>>,
+    session_id: i32,
+) -> Answer {
+    let response = FetchResponse {
+        session_id,
+        responses,
+        ..FetchResponse::default()
+    };
+    mapped(encode(responder, response)).map_or(Answer::Close, Answer::Parts)
+}
+
+fn encode(responder: &Responder, response: FetchResponse<RecordSlice>) -> Vec<Part<RecordSlice>> {
+    response.encode_parts(responder.context.version, responder.correlation_id)
+}
+
+/// Header bytes and views of the mapped log, in their order. `None` where that fails: its lengths are in
+/// the header by then, and the only honest end is to close.
+fn mapped(parts: Vec<Part<RecordSlice>>) -> Option<Vec<Bytes>> {
     let bytes = parts.into_iter().map(|part| match part {
         Part::Bytes(bytes) => Ok(bytes),
         Part::Records(slice) => slice.bytes(),
     });
-    match bytes.collect() {
-        Ok(parts) => Answer::Parts(parts),
-        Err(error) => {
-            // The lengths are already in the header: the only honest end is to close.
-            warn!(%error, "cannot map a segment for a fetch");
-            Answer::Close
-        }
-    }
+    let bytes: Result<_, _> = bytes.collect();
+    bytes
+        .inspect_err(|error| warn!(%error, "cannot map a segment for a fetch"))
+        .ok()
 }
 
 #[cfg(test)]

@@ -176,6 +176,8 @@ pub(crate) enum Answer {
     Parts(Vec<Bytes>),
     /// A whole response frame whose memory is counted until it has left.
     Counted(Bytes, MemoryShare),
+    /// The same of a fetch session: nobody waits for its memory, so that its reader has time.
+    Fetched(Vec<Bytes>, MemoryShare),
     /// Nothing: a produce request with `acks=0`.
     Nothing,
     /// The connection closes: the only way to tell a producer with `acks=0` of an error.

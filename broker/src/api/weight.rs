@@ -3,6 +3,7 @@
 //! Most answers are about as long as their requests. Those here are as long as what exists, so that a
 //! request of ten bytes may ask for tens of megabytes.
 
+use tidewheel_protocol::Part;
 use tidewheel_protocol::messages::alter_configs::AlterConfigsRequest;
 use tidewheel_protocol::messages::create_partitions::CreatePartitionsRequest;
 use tidewheel_protocol::messages::create_topics::CreateTopicsRequest;
@@ -44,6 +45,15 @@ pub(super) fn produce(request: &ProduceRequest) -> usize {
     let topics = request.topic_data.iter();
     let partitions: usize = topics.map(|topic| topic.partition_data.len()).sum();
     partitions.saturating_mul(PER_PRODUCED_PARTITION)
+}
+
+/// Exactly what a fetch's answer takes that is made already: its records are views of mapped files.
+pub(super) fn fetched<R>(parts: &[Part<R>]) -> usize {
+    let header = parts.iter().map(|part| match part {
+        Part::Bytes(bytes) => bytes.len(),
+        Part::Records(_) => 0,
+    });
+    header.sum::<usize>() + size_of_val(parts)
 }
 
 pub(super) fn metadata(context: &Context, request: &MetadataRequest) -> usize {

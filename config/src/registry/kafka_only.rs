@@ -73,7 +73,6 @@ const FOREIGN: &[(&str, Foreign)] = &[
         "delete.records.purgatory.purge.interval.requests",
         OWN_QUEUES,
     ),
-    ("max.incremental.fetch.session.cache.slots", OWN_QUEUES),
     (
         "socket.send.buffer.bytes",
         Meaningless("the kernel sizes socket buffers"),

@@ -143,4 +143,12 @@ pub(super) const KEYS: &[ConfigKey] = &[
     )
     .min(1024)
     .unit(Bytes),
+    ConfigKey::broker(
+        "max.incremental.fetch.session.cache.slots",
+        Int,
+        "1000",
+        "Fetch sessions that are remembered at once; a client that is given none says with every \
+         request all that it fetches.",
+    )
+    .min(0),
 ];

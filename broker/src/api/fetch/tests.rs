@@ -12,7 +12,8 @@ use tidewheel_protocol::messages::produce::{
     PartitionProduceData, ProduceRequest, ProduceResponse, TopicProduceData,
 };
 use tidewheel_protocol::{
-    Message, RecordBatchBuilder, RequestHeader, decode_response_frame, encode_request_frame,
+    Message, RecordBatchBuilder, RequestHeader, StrBytes, Uuid, decode_response_frame,
+    encode_request_frame,
 };
 use tidewheel_storage::fs::{FileSystem, RealFs, SimFs};
 use tidewheel_storage::{LogManager, LogManagerOptions};
@@ -27,6 +28,7 @@ use crate::connection::{Session, serve};
 use gate::Gate;
 
 mod gate;
+mod sessions;
 
 /// A broker without storage threads; its leader appends are visible at once.
 fn open(fs: Arc<dyn FileSystem>, dir: PathBuf) -> Arc<Broker> {
