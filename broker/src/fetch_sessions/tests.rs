@@ -308,7 +308,84 @@ fn step() -> impl Strategy<Value = Step> {
     (vec((0..8, 0..9_i64), 0..4), vec(0..8, 0..3), vec(found, 8))
 }
 
+/// A session as the cache sees it.
+#[derive(Clone, Copy, Debug)]
+struct Kept {
+    id: i32,
+    created_ms: i64,
+    used_ms: i64,
+    len: usize,
+    epoch: i32,
+    /// It was used when it was no longer new.
+    replaceable: bool,
+}
+
+/// Who has to go for a session of `len` partitions, by Kafka's rule; `None` where there is no place.
+fn evicted(kept: &[Kept], slots: usize, len: usize, now_ms: i64) -> Option<Option<i32>> {
+    if kept.len() < slots {
+        return Some(None);
+    }
+    let oldest = kept.iter().min_by_key(|kept| (kept.used_ms, kept.id))?;
+    if now_ms - oldest.used_ms >= LATER {
+        return Some(Some(oldest.id));
+    }
+    let old = kept.iter().filter(|kept| kept.replaceable);
+    let smallest = old.min_by_key(|kept| (kept.len, kept.id))?;
+    (len > smallest.len).then_some(Some(smallest.id))
+}
+
 proptest! {
+    /// Which sessions there are after requests of any kind and pauses is what Kafka's rule says.
+    #[test]
+    fn the_cache_evicts_by_kafkas_rule(steps in vec((0..4, 0..4_usize, 0..3_usize), 1..60)) {
+        let slots = 3;
+        let sessions = FetchSessions::new(slots);
+        let mut kept: Vec<Kept> = Vec::new();
+        let (mut now_ms, mut ids) = (0, 1..);
+        for (kind, number, pause) in steps {
+            now_ms += [1, 70_000, LATER][pause];
+            let which = number % slots;
+            match kind {
+                0 if which < kept.len() => sessions.close(kept.remove(which).id),
+                1 if which < kept.len() => {
+                    let used = &mut kept[which];
+                    let gone_on = next(&sessions, used.id, used.epoch, now_ms);
+                    prop_assert_eq!(gone_on, Ok(used.len > 0));
+                    used.epoch += 1;
+                    used.used_ms = now_ms;
+                    used.replaceable = now_ms - used.created_ms >= LATER;
+                    // Who goes on with an empty one has ended it.
+                    kept.retain(|kept| kept.epoch == 1 || kept.len > 0);
+                }
+                _ => {
+                    let partitions = (0..4).take(number).map(partition).collect();
+                    let made = sessions.create(false, partitions, now_ms, || ids.next().unwrap());
+                    let place = evicted(&kept, slots, number, now_ms);
+                    prop_assert_eq!(made != NO_SESSION, place.is_some());
+                    if let Some(gone) = place {
+                        kept.retain(|kept| Some(kept.id) != gone);
+                        kept.push(Kept {
+                            id: made,
+                            created_ms: now_ms,
+                            used_ms: now_ms,
+                            len: number,
+                            epoch: 1,
+                            replaceable: false,
+                        });
+                    }
+                }
+            }
+            let mut there: Vec<i32> = sessions.lock().entries.keys().copied().collect();
+            there.sort_unstable();
+            let mut expected: Vec<i32> = kept.iter().map(|kept| kept.id).collect();
+            expected.sort_unstable();
+            prop_assert_eq!(there, expected);
+            let cache = sessions.lock();
+            prop_assert_eq!(cache.last_used.len(), kept.len());
+            prop_assert!(cache.replaceable.len() <= kept.len());
+        }
+    }
+
     /// The model's partitions, offsets, order, and what it tells are the session's.
     #[test]
     fn a_session_does_what_a_list_does(steps in vec(step(), 1..30)) {
