@@ -32,8 +32,8 @@ pub const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// have a copy of them while it waits. Whoever fetches more is given no session.
 pub const FETCH_SESSION_PARTITIONS_MAX: usize = 10_000;
 
-/// Partitions of all fetch sessions together: each takes some 200 bytes, half a kilobyte where it is its
-/// topic's only one and that has a long name; as much again while a request of its session is under way.
+/// Partitions of all fetch sessions together. Each takes some 200 bytes, 600 where it is its topic's only
+/// one and that has the longest name, and 300 more while a request of its session waits.
 pub const FETCH_SESSIONS_PARTITIONS_MAX: usize = 200_000;
 
 /// Sessions that were not used for longer may be evicted by new ones, and those that are older by larger
