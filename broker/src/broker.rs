@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex};
 use arc_swap::ArcSwap;
 use tidewheel_config::{BrokerConfig, limits};
 use tidewheel_storage::{LogManager, StorageError};
+use tokio::sync::Semaphore;
 use tracing::warn;
 
 pub(crate) use self::config_changes::alter_configs;
@@ -60,6 +61,7 @@ pub(crate) struct Broker {
     produce_lanes: ProduceLanes,
     fetch_sessions: FetchSessions,
     fetch_session_memory: MemoryPool,
+    look_ups: Arc<Semaphore>,
     /// One per log directory.
     flush: Vec<FlushSignal>,
 }
@@ -107,6 +109,7 @@ impl Broker {
             produce_lanes: ProduceLanes::default(),
             fetch_sessions: FetchSessions::new(slots),
             fetch_session_memory: MemoryPool::new(limits::FETCH_SESSION_ANSWER_BYTES_MAX),
+            look_ups: Arc::new(Semaphore::new(limits::LOOK_UPS_AT_ONCE)),
             flush: (0..dir_count).map(|_| FlushSignal::default()).collect(),
         })
     }
@@ -195,6 +198,21 @@ impl Broker {
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Option<T> {
         tokio::task::spawn_blocking(work).await.ok()
+    }
+
+    /// The same for work that may decompress a batch of a client's: few at a time.
+    pub(crate) async fn look_up<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Option<T> {
+        let place = Arc::clone(&self.look_ups).acquire_owned().await.ok()?;
+        // Given back by the work, which goes on where nobody waits for it any more.
+        self.read_blocking(move || {
+            let found = work();
+            drop(place);
+            found
+        })
+        .await
     }
 
     /// Makes everything durable and leaves the marks of a clean stop.

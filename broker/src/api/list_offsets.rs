@@ -141,7 +141,7 @@ async fn search(
     look: impl FnOnce(&Partition) -> Result<Option<TimestampOffset>, StorageError> + Send + 'static,
 ) -> Result<TimestampOffset, ErrorCode> {
     let partition = Arc::clone(partition);
-    match context.broker.read_blocking(move || look(&partition)).await {
+    match context.broker.look_up(move || look(&partition)).await {
         Some(Ok(found)) => Ok(found.unwrap_or(NONE)),
         Some(Err(error)) => Err(error::storage_code(&error)),
         None => Err(ErrorCode::UnknownServerError),
