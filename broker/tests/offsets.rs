@@ -11,6 +11,7 @@ use support::{Broker, Client, batch, now_ms};
 use tidewheel_protocol::messages::list_offsets::{
     ListOffsetsPartition, ListOffsetsRequest, ListOffsetsResponse, ListOffsetsTopic,
 };
+use tidewheel_protocol::messages::metadata::{MetadataRequest, MetadataResponse};
 use tidewheel_protocol::messages::offset_for_leader_epoch::{
     OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse, OffsetForLeaderPartition,
     OffsetForLeaderTopic,
@@ -172,6 +173,99 @@ fn offsets_are_found_by_timestamp_record_by_record() {
     assert_eq!(list_offset(&mut client, 6, -3).0, unsupported);
     assert_eq!(list_offset(&mut client, 7, -4).0, unsupported);
     assert_eq!(list_offset(&mut client, 9, -77).0, unsupported);
+}
+
+/// The epoch that a client knows, of the partition's leader.
+fn ask_under_epoch(client: &mut Client, current_leader_epoch: i32) -> [(i16, i32, i64); 2] {
+    let listed = ListOffsetsRequest {
+        topics: vec![ListOffsetsTopic {
+            name: "t".into(),
+            partitions: vec![ListOffsetsPartition {
+                timestamp: -1,
+                current_leader_epoch,
+                ..ListOffsetsPartition::default()
+            }],
+        }],
+        ..ListOffsetsRequest::default()
+    };
+    let listed: ListOffsetsResponse = client.call(4, &listed);
+    let listed = &listed.topics[0].partitions[0];
+    let ended = OffsetForLeaderEpochRequest {
+        topics: vec![OffsetForLeaderTopic {
+            topic: "t".into(),
+            partitions: vec![OffsetForLeaderPartition {
+                current_leader_epoch,
+                leader_epoch: 0,
+                ..OffsetForLeaderPartition::default()
+            }],
+        }],
+        ..OffsetForLeaderEpochRequest::default()
+    };
+    let ended: OffsetForLeaderEpochResponse = client.call(4, &ended);
+    let ended = &ended.topics[0].partitions[0];
+    [
+        (listed.error_code, listed.leader_epoch, listed.offset),
+        (ended.error_code, ended.leader_epoch, ended.end_offset),
+    ]
+}
+
+#[test]
+fn gotcha_37_every_reply_knows_the_epoch_and_fences_clients_that_do_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::start(dir.path());
+    broker.connect().produce_to_new("t", batch(&["a", "b"]));
+    broker.kill();
+    let broker = Broker::start(dir.path());
+    let mut client = broker.connect();
+    client.produce_to_new("t", batch(&["c"]));
+    let (fenced, unknown) = (
+        ErrorCode::FencedLeaderEpoch.code(),
+        ErrorCode::UnknownLeaderEpoch.code(),
+    );
+    for (epoch, expected) in [
+        (-1, [(0, 1, 3), (0, 0, 2)]),
+        (0, [(fenced, -1, -1); 2]),
+        (1, [(0, 1, 3), (0, 0, 2)]),
+        (2, [(unknown, -1, -1); 2]),
+    ] {
+        assert_eq!(ask_under_epoch(&mut client, epoch), expected, "{epoch}");
+    }
+    for version in 0..=13 {
+        let request = MetadataRequest {
+            topics: Some(vec![support::metadata_topic("t")]),
+            ..MetadataRequest::default()
+        };
+        let told: MetadataResponse = client.call(version, &request);
+        let epoch = told.topics[0].partitions[0].leader_epoch;
+        assert_eq!(epoch, if version < 7 { -1 } else { 1 }, "{version}");
+    }
+}
+
+/// Whatever the broker writes for itself has no place among the records: programs that copy a topic, or
+/// wait for its end, count on every offset.
+#[test]
+fn gotcha_39_offsets_count_the_records_of_clients_and_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut broker = Broker::start(dir.path());
+    broker.connect().create_topic("t", 1, &[]);
+    for round in 0..6 {
+        let mut client = broker.connect();
+        assert_eq!(list_offset(&mut client, 7, -1), (0, round, -1));
+        assert_eq!(list_offset(&mut client, 7, -2), (0, 0, -1));
+        let read = client.consume("t", 0, 0);
+        let offsets: Vec<i64> = read.iter().map(|read| read.offset).collect();
+        assert_eq!(offsets, (0..round).collect::<Vec<_>>());
+        let records = RecordBatchBuilder::new().producer(round, 0, 0);
+        let records = records.record(now_ms(), None, Some(b"x")).build().unwrap();
+        let answer = client.produce("t", 0, -1, records.bytes);
+        assert_eq!((answer.error_code, answer.base_offset), (0, round));
+        if round % 2 == 0 {
+            assert!(broker.stop());
+        } else {
+            broker.kill();
+        }
+        broker = Broker::start(dir.path());
+    }
 }
 
 #[test]
