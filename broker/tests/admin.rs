@@ -52,9 +52,9 @@ fn delete_records(client: &mut Client, wanted: &[(&str, i32, i64)]) -> Vec<(i16,
         .collect()
 }
 
-/// Observed fact 17: -1 goes to the high watermark, beyond it is out of range, errors by partition.
+/// -1 goes to the high watermark, beyond it is out of range, errors by partition.
 #[test]
-fn deleted_records_are_gone_for_good() {
+fn fact_17_deleted_records_are_gone_for_good() {
     let dir = tempfile::tempdir().unwrap();
     let broker = Broker::start(dir.path());
     let mut client = broker.connect();
@@ -95,7 +95,7 @@ fn deleted_records_are_gone_for_good() {
 }
 
 #[test]
-fn log_dirs_tell_sizes_and_the_volume() {
+fn fact_17_log_dirs_tell_sizes_and_the_volume() {
     let dir = tempfile::tempdir().unwrap();
     let broker = Broker::start(dir.path());
     let mut client = broker.connect();
@@ -182,7 +182,7 @@ fn describe(client: &mut Client, names: &[&str], from: Option<(&str, i32)>, limi
 }
 
 #[test]
-fn topic_partitions_come_in_pages() {
+fn gotcha_18_topic_partitions_come_in_pages() {
     let dir = tempfile::tempdir().unwrap();
     let broker = Broker::start_with(dir.path(), &["max.request.partition.size.limit=4"]);
     let mut client = broker.connect();
@@ -274,7 +274,7 @@ fn producers_of_a_partition_are_described() {
 }
 
 #[test]
-fn what_a_single_broker_never_does_is_answered_as_done() {
+fn gotcha_19_what_a_single_broker_never_does_is_answered_as_done() {
     let dir = tempfile::tempdir().unwrap();
     let broker = Broker::start(dir.path());
     let mut client = broker.connect();

@@ -153,9 +153,8 @@ fn killed(broker: Broker, dir: &Path) -> (Broker, Client) {
     (broker, client)
 }
 
-/// Observed fact 14.
 #[test]
-fn single_settings_act_at_once_and_outlive_the_broker() {
+fn fact_14_single_settings_act_at_once_and_outlive_the_broker() {
     let dir = tempfile::tempdir().unwrap();
     let broker = Broker::start(dir.path());
     let mut client = broker.connect();
@@ -243,7 +242,7 @@ fn what_the_older_request_does_not_name_goes_back_to_its_default() {
 }
 
 #[test]
-fn each_resource_has_its_answer_in_the_order_of_the_request() {
+fn fact_14_each_resource_has_its_answer_in_the_order_of_the_request() {
     let dir = tempfile::tempdir().unwrap();
     let broker = Broker::start(dir.path());
     let mut client = broker.connect();
@@ -323,9 +322,8 @@ fn who_waits_at_a_topic_is_not_disturbed() {
     assert_eq!(batches(partition.records.unwrap_or_default()).len(), 1);
 }
 
-/// Observed fact 14.
 #[test]
-fn topics_follow_the_settings_of_the_broker_at_once() {
+fn fact_14_topics_follow_the_settings_of_the_broker_at_once() {
     let dir = tempfile::tempdir().unwrap();
     let broker = Broker::start_with(dir.path(), &["message.max.bytes=2000"]);
     let mut client = broker.connect();

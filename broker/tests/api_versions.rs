@@ -48,9 +48,9 @@ fn the_documented_table_is_what_is_advertised() {
     assert_eq!(advertised, documented());
 }
 
-/// Gotcha 2: versions 3 and up check who the client says it is (KIP-511).
+/// Versions 3 and up check who the client says it is (KIP-511).
 #[test]
-fn clients_with_impossible_names_are_refused() {
+fn gotcha_02_clients_with_impossible_names_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     let broker = Broker::start(dir.path());
     let mut client = broker.connect();
@@ -66,10 +66,10 @@ fn clients_with_impossible_names_are_refused() {
     );
 }
 
-/// Gotcha 3: a feature whose minimum is 0 breaks old Java clients before version 4; tools read the
+/// A feature whose minimum is 0 breaks old Java clients before version 4; tools read the
 /// finalized `metadata.version`, whose epoch never goes back.
 #[test]
-fn features_are_such_that_old_clients_can_read_them() {
+fn gotcha_03_features_are_such_that_old_clients_can_read_them() {
     let dir = tempfile::tempdir().unwrap();
     let mut epoch = -1;
     for _ in 0..2 {

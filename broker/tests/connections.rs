@@ -93,7 +93,7 @@ fn a_client_that_stops_sending_gets_all_its_answers_however_long_they_would_have
 /// The end of a connection used to be seen only after all requests before it: behind a queue full of
 /// waiting fetches, that was never.
 #[test]
-fn clients_that_are_gone_leave_nothing_behind() {
+fn fact_26_clients_that_are_gone_leave_nothing_behind() {
     let dir = tempfile::tempdir().unwrap();
     let broker = Broker::start(dir.path());
     broker.connect().create_topic("t", 1, &[]);

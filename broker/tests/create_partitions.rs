@@ -95,7 +95,7 @@ fn partition_count(client: &mut Client, name: &str) -> usize {
 }
 
 #[test]
-fn new_partitions_serve_when_they_are_answered_and_outlive_the_broker() {
+fn fact_02_new_partitions_serve_when_they_are_answered_and_outlive_the_broker() {
     let dir = tempfile::tempdir().unwrap();
     let broker = Broker::start(dir.path());
     let mut client = broker.connect();
@@ -154,9 +154,8 @@ fn new_partitions_serve_when_they_are_answered_and_outlive_the_broker() {
     );
 }
 
-/// Observed fact 15.
 #[test]
-fn growth_that_makes_no_sense_is_refused() {
+fn gotcha_17_fact_15_27_growth_that_makes_no_sense_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let broker = Broker::start(dir.path());
     let mut client = broker.connect();

@@ -25,14 +25,14 @@ fn main() -> ExitCode {
     let required = std::env::var_os("CI").is_some_and(|ci| ci == "true");
     let name = match &missing {
         Some(why) if !required => {
-            format!("a_full_disk_refuses_produce_and_recovers (ignored: {why})")
+            format!("fact_25_a_full_disk_refuses_produce_and_recovers (ignored: {why})")
         }
-        _ => "a_full_disk_refuses_produce_and_recovers".to_owned(),
+        _ => "fact_25_a_full_disk_refuses_produce_and_recovers".to_owned(),
     };
     let trial = Trial::test(name, move || match missing {
         Some(why) => Err(Failed::from(why)),
         None => {
-            a_full_disk_refuses_produce_and_recovers();
+            fact_25_a_full_disk_refuses_produce_and_recovers();
             Ok(())
         }
     });
@@ -115,7 +115,7 @@ fn succeeds(command: &mut Command) {
     );
 }
 
-fn a_full_disk_refuses_produce_and_recovers() {
+fn fact_25_a_full_disk_refuses_produce_and_recovers() {
     let disk = SmallDisk::new();
     let broker = Broker::start_with(&disk.data(), &["log.segment.bytes=4194304"]);
     let mut client = broker.connect();

@@ -82,10 +82,9 @@ fn records_len(data: &PartitionData<Bytes>) -> usize {
     data.records.as_ref().unwrap().len()
 }
 
-/// Gotcha 30: an offset inside a batch gives the whole batch. Gotcha 34: outside the log is an error,
-/// at its end is empty.
+/// An offset inside a batch gives the whole batch; outside the log is an error, at its end is empty.
 #[test]
-fn fetch_offsets_inside_at_and_beyond_the_log() {
+fn gotcha_30_31_34_fetch_offsets_inside_at_and_beyond_the_log() {
     let mut f = fixture(&[]);
     f.client.produce("t", 0, 1, batch(&["a", "b", "c"]));
     f.client.produce("t", 0, 1, batch(&["d"]));
@@ -102,11 +101,7 @@ fn fetch_offsets_inside_at_and_beyond_the_log() {
     );
     let data = fetch(&mut f.client, 11, &fetch_request("t", 0, 4));
     assert_eq!((data.error_code, data.high_watermark), (0, 4));
-    assert_eq!(
-        data.records,
-        Some(Bytes::new()),
-        "gotcha 31: empty, never null"
-    );
+    assert_eq!(data.records, Some(Bytes::new()), "empty, never null");
     for offset in [5, -1, i64::MAX] {
         let data = fetch(&mut f.client, 11, &fetch_request("t", 0, offset));
         assert_eq!(
@@ -117,9 +112,9 @@ fn fetch_offsets_inside_at_and_beyond_the_log() {
     }
 }
 
-/// Gotcha 33: a long poll wakes on the append that fills it.
+/// A long poll wakes on the append that fills it.
 #[test]
-fn a_waiting_fetch_wakes_when_enough_has_come() {
+fn gotcha_33_a_waiting_fetch_wakes_when_enough_has_come() {
     let f = fixture(&[]);
     let mut waiting = f.broker.connect();
     let mut request = fetch_request("t", 0, 0);
@@ -148,10 +143,10 @@ fn a_waiting_fetch_wakes_when_enough_has_come() {
     assert_eq!(batches(records).len(), 2);
 }
 
-/// Gotcha 32 (KIP-74): the first batch there is comes whole, however large; a later partition gets what
+/// KIP-74: the first batch there is comes whole, however large; a later partition gets what
 /// fits.
 #[test]
-fn only_the_first_batch_found_may_exceed_the_limits() {
+fn gotcha_32_fact_07_only_the_first_batch_found_may_exceed_the_limits() {
     let mut f = fixture(&[]);
     let large = batch(&[&"x".repeat(100_000)]);
     f.client.produce("t", 1, 1, large.clone());
@@ -187,7 +182,7 @@ fn limits_of_zero_and_below_give_the_first_batch() {
 }
 
 #[test]
-fn the_last_batch_is_cut_at_each_of_the_three_limits() {
+fn gotcha_32_the_last_batch_is_cut_at_each_of_the_three_limits() {
     let mut f = fixture_with(&["fetch.max.bytes=1500"], &[]);
     let one = batch(&[&"x".repeat(1_000)]);
     for number in [0, 0, 1] {
@@ -287,7 +282,7 @@ fn a_waiting_fetch_wakes_when_the_log_goes_on_in_a_new_segment() {
 }
 
 #[test]
-fn a_waiting_fetch_ends_at_its_deadline() {
+fn gotcha_33_a_waiting_fetch_ends_at_its_deadline() {
     let mut f = fixture(&[]);
     let mut request = patient(0, 1);
     request.max_wait_ms = 50;
@@ -362,9 +357,9 @@ fn a_partition_that_is_asked_for_twice_is_answered_once_as_it_is_asked_for_last(
     assert!(records_len(&found[0]) > 0);
 }
 
-/// Gotcha 37: leader epochs are stamped, compared, and one higher after each start.
+/// Leader epochs are stamped, compared, and one higher after each start.
 #[test]
-fn leader_epochs_fence_stale_and_unknown_clients() {
+fn gotcha_37_leader_epochs_fence_stale_and_unknown_clients() {
     let dir = tempfile::tempdir().unwrap();
     assert!(Broker::start(dir.path()).stop());
     let broker = Broker::start(dir.path());
@@ -432,10 +427,10 @@ fn a_client_learns_where_its_epoch_ended() {
     }
 }
 
-/// Gotcha 36: null for read_uncommitted, an empty list for read_committed, in every version. The last
+/// Null for read_uncommitted, an empty list for read_committed, in every version. The last
 /// stable offset is the high watermark; nobody is sent to another replica.
 #[test]
-fn aborted_transactions_are_null_or_empty() {
+fn gotcha_36_aborted_transactions_are_null_or_empty() {
     let mut f = fixture(&[]);
     f.client.produce("t", 0, 1, batch(&["a", "b"]));
     let topic_id = f.client.topic_id("t");
@@ -457,7 +452,7 @@ fn aborted_transactions_are_null_or_empty() {
 }
 
 #[test]
-fn topics_can_be_fetched_by_id() {
+fn gotcha_14_topics_can_be_fetched_by_id() {
     let mut f = fixture(&[]);
     f.client.produce("t", 0, 1, batch(&["x"]));
     let id = f.client.topic_id("t");

@@ -49,7 +49,7 @@ fn header(api_key: i16, api_version: i16) -> BytesMut {
 }
 
 #[test]
-fn frames_that_cannot_be_close_the_connection() {
+fn gotcha_08_frames_that_cannot_be_close_the_connection() {
     let dir = tempfile::tempdir().unwrap();
     let broker = Broker::start(dir.path());
     for length in [-1, i32::MIN, i32::MAX, 100 * 1024 * 1024 + 1, 0, 1, 7] {
@@ -62,7 +62,7 @@ fn frames_that_cannot_be_close_the_connection() {
 }
 
 #[test]
-fn unknown_keys_and_versions_close_the_connection() {
+fn gotcha_05_unknown_keys_and_versions_close_the_connection() {
     let dir = tempfile::tempdir().unwrap();
     let broker = Broker::start(dir.path());
     for (key, version) in [
@@ -80,7 +80,7 @@ fn unknown_keys_and_versions_close_the_connection() {
 }
 
 #[test]
-fn an_unknown_version_of_api_versions_is_answered_in_version_0() {
+fn gotcha_01_an_unknown_version_of_api_versions_is_answered_in_version_0() {
     let dir = tempfile::tempdir().unwrap();
     let broker = Broker::start(dir.path());
     let mut client = broker.connect();
@@ -104,7 +104,7 @@ fn an_unknown_version_of_api_versions_is_answered_in_version_0() {
 }
 
 #[test]
-fn lying_array_lengths_and_truncated_bodies_close_the_connection() {
+fn gotcha_05_08_fact_26_lying_array_lengths_and_truncated_bodies_close_the_connection() {
     let dir = tempfile::tempdir().unwrap();
     let broker = Broker::start(dir.path());
     for count in [0x7fff_ffff_u32, 0x0100_0000, 0x8000_0000] {
@@ -162,7 +162,7 @@ fn random_bytes_never_bring_the_broker_down() {
 
 /// Twenty peers announce 99 MB each and send a few bytes: nothing is reserved for them.
 #[test]
-fn announced_lengths_reserve_no_memory() {
+fn gotcha_08_fact_26_announced_lengths_reserve_no_memory() {
     let dir = tempfile::tempdir().unwrap();
     let broker = Broker::start(dir.path());
     serves(&broker);
@@ -217,7 +217,7 @@ fn large_requests_of_many_peers_stay_within_the_pool() {
 }
 
 #[test]
-fn a_thousand_idle_connections_cost_little_and_the_next_client_is_served() {
+fn fact_26_a_thousand_idle_connections_cost_little_and_the_next_client_is_served() {
     let dir = tempfile::tempdir().unwrap();
     let broker = Broker::start(dir.path());
     serves(&broker);
@@ -261,7 +261,7 @@ fn slow_readers_cost_no_memory() {
 }
 
 #[test]
-fn a_request_that_is_cut_off_frees_its_connection() {
+fn fact_26_a_request_that_is_cut_off_frees_its_connection() {
     let dir = tempfile::tempdir().unwrap();
     let broker = Broker::start(dir.path());
     for _ in 0..50 {

@@ -73,7 +73,7 @@ fn stays_bounded(broker: &Broker, what: &str) {
 }
 
 #[test]
-fn peers_that_send_little_or_read_nothing_stay_within_bounds_together() {
+fn fact_26_peers_that_send_little_or_read_nothing_stay_within_bounds_together() {
     let dir = tempfile::tempdir().unwrap();
     let broker = Broker::start(dir.path());
     let mut client = broker.connect();

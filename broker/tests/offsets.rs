@@ -61,7 +61,7 @@ fn list_offset(client: &mut Client, version: i16, timestamp: i64) -> (i16, i64, 
 
 /// Apache Kafka 4.3.1's answers for a log without records, version by version: error, offset, epoch.
 #[test]
-fn the_timestamps_that_are_questions_are_answered_from_their_version_on() {
+fn gotcha_38_the_timestamps_that_are_questions_are_answered_from_their_version_on() {
     let dir = tempfile::tempdir().unwrap();
     let broker = Broker::start(dir.path());
     let mut client = broker.connect();
@@ -116,9 +116,9 @@ fn a_partition_that_is_asked_for_twice_is_refused_once() {
     assert_eq!(codes(&answer), [("u", 0, invalid), ("u", 1, unknown)]);
 }
 
-/// Gotcha 38 and observed fact 17: exact per record, also inside compressed batches.
+/// Exact per record, also inside compressed batches.
 #[test]
-fn offsets_are_found_by_timestamp_record_by_record() {
+fn gotcha_38_fact_07_17_offsets_are_found_by_timestamp_record_by_record() {
     let dir = tempfile::tempdir().unwrap();
     let broker = Broker::start(dir.path());
     let mut client = broker.connect();
@@ -269,7 +269,7 @@ fn gotcha_39_offsets_count_the_records_of_clients_and_nothing_else() {
 }
 
 #[test]
-fn epochs_end_where_the_next_begins() {
+fn gotcha_37_epochs_end_where_the_next_begins() {
     let dir = tempfile::tempdir().unwrap();
     for _ in 0..3 {
         let broker = Broker::start(dir.path());

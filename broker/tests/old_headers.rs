@@ -23,7 +23,7 @@ fn without_maximum(builder: &RecordBatchBuilder) -> Bytes {
 }
 
 #[test]
-fn consumers_see_the_true_maximum_as_with_kafka() {
+fn fact_11_consumers_see_the_true_maximum_as_with_kafka() {
     let dir = tempfile::tempdir().unwrap();
     let broker = Broker::start(dir.path());
     let mut client = broker.connect();
@@ -46,7 +46,7 @@ fn consumers_see_the_true_maximum_as_with_kafka() {
 
 /// A few kilobytes that become 100 MiB: refused, in memory that one batch of the topic explains.
 #[test]
-fn a_bomb_that_must_be_walked_is_refused_in_bounded_memory() {
+fn fact_28_a_bomb_that_must_be_walked_is_refused_in_bounded_memory() {
     let dir = tempfile::tempdir().unwrap();
     let broker = Broker::start(dir.path());
     broker.connect().create_topic("t", 1, &[]);

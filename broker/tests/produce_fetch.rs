@@ -111,7 +111,7 @@ fn lies() -> Vec<(&'static str, Bytes, ErrorCode)> {
 }
 
 #[test]
-fn lies_about_a_batch_are_refused_with_kafkas_codes() {
+fn gotcha_20_24_fact_27_lies_about_a_batch_are_refused_with_kafkas_codes() {
     let mut f = fixture(&[]);
     for (what, records, code) in lies() {
         for acks in [1, -1] {
@@ -133,7 +133,7 @@ fn lies_about_a_batch_are_refused_with_kafkas_codes() {
 }
 
 #[test]
-fn unknown_partitions_acks_and_sizes_have_their_codes() {
+fn gotcha_14_21_25_unknown_partitions_acks_and_sizes_have_their_codes() {
     let mut f = fixture(&[("max.message.bytes", "1000")]);
     let code = |client: &mut Client, topic: &str, partition, acks, records| {
         client.produce(topic, partition, acks, records).error_code
@@ -158,9 +158,9 @@ fn unknown_partitions_acks_and_sizes_have_their_codes() {
     assert_eq!(code, ErrorCode::UnknownTopicId.code());
 }
 
-/// Gotcha 20: zstd came with Produce 7.
+/// zstd came with Produce 7.
 #[test]
-fn zstd_needs_produce_7() {
+fn gotcha_20_zstd_needs_produce_7() {
     let mut f = fixture(&[]);
     let builder = RecordBatchBuilder::new().compression(Compression::Zstd);
     let records = builder
@@ -181,9 +181,9 @@ fn zstd_needs_produce_7() {
     }
 }
 
-/// Gotcha 21: `acks=0` has no answer, and an error closes the connection.
+/// `acks=0` has no answer, and an error closes the connection.
 #[test]
-fn acks_0_is_never_answered() {
+fn gotcha_21_fact_08_acks_0_is_never_answered() {
     let mut f = fixture(&[]);
     let correlation_id = f
         .client
@@ -196,9 +196,9 @@ fn acks_0_is_never_answered() {
     assert!(client.is_closed_by_broker());
 }
 
-/// Gotcha 7: many requests in flight, answered in their order, appended in their order.
+/// Many requests in flight, answered in their order, appended in their order.
 #[test]
-fn pipelined_requests_are_appended_and_answered_in_order() {
+fn gotcha_07_pipelined_requests_are_appended_and_answered_in_order() {
     let mut f = fixture(&[]);
     let values: Vec<String> = (0..200).map(|number| number.to_string()).collect();
     let sent: Vec<(i32, i16)> = values
@@ -226,9 +226,9 @@ fn pipelined_requests_are_appended_and_answered_in_order() {
     assert_eq!(read, sent);
 }
 
-/// Gotchas 22 and 23: LogAppendTime is stamped into the batch and into the answer.
+/// LogAppendTime is stamped into the batch and into the answer.
 #[test]
-fn log_append_time_is_stamped() {
+fn gotcha_22_23_log_append_time_is_stamped() {
     let mut f = fixture(&[("message.timestamp.type", "LogAppendTime")]);
     let old = RecordBatchBuilder::new()
         .record(1_000, None, Some(b"x"))
@@ -264,10 +264,10 @@ fn sequenced(producer_id: i64, epoch: i16, sequence: i32, values: &[&str]) -> By
     builder.build().unwrap().bytes
 }
 
-/// Gotcha 28: the last five batches are known, a repeat gets its old offset, a gap and an old epoch are
+/// The last five batches are known, a repeat gets its old offset, a gap and an old epoch are
 /// refused; all of it also after a clean stop and after `kill -9`.
 #[test]
-fn idempotent_producers_are_deduplicated_also_across_restarts() {
+fn gotcha_28_fact_09_idempotent_producers_are_deduplicated_also_across_restarts() {
     let dir = tempfile::tempdir().unwrap();
     let mut broker = Broker::start(dir.path());
     let mut client = broker.connect();

@@ -197,7 +197,7 @@ fn a_directory_in_use_or_of_a_newer_format_is_refused() {
 }
 
 #[test]
-fn topics_ids_and_records_are_the_same_after_a_stop_and_after_a_kill() {
+fn gotcha_14_topics_ids_and_records_are_the_same_after_a_stop_and_after_a_kill() {
     let dir = tempfile::tempdir().unwrap();
     let mut broker = Broker::start(dir.path());
     let mut client = broker.connect();
@@ -249,7 +249,7 @@ fn topics_ids_and_records_are_the_same_after_a_stop_and_after_a_kill() {
 }
 
 #[test]
-fn a_topic_is_created_on_first_use_unless_that_is_switched_off() {
+fn gotcha_12_a_topic_is_created_on_first_use_unless_that_is_switched_off() {
     let dir = tempfile::tempdir().unwrap();
     let broker = Broker::start_with(dir.path(), &["auto.create.topics.enable=false"]);
     let request = MetadataRequest {

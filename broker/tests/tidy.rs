@@ -5,6 +5,7 @@
     reason = "a failed step of a test fails the test"
 )]
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -25,6 +26,24 @@ const EDGES: &[(&str, &[&str])] = &[
 
 /// Lines after which a source file has a second thing in it.
 const FILE_LINES_MAX: usize = 600;
+
+/// `gotcha` or `fact`, and a number of docs/wire-behaviour.md.
+type Behaviour = (&'static str, u32);
+
+/// How many there are of each.
+const BEHAVIOURS: &[Behaviour] = &[("gotcha", 39), ("fact", 29)];
+
+/// Those that no test shows yet, and what they need.
+const NOT_COVERED: &[(Behaviour, &str)] = &[
+    (("gotcha", 6), "needs SASL"),
+    (("gotcha", 26), "needs compaction"),
+    (("gotcha", 29), "needs message sets of magic 0 and 1"),
+    (("fact", 1), "needs groups"),
+    (("fact", 5), "needs groups"),
+    (("fact", 16), "needs groups"),
+    (("fact", 20), "needs groups and compaction"),
+    (("fact", 23), "needs groups"),
+];
 
 fn members() -> Vec<&'static str> {
     let present = |name: &&str| Path::new(ROOT).join(name).join("Cargo.toml").exists();
@@ -156,4 +175,97 @@ fn nothing_is_left_unfinished_or_switched_off() {
             assert!(!text.contains(banned), "{banned} in {name}");
         }
     }
+}
+
+/// The numbers at the beginning of a test's name: `gotcha_30_31_fact_07_..` has three.
+fn behaviours_in(name: &str) -> BTreeSet<Behaviour> {
+    let mut kind = None;
+    let mut found = BTreeSet::new();
+    for part in name.split('_') {
+        match (BEHAVIOURS.iter().find(|(kind, _)| *kind == part), kind) {
+            (Some((named, _)), _) => kind = Some(*named),
+            (None, Some(kind)) if part.len() == 2 && part.parse::<u32>().is_ok() => {
+                found.insert((kind, part.parse().unwrap()));
+            }
+            _ => break,
+        }
+    }
+    found
+}
+
+/// Every test whose name tells what it shows.
+fn tests_by_behaviour() -> BTreeMap<Behaviour, BTreeSet<String>> {
+    let mut shown: BTreeMap<_, BTreeSet<String>> = BTreeMap::new();
+    for (file, text) in sources() {
+        let mut above = "";
+        for line in text.lines().map(str::trim) {
+            let name = line.split_once("fn ").and_then(|(_, rest)| {
+                let name = rest.split(|c: char| c != '_' && !c.is_alphanumeric());
+                name.into_iter().next()
+            });
+            let behaviours = name.map(behaviours_in).unwrap_or_default();
+            if let Some(name) = name.filter(|_| !behaviours.is_empty()) {
+                // Where the harness is our own, the function is named once more, in its list of trials.
+                let is_test = above.starts_with("#[test]") || above.starts_with("#[tokio::test");
+                let is_trial = text.matches(name).count() > 1;
+                assert!(is_test || is_trial, "{name} in {file} is never run");
+                for behaviour in behaviours {
+                    shown.entry(behaviour).or_default().insert(name.to_owned());
+                }
+            }
+            above = line;
+        }
+    }
+    shown
+}
+
+/// The rows `| number | behaviour | shown by |` of the page, by the heading above them.
+fn documented_behaviours() -> BTreeMap<Behaviour, String> {
+    let page = fs::read_to_string(Path::new(ROOT).join("docs/wire-behaviour.md")).unwrap();
+    let mut kind = None;
+    let mut rows = BTreeMap::new();
+    for line in page.lines() {
+        if let Some(heading) = line.strip_prefix("## ") {
+            let heading = heading.to_lowercase();
+            let named = |(kind, _): &&Behaviour| heading.strip_suffix('s') == Some(kind);
+            kind = BEHAVIOURS.iter().find(named).map(|(kind, _)| *kind);
+        }
+        let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+        if let ([_, number, text, shown, _], Some(kind)) = (cells.as_slice(), kind)
+            && let Ok(number) = number.parse::<u32>()
+        {
+            assert!(!text.is_empty(), "{kind} {number} says nothing");
+            let before = rows.insert((kind, number), (*shown).to_owned());
+            assert_eq!(before, None, "{kind} {number} stands there twice");
+        }
+    }
+    rows
+}
+
+#[test]
+fn every_wire_behaviour_is_shown_by_tests_that_name_it() {
+    let mut tests = tests_by_behaviour();
+    let mut rows = documented_behaviours();
+    for (kind, count) in BEHAVIOURS {
+        for number in 1..=*count {
+            let behaviour = (*kind, number);
+            let row = rows.remove(&behaviour).unwrap_or_default();
+            let shown = tests.remove(&behaviour).unwrap_or_default();
+            let missing = NOT_COVERED.iter().find(|(one, _)| *one == behaviour);
+            let expected = match missing {
+                Some((_, reason)) => {
+                    assert!(shown.is_empty(), "{kind} {number} is covered: {shown:?}");
+                    format!("not covered: {reason}")
+                }
+                None => {
+                    assert!(!shown.is_empty(), "no test shows {kind} {number}");
+                    let names = shown.iter().map(|name| format!("`{name}`"));
+                    names.collect::<Vec<_>>().join(", ")
+                }
+            };
+            assert_eq!(row, expected, "docs/wire-behaviour.md, {kind} {number}");
+        }
+    }
+    assert!(rows.is_empty(), "rows that nothing stands for: {rows:?}");
+    assert!(tests.is_empty(), "tests of unknown numbers: {tests:?}");
 }

@@ -143,7 +143,7 @@ fn bad_topics() -> Vec<(CreatableTopic, ErrorCode)> {
 }
 
 #[test]
-fn what_cannot_be_created_is_refused_with_kafkas_codes() {
+fn gotcha_15_16_fact_07_15_27_what_cannot_be_created_is_refused_with_kafkas_codes() {
     let (_broker, mut client, _dir) = broker();
     client.create_topic("there.is", 1, &[]);
     for (topic, code) in bad_topics() {
@@ -170,9 +170,9 @@ fn what_cannot_be_created_is_refused_with_kafkas_codes() {
     assert_eq!(all.topics.len(), 1, "nothing was made on the way");
 }
 
-/// Gotcha 16: -1 stands for the defaults; what was made is echoed with its configs.
+/// -1 stands for the defaults; what was made is echoed with its configs.
 #[test]
-fn creation_echoes_what_was_made() {
+fn gotcha_16_fact_15_creation_echoes_what_was_made() {
     let (_broker, mut client, _dir) = broker();
     let topic = CreatableTopic {
         num_partitions: -1,
@@ -227,10 +227,10 @@ fn validate_only_creates_nothing() {
     assert!(all.topics.is_empty());
 }
 
-/// Observed facts 2 and 3: a created topic serves at once, a deleted one is gone at once, and the same
+/// A created topic serves at once, a deleted one is gone at once, and the same
 /// name can be made again under another id.
 #[test]
-fn topics_can_be_deleted_and_made_again_at_once() {
+fn gotcha_14_fact_03_topics_can_be_deleted_and_made_again_at_once() {
     let (_broker, mut client, _dir) = broker();
     let mut ids = std::collections::HashSet::new();
     for round in 0..20 {
@@ -301,9 +301,9 @@ fn deletion_by_name_by_id_and_by_mistake() {
     assert_eq!(deleted.name.as_deref(), Some("by-id"));
 }
 
-/// Gotcha 11: which list means all differs by version.
+/// Which list means all differs by version.
 #[test]
-fn metadata_lists_all_none_or_some() {
+fn gotcha_11_metadata_lists_all_none_or_some() {
     let (_broker, mut client, _dir) = broker();
     client.create_topic("one", 1, &[]);
     client.create_topic("two", 1, &[]);
@@ -327,9 +327,9 @@ fn metadata_lists_all_none_or_some() {
     }
 }
 
-/// Gotchas 11, 13 and 14: ids, the controller among the brokers, Isr = Replicas.
+/// Ids, the controller among the brokers, Isr = Replicas.
 #[test]
-fn metadata_describes_one_node_as_clients_need_it() {
+fn gotcha_11_13_14_fact_06_metadata_describes_one_node_as_clients_need_it() {
     let (broker, mut client, _dir) = broker();
     client.create_topic("t", 2, &[]);
     let id = client.topic_id("t");
@@ -363,10 +363,10 @@ fn metadata_describes_one_node_as_clients_need_it() {
     );
 }
 
-/// Gotchas 12 and observed fact 29: created on first use only if the client allows it, and usable in the
+/// Created on first use only if the client allows it, and usable in the
 /// same answer.
 #[test]
-fn metadata_creates_topics_on_first_use() {
+fn gotcha_12_fact_29_metadata_creates_topics_on_first_use() {
     let (_broker, mut client, _dir) = broker();
     let request = |name: &str, allow| MetadataRequest {
         topics: Some(vec![metadata_topic(name)]),
@@ -421,9 +421,8 @@ fn describe(client: &mut Client, version: i16, kind: i8, name: &str) -> Describe
     client.call(version, &request)
 }
 
-/// Observed fact 14.
 #[test]
-fn configs_of_topics_and_of_the_broker_are_described() {
+fn gotcha_17_fact_14_configs_of_topics_and_of_the_broker_are_described() {
     let (_broker, mut client, _dir) = broker();
     client.create_topic("t", 1, &[("retention.ms", "5000")]);
     let answer = describe(&mut client, 4, 2, "t");
@@ -479,7 +478,7 @@ fn configs_of_topics_and_of_the_broker_are_described() {
 
 /// As Apache Kafka 4.3.1 answers; only the same question twice is answered once here.
 #[test]
-fn configs_are_described_by_key_and_each_question_once() {
+fn fact_14_configs_are_described_by_key_and_each_question_once() {
     let (_broker, mut client, _dir) = broker();
     client.create_topic("t", 1, &[]);
     let resource = |kind, name: &str, keys: &[&'static str]| DescribeConfigsResource {

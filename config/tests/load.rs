@@ -26,7 +26,7 @@ fn errors(sources: &Sources) -> Vec<String> {
 }
 
 #[test]
-fn a_broker_that_is_told_nothing_serves_this_machine_durably() {
+fn gotcha_09_a_broker_that_is_told_nothing_serves_this_machine_durably() {
     let config = BrokerConfig::default();
     let listeners: Vec<String> = config.listeners.iter().map(ToString::to_string).collect();
     assert_eq!(

@@ -53,7 +53,7 @@ fn codecs_really_compress() {
 }
 
 #[test]
-fn output_beyond_the_cap_is_refused() {
+fn fact_28_output_beyond_the_cap_is_refused() {
     for codec in Compression::ALL {
         for sample in samples().into_iter().filter(|sample| !sample.is_empty()) {
             let compressed = codec.compress(&sample).unwrap();

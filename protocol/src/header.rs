@@ -105,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_client_id_is_never_compact() {
+    fn gotcha_04_the_client_id_is_never_compact() {
         for (version, tail) in [(8, &b""[..]), (9, b"\0")] {
             let header = RequestHeader {
                 api_key: ApiKey::Produce.code(),
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn a_future_version_of_api_versions_has_a_readable_header() {
+    fn gotcha_01_a_future_version_of_api_versions_has_a_readable_header() {
         let bytes = Bytes::from_static(b"\0\x12\0\x63\0\0\0\x07\xFF\xFF\0rest");
         let mut reader = Reader::new(bytes);
         let header = RequestHeader::decode(&mut reader).unwrap();
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn the_response_header_of_api_versions_never_changes() {
+    fn gotcha_02_the_response_header_of_api_versions_never_changes() {
         for (api, version, len) in [
             (ApiKey::ApiVersions, 4, 4),
             (ApiKey::Fetch, 11, 4),

@@ -141,7 +141,7 @@ fn lengths_and_magics_that_no_batch_has_are_refused() {
 }
 
 #[test]
-fn a_patched_prefix_moves_a_batch_without_breaking_its_crc() {
+fn gotcha_22_a_patched_prefix_moves_a_batch_without_breaking_its_crc() {
     let batch = batch();
     let mut bytes = batch.bytes.to_vec();
     bytes[..16].copy_from_slice(&batch.patched_prefix(1 << 40, 9));
@@ -163,7 +163,7 @@ fn a_patched_prefix_moves_a_batch_without_breaking_its_crc() {
 }
 
 #[test]
-fn log_append_time_is_stamped_with_a_new_crc() {
+fn gotcha_22_log_append_time_is_stamped_with_a_new_crc() {
     let batch = batch();
     let stamped = batch.with_log_append_time(5_000);
     assert_eq!(

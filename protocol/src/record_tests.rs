@@ -45,7 +45,7 @@ fn records_have_the_bytes_of_kafkas_format() {
 }
 
 #[test]
-fn every_codec_keeps_keys_values_headers_and_times() {
+fn gotcha_27_every_codec_keeps_keys_values_headers_and_times() {
     for codec in Compression::ALL {
         let headers = vec![
             header(b"b", Some(b"1")),

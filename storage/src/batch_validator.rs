@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn headers_that_break_a_rule_are_refused() {
+    fn gotcha_24_fact_27_headers_that_break_a_rule_are_refused() {
         type Change = fn(&mut BatchHeader);
         let cases: [(&str, Change); 11] = [
             ("control", |header| header.attributes |= 1 << 5),
@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn the_size_limit_counts_the_whole_batch() {
+    fn gotcha_25_the_size_limit_counts_the_whole_batch() {
         let batch = builder().build().unwrap();
         let size = batch.bytes.len();
         let mut config = config();
@@ -285,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn timestamps_must_lie_within_the_configured_window() {
+    fn gotcha_24_timestamps_must_lie_within_the_configured_window() {
         let mut config = config();
         config.timestamp_before_max_ms = 100;
         config.timestamp_after_max_ms = 10;

@@ -361,7 +361,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_five_batches_are_recognised_and_answer_their_offsets() {
+    fn gotcha_28_the_last_five_batches_are_recognised_and_answer_their_offsets() {
         let mut state = ProducerState::default();
         for round in 0..7 {
             append(&mut state, batch(9, 0, round * 3, 3, i64::from(round) * 10));
@@ -389,7 +389,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_producer_may_start_anywhere_but_a_new_epoch_starts_at_zero() {
+    fn gotcha_28_an_unknown_producer_may_start_anywhere_but_a_new_epoch_starts_at_zero() {
         let mut state = ProducerState::default();
         append(&mut state, batch(9, 4, 100, 1, 0));
         let late = state.check(&batch(9, 3, 101, 1, 0), NOW);
@@ -432,7 +432,7 @@ mod tests {
     }
 
     #[test]
-    fn a_producer_expires_by_the_time_of_its_last_append() {
+    fn fact_19_a_producer_expires_by_the_time_of_its_last_append() {
         let mut state = ProducerState::new(1000);
         append(&mut state, batch(9, 7, 0, 1, 0));
         let other = batch(9, 0, 55, 1, 1);

@@ -43,7 +43,7 @@ fn batches() -> Vec<(u32, BatchHeader)> {
 }
 
 #[test]
-fn indexes_built_from_the_log_are_kafkas_byte_for_byte() {
+fn fact_18_indexes_built_from_the_log_are_kafkas_byte_for_byte() {
     let mut index = ActiveIndex::new(0);
     for (position, header) in batches() {
         let batch = IndexedBatch {

@@ -74,7 +74,7 @@ fn a_start_after_a_clean_stop_opens_no_file_of_a_partition_until_it_is_used() {
 }
 
 #[test]
-fn a_clean_stop_leaves_whole_indexes_no_zeros_and_a_snapshot() {
+fn fact_18_a_clean_stop_leaves_whole_indexes_no_zeros_and_a_snapshot() {
     let (disk, manager, log) = fresh(support::config());
     for (sequence, id) in (0..60).enumerate() {
         let mut draft = Draft::new(id);
@@ -176,7 +176,7 @@ fn segments_roll_by_size_by_time_by_index_and_by_offset() {
 }
 
 #[test]
-fn retention_by_time_takes_the_active_segment_too_and_keeps_the_log_end() {
+fn fact_13_retention_by_time_takes_the_active_segment_too_and_keeps_the_log_end() {
     let config = LogConfig {
         retention_ms: 1_000,
         ..support::config()
@@ -275,7 +275,7 @@ fn a_lost_segment_is_damage_too() {
 }
 
 #[test]
-fn a_full_disk_refuses_appends_serves_reads_and_recovers() {
+fn fact_25_a_full_disk_refuses_appends_serves_reads_and_recovers() {
     let (disk, manager, log) = fresh(support::config());
     fill(&log, 0..3);
     disk.set_free_bytes(70);

@@ -318,6 +318,30 @@ fn a_partition_whose_directory_is_gone_begins_anew_and_is_told_as_lost() {
     }
 }
 
+/// How long a start takes after a crash depends on what was written since the last checkpoint, not on how
+/// much there is: where a start would have to read what is durable, it would trip over damage there.
+#[test]
+fn fact_10_a_start_after_a_kill_does_not_read_what_lies_below_the_recovery_point() {
+    let disk = SimFs::new();
+    let (manager, log) = start(&disk, support::config(), 0);
+    fill(&log, 0..200);
+    let batches = read_all(&log, 1 << 20);
+    manager.checkpoint(NOW).unwrap();
+    fill(&log, 200..201);
+    drop((manager, log));
+    let logs = names(&disk, ".log");
+    assert!(logs.len() > 10, "{logs:?}");
+    for name in &logs[..logs.len() - 1] {
+        let base_offset: usize = name.trim_end_matches(".log").parse().unwrap();
+        let second = batches[base_offset].bytes.len() as u64;
+        disk.rot(&path(name), second, &[0xff; 61]).unwrap();
+    }
+    let (_manager, log) = start(&disk.kill(), support::config(), 1);
+    assert_eq!(log.offsets().log_end, 201);
+    let info = append(&log, &Draft::new(201), false, NOW).unwrap();
+    assert_eq!(info.base_offset, 201);
+}
+
 /// A checkpoint that was cut off before it moved the recovery point has written epochs beyond it.
 #[test]
 fn epochs_beyond_the_recovery_point_are_taken_from_the_log() {

@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn software_names_follow_kip_511() {
+    fn gotcha_02_software_names_follow_kip_511() {
         for good in ["librdkafka", "apache-kafka-java", "2.12.1", "a"] {
             assert!(is_software_name(good), "{good}");
         }

@@ -141,7 +141,7 @@ fn strings_and_records_are_slices_of_the_frame() {
 }
 
 #[test]
-fn arrays_may_not_take_much_more_memory_than_they_have_bytes() {
+fn gotcha_08_fact_26_arrays_may_not_take_much_more_memory_than_they_have_bytes() {
     // Topics without a name take two bytes each here and dozens in memory.
     let unnamed_topics = |count: u32| {
         let mut writer = Writer::new();
