@@ -112,13 +112,13 @@ fn gotcha_07_33_a_waiting_fetch_holds_back_the_replies_behind_it() {
 fn gotcha_07_a_produce_behind_a_waiting_fetch_does_not_overtake_it() {
     let (_broker, mut client, _dir) = broker();
     client.create_topic("t", 1, &[]);
+    client.create_topic("other", 1, &[]);
     let mut fetch = fetch_request("t", 0, 0);
     (fetch.max_wait_ms, fetch.min_bytes) = (i32::MAX, 1);
     for offset in 0..5 {
-        fetch.topics[0].partitions[0].fetch_offset = offset;
         let fetched = client.send(11, &fetch);
         let acks = if offset % 2 == 0 { 1 } else { -1 };
-        let request = produce_request("t", 0, acks, Some(batch(&["x"])));
+        let request = produce_request("other", 0, acks, Some(batch(&["x"])));
         let produced = client.send(9, &request);
         let fetched: FetchResponse<Bytes> = client.receive(11, fetched);
         assert_eq!(fetched.responses[0].partitions[0].error_code, 0);
