@@ -188,8 +188,15 @@ impl StorageError {
     /// Whether the cause passes and says nothing about the disk: it is full, or no file can be opened at
     /// the moment. What was tried had no effect that a later try does not undo.
     pub(crate) fn passes(&self) -> bool {
+        self.is_disk_full() || self.is_out_of_descriptors()
+    }
+
+    /// Whether nothing could be opened because the process or the system has no more descriptors. Only
+    /// opening can fail so: nothing was written or synced.
+    #[must_use]
+    pub fn is_out_of_descriptors(&self) -> bool {
         let Self::Io { source, .. } = self else {
-            return self.is_disk_full();
+            return false;
         };
         let code = source.raw_os_error();
         [rustix::io::Errno::MFILE, rustix::io::Errno::NFILE]

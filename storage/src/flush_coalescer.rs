@@ -44,7 +44,9 @@ impl DirtyState {
 pub struct FlushRound {
     /// The logs whose durable offset (and maybe high watermark) moved.
     pub advanced: Vec<LogId>,
-    /// The failed sync that took the directory offline: nobody who still waits there will be answered.
+    /// What kept a log from being synced. Mostly a failure that took the directory offline: nobody who still
+    /// waits there will be answered. Where [`StorageError::is_out_of_descriptors`], the log waits for the
+    /// next round, which is due.
     pub error: Option<StorageError>,
 }
 
@@ -116,6 +118,10 @@ impl FlushCoalescer {
                     round.advanced.push(log.id());
                 }
                 Err(StorageError::PartitionDeleted) => {}
+                Err(error) if error.is_out_of_descriptors() => {
+                    self.put_back(log);
+                    round.error = Some(error);
+                }
                 Err(error) => {
                     round.error = Some(error);
                     break;
@@ -123,6 +129,15 @@ impl FlushCoalescer {
             }
         }
         round
+    }
+
+    /// Lists a log again whose sync could not begin: somebody may wait for it.
+    fn put_back(&self, log: &Arc<PartitionLog>) {
+        let mut dirty = self.dirty.lock().unwrap_or_else(PoisonError::into_inner);
+        if log.list_as_dirty() {
+            dirty.logs.push(Arc::clone(log));
+        }
+        dirty.state.waiters = true;
     }
 
     /// Forgets all logs.

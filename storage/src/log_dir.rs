@@ -84,7 +84,17 @@ impl LogDir {
         }
     }
 
-    /// Judges a failed sync: whatever the reason, what was written may be lost.
+    /// Judges a failed sync. One that could not begin, because the directory cannot be opened at the moment,
+    /// lost nothing and may be repeated; after any other what was written may be lost.
+    pub(crate) fn sync_failed(&self, error: StorageError) -> StorageError {
+        if error.is_out_of_descriptors() {
+            error
+        } else {
+            self.take_offline(error)
+        }
+    }
+
+    /// Takes the directory offline, whatever the reason.
     pub(crate) fn take_offline(&self, error: StorageError) -> StorageError {
         self.offline.get_or_init(|| error.clone());
         error
@@ -149,7 +159,7 @@ impl LogDir {
     pub(crate) fn sync_dir(&self, path: &Path) -> Result<(), StorageError> {
         self.fs
             .sync_dir(path)
-            .map_err(|error| self.take_offline(StorageError::from_io("sync", path, error)))
+            .map_err(|error| self.sync_failed(StorageError::from_io("sync", path, error)))
     }
 }
 
@@ -341,7 +351,7 @@ impl PartitionDir {
             return StorageError::PartitionDeleted;
         }
         self.log_dir
-            .take_offline(StorageError::from_io("sync", path, error))
+            .sync_failed(StorageError::from_io("sync", path, error))
     }
 
     /// Judges an error of a helper that already has its path and cause.

@@ -259,7 +259,7 @@ impl<W> LogManager<W> {
             .unwrap_or_default()
     }
 
-    /// Runs one round of group commit for a log directory on this thread. An error takes the directory
+    /// Runs one round of group commit for a log directory on this thread. After a failed sync the directory is
     /// offline: everybody who waits for one of its logs gets that error.
     pub fn flush_round(&self, dir: usize) -> FlushRound {
         let Some(managed) = self.dirs.get(dir) else {

@@ -202,12 +202,17 @@ impl PartitionLog {
         self.lock().flushed(plan);
     }
 
-    /// Syncs all that is written now, on this thread.
+    /// Syncs all that is written now, on this thread. The caller does not repeat it: any failure takes the
+    /// directory offline.
     pub(crate) fn flush(&self) -> Result<(), StorageError> {
         self.dir.check_live()?;
         self.dir.log_dir().check_online()?;
         let plan = self.flush_plan();
-        plan.execute(&self.dir)?;
+        let done = plan.execute(&self.dir);
+        done.map_err(|error| match error {
+            StorageError::PartitionDeleted => error,
+            _ => self.dir.log_dir().take_offline(error),
+        })?;
         self.flushed(&plan);
         Ok(())
     }

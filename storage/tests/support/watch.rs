@@ -23,9 +23,16 @@ impl WatchedFs {
         }
     }
 
-    /// From now on no file can be opened, or can be again.
+    /// From now on no file or directory can be opened, or can be again.
     pub(crate) fn exhaust(&self, exhausted: bool) {
         self.exhausted.store(exhausted, Ordering::Relaxed);
+    }
+
+    fn check_descriptors(&self) -> io::Result<()> {
+        if self.exhausted.load(Ordering::Relaxed) {
+            return Err(rustix::io::Errno::MFILE.into());
+        }
+        Ok(())
     }
 
     pub(crate) fn opened(&self) -> Vec<PathBuf> {
@@ -36,9 +43,7 @@ impl WatchedFs {
 impl FileSystem for WatchedFs {
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn LogFile>> {
         self.opened.lock().unwrap().push(path.to_path_buf());
-        if self.exhausted.load(Ordering::Relaxed) {
-            return Err(rustix::io::Errno::MFILE.into());
-        }
+        self.check_descriptors()?;
         self.fs.open(path, mode)
     }
 
@@ -47,6 +52,7 @@ impl FileSystem for WatchedFs {
     }
 
     fn read_dir(&self, path: &Path) -> io::Result<Vec<DirEntry>> {
+        self.check_descriptors()?;
         self.fs.read_dir(path)
     }
 
@@ -67,6 +73,7 @@ impl FileSystem for WatchedFs {
     }
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        self.check_descriptors()?;
         self.fs.sync_dir(path)
     }
 
