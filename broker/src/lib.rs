@@ -12,6 +12,7 @@ mod clock;
 mod server;
 
 mod connection;
+mod descriptors;
 mod frame_reader;
 mod memory_pool;
 mod peer_counts;

@@ -10,11 +10,12 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use crate::broker::Broker;
 use crate::connection;
 use crate::peer_counts::PeerCounts;
+use crate::trouble::Trouble;
 
 /// A listener's address cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -117,20 +118,19 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts to answer on the bound listeners.
+    /// Starts to answer on the bound listeners, to at most `connections_max` peers at once.
     ///
     /// # Errors
     /// Where `listen` fails: another process may have taken the port since it was bound.
     pub(crate) fn start(
         bound: Vec<BoundListener>,
         broker: &Arc<Broker>,
+        connections_max: u32,
     ) -> Result<Self, ListenError> {
         let (stop, stopped) = watch::channel(false);
         // Every listener holds a place for the peer it waits for, so that an idle one takes none away.
         let waiting = bound.len().saturating_sub(1);
-        let places = Arc::new(Semaphore::new(
-            broker.config().max_connections as usize + waiting,
-        ));
+        let places = Arc::new(Semaphore::new(connections_max as usize + waiting));
         let peers = PeerCounts::new(broker.config().max_connections_per_ip);
         let mut acceptors = JoinSet::new();
         for (
@@ -189,10 +189,11 @@ async fn accept_loop(
     mut stopped: watch::Receiver<bool>,
 ) {
     let mut connections = JoinSet::new();
+    let mut trouble = Trouble::default();
     loop {
-        // At `max.connections` new peers wait in the kernel's backlog, as they do with Kafka.
+        // At the most connections new peers wait in the kernel's backlog, as they do with Kafka.
         let accepted = tokio::select! {
-            accepted = accept(&listener, &places) => accepted,
+            accepted = accept(&listener, &places, &mut trouble) => accepted,
             Some(_) = connections.join_next() => continue,
             _ = stopped.wait_for(|stop| *stop) => break,
         };
@@ -218,10 +219,14 @@ async fn accept_loop(
 async fn accept(
     listener: &TcpListener,
     places: &Arc<Semaphore>,
+    trouble: &mut Trouble,
 ) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
     let place = Arc::clone(places).acquire_owned().await.ok()?;
     match listener.accept().await {
         Ok((socket, peer)) => {
+            if trouble.ends() {
+                info!("connections are accepted again");
+            }
             if let Err(error) = socket.set_nodelay(true) {
                 debug!(%peer, %error, "cannot switch off Nagle's algorithm");
             }
@@ -233,7 +238,9 @@ async fn accept(
         }
         Err(error) => {
             // Out of descriptors, mostly: those in use come back when connections close.
-            warn!(%error, "cannot accept a connection");
+            if trouble.begins() {
+                warn!(%error, "cannot accept connections");
+            }
             tokio::time::sleep(limits::ACCEPT_RETRY).await;
             None
         }

@@ -153,9 +153,10 @@ fn flush_loop(broker: &Broker, dir: usize, failure: &watch::Sender<Option<String
     let interval_ms = broker.config().flush_interval_ms;
     // Nobody waits for data that is looked at this often: four times in the age it may reach.
     let period = millis((interval_ms / 4).clamp(1, 1_000));
+    let mut trouble = Trouble::default();
     while !signal.wait(period) {
         if is_due(broker, dir) {
-            flush(broker, dir);
+            flush(broker, dir, &mut trouble);
         }
         if let Some(error) = broker.logs().offline_cause(dir) {
             go_offline(broker, dir, &error, failure);
@@ -172,9 +173,21 @@ fn is_due(broker: &Broker, dir: usize) -> bool {
         || dirty.unsynced_bytes >= config.flush_unsynced_max_bytes
 }
 
-/// One round, and word of it to those who waited.
-fn flush(broker: &Broker, dir: usize) {
+/// One round, and word of it to those who waited. What could not be synced for want of descriptors is due
+/// again after a pause or with the next append that waits.
+fn flush(broker: &Broker, dir: usize, trouble: &mut Trouble) {
     let round = broker.logs().flush_round(dir);
+    match &round.error {
+        Some(error) if error.is_out_of_descriptors() => {
+            if trouble.begins() {
+                warn!(%error, "some data is not on disk yet");
+            }
+            // Files that others keep open only in case they are used again.
+            broker.logs().release_idle(clock::now_ms(), 0);
+        }
+        None if trouble.ends() => info!("all data is on disk again"),
+        _ => {}
+    }
     let topics = broker.topics();
     for log in &round.advanced {
         if let Some(partition) = topics.with_log(*log) {

@@ -14,6 +14,7 @@ use tracing::{info, warn};
 
 use super::{EXIT_ENVIRONMENT, EXIT_INTERRUPTED, EXIT_USAGE, say};
 use crate::broker::{Broker, Endpoint};
+use crate::descriptors;
 use crate::ids;
 use crate::ready::Ready;
 use crate::server::{BoundListener, Server, bind};
@@ -85,7 +86,8 @@ fn serve(arguments: &ServeArguments) -> Result<(), Failure> {
         .warnings
         .iter()
         .for_each(|warning| warn!("{warning}"));
-    raise_descriptor_limit();
+    let open_files_max = descriptors::raise_limit();
+    let connections_max = descriptors::connections_max(config.max_connections, open_files_max);
     let bound = bind(&config.listeners, config.listeners_are_default).map_err(environment)?;
     let logs = open_logs(&config)?;
     let endpoints = bound
@@ -100,7 +102,13 @@ fn serve(arguments: &ServeArguments) -> Result<(), Failure> {
         .build()
         .map_err(environment)?;
     let threads = StorageThreads::start(&broker).map_err(environment)?;
-    let served = runtime.block_on(serve_clients(arguments, bound, &broker, threads));
+    let served = runtime.block_on(serve_clients(
+        arguments,
+        bound,
+        connections_max,
+        &broker,
+        threads,
+    ));
     // What a cut connection left on the blocking pool finds its logs closed.
     runtime.shutdown_background();
     served?;
@@ -177,6 +185,7 @@ fn endpoint(config: &BrokerConfig, bound: &BoundListener) -> Endpoint {
 async fn serve_clients(
     arguments: &ServeArguments,
     bound: Vec<BoundListener>,
+    connections_max: u32,
     broker: &Arc<Broker>,
     mut threads: StorageThreads,
 ) -> Result<(), Failure> {
@@ -188,7 +197,7 @@ async fn serve_clients(
         .collect();
     let bootstrap = broker.endpoint(0);
     let bootstrap = format!("{}:{}", bootstrap.host, bootstrap.port);
-    let server = Server::start(bound, broker).map_err(environment)?;
+    let server = Server::start(bound, broker, connections_max).map_err(environment)?;
     let data_dir = broker
         .config()
         .log_dirs
@@ -242,14 +251,4 @@ async fn stop(
 fn abandon() -> ! {
     say("tidewheel: stopped without waiting; the next start checks the data");
     std::process::exit(EXIT_INTERRUPTED.into())
-}
-
-/// Sockets and segments need descriptors: take all the system grants.
-fn raise_descriptor_limit() {
-    use rustix::process::{Resource, getrlimit, setrlimit};
-    let mut limit = getrlimit(Resource::Nofile);
-    limit.current = limit.maximum;
-    if let Err(error) = setrlimit(Resource::Nofile, limit) {
-        warn!(%error, "cannot raise the limit of open files");
-    }
 }
