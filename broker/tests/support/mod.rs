@@ -80,6 +80,9 @@ impl Broker {
     /// Starts a command that says itself where its data lies, first of all in `data_dir`.
     pub(crate) fn spawn_as_is(command: &mut Command, data_dir: &Path) -> Self {
         command.env("TIDEWHEEL_LOG", "warn");
+        // They are meant for the test.
+        command.env_remove("TIDEWHEEL_FUZZ_SEED");
+        command.env_remove("TIDEWHEEL_FUZZ_ROUNDS");
         let mut child = command
             .stdout(Stdio::piped())
             .spawn()
