@@ -1,17 +1,13 @@
 //! The fuzz targets on the stable toolchain: over the committed seeds, and over inputs made from them
 //! by chance. An allocator that counts proves that no input makes the decoders allocate much.
-#![expect(
-    unsafe_code,
-    reason = "a global allocator cannot be written without; it only counts"
-)]
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::path::PathBuf;
 
 use bytes::Bytes;
+use counting::peak_of;
 use tidewheel_protocol::{Compression, Message, Reader, RecordBatch, messages, wire};
 
+mod counting;
 #[path = "../fuzz/entry.rs"]
 mod entry;
 
@@ -19,58 +15,6 @@ mod entry;
 const ROUNDS: u64 = 30_000;
 /// Where chance starts: a failure prints its input, so that other seeds need not be tried by hand.
 const SEED: u64 = 0x7469_6465_7768_6565;
-
-thread_local! {
-    /// Bytes this thread holds, and the most it held. Tests run on threads of their own.
-    static HELD: Cell<usize> = const { Cell::new(0) };
-    static PEAK: Cell<usize> = const { Cell::new(0) };
-}
-
-struct Counting;
-
-fn grow(bytes: usize) {
-    let held = HELD.get().saturating_add(bytes);
-    HELD.set(held);
-    PEAK.set(PEAK.get().max(held));
-}
-
-fn shrink(bytes: usize) {
-    HELD.set(HELD.get().saturating_sub(bytes));
-}
-
-// SAFETY: every call goes to the system's allocator as it came; counting touches no memory of it.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        grow(layout.size());
-        // SAFETY: the caller's promise is passed on.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        shrink(layout.size());
-        // SAFETY: the caller's promise is passed on.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-
-    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        // Old and new exist side by side while the content moves.
-        grow(size);
-        shrink(layout.size());
-        // SAFETY: the caller's promise is passed on.
-        unsafe { System.realloc(pointer, layout, size) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
-/// The most bytes that were held at one time while `run` ran, beyond what was held before.
-fn peak_of<T>(run: impl FnOnce() -> T) -> (T, usize) {
-    let before = HELD.get();
-    PEAK.set(before);
-    let result = run();
-    (result, PEAK.get() - before)
-}
 
 /// Prints the input when the test panics on it.
 struct Input<'a>(&'a [u8]);

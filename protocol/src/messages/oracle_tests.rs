@@ -2,10 +2,13 @@
 //! bytes, same values under the same names, same headers, same defaults, in every version both know.
 
 use std::fmt::Debug;
+use std::ops::RangeInclusive;
 
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::messages as oracle;
-use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Message as OracleMessage};
+use kafka_protocol::protocol::{
+    Decodable, Encodable, HeaderVersion, Message as OracleMessage, Request as OracleRequest,
+};
 use proptest::test_runner::{Config, TestRunner};
 
 use super::Message;
@@ -18,6 +21,8 @@ use crate::{RequestHeader, messages};
 
 /// Messages per version.
 const CASES: u32 = 48;
+/// Requests and responses, each in each version that both know.
+const COMPARED: usize = 212;
 /// Fields that the oracle has only for versions that are not defined here, at their defaults.
 const NEWER: [&str; 6] = [
     "high_watermark: 9223372036854775807,",
@@ -79,6 +84,15 @@ fn assert_same(ours: &impl Debug, oracle: &impl Debug) {
     assert_eq!(theirs.next(), None);
 }
 
+/// The versions out of ours that the oracle's table of APIs names, which is not made from its messages.
+fn known_to_both(key: i16, ours: RangeInclusive<i16>) -> Vec<i16> {
+    let api =
+        oracle::ApiKey::try_from(key).expect("the oracle knows every API that is defined here");
+    let theirs = api.valid_versions();
+    let both = ours.filter(|version| (theirs.min..=theirs.max).contains(version));
+    both.collect()
+}
+
 /// Compares one message in all versions; `frame` is our whole frame, `header` the oracle's header.
 fn check<M, O>(frame: impl Fn(i16, &M) -> Bytes, header: impl Fn(&mut BytesMut, i16))
 where
@@ -86,8 +100,13 @@ where
     O: OracleMessage + Encodable + Decodable + HeaderVersion + Debug + Default,
 {
     let both = |version: i16| O::VERSIONS.min <= version && version <= O::VERSIONS.max;
-    let compared = M::VERSIONS.filter(|&version| both(version)).count();
-    assert!(compared >= M::VERSIONS.count().min(3));
+    assert_eq!(
+        M::VERSIONS
+            .filter(|&version| both(version))
+            .collect::<Vec<_>>(),
+        known_to_both(M::KEY.code(), M::VERSIONS),
+        "what is compared here is not what both know"
+    );
     assert_same(&M::default(), &O::default());
     for version in M::VERSIONS {
         let config = Config {
@@ -209,3 +228,44 @@ macro_rules! against_the_oracle {
 }
 
 crate::for_each_api!(against_the_oracle);
+
+/// Every message is in the list that the comparison goes through, request and response of one API in the
+/// same versions, under the key and the names of the oracle: nothing both know is left out.
+#[test]
+fn no_message_and_no_version_that_both_know_is_left_out() {
+    let mut listed = Vec::new();
+    let mut compared = 0;
+    macro_rules! rows {
+        ($($module:ident $request:ident $response:ident $(<$records:ty>)?;)*) => {$({
+            type Request = messages::$module::$request;
+            type Response = messages::$module::$response $(<$records>)?;
+            let versions = <Request as Message>::VERSIONS;
+            assert_eq!(versions, <Response as Message>::VERSIONS, stringify!($module));
+            let key = <Request as Message>::KEY;
+            assert_eq!(key, <Response as Message>::KEY, stringify!($module));
+            assert_eq!(key.code(), <oracle::$request as OracleRequest>::KEY, stringify!($module));
+            let both = known_to_both(key.code(), versions);
+            assert!(!both.is_empty(), stringify!($module));
+            compared += 2 * both.len();
+            listed.push(concat!(stringify!($module), ".rs"));
+        })*};
+    }
+    crate::for_each_api!(rows);
+    assert_eq!(compared, COMPARED, "state the new number where it is right");
+    // Files beside the messages' own.
+    listed.extend([
+        "definition.rs",
+        "golden_tests.rs",
+        "mod.rs",
+        "oracle_tests.rs",
+        "tests.rs",
+    ]);
+    listed.sort_unstable();
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/messages");
+    let entries = std::fs::read_dir(folder).unwrap();
+    let mut files: Vec<String> = entries
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    files.sort_unstable();
+    assert_eq!(listed, files);
+}
