@@ -1,6 +1,7 @@
 //! What a fetch asks for, looked up: the partitions of its request, or of its session.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use tidewheel_protocol::messages::fetch::{FetchPartition, FetchRequest, PartitionData};
@@ -235,24 +236,29 @@ impl<'a> Named<'a> {
 /// Kafka, partitions are a map's keys.
 fn of_request(topics: &TopicsSnapshot, request: &FetchRequest, by_id: bool) -> Vec<AskedTopic> {
     let mut order = Order::default();
+    let mut numbers = HashMap::new();
     let mut seen = HashMap::new();
     for wanted in &request.topics {
+        let next = numbers.len();
+        let named_as = (&wanted.topic, wanted.topic_id);
+        let number = *numbers.entry(named_as).or_insert(next);
         let named = match by_id {
             true => Named::by_id(topics, wanted.topic_id, None),
             false => Named::by_name(topics, &wanted.topic),
         };
+        seen.reserve(wanted.partitions.len());
         for fetch in &wanted.partitions {
-            let key = (wanted.topic.clone(), wanted.topic_id, fetch.partition);
-            if let Some(standing) = seen.get(&key) {
-                order.at(standing).fetch = fetch.clone();
-                continue;
+            match seen.entry((number, fetch.partition)) {
+                Entry::Occupied(standing) => order.at(standing.get()).fetch = fetch.clone(),
+                Entry::Vacant(first) => {
+                    let asked = Asked {
+                        partition: named.partition(fetch.partition),
+                        fetch: fetch.clone(),
+                        place: 0,
+                    };
+                    first.insert(order.push(&wanted.topic, &named, asked));
+                }
             }
-            let asked = Asked {
-                partition: named.partition(fetch.partition),
-                fetch: fetch.clone(),
-                place: 0,
-            };
-            seen.insert(key, order.push(&wanted.topic, &named, asked));
         }
     }
     order.all()
