@@ -16,7 +16,7 @@ use tidewheel_protocol::messages::list_offsets::{
 use tidewheel_protocol::{Compression, RecordBatchBuilder};
 
 /// What two batches may take that are opened at the same time, and some room.
-const BOUND_KIB: u64 = 400 * 1024;
+const BOUND_KIB: u64 = 256 * 1024;
 
 fn asked(timestamp: i64) -> ListOffsetsRequest {
     ListOffsetsRequest {

@@ -63,9 +63,9 @@ pub const TOPIC_NAME_LEN_MAX: usize = 249;
 /// Bytes that one record batch may decompress to: the legal "bombs" of gzip and zstd reach 1 GB.
 pub const DECOMPRESSED_BATCH_BYTES_MAX: usize = 128 * 1024 * 1024;
 
-/// Look-ups by time that run at once; the next ones wait. Each may open a batch that takes
+/// Look-ups by time that run at once; the next ones wait. One may open a batch that takes
 /// [`DECOMPRESSED_BATCH_BYTES_MAX`] and keeps a thread of the blocking pool busy with it.
-pub const LOOK_UPS_AT_ONCE: usize = 2;
+pub const LOOK_UPS_AT_ONCE: usize = 1;
 
 /// Times `max.message.bytes` that a produced batch may decompress to where its header contradicts itself,
 /// so that its records must be walked (old sarama). Such a client counts bytes before it compresses.
