@@ -1,5 +1,5 @@
-//! The fuzz targets on the stable toolchain: over the committed seeds, and over inputs made from them
-//! by chance. An allocator that counts proves that no input makes the decoders allocate much.
+//! The fuzz targets on the stable toolchain: over the committed seeds and corpora, and over inputs made from
+//! them by chance. An allocator that counts proves that no input makes the decoders allocate much.
 
 use std::path::PathBuf;
 
@@ -92,10 +92,11 @@ fn files(folder: &str) -> Vec<Vec<u8>> {
         .collect()
 }
 
-/// Runs a target over seeds and changed seeds; `allowed` is how many bytes it may hold for an input
-/// of a length.
-fn run(seeds: &[Vec<u8>], target: fn(&[u8]), allowed: fn(usize) -> usize) {
+/// Runs a target over seeds, over what `corpus`, the folder of the target, has kept of long runs, and over
+/// changed ones of both; `allowed` is how many bytes it may hold for an input of a length.
+fn run(corpus: &str, mut seeds: Vec<Vec<u8>>, target: fn(&[u8]), allowed: fn(usize) -> usize) {
     assert!(!seeds.is_empty());
+    seeds.extend(files(&format!("fuzz/corpus/{corpus}")));
     let check = |input: &[u8]| {
         let _printed = Input(input);
         let ((), peak) = peak_of(|| target(input));
@@ -130,20 +131,24 @@ fn allowed_for_batches(len: usize) -> usize {
 
 #[test]
 fn frames() {
-    run(&files("fuzz/seeds/request"), entry::frame, |_| 0);
+    run("frame", files("fuzz/seeds/request"), entry::frame, |_| 0);
 }
 
 #[test]
 fn headers() {
-    run(&files("fuzz/seeds/request"), entry::header, |len| {
-        4 * len + 1024
-    });
+    run(
+        "header",
+        files("fuzz/seeds/request"),
+        entry::header,
+        |len| 4 * len + 1024,
+    );
 }
 
 #[test]
 fn requests() {
     run(
-        &files("fuzz/seeds/request"),
+        "request",
+        files("fuzz/seeds/request"),
         entry::request,
         allowed_for_messages,
     );
@@ -152,7 +157,8 @@ fn requests() {
 #[test]
 fn responses() {
     run(
-        &files("fuzz/seeds/response"),
+        "response",
+        files("fuzz/seeds/response"),
         entry::response,
         allowed_for_messages,
     );
@@ -162,7 +168,12 @@ fn responses() {
 fn record_batches() {
     let mut seeds = files("tests/golden");
     seeds.retain(|seed| RecordBatch::parse(Bytes::copy_from_slice(seed)).is_ok());
-    run(&seeds, entry::record_batch, allowed_for_batches);
+    run(
+        "record_batch",
+        seeds,
+        entry::record_batch,
+        allowed_for_batches,
+    );
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! The fuzz targets on the stable toolchain: over files that a log wrote, and over inputs made from
-//! them by chance. A failure prints the seed and the input.
+//! The fuzz targets on the stable toolchain: over files that a log wrote, over the committed corpora, and over
+//! inputs made from them by chance. A failure prints the seed and the input.
 #![expect(
     clippy::unwrap_used,
     clippy::print_stdout,
@@ -61,8 +61,23 @@ fn mutate(random: &mut Random, input: &mut Vec<u8>) {
     }
 }
 
-/// Runs a target over seeds and over `rounds` changed seeds.
-fn run(seeds: &[Vec<u8>], rounds: u64, target: fn(&[u8])) {
+/// What long runs of a target have kept.
+fn corpus(target: &str) -> Vec<Vec<u8>> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("fuzz/corpus")
+        .join(target);
+    let entries = std::fs::read_dir(folder).unwrap();
+    let mut paths: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    paths
+        .iter()
+        .map(|path| std::fs::read(path).unwrap())
+        .collect()
+}
+
+/// Runs a target over seeds, over its corpus, and over `rounds` changed ones of both.
+fn run(name: &str, seeds: &[Vec<u8>], rounds: u64, target: fn(&[u8])) {
+    let seeds = [seeds, &corpus(name)].concat();
     let first_seed = first_seed();
     let check = |input: &[u8]| {
         let _printed = Input(first_seed, input);
@@ -124,13 +139,18 @@ fn files(disk: &SimFs, ending: &str) -> Vec<Vec<u8>> {
 #[test]
 fn producer_snapshots() {
     let seeds = files(&written(), ".snapshot");
-    run(&seeds, 20_000, entry::producer_snapshot);
+    run(
+        "producer_snapshot",
+        &seeds,
+        20_000,
+        entry::producer_snapshot,
+    );
 }
 
 #[test]
 fn leader_epochs() {
     let seeds = files(&written(), "leader-epoch-checkpoint");
-    run(&seeds, 20_000, entry::leader_epochs);
+    run("leader_epochs", &seeds, 20_000, entry::leader_epochs);
 }
 
 #[test]
@@ -141,7 +161,7 @@ fn checkpoints() {
         "replication-offset-checkpoint",
     ];
     let seeds = names.map(|name| read(&disk, &format!("/data/{name}")));
-    run(&seeds, 2_000, entry::checkpoint);
+    run("checkpoint", &seeds, 2_000, entry::checkpoint);
 }
 
 #[test]
@@ -149,7 +169,7 @@ fn manifests() {
     let mut body = read(&written(), "/data/tidewheel.manifest");
     // The target signs what it is given.
     body.truncate(body.len() - "crc32:00000000\n".len());
-    run(&[body], 1_000, entry::manifest);
+    run("manifest", &[body], 1_000, entry::manifest);
 }
 
 #[test]
@@ -157,6 +177,7 @@ fn properties() {
     let disk = written();
     let seeds = ["/data/meta.properties", "/data/t-0/partition.metadata"];
     run(
+        "properties",
         &seeds.map(|path| read(&disk, path)),
         4_000,
         entry::properties,
@@ -174,7 +195,7 @@ fn indexes() {
             [&[1, 0, 9, 3, len, 2, 0, 0], offsets.as_slice(), &times].concat()
         })
         .collect();
-    run(&seeds, 50_000, entry::index);
+    run("index", &seeds, 50_000, entry::index);
 }
 
 #[test]
@@ -212,5 +233,5 @@ fn partitions_after_a_crash() {
         seeds.push(with(recovery_point, 1, &[0, 1, 2, 3, 4, 5, 6, 7]));
         seeds.push(with(recovery_point, 0, &[0, 3, 7]));
     }
-    run(&seeds, 1_500, entry::partition);
+    run("partition", &seeds, 1_500, entry::partition);
 }
