@@ -106,8 +106,9 @@ pub(super) const KEYS: &[ConfigKey] = &[
         "max.connections",
         Int,
         "10000",
-        "Connections held at once; further ones wait to be accepted. Kafka's default is no limit. \
-         In a TOML file write this key in quotes if max.connections.per.ip stands beside it.",
+        "Connections held at once, but never on more than half of the descriptors that the process may \
+         open; further ones wait to be accepted. Kafka's default is no limit. In a TOML file write \
+         this key in quotes if max.connections.per.ip stands beside it.",
     )
     .min(0)
     .dynamic(),
