@@ -1,5 +1,5 @@
-//! Real Kafka clients against a real `tidewheel` process: kcat, three Python clients, franz-go and
-//! generations of the Java client. `clients/README.md` says what runs and how.
+//! Real Kafka clients against a real `tidewheel` process: kcat and clients in Python, Go, Node, Java
+//! and Rust. `clients/README.md` says what runs and how.
 
 #[path = "clients/runner/mod.rs"]
 mod runner;

@@ -122,18 +122,21 @@ async function tooLarge(world, topic) {
   await limitHolds(world, topic)
 }
 
+function replace(world, type, name, values) {
+  const configEntries = Object.entries(values).map(([name, value]) => ({ name, value }))
+  return world.admin.alterConfigs({ resources: [{ type, name, configEntries }] })
+}
+
 async function alterConfigs(world, topic) {
   await world.create(topic, world.partitions, { 'retention.ms': '3600000' })
-  const alter = (name, entry, value) => {
-    const configEntries = [{ name: entry, value }]
-    const resources = [{ type: ConfigResourceTypes.TOPIC, name, configEntries }]
-    return world.admin.alterConfigs({ resources })
-  }
+  const alter = (name, entry, value) =>
+    replace(world, ConfigResourceTypes.TOPIC, name, { [entry]: value })
   // What is not named falls back to its default.
   await alter(topic, 'max.message.bytes', '20000')
   const due = { 'retention.ms': ['604800000', true], 'max.message.bytes': ['20000', false] }
   await world.shows(() => hasSettings(world, topic, due))
   await refused('an unknown setting', 'INVALID_CONFIG', alter(topic, 'no.such.key', '1'))
+  await refused('a bad value', 'INVALID_CONFIG', alter(topic, 'retention.ms', 'soon'))
   const none = alter(`${topic}-none`, 'retention.ms', '1')
   await refused('an unknown topic', 'UNKNOWN_TOPIC_OR_PARTITION', none)
   await limitHolds(world, topic)
@@ -153,6 +156,43 @@ async function createPartitions(world, topic) {
   await world.readBack(topic, await world.produce(topic, sent, 'none', 'acks=all'))
 }
 
+async function deleteRecords(world, topic) {
+  await world.create(topic, world.partitions, TOPIC_SETTINGS)
+  const sent = Array.from({ length: 10 }, (_, n) => plain(`${n}`, 0))
+  await world.produce(topic, sent, 'none', 'acks=all')
+  const cut = offset => world.admin.deleteTopicRecords({ topic, partitions: [{ partition: 0, offset }] })
+  const start = async () => (await world.admin.fetchTopicOffsets(topic)).find(o => o.partition === 0).low
+  await cut('4')
+  wants((await start()) === '4', `the log starts at ${await start()}, due is 4`)
+  await refused('beyond the end', 'OFFSET_OUT_OF_RANGE', cut('11'))
+  await cut('-1')
+  wants((await start()) === '10', `the log starts at ${await start()}, not at its end`)
+}
+
+async function listReassignments(world, topic) {
+  await world.create(topic, 1)
+  const { topics } = await world.admin.listPartitionReassignments({ topics: [{ topic, partitions: [0] }] })
+  wants(topics.length === 0, JSON.stringify(topics))
+}
+
+/** A setting of the broker is the default of topics, from the answer on. */
+async function alterBroker(world, topic) {
+  await world.create(topic, world.partitions)
+  const node = String((await world.admin.describeCluster()).controller)
+  const alter = values => replace(world, ConfigResourceTypes.BROKER, node, values)
+  await alter({ 'message.max.bytes': '20000' })
+  const due = value => world.shows(() => hasSettings(world, topic, { 'max.message.bytes': value }))
+  await due(['20000', false])
+  await world.shows(() => limitHolds(world, topic))
+  for (const [name, bad] of [['message.max.bytes', 'many'], ['log.dirs', '/elsewhere']]) {
+    await refused(name, 'INVALID_REQUEST', alter({ [name]: bad }))
+  }
+  await alter({})
+  await due(['1048588', true])
+  await world.create(`${topic}-after`, world.partitions)
+  await world.produce(`${topic}-after`, [plain(Buffer.alloc(30000), 0)], 'none', 'acks=all')
+}
+
 const CASES = {
   'admin/create': create,
   'admin/describe-configs': describeConfigs,
@@ -163,11 +203,12 @@ const CASES = {
   'metadata/unknown-topic': unknownTopic,
   'metadata/auto-create': autoCreate,
   'produce/too-large': tooLarge,
-}
-/** These change topics that are there; --altering adds them. */
-const ALTERING_CASES = {
   'admin/alter-configs': alterConfigs,
   'admin/create-partitions': createPartitions,
+  'admin/delete-records': deleteRecords,
+  'admin/list-reassignments': listReassignments,
 }
+/** These want the broker to themselves. */
+const BROKER_CASES = { 'admin/alter-broker-configs': alterBroker }
 
-module.exports = { CASES, ALTERING_CASES }
+module.exports = { CASES, BROKER_CASES }

@@ -4,11 +4,12 @@
 // {"case": ..., "ok": ..., "detail": ..., "ms": ...}.
 //
 //   node kafkajs_client.js --bootstrap HOST:PORT --prefix NAME --reader FRANZ_GO matrix
+//   ... broker      the cases that want the broker to themselves
 
 const { parseArgs } = require('node:util')
 const { World, CODECS, MODES, TOPIC_SETTINGS, addCodecs, wants } = require('./world')
 const { standardSet, sizeSet } = require('./records')
-const { CASES, ALTERING_CASES } = require('./admin')
+const { CASES, BROKER_CASES } = require('./admin')
 
 async function write(world, name, messages, codec, mode) {
   const topic = world.topic(name)
@@ -63,10 +64,11 @@ function cases(world) {
     out.push([`${codec}/sizes`, () =>
       write(world, `${codec}-sizes`, sizeSet(world.partitions), codec, 'acks=all')])
   }
-  for (const [name, body] of Object.entries({ ...CASES, ...(world.altering ? ALTERING_CASES : {}) })) {
-    out.push([name, () => body(world, world.topic(name))])
-  }
-  return out
+  return out.concat(named(world, CASES))
+}
+
+function named(world, bodies) {
+  return Object.entries(bodies).map(([name, body]) => [name, () => body(world, world.topic(name))])
 }
 
 async function attempt(name, body) {
@@ -90,15 +92,17 @@ async function main() {
       partitions: { type: 'string', default: '3' },
       reader: { type: 'string' },
       settle: { type: 'boolean', default: false },
-      altering: { type: 'boolean', default: false },
     },
   })
-  wants(values.bootstrap && values.reader && positionals.join() === 'matrix', 'see the comment above')
+  const mode = positionals.join()
+  const known = ['matrix', 'broker'].includes(mode)
+  wants(values.bootstrap && values.reader && known, 'see the comment above')
   await addCodecs()
   const world = new World({ ...values, partitions: Number(values.partitions) })
   await world.admin.connect()
   let ok = true
-  for (const [name, body] of cases(world)) ok = (await attempt(name, body)) && ok
+  const bodies = mode === 'matrix' ? cases(world) : named(world, BROKER_CASES)
+  for (const [name, body] of bodies) ok = (await attempt(name, body)) && ok
   await world.close()
   process.exitCode = ok ? 0 : 1
 }

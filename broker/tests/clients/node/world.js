@@ -66,7 +66,8 @@ function* chunks(messages) {
 
 /** The protocol's name of an error, however deep the library wrapped it. */
 function typeOf(error) {
-  return error?.type ?? (error?.errors ? typeOf(error.errors[0]) : error?.cause && typeOf(error.cause))
+  const inner = error?.errors?.[0] ?? error?.partitions?.[0]?.error ?? error?.cause
+  return error?.type ?? (inner && typeOf(inner))
 }
 
 async function refused(what, type, promise) {

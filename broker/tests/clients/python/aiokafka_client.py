@@ -4,23 +4,26 @@ import asyncio
 import time
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition, errors
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic, RecordsToDelete
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
+import admin
 import harness
-from harness import Adapter, Failure, Record, check
+from admin import Description, Setting
+from harness import Record, check
 
 
-def error_of(function):
-    """The class of the Kafka error a call ends with."""
-    try:
-        function()
-    except errors.KafkaError as error:
-        return type(error)
-    raise Failure("the call went through, an error was due")
-
-
-class Aiokafka(Adapter):
+class Aiokafka(admin.Library):
+    lacks = {
+        "admin/incremental-alter-configs",
+        "admin/log-dirs",
+        "admin/elect-leaders",
+        "admin/list-reassignments",
+        "admin/describe-producers",
+        "max timestamp",
+        # Its metadata requests create the topic that is asked for.
+        "metadata/unknown-topic",
+    }
     # aiokafka refuses to send a record with neither key nor value.
     null_records = False
 
@@ -44,19 +47,6 @@ class Aiokafka(Adapter):
         )
         await self.admin.start()
         await self.consumer.start()
-
-    def new_topic(self, topic, partitions, config):
-        wanted = [NewTopic(topic, partitions, 1, topic_configs=config)]
-        answer = self.wait(self.admin.create_topics(wanted)).to_object()
-        for seen in answer["topic_errors"]:
-            if seen["error_code"]:
-                raise errors.for_code(seen["error_code"])(str(seen))
-
-    def delete_topic(self, topic):
-        answer = self.wait(self.admin.delete_topics([topic])).to_object()
-        for seen in answer["topic_error_codes"]:
-            if seen["error_code"]:
-                raise errors.for_code(seen["error_code"])(str(seen))
 
     def refresh(self, topic):
         self.wait(self.consumer._client.force_metadata_update())
@@ -97,7 +87,8 @@ class Aiokafka(Adapter):
     async def placed_unacked(self, topic, records):
         """Where records went that nobody acknowledged, found by reading the topic."""
         at_time = {}
-        partitions = sorted(self.consumer.partitions_for_topic(topic) or await self.known(topic))
+        (seen,) = await self.admin.describe_topics([topic])
+        partitions = [p["partition"] for p in seen["partitions"]]
         until = time.monotonic() + harness.READ_TIMEOUT_S
         while len(at_time) < len(records) and time.monotonic() < until:
             at_time = {}
@@ -109,9 +100,6 @@ class Aiokafka(Adapter):
         missing = [r for r in records if (r.timestamp, r.key, r.value) not in at_time]
         check(not missing, f"{len(missing)} of {len(records)} records did not arrive")
         return [(at_time[(r.timestamp, r.key, r.value)], None) for r in records]
-
-    async def known(self, topic):
-        return (p["partition"] for p in (await self.topic_metadata(topic))["partitions"])
 
     def read(self, topic, partition, offset, count, timeout_s):
         return self.wait(self.read_some(topic, partition, offset, count, timeout_s))
@@ -144,114 +132,72 @@ class Aiokafka(Adapter):
         self.wait(self.admin.close())
         self.loop.close()
 
-    def extra_cases(self, prefix):
-        return [
-            ("admin/create", lambda: self.admin_create(f"{prefix}-admin-create")),
-            ("admin/describe-configs", lambda: self.admin_configs(f"{prefix}-admin-configs")),
-            ("admin/errors", lambda: self.admin_errors(f"{prefix}-admin-errors")),
-            ("admin/delete-recreate", lambda: self.admin_delete(f"{prefix}-admin-delete")),
-            ("admin/list-offsets", lambda: self.admin_offsets(f"{prefix}-admin-offsets")),
-            ("admin/cluster", self.admin_cluster),
-            ("metadata/auto-create", lambda: self.auto_create(f"{prefix}-auto-create")),
-            ("fetch/out-of-range", lambda: self.out_of_range(f"{prefix}-out-of-range")),
-            ("produce/too-large", lambda: self.too_large(f"{prefix}-too-large")),
-        ]
+    def code(self, error):
+        return error.errno if isinstance(error, errors.KafkaError) else None
 
-    async def topic_metadata(self, topic):
-        return (await self.admin.describe_topics([topic]))[0]
+    def answered(self, coroutine, results):
+        """Most answers of the admin client carry their errors along."""
+        answer = self.wait(coroutine)
+        for seen in answer.to_object()[results]:
+            if seen["error_code"]:
+                raise errors.for_code(seen["error_code"])(str(seen))
 
-    def admin_create(self, topic):
-        self.create_topic(topic, 5, {})
-        seen = self.wait(self.topic_metadata(topic))
-        partitions = sorted(seen["partitions"], key=lambda p: p["partition"])
-        check([p["partition"] for p in partitions] == list(range(5)), f"partitions {partitions}")
-        for p in partitions:
-            check(p["leader"] >= 0, f"no leader: {p}")
-            check(p["replicas"] == p["isr"] == [p["leader"]], f"replicas: {p}")
-        check(not seen["is_internal"], "is_internal is set")
-        check(topic in self.wait(self.admin.list_topics()), "not listed")
+    def make(self, topic, partitions, replicas, config, check_only):
+        wanted = [NewTopic(topic, partitions, replicas, topic_configs=config)]
+        asked = self.admin.create_topics(wanted, validate_only=check_only)
+        self.answered(asked, "topic_errors")
 
-    def configs_of(self, kind, name):
-        asked = [ConfigResource(kind, name)]
-        answers = self.wait(self.admin.describe_configs(asked, include_synonyms=True))
-        (resource,) = answers[0].to_object()["resources"]
+    def delete_topic(self, topic):
+        self.answered(self.admin.delete_topics([topic]), "topic_error_codes")
+
+    def names(self):
+        return self.wait(self.admin.list_topics())
+
+    def describe(self, topic):
+        (seen,) = self.wait(self.admin.describe_topics([topic]))
+        fields = ("partition", "leader", "replicas", "isr")
+        partitions = sorted(tuple(p[f] for f in fields) for p in seen["partitions"])
+        return Description(None, seen["is_internal"], partitions)
+
+    def settings(self, kind, name):
+        asked = [ConfigResource(ConfigResourceType(kind), name)]
+        (answer,) = self.wait(self.admin.describe_configs(asked, include_synonyms=True))
+        (resource,) = answer.to_object()["resources"]
         check(resource["error_code"] == 0, f"{resource['error_code']} for {name}")
-        return {c["config_names"]: c for c in resource["config_entries"]}
+        return {
+            c["config_names"]: Setting(c["config_value"], c["config_source"], c["read_only"])
+            for c in resource["config_entries"]
+        }
 
-    def admin_configs(self, topic):
-        self.create_topic(topic, 1, {"retention.ms": "3600000"})
-        seen = self.configs_of(ConfigResourceType.TOPIC, topic)
-        retention = seen["retention.ms"]
-        check(retention["config_value"] == "3600000", f"retention.ms {retention}")
-        check(retention["config_source"] == 1, f"retention.ms {retention}")
-        limit = seen["max.message.bytes"]
-        check(limit["config_value"] == "1048588", f"max.message.bytes {limit}")
-        check(limit["config_source"] == 5, f"max.message.bytes {limit}")
-        check(not limit["read_only"], f"max.message.bytes {limit}")
-        check(len(seen) >= 20, f"only {len(seen)} topic settings")
-        cluster = self.wait(self.admin.describe_cluster())
-        broker = self.configs_of(ConfigResourceType.BROKER, str(cluster["brokers"][0]["node_id"]))
-        check("num.partitions" in broker, f"broker settings {len(broker)}")
-
-    def admin_errors(self, topic):
-        self.create_topic(topic, 1, {})
-        make = lambda name, **config: lambda: self.new_topic(name, 1, config)
-        check(error_of(make(topic)) is errors.TopicAlreadyExistsError, "create twice")
-        check(error_of(make("no spaces")) is errors.InvalidTopicError, "bad name")
-        unknown = make(topic + "-b", no_such_key="1")
-        check(error_of(unknown) is errors.InvalidConfigurationError, "unknown key")
-        gone = lambda: self.delete_topic(topic + "-d")
-        check(error_of(gone) is errors.UnknownTopicOrPartitionError, "delete of an unknown topic")
-
-    def admin_delete(self, topic):
-        for n in range(3):
-            self.create_topic(topic, 1, {})
-            placed = self.produce(topic, [Record(None, b"round %d" % n)], "none", -1, False)
-            check(placed == [(0, 0)], f"round {n}: first record at {placed}")
-            self.delete_topic(topic)
-            self.check_gone(topic, lambda: self.wait(self.admin.list_topics()))
-
-    def admin_offsets(self, topic):
-        self.create_topic(topic, 1, harness.TOPIC_CONFIG)
-        base = int(time.time() * 1000) - 100_000
-        records = [Record(None, b"v", [], base + s, 0) for s in (5_000, 9_000, 7_000, 8_000)]
-        for codec in ("none", "gzip"):
-            self.produce(topic, records, codec, -1, False)
-        at = TopicPartition(topic, 0)
-        ask = lambda t: self.wait(self.consumer.offsets_for_times({at: t}))[at]
-        first = self.wait(self.consumer.beginning_offsets([at]))[at]
-        check(first == 0, f"earliest {first}")
-        check(self.end_offset(topic, 0) == 8, f"latest {self.end_offset(topic, 0)}")
-        seen = ask(base + 6_000)
-        check((seen.offset, seen.timestamp) == (1, base + 9_000), f"timestamp {seen}")
-        check(ask(base + 9_001) is None, "timestamp past the end")
-
-    def admin_cluster(self):
+    def cluster(self):
         seen = self.wait(self.admin.describe_cluster())
-        ids = [b["node_id"] for b in seen["brokers"]]
-        check(seen["cluster_id"], "no cluster id")
-        check(seen["controller_id"] in ids, f"controller {seen['controller_id']} of {ids}")
+        return seen["cluster_id"], seen["controller_id"], [b["node_id"] for b in seen["brokers"]]
 
-    def auto_create(self, topic):
-        placed = self.produce(topic, [Record(b"k", b"v")], "none", -1, False)
-        check(placed[0][1] == 0, f"placed {placed}")
-        check(topic in self.wait(self.admin.list_topics()), "not listed")
+    def offset(self, topic, at):
+        asked = TopicPartition(topic, 0)
+        if at == admin.EARLIEST:
+            return self.wait(self.consumer.beginning_offsets([asked]))[asked], None
+        if at == admin.LATEST:
+            return self.end_offset(topic, 0), None
+        seen = self.wait(self.consumer.offsets_for_times({asked: at}))[asked]
+        return (-1, None) if seen is None else (seen.offset, seen.timestamp)
 
-    def out_of_range(self, topic):
-        self.create_topic(topic, 1, {})
-        self.produce(topic, [Record(None, b"v")], "none", -1, False)
-        code = error_of(lambda: self.read(topic, 0, 1_000, 1, 10))
-        check(issubclass(code, errors.OffsetOutOfRangeError), f"error {code}")
+    def replace_settings(self, kind, name, values):
+        asked = [ConfigResource(ConfigResourceType(kind), name, values)]
+        for answer in self.wait(self.admin.alter_configs(asked)):
+            for code, text, *_ in answer.resources:
+                if code:
+                    raise errors.for_code(code)(text)
 
-    def too_large(self, topic):
-        self.create_topic(topic, 1, {"max.message.bytes": "20000"})
-        big = [Record(None, b"x" * 30_000)]
-        code = error_of(lambda: self.produce(topic, big, "none", -1, False))
-        check(code is errors.MessageSizeTooLargeError, f"error {code}")
-        placed = self.produce(topic, [Record(None, b"x")], "none", -1, False)
-        check(placed == [(0, 0)], f"placed {placed}")
+    def grow(self, topic, count, check_only):
+        asked = {topic: NewPartitions(count)}
+        self.wait(self.admin.create_partitions(asked, validate_only=check_only))
+
+    def delete_records(self, topic, partition, before):
+        asked = {TopicPartition(topic, partition): RecordsToDelete(before)}
+        return self.wait(self.admin.delete_records(asked))[TopicPartition(topic, partition)]
 
 
 if __name__ == "__main__":
-    ARGS = harness.arguments(["matrix", "digest"])
+    ARGS = harness.arguments(["matrix", "digest", "broker"])
     harness.run(Aiokafka(ARGS.bootstrap), ARGS)

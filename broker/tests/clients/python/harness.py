@@ -94,13 +94,6 @@ class Adapter:
     def refresh(self, topic):
         """Makes the client forget what it knows about a topic, where it would keep to that."""
 
-    def check_gone(self, topic, names):
-        """A deleted topic is in no list at once; Apache Kafka takes a moment."""
-        until = time.monotonic() + (READ_TIMEOUT_S if self.settle else 0)
-        while topic in names():
-            check(time.monotonic() < until, "the deleted topic is still listed")
-            time.sleep(0.05)
-
     def produce(self, topic, records, codec, acks, idempotent):
         """Sends in order, waits for all; returns [(partition, offset or None)] in order."""
         raise NotImplementedError
@@ -117,7 +110,11 @@ class Adapter:
         raise NotImplementedError
 
     def extra_cases(self, prefix):
-        """[(case name, function without arguments)] of the client's own admin and so on."""
+        """[(case name, function without arguments)] beside those of the codecs; see admin.py."""
+        return []
+
+    def broker_cases(self, prefix):
+        """The same, of cases that want the broker to themselves."""
         return []
 
     def close(self):
@@ -392,17 +389,19 @@ def arguments(modes):
 
 
 def run(adapter, args):
-    """`matrix`: every case. `digest TOPIC...`: one line per topic with its digest."""
+    """`matrix`: every case but those of `broker`, which want it to themselves. `digest TOPIC...`:
+    one line per topic with its digest."""
     adapter.settle = args.settle
     try:
         if args.mode == "matrix":
-            cases = list(Matrix(adapter, args.prefix, args.partitions).cases())
-            results = [attempt(name, function) for name, function in cases]
+            cases = Matrix(adapter, args.prefix, args.partitions).cases()
+        elif args.mode == "broker":
+            cases = adapter.broker_cases(args.prefix)
         else:
-            results = [
-                attempt(f"digest/{t}", lambda t=t: digest(adapter, t, args.partitions))
-                for t in args.rest
+            cases = [
+                (f"digest/{t}", lambda t=t: digest(adapter, t, args.partitions)) for t in args.rest
             ]
+        results = [attempt(name, function) for name, function in cases]
     finally:
         adapter.close()
     sys.exit(0 if all(results) else 1)

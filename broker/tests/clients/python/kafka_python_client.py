@@ -1,25 +1,29 @@
 """kafka-python against a broker. See harness.py for the cases."""
 
+import re
 import time
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition, errors
-from kafka.admin import ConfigResource, ConfigResourceType, NewTopic
-from kafka.admin import OffsetSpec
+from kafka.admin import (
+    AlterConfigOp,
+    ConfigResource,
+    ConfigResourceType,
+    ConfigSourceType,
+    NewTopic,
+)
+from kafka.protocol.admin import ElectionType
 
+import admin
 import harness
-from harness import Adapter, Failure, Record, check
+from admin import Description, Setting
+from harness import Record
 
 
-def error_of(function):
-    """The class of the Kafka error a call ends with."""
-    try:
-        function()
-    except errors.KafkaError as error:
-        return type(error)
-    raise Failure("the call went through, an error was due")
-
-
-class KafkaPython(Adapter):
+class KafkaPython(admin.Library):
+    # Its metadata requests create the topic that is asked for.
+    lacks = {"metadata/unknown-topic"}
+    # It adds what is set already to the AlterConfigs that it sends.
+    replaces = False
     # kafka-python refuses to send a header without a value, and a record with neither key nor value.
     null_headers = False
     null_records = False
@@ -33,9 +37,6 @@ class KafkaPython(Adapter):
             auto_offset_reset="none",
             fetch_max_wait_ms=20,
         )
-
-    def new_topic(self, topic, partitions, config):
-        self.admin.create_topics([NewTopic(topic, partitions, 1, topic_configs=config)])
 
     def producer(self, codec="none", acks=-1, idempotent=False, **more):
         return KafkaProducer(
@@ -94,127 +95,89 @@ class KafkaPython(Adapter):
         self.consumer.close(autocommit=False)
         self.admin.close()
 
-    def extra_cases(self, prefix):
-        return [
-            ("admin/create", lambda: self.admin_create(f"{prefix}-admin-create")),
-            ("admin/describe-configs", lambda: self.admin_configs(f"{prefix}-admin-configs")),
-            ("admin/errors", lambda: self.admin_errors(f"{prefix}-admin-errors")),
-            ("admin/delete-recreate", lambda: self.admin_delete(f"{prefix}-admin-delete")),
-            ("admin/list-offsets", lambda: self.admin_offsets(f"{prefix}-admin-offsets")),
-            ("admin/cluster", self.admin_cluster),
-            ("metadata/auto-create", lambda: self.auto_create(f"{prefix}-auto-create")),
-            ("fetch/out-of-range", lambda: self.out_of_range(f"{prefix}-out-of-range")),
-            ("produce/too-large", lambda: self.too_large(f"{prefix}-too-large")),
-        ]
+    def code(self, error):
+        return error.errno if isinstance(error, errors.KafkaError) else None
+
+    def make(self, topic, partitions, replicas, config, check_only):
+        new = NewTopic(topic, partitions, replicas, topic_configs=config)
+        self.admin.create_topics([new], validate_only=check_only)
+
+    def delete_topic(self, topic):
+        self.admin.delete_topics([topic])
+
+    def names(self):
+        return self.admin.list_topics()
 
     def describe(self, topic):
-        return self.admin.describe_topics([topic])[0]
+        (seen,) = self.admin.describe_topics([topic])
+        fields = ("partition_index", "leader_id", "replica_nodes", "isr_nodes")
+        partitions = sorted(tuple(p[f] for f in fields) for p in seen["partitions"])
+        return Description(str(seen["topic_id"]), seen["is_internal"], partitions)
 
-    def admin_create(self, topic):
-        self.create_topic(topic, 5, {})
-        seen = self.describe(topic)
-        partitions = sorted(seen["partitions"], key=lambda p: p["partition_index"])
-        check(
-            [p["partition_index"] for p in partitions] == list(range(5)), f"partitions {partitions}"
-        )
-        for p in partitions:
-            check(p["leader_id"] >= 0, f"no leader: {p}")
-            check(p["replica_nodes"] == p["isr_nodes"] == [p["leader_id"]], f"replicas: {p}")
-        check(not seen["is_internal"], "is_internal is set")
-        return str(seen.get("topic_id"))
+    def settings(self, kind, name):
+        kind = ConfigResourceType(kind)
+        asked = [ConfigResource(kind, name)]
+        seen = self.admin.describe_configs(asked, include_synonyms=True, config_filter="all")
+        source = lambda c: ConfigSourceType[c["config_source"]].value
+        return {
+            k: Setting(c["value"], source(c), c["read_only"])
+            for k, c in seen[kind.name.lower()][name].items()
+        }
 
-    def configs_of(self, kind, name):
-        seen = self.admin.describe_configs(
-            [ConfigResource(kind, name)], include_synonyms=True, config_filter="all"
-        )
-        return seen[kind.name.lower()][name]
-
-    def admin_configs(self, topic):
-        self.create_topic(topic, 1, {"retention.ms": "3600000"})
-        seen = self.configs_of(ConfigResourceType.TOPIC, topic)
-        retention = seen["retention.ms"]
-        check(retention["value"] == "3600000", f"retention.ms {retention}")
-        check(retention["config_source"] == "DYNAMIC_TOPIC_CONFIG", f"retention.ms {retention}")
-        limit = seen["max.message.bytes"]
-        check(limit["value"] == "1048588", f"max.message.bytes {limit}")
-        check(limit["config_source"] == "DEFAULT_CONFIG", f"max.message.bytes {limit}")
-        check(not limit["read_only"], f"max.message.bytes {limit}")
-        check(len(seen) >= 20, f"only {len(seen)} topic settings")
-        node = str(self.admin.describe_cluster()["brokers"][0]["broker_id"])
-        broker = self.configs_of(ConfigResourceType.BROKER, node)
-        check("num.partitions" in broker, f"broker settings {len(broker)}")
-
-    def admin_errors(self, topic):
-        self.create_topic(topic, 1, {})
-        make = lambda name, **config: lambda: self.new_topic(name, 1, config)
-        check(error_of(make(topic)) is errors.TopicAlreadyExistsError, "create twice")
-        check(error_of(make("no spaces")) is errors.InvalidTopicError, "bad name")
-        check(
-            error_of(make(topic + "-b", no_such_key="1")) is errors.InvalidConfigurationError,
-            "bad key",
-        )
-        gone = lambda: self.admin.delete_topics([topic + "-d"])
-        check(error_of(gone) is errors.UnknownTopicOrPartitionError, "delete of an unknown topic")
-
-    def admin_delete(self, topic):
-        ids = set()
-        for n in range(3):
-            self.create_topic(topic, 1, {})
-            ids.add(str(self.describe(topic).get("topic_id")))
-            placed = self.produce(topic, [Record(None, b"round %d" % n)], "none", -1, False)
-            check(placed == [(0, 0)], f"round {n}: first record at {placed}")
-            self.admin.delete_topics([topic])
-            self.check_gone(topic, self.admin.list_topics)
-        check(len(ids) == 3, f"three topics had the ids {ids}")
-
-    def admin_offsets(self, topic):
-        self.create_topic(topic, 1, harness.TOPIC_CONFIG)
-        base = int(time.time() * 1000) - 100_000
-        records = [Record(None, b"v", [], base + s, 0) for s in (5_000, 9_000, 7_000, 8_000)]
-        for codec in ("none", "gzip"):
-            self.produce(topic, records, codec, -1, False)
-        at = TopicPartition(topic, 0)
-
-        def ask(spec):
-            found = self.admin.list_partition_offsets({at: spec})[at]
-            return found.offset, found.timestamp - base
-
-        check(ask(OffsetSpec.EARLIEST)[0] == 0, f"earliest {ask(OffsetSpec.EARLIEST)}")
-        check(ask(OffsetSpec.LATEST)[0] == 8, f"latest {ask(OffsetSpec.LATEST)}")
-        top = ask(OffsetSpec.MAX_TIMESTAMP)
-        check(top == (1, 9_000), f"max timestamp {top}")
-        check(ask(base + 6_000) == (1, 9_000), f"timestamp {ask(base + 6_000)}")
-        check(ask(base + 9_001)[0] == -1, "timestamp past the end")
-        local = ask(OffsetSpec.EARLIEST_LOCAL)[0]
-        check(local == 0, f"earliest local {local}")
-
-    def admin_cluster(self):
+    def cluster(self):
         seen = self.admin.describe_cluster()
-        ids = [b["broker_id"] for b in seen["brokers"]]
-        check(seen["cluster_id"], "no cluster id")
-        check(seen["controller_id"] in ids, f"controller {seen['controller_id']} of {ids}")
-        return str(self.admin.get_broker_version_data(ids[0]).broker_version)
+        return seen["cluster_id"], seen["controller_id"], [b["broker_id"] for b in seen["brokers"]]
 
-    def auto_create(self, topic):
-        placed = self.produce(topic, [Record(b"k", b"v")], "none", -1, False)
-        check(placed[0][1] == 0, f"placed {placed}")
-        check(topic in self.admin.list_topics(), "not listed")
+    def offset(self, topic, at):
+        asked = {TopicPartition(topic, 0): at}
+        (seen,) = self.admin.list_partition_offsets(asked).values()
+        return seen.offset, seen.timestamp
 
-    def out_of_range(self, topic):
-        self.create_topic(topic, 1, {})
-        self.produce(topic, [Record(None, b"v")], "none", -1, False)
-        code = error_of(lambda: self.read(topic, 0, 1_000, 1, 10))
-        check(issubclass(code, errors.OffsetOutOfRangeError), f"error {code}")
+    def alter(self, kind, name, values, incremental):
+        """The library tells an error by its text, which starts with the code."""
+        asked = [ConfigResource(ConfigResourceType(kind), name, values)]
+        seen = self.admin.alter_configs(asked, raise_on_unknown=False, incremental=incremental)
+        said = seen[ConfigResourceType(kind).name.lower()][name]
+        if said != "OK":
+            raise errors.for_code(int(re.match(r"\[Error (\d+)\]", said)[1]))(said)
 
-    def too_large(self, topic):
-        self.create_topic(topic, 1, {"max.message.bytes": "20000"})
-        big = [Record(None, b"x" * 30_000)]
-        code = error_of(lambda: self.produce(topic, big, "none", -1, False))
-        check(code is errors.MessageSizeTooLargeError, f"error {code}")
-        placed = self.produce(topic, [Record(None, b"x")], "none", -1, False)
-        check(placed == [(0, 0)], f"placed {placed}")
+    def replace_settings(self, kind, name, values):
+        self.alter(kind, name, values, False)
+
+    def change_settings(self, kind, name, changes):
+        op = lambda v: AlterConfigOp.DELETE if v is None else AlterConfigOp.SET
+        self.alter(kind, name, {k: (op(v), v) for k, v in changes.items()}, True)
+
+    def grow(self, topic, count, check_only):
+        self.admin.create_partitions({topic: count}, validate_only=check_only)
+
+    def delete_records(self, topic, partition, before):
+        seen = self.admin.delete_records({TopicPartition(topic, partition): before})
+        return seen[TopicPartition(topic, partition)]["low_watermark"]
+
+    def log_sizes(self, topic):
+        (node,) = self.admin.describe_log_dirs([topic])
+        return {
+            p["partition_index"]: p["partition_size"]
+            for folder in node["log_dirs"]
+            for t in folder["topics"]
+            for p in t["partitions"]
+        }
+
+    def elect(self, topic, partition):
+        seen = self.admin.elect_leaders(
+            ElectionType.PREFERRED, {topic: [partition]}, raise_errors=False
+        )
+        return seen.replica_election_results[0].partition_result[0].error_code
+
+    def reassignments(self):
+        return self.admin.list_partition_reassignments()
+
+    def producers(self, topic, partition):
+        (seen,) = self.admin.describe_producers([TopicPartition(topic, partition)]).values()
+        return [(p.producer_id, p.producer_epoch, p.last_sequence) for p in seen.active_producers]
 
 
 if __name__ == "__main__":
-    ARGS = harness.arguments(["matrix", "digest"])
+    ARGS = harness.arguments(["matrix", "digest", "broker"])
     harness.run(KafkaPython(ARGS.bootstrap), ARGS)

@@ -25,8 +25,10 @@ pub(crate) enum Tool {
     Node,
     /// A log shipper, with its output to Kafka.
     Rsyslog,
-    /// A C compiler and make, for librdkafka.
+    /// A C compiler, for zstd.
     C,
+    /// Compilers and make, for librdkafka.
+    CppAndMake,
     /// Not a tool: the suite starts, stops and kills its broker.
     OwnBroker,
 }
@@ -40,7 +42,8 @@ impl Tool {
             Self::Java => &["java", "mvn"],
             Self::Node => &["node", "npm"],
             Self::Rsyslog => &["rsyslogd"],
-            Self::C => &["cc", "c++", "make"],
+            Self::C => &["cc"],
+            Self::CppAndMake => &["cc", "c++", "make"],
             Self::OwnBroker => &[],
         }
     }
@@ -180,7 +183,9 @@ fn go(name: &str, folder: &str, mod_file: &str) -> Result<PathBuf, Fault> {
     let made = install(name, &["go/harness", &folder], |target| {
         let mut build = Command::new("go");
         build.args(["build", "-mod=readonly", "-modfile", mod_file, "-o"]);
-        build.arg(target.join("client")).arg(".");
+        build.arg(target.join("client"));
+        // The name of the mod file tells the sources which library it is.
+        build.args(["-tags", mod_file.trim_end_matches(".mod"), "."]);
         build.env("GOTOOLCHAIN", "local");
         must_succeed("go build", build.current_dir(sources().join(&folder))).map(|_| ())
     });

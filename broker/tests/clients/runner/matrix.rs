@@ -10,26 +10,17 @@ use super::broker::PARTITIONS;
 use super::context::Context;
 use super::install::{Tool, sources};
 use super::process::{Report, run};
-use super::{Fault, trial};
+use super::{Fault, cases, trial};
 
 /// One client's whole list, on a busy machine.
 const MATRIX_LIMIT: Duration = Duration::from_secs(240);
+/// The case that has a broker to itself.
+const BROKER_LIMIT: Duration = Duration::from_secs(60);
 /// One client reading all topics of all others.
 const CROSS_LIMIT: Duration = Duration::from_secs(120);
 
-const CODECS: [&str; 5] = ["none", "gzip", "snappy", "lz4", "zstd"];
-/// Kafka before 2.1, clients too.
-const BEFORE_ZSTD: [&str; 4] = ["none", "gzip", "snappy", "lz4"];
-const PER_CODEC: [&str; 8] = [
-    "acks=0",
-    "acks=1",
-    "acks=all",
-    "idempotent",
-    "offset",
-    "timestamp",
-    "end",
-    "sizes",
-];
+/// The case of the mode `broker`.
+const BROKER_CASE: &str = "admin/alter-broker-configs";
 /// The topics per codec that other clients read again.
 const CROSS_TOPICS: [&str; 2] = ["acks-all", "sizes"];
 
@@ -119,62 +110,11 @@ impl Client {
     fn reads(self, writer: Self, codec: &str) -> bool {
         // The LZ4 library of the old sarama fails on the block checksums that aiokafka writes.
         let checksums = writer == Self::Aiokafka && codec == "lz4";
-        self.codecs().contains(&codec) && !(self == Self::Sarama138 && checksums)
-    }
-
-    /// What it can compress with, and read.
-    fn codecs(self) -> &'static [&'static str] {
-        match self {
-            Self::Java011 | Self::Java11 => &BEFORE_ZSTD,
-            _ => &CODECS,
-        }
+        cases::codecs(self).contains(&codec) && !(self == Self::Sarama138 && checksums)
     }
 
     fn index(self) -> usize {
         self as usize
-    }
-
-    /// The cases beside those of the codecs.
-    fn other_cases(self) -> &'static [&'static str] {
-        match self {
-            Self::Kcat => &["metadata/list", "metadata/auto-create", "metadata/query"],
-            Self::KafkaPython | Self::Aiokafka => &OTHER_CASES[1..],
-            Self::FranzGo => &FRANZ_GO_CASES,
-            Self::KafkaJs => &KAFKAJS_CASES,
-            _ => &OTHER_CASES,
-        }
-    }
-
-    /// The cases of each codec.
-    fn per_codec(self) -> impl Iterator<Item = &'static str> {
-        let lacking: &[&str] = match self {
-            Self::KafkaGo => &["idempotent"],
-            // It reads in groups only.
-            Self::KafkaJs => &["offset", "end"],
-            _ => &[],
-        };
-        PER_CODEC
-            .into_iter()
-            .filter(move |case| !lacking.contains(case))
-    }
-
-    fn cases(self) -> Vec<String> {
-        let codecs = self
-            .codecs()
-            .iter()
-            .flat_map(|c| self.per_codec().map(move |case| format!("{c}/{case}")));
-        let others = self.other_cases().iter().chain(self.altering_cases());
-        codecs.chain(others.map(|&case| case.to_owned())).collect()
-    }
-
-    /// The cases that change topics which are there.
-    fn altering_cases(self) -> &'static [&'static str] {
-        match self {
-            Self::FranzGo | Self::Sarama | Self::KafkaGo => &ALTERING_CASES,
-            // Neither offers the incremental kind, sarama 1.38 not with its default protocol.
-            Self::Sarama138 | Self::KafkaJs => &ALTERING_CASES[..2],
-            _ => &[],
-        }
     }
 
     /// The program with what every mode takes; the mode and its own arguments follow.
@@ -214,55 +154,9 @@ impl Client {
         if context.settle {
             command.arg("--settle");
         }
-        if !self.altering_cases().is_empty() {
-            command.arg("--altering");
-        }
         Ok(command)
     }
 }
-
-const OTHER_CASES: [&str; 10] = [
-    "metadata/unknown-topic",
-    "metadata/auto-create",
-    "admin/create",
-    "admin/describe-configs",
-    "admin/errors",
-    "admin/delete-recreate",
-    "admin/list-offsets",
-    "admin/cluster",
-    "fetch/out-of-range",
-    "produce/too-large",
-];
-const FRANZ_GO_CASES: [&str; 12] = [
-    "metadata/unknown-topic",
-    "metadata/auto-create",
-    "admin/create",
-    "admin/describe-configs",
-    "admin/errors",
-    "admin/delete-recreate",
-    "admin/list-offsets",
-    "admin/cluster",
-    "admin/leader-epoch",
-    "admin/offset-kinds",
-    "fetch/out-of-range",
-    "produce/too-large",
-];
-const KAFKAJS_CASES: [&str; 9] = [
-    "metadata/unknown-topic",
-    "metadata/auto-create",
-    "admin/create",
-    "admin/describe-configs",
-    "admin/errors",
-    "admin/delete-recreate",
-    "admin/list-offsets",
-    "admin/cluster",
-    "produce/too-large",
-];
-const ALTERING_CASES: [&str; 3] = [
-    "admin/alter-configs",
-    "admin/create-partitions",
-    "admin/incremental-alter-configs",
-];
 
 /// A Python program of the source tree; no byte code is left beside it.
 pub(crate) fn script(mut python: Command, path: &str) -> Command {
@@ -338,7 +232,7 @@ fn cross_topics(context: &Context, reader: Client) -> Vec<String> {
     let mut out = Vec::new();
     for client in available(context) {
         let read = |codec: &&&str| reader.reads(client, codec);
-        for codec in client.codecs().iter().filter(read) {
+        for codec in cases::codecs(client).iter().filter(read) {
             out.extend(
                 CROSS_TOPICS
                     .iter()
@@ -396,6 +290,16 @@ fn compare_digests(context: &Context, reader: Client) -> Result<(), Fault> {
     Ok(())
 }
 
+/// A client changes the broker's own settings: on a broker of its own, for others must not see that.
+fn alter_broker(context: &Context, client: Client) -> Result<(), Fault> {
+    let broker = context.new_broker()?;
+    let mut command = client.command(context, broker.address(), &prefix(client))?;
+    let _permit = context.permit();
+    let label = format!("broker {}", client.name());
+    let report = run(&label, command.arg("broker"), BROKER_LIMIT);
+    report.result(BROKER_CASE).map(|_| ())
+}
+
 /// Runs every client that is there, and waits: for suites that look at what they left.
 pub(crate) fn run_all(context: &Context) {
     for client in available(context) {
@@ -412,7 +316,7 @@ pub(crate) fn run_all(context: &Context) {
 pub(crate) fn trials(context: &Arc<Context>) -> Vec<Trial> {
     let mut out = Vec::new();
     for client in Client::ALL {
-        for case in client.cases() {
+        for case in cases::of(client) {
             let name = format!("{}::{case}", client.name());
             out.push(trial(context, name, client.tools(), move |context| {
                 matrix_report(context, client).result(&case).map(|_| ())
@@ -420,7 +324,16 @@ pub(crate) fn trials(context: &Arc<Context>) -> Vec<Trial> {
         }
         let name = format!("{}::all-cases-known", client.name());
         out.push(trial(context, name, client.tools(), move |context| {
-            matrix_report(context, client).only(&client.cases())
+            matrix_report(context, client).only(&cases::of(client))
+        }));
+    }
+    // Not on a foreign broker, which is everybody's.
+    let alone = context.bootstrap.is_none();
+    let altering = |client: &Client| alone && cases::alters_broker(*client);
+    for client in Client::ALL.into_iter().filter(altering) {
+        let name = format!("{}::{BROKER_CASE}", client.name());
+        out.push(trial(context, name, client.tools(), move |context| {
+            alter_broker(context, client)
         }));
     }
     for reader in Client::READERS {

@@ -1,6 +1,7 @@
 //! Starts brokers and client programs and turns what they print into named trials.
 
 mod broker;
+mod cases;
 mod context;
 mod crash;
 mod dataset;

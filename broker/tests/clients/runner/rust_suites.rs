@@ -1,5 +1,5 @@
-//! The test suites that the crates rskafka and rdkafka ship. Part of the long run only: they build
-//! librdkafka and two async stacks.
+//! The test suites that the crates rskafka and rdkafka ship. What needs librdkafka, which takes minutes
+//! to build, is part of the long run only.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -18,6 +18,8 @@ const LISTS: [&str; 2] = [
     include_str!("../rust/rskafka.list"),
     include_str!("../rust/rdkafka.list"),
 ];
+/// The suites that are Rust alone: every run has them.
+const WITHOUT_LIBRDKAFKA: [&str; 3] = ["rskafka-client", "rskafka-consumer", "rskafka-producer"];
 /// What a build depends on; the lists do not count.
 const INPUTS: [&str; 5] = [
     "rust/Cargo.toml",
@@ -98,13 +100,23 @@ fn change(folder: &Path) -> Result<(), Fault> {
     Ok(())
 }
 
+/// What Cargo builds besides, in the long run.
+fn features(is_full: bool) -> &'static [&'static str] {
+    if is_full {
+        &["--features", "librdkafka"]
+    } else {
+        &[]
+    }
+}
+
 /// Puts the package together and builds it.
-fn make(folder: &Path) -> Result<(), Fault> {
+fn make(folder: &Path, is_full: bool) -> Result<(), Fault> {
     for name in ["Cargo.toml", "Cargo.lock", "empty.rs"] {
         copy(&sources().join("rust").join(name), &folder.join(name))?;
     }
     let mut metadata = cargo(folder, "metadata");
-    let text = must_succeed("cargo metadata", metadata.args(["--format-version", "1"]))?;
+    metadata.args(["--all-features", "--format-version", "1"]);
+    let text = must_succeed("cargo metadata", &mut metadata)?;
     let metadata: Metadata =
         serde_json::from_str(&text).map_err(|e| format!("cargo metadata: {e}"))?;
     copy_tests(&metadata, "rskafka", folder)?;
@@ -115,7 +127,8 @@ fn make(folder: &Path) -> Result<(), Fault> {
         &folder.join("rskafka").join(helper),
     )?;
     change(folder)?;
-    must_succeed("cargo test", cargo(folder, "test").arg("--no-run")).map(|_| ())
+    let mut test = cargo(folder, "test");
+    must_succeed("cargo test", test.arg("--no-run").args(features(is_full))).map(|_| ())
 }
 
 /// The cases of a suite that the lists name.
@@ -128,11 +141,12 @@ fn cases(suite: &str) -> Vec<&'static str> {
         .collect()
 }
 
-fn suites() -> Vec<&'static str> {
+fn suites(is_full: bool) -> Vec<&'static str> {
     let lines = LISTS.iter().flat_map(|list| list.lines());
     let named = lines.filter(|line| !line.starts_with('#'));
     let mut out: Vec<&str> = named.filter_map(|l| Some(l.split_once(' ')?.0)).collect();
     out.dedup();
+    out.retain(|suite| is_full || WITHOUT_LIBRDKAFKA.contains(suite));
     out
 }
 
@@ -141,8 +155,13 @@ fn run(
     built: &OnceLock<Result<PathBuf, Fault>>,
     suite: &str,
 ) -> Result<(), Fault> {
+    let name = if context.is_full {
+        "rust-suites"
+    } else {
+        "rskafka-suites"
+    };
     let folder = built
-        .get_or_init(|| install("rust-suites", &INPUTS, make))
+        .get_or_init(|| install(name, &INPUTS, |folder| make(folder, context.is_full)))
         .clone()?;
     let own = match context.bootstrap {
         Some(_) => None,
@@ -156,7 +175,9 @@ fn run(
     let _permit = context.permit();
     let started = now();
     let mut test = cargo(&folder, "test");
-    test.args(["--offline", "--test", suite, "--", "--exact"]);
+    test.args(["--offline", "--test", suite]);
+    test.args(features(context.is_full));
+    test.args(["--", "--exact"]);
     let cases = cases(suite);
     test.args(&cases);
     test.env("KAFKA_HOST", &address)
@@ -173,18 +194,18 @@ fn run(
     Err(format!("not \"{due}\": {said}"))
 }
 
-/// `rust::SUITE`, in the long run.
+/// `rust::SUITE`.
 pub(crate) fn trials(context: &Arc<Context>) -> Vec<Trial> {
     let built = Arc::new(OnceLock::new());
-    let wanted = if context.is_full {
-        suites()
+    let tools: &[Tool] = if context.is_full {
+        &[Tool::CppAndMake]
     } else {
-        Vec::new()
+        &[Tool::C]
     };
     let one = |suite: &'static str| {
         let built = Arc::clone(&built);
         let name = format!("rust::{suite}");
-        trial(context, name, &[Tool::C], move |c| run(c, &built, suite))
+        trial(context, name, tools, move |c| run(c, &built, suite))
     };
-    wanted.into_iter().map(one).collect()
+    suites(context.is_full).into_iter().map(one).collect()
 }

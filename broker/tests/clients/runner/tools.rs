@@ -123,7 +123,7 @@ impl<'a> Tools<'a> {
     }
 }
 
-/// Create, list, describe, create again, delete.
+/// Create, list, describe, create again, alter, delete.
 fn topics(context: &Context) -> Result<(), Fault> {
     let tools = Tools::new(context, "topics")?;
     let topic = &tools.topic;
@@ -148,8 +148,17 @@ fn topics(context: &Context) -> Result<(), Fault> {
     }
     let again = ["--create", "--topic", topic];
     tools.says(TOPIC, &again, &["Error while executing topic command"])?;
+    let grow = ["--alter", "--topic", topic, "--partitions"];
+    tools.says(TOPIC, &[&grow[..], &["4"]].concat(), &[])?;
+    tools.says(
+        TOPIC,
+        &[&grow[..], &["2"]].concat(),
+        &["2 would not be an increase"],
+    )?;
     let filter = ["--list", "--topic", topic];
     tools.says(TOPIC, &filter, &[topic])?;
+    let describe = ["--describe", "--topic", topic];
+    tools.says(TOPIC, &describe, &["PartitionCount: 4\t"])?;
     tools.says(TOPIC, &["--delete", "--topic", topic], &[])?;
     match tools.says(TOPIC, &filter, &[])? {
         said if said.contains(topic.as_str()) && !context.settle => {
@@ -213,8 +222,8 @@ fn versions(context: &Context) -> Result<(), Fault> {
     tools.says(class, &[], &due).map(|_| ())
 }
 
-/// Settings of a topic and of the broker, with where they come from. Kafka's tools live in
-/// `org.apache.kafka.tools`, but this one stayed in `kafka.admin`.
+/// Settings of a topic and of the broker, with where they come from; settings of a topic altered.
+/// Kafka's tools live in `org.apache.kafka.tools`, but this one stayed in `kafka.admin`.
 fn fact_22_configs(context: &Context) -> Result<(), Fault> {
     let tools = Tools::new(context, "configs")?;
     tools.create()?;
@@ -235,6 +244,26 @@ fn fact_22_configs(context: &Context) -> Result<(), Fault> {
         "max.message.bytes=1048588",
     ];
     tools.says(class, &all, &due)?;
+    let add = [&["--alter"], &topic[..], &["--add-config"]].concat();
+    let updated = format!("Completed updating config for topic {}.", tools.topic);
+    tools.says(
+        class,
+        &[&add[..], &["max.message.bytes=20000"]].concat(),
+        &[&updated],
+    )?;
+    let unknown = [&add[..], &["no.such.key=1"]].concat();
+    tools.says(class, &unknown, &["InvalidConfigurationException"])?;
+    let delete = ["--delete-config", "retention.ms"];
+    let delete = [&["--alter"], &topic[..], &delete].concat();
+    tools.says(class, &delete, &[&updated])?;
+    let left = tools.says(
+        class,
+        &[&["--describe"], &topic[..]].concat(),
+        &["DYNAMIC_TOPIC_CONFIG:max.message.bytes=20000"],
+    )?;
+    if left.contains("retention.ms") {
+        return Err(format!("a deleted setting is left: {left}"));
+    }
     let broker = ["--describe", "--all", "--entity-type", "brokers"];
     let node = ["--entity-name", "1"];
     let due = "num.partitions=3 sensitive=false synonyms={STATIC_BROKER_CONFIG:num.partitions=3";

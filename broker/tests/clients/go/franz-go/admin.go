@@ -116,7 +116,15 @@ func firstError(seen kadm.AlterConfigsResponses, err error) error {
 }
 
 func (c *client) ReplaceSettings(ctx context.Context, topic string, values map[string]string) error {
-	return firstError(c.admin.AlterTopicConfigsState(ctx, alterations(kadm.SetConfig, values), topic))
+	changes := alterations(kadm.SetConfig, values)
+	if topic != "" {
+		return firstError(c.admin.AlterTopicConfigsState(ctx, changes, topic))
+	}
+	brokers, err := c.admin.ListBrokers(ctx)
+	if err != nil {
+		return err
+	}
+	return firstError(c.admin.AlterBrokerConfigsState(ctx, changes, brokers.NodeIDs()...))
 }
 
 func (c *client) ChangeSettings(ctx context.Context, topic string, changes []harness.Change) error {
@@ -128,7 +136,14 @@ func (c *client) ChangeSettings(ctx context.Context, topic string, changes []har
 		}
 		out = append(out, kadm.AlterConfig{Op: op, Name: change.Name, Value: change.Value})
 	}
-	return firstError(c.admin.AlterTopicConfigs(ctx, out, topic))
+	if topic != "" {
+		return firstError(c.admin.AlterTopicConfigs(ctx, out, topic))
+	}
+	brokers, err := c.admin.ListBrokers(ctx)
+	if err != nil {
+		return err
+	}
+	return firstError(c.admin.AlterBrokerConfigs(ctx, out, brokers.NodeIDs()...))
 }
 
 func (c *client) Grow(ctx context.Context, topic string, partitions int32, check bool) error {

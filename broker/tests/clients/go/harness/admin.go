@@ -27,14 +27,17 @@ func adminCases(w *World) []Case {
 		{"fetch/out-of-range", w.outOfRange},
 		{"produce/too-large", w.tooLarge},
 	}
-	if w.Altering {
-		named = append(named, w.alteringCases()...)
-	}
+	named = append(append(named, w.alteringCases()...), w.offeredCases()...)
 	var out []Case
 	for _, n := range named {
 		out = append(out, w.Named(n.name, n.run))
 	}
 	return out
+}
+
+// brokerCases want the broker to themselves.
+func brokerCases(w *World) []Case {
+	return []Case{w.Named("admin/alter-broker-configs", w.alterBroker)}
 }
 
 // Named is a case with a time limit and a topic named after it.

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// alteringCases change topics that are there; --altering adds them.
+// alteringCases change topics that are there.
 func (w *World) alteringCases() []namedCase {
 	out := []namedCase{
 		{"admin/alter-configs", w.replaceSettings},
@@ -30,11 +30,13 @@ func (w *World) replaceSettings(ctx context.Context, topic string) error {
 	if err := w.shows(ctx, func() error { return w.hasSettings(ctx, topic, due) }); err != nil {
 		return err
 	}
-	err := w.ReplaceSettings(ctx, topic, map[string]string{"no.such.key": "1"})
-	if err := w.refused("an unknown setting", err, InvalidConfig); err != nil {
-		return err
+	for name, value := range map[string]string{"no.such.key": "1", "retention.ms": "soon"} {
+		err := w.ReplaceSettings(ctx, topic, map[string]string{name: value})
+		if err := w.refused(name+"="+value, err, InvalidConfig); err != nil {
+			return err
+		}
 	}
-	err = w.ReplaceSettings(ctx, topic+"-none", map[string]string{"retention.ms": "1"})
+	err := w.ReplaceSettings(ctx, topic+"-none", map[string]string{"retention.ms": "1"})
 	if err := w.refused("an unknown topic", err, UnknownTopicOrPartition); err != nil {
 		return err
 	}
@@ -64,11 +66,13 @@ func (w *World) changeSettings(ctx context.Context, topic string) error {
 	if err := w.shows(ctx, func() error { return w.limitHolds(topic) }); err != nil {
 		return err
 	}
-	err := w.ChangeSettings(ctx, topic, []Change{{"retention.ms", &bad}})
-	if err := w.Due("a bad value", err, InvalidConfig); err != nil {
-		return err
+	for _, name := range []string{"no.such.key", "retention.ms"} {
+		err := w.ChangeSettings(ctx, topic, []Change{{name, &bad}})
+		if err := w.Due(name+"="+bad, err, InvalidConfig); err != nil {
+			return err
+		}
 	}
-	err = w.ChangeSettings(ctx, topic+"-none", []Change{{"max.message.bytes", &limit}})
+	err := w.ChangeSettings(ctx, topic+"-none", []Change{{"max.message.bytes", &limit}})
 	if err := w.Due("an unknown topic", err, UnknownTopicOrPartition); err != nil {
 		return err
 	}

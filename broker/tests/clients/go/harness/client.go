@@ -24,6 +24,8 @@ const (
 	InvalidPartitions        = 37
 	InvalidReplicationFactor = 38
 	InvalidConfig            = 40
+	InvalidRequest           = 42
+	ElectionNotNeeded        = 84
 )
 
 const (
@@ -110,7 +112,7 @@ type Client interface {
 	// Offset at Latest, Earliest or the first record at or after a time in milliseconds; -1: none.
 	Offset(ctx context.Context, topic string, partition int32, at int64) (int64, error)
 
-	// ReplaceSettings sets these values and deletes all others (AlterConfigs).
+	// ReplaceSettings sets these values and deletes all others (AlterConfigs); topic "": of the broker.
 	ReplaceSettings(ctx context.Context, topic string, values map[string]string) error
 	// ChangeSettings leaves other values alone (IncrementalAlterConfigs).
 	ChangeSettings(ctx context.Context, topic string, changes []Change) error
@@ -133,8 +135,6 @@ type World struct {
 	Partitions        int32
 	// Settle waits for leaders of new topics and for the end of deleted ones, as Apache Kafka needs.
 	Settle bool
-	// Altering adds the cases that alter configurations and partition counts.
-	Altering bool
 }
 
 // Topic is the name of a topic of this run.

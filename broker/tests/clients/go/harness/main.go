@@ -56,6 +56,8 @@ func run(w *World, more map[string]Mode, own func(w *World) []Case) (bool, error
 			cases = append(cases, own(w)...)
 		}
 		return RunCases(cases), nil
+	case "broker":
+		return RunCases(brokerCases(w)), nil
 	case "digest":
 		return RunCases(digestCases(w, rest)), nil
 	}
@@ -68,7 +70,8 @@ func run(w *World, more map[string]Mode, own func(w *World) []Case) (bool, error
 // Main is a whole program: it prints one JSON line per case,
 // {"case": ..., "ok": ..., "detail": ..., "ms": ...}, which the runner (broker/tests/clients.rs) reads.
 //
-//	PROGRAM --bootstrap HOST:PORT --prefix NAME matrix      every case; with --altering, more of them
+//	PROGRAM --bootstrap HOST:PORT --prefix NAME matrix      every case but those of broker
+//	PROGRAM --bootstrap HOST:PORT --prefix NAME broker      the cases that want the broker to themselves
 //	PROGRAM --bootstrap HOST:PORT digest TOPIC...           a hash over all each topic holds
 //
 // own are cases that only this library has; more are further modes. Either may be nil.
@@ -77,7 +80,6 @@ func Main(open func(bootstrap string) (Client, error), own func(w *World) []Case
 	prefix := flag.String("prefix", "t", "topics are named PREFIX-...")
 	partitions := flag.Int("partitions", 3, "partitions of a topic")
 	settle := flag.Bool("settle", false, "wait for the leaders of a new topic (Apache Kafka needs it)")
-	altering := flag.Bool("altering", false, "also alter configurations and partition counts")
 	flag.Parse()
 	if *bootstrap == "" || flag.NArg() < 1 {
 		flag.Usage()
@@ -88,7 +90,7 @@ func Main(open func(bootstrap string) (Client, error), own func(w *World) []Case
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	w := &World{client, *bootstrap, *prefix, int32(*partitions), *settle, *altering}
+	w := &World{client, *bootstrap, *prefix, int32(*partitions), *settle}
 	ok, err := run(w, more, own)
 	client.Close()
 	if err != nil {

@@ -88,17 +88,22 @@ func (c *client) Cluster(ctx context.Context) ([]int32, int32, error) {
 	return ids(seen.Brokers), int32(seen.Controller.ID), harness.Wants(seen.ClusterID != "", "the cluster has no id")
 }
 
+// resource is the topic, or the broker where topic is "".
+func (c *client) resource(ctx context.Context, topic string) (kafka.ResourceType, string, error) {
+	if topic != "" {
+		return kafka.ResourceTypeTopic, topic, nil
+	}
+	_, controller, err := c.Cluster(ctx)
+	return kafka.ResourceTypeBroker, strconv.Itoa(int(controller)), err
+}
+
 func (c *client) Settings(ctx context.Context, topic string) (map[string]harness.Setting, error) {
-	of := kafka.DescribeConfigRequestResource{ResourceType: kafka.ResourceTypeTopic, ResourceName: topic}
-	if topic == "" {
-		_, controller, err := c.Cluster(ctx)
-		if err != nil {
-			return nil, err
-		}
-		of.ResourceType, of.ResourceName = kafka.ResourceTypeBroker, strconv.Itoa(int(controller))
+	kind, name, err := c.resource(ctx, topic)
+	if err != nil {
+		return nil, err
 	}
 	seen, err := c.admin.DescribeConfigs(ctx, &kafka.DescribeConfigsRequest{
-		Resources: []kafka.DescribeConfigRequestResource{of},
+		Resources: []kafka.DescribeConfigRequestResource{{ResourceType: kind, ResourceName: name}},
 	})
 	if err != nil {
 		return nil, err
@@ -139,7 +144,11 @@ func (c *client) Offset(ctx context.Context, topic string, partition int32, at i
 }
 
 func (c *client) ReplaceSettings(ctx context.Context, topic string, values map[string]string) error {
-	change := kafka.AlterConfigRequestResource{ResourceType: kafka.ResourceTypeTopic, ResourceName: topic}
+	kind, name, err := c.resource(ctx, topic)
+	if err != nil {
+		return err
+	}
+	change := kafka.AlterConfigRequestResource{ResourceType: kind, ResourceName: name}
 	for name, value := range values {
 		change.Configs = append(change.Configs, kafka.AlterConfigRequestConfig{Name: name, Value: value})
 	}
@@ -156,7 +165,11 @@ func (c *client) ReplaceSettings(ctx context.Context, topic string, values map[s
 }
 
 func (c *client) ChangeSettings(ctx context.Context, topic string, changes []harness.Change) error {
-	of := kafka.IncrementalAlterConfigsRequestResource{ResourceType: kafka.ResourceTypeTopic, ResourceName: topic}
+	kind, name, err := c.resource(ctx, topic)
+	if err != nil {
+		return err
+	}
+	of := kafka.IncrementalAlterConfigsRequestResource{ResourceType: kind, ResourceName: name}
 	for _, change := range changes {
 		to := kafka.IncrementalAlterConfigsRequestConfig{
 			Name: change.Name, ConfigOperation: kafka.ConfigOperationDelete,
@@ -183,4 +196,27 @@ func (c *client) Grow(ctx context.Context, topic string, partitions int32, check
 		return err
 	}
 	return seen.Errors[topic]
+}
+
+func (c *client) Elect(ctx context.Context, topic string, partition int32) error {
+	// The library sends a limit of none where none is set.
+	seen, err := c.admin.ElectLeaders(ctx, &kafka.ElectLeadersRequest{
+		Topic: topic, Partitions: []int{int(partition)}, Timeout: harness.CallTimeout,
+	})
+	if err != nil {
+		return err
+	}
+	if seen.Error != nil {
+		return seen.Error
+	}
+	return seen.PartitionResults[0].Error
+}
+
+func (c *client) Reassignments(ctx context.Context, topic string) (int, error) {
+	asked := map[string]kafka.ListPartitionReassignmentsRequestTopic{topic: {PartitionIndexes: []int{0}}}
+	seen, err := c.admin.ListPartitionReassignments(ctx, &kafka.ListPartitionReassignmentsRequest{Topics: asked})
+	if err != nil {
+		return 0, err
+	}
+	return len(seen.Topics[topic].Partitions), seen.Error
 }

@@ -42,14 +42,22 @@ func (c *client) Describe(_ context.Context, topic string) (harness.Description,
 	return out, nil
 }
 
+// resource is the topic, or the broker where topic is "".
+func (c *client) resource(topic string) (sarama.ConfigResource, error) {
+	if topic != "" {
+		return sarama.ConfigResource{Type: sarama.TopicResource, Name: topic}, nil
+	}
+	broker, err := c.shared.Controller()
+	if err != nil {
+		return sarama.ConfigResource{}, err
+	}
+	return sarama.ConfigResource{Type: sarama.BrokerResource, Name: strconv.Itoa(int(broker.ID()))}, nil
+}
+
 func (c *client) Settings(_ context.Context, topic string) (map[string]harness.Setting, error) {
-	of := sarama.ConfigResource{Type: sarama.TopicResource, Name: topic}
-	if topic == "" {
-		broker, err := c.shared.Controller()
-		if err != nil {
-			return nil, err
-		}
-		of = sarama.ConfigResource{Type: sarama.BrokerResource, Name: strconv.Itoa(int(broker.ID()))}
+	of, err := c.resource(topic)
+	if err != nil {
+		return nil, err
 	}
 	seen, err := c.admin.DescribeConfig(of)
 	if err != nil && c.Code(err) < 0 {
@@ -81,7 +89,11 @@ func (c *client) Offset(_ context.Context, topic string, partition int32, at int
 }
 
 func (c *client) ReplaceSettings(_ context.Context, topic string, values map[string]string) error {
-	return c.admin.AlterConfig(sarama.TopicResource, topic, pointers(values), false)
+	of, err := c.resource(topic)
+	if err != nil {
+		return err
+	}
+	return c.admin.AlterConfig(of.Type, of.Name, pointers(values), false)
 }
 
 func (c *client) ChangeSettings(_ context.Context, topic string, changes []harness.Change) error {
@@ -93,11 +105,39 @@ func (c *client) ChangeSettings(_ context.Context, topic string, changes []harne
 		}
 		entries[change.Name] = sarama.IncrementalAlterConfigsEntry{Operation: operation, Value: change.Value}
 	}
-	return c.admin.IncrementalAlterConfig(sarama.TopicResource, topic, entries, false)
+	of, err := c.resource(topic)
+	if err != nil {
+		return err
+	}
+	return c.admin.IncrementalAlterConfig(of.Type, of.Name, entries, false)
 }
 
 func (c *client) Grow(_ context.Context, topic string, partitions int32, check bool) error {
 	return c.admin.CreatePartitions(topic, partitions, nil, check)
+}
+
+// DeleteRecords: the library does not tell where the log starts then.
+func (c *client) DeleteRecords(_ context.Context, topic string, partition int32, before int64) error {
+	return c.admin.DeleteRecords(topic, map[int32]int64{partition: before})
+}
+
+func (c *client) LogSizes(_ context.Context, topic string) (map[int32]int64, error) {
+	broker, err := c.shared.Controller()
+	if err != nil {
+		return nil, err
+	}
+	seen, err := c.admin.DescribeLogDirs([]int32{broker.ID()})
+	out := map[int32]int64{}
+	for _, dir := range seen[broker.ID()] {
+		for _, held := range dir.Topics {
+			for _, p := range held.Partitions {
+				if held.Topic == topic {
+					out[p.PartitionID] = p.Size
+				}
+			}
+		}
+	}
+	return out, err
 }
 
 func (c *client) AutoCreate(_ context.Context, topic string) error {

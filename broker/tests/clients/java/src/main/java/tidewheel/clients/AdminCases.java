@@ -15,6 +15,7 @@ import org.apache.kafka.common.config.ConfigResource;
 import org.apache.kafka.common.errors.InvalidConfigurationException;
 import org.apache.kafka.common.errors.InvalidPartitionsException;
 import org.apache.kafka.common.errors.InvalidReplicationFactorException;
+import org.apache.kafka.common.errors.InvalidRequestException;
 import org.apache.kafka.common.errors.InvalidTopicException;
 import org.apache.kafka.common.errors.RecordTooLargeException;
 import org.apache.kafka.common.errors.TopicExistsException;
@@ -22,6 +23,7 @@ import org.apache.kafka.common.errors.UnknownTopicOrPartitionException;
 
 import java.time.Duration;
 import java.util.ArrayList;
+import java.util.HashMap;
 import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
@@ -37,37 +39,51 @@ final class AdminCases {
     /** How an id of zeroes is written. */
     private static final String NO_ID = "AAAAAAAAAAAAAAAAAAAAAA";
 
-    private final World world;
+    final World world;
 
     AdminCases(World world) {
         this.world = world;
     }
 
     List<Main.Case> cases() {
-        return List.of(
-                Matrix.test("admin/create", () -> create(topic("create"))),
-                Matrix.test("admin/describe-configs", () -> configs(topic("configs"))),
-                Matrix.test("admin/errors", () -> errors(topic("errors"))),
-                Matrix.test("admin/delete-recreate", () -> deleteRecreate(topic("delete"))),
-                Matrix.test("admin/list-offsets", () -> offsets(topic("offsets"))),
-                Matrix.test("admin/cluster", this::cluster),
-                Matrix.test(
-                        "metadata/unknown-topic", () -> unknownTopic(topic("nobody-made-this"))),
-                Matrix.test("metadata/auto-create", () -> autoCreate(topic("auto-create"))),
-                Matrix.test("fetch/out-of-range", () -> outOfRange(topic("out-of-range"))),
-                Matrix.test("produce/too-large", () -> tooLarge(topic("too-large"))));
+        List<Main.Case> out =
+                new ArrayList<>(
+                        List.of(
+                                test("admin/create", this::create),
+                                test("admin/describe-configs", this::configs),
+                                test("admin/errors", this::errors),
+                                test("admin/delete-recreate", this::deleteRecreate),
+                                test("admin/list-offsets", this::offsets),
+                                test("admin/cluster", topic -> cluster()),
+                                test("metadata/unknown-topic", this::unknownTopic),
+                                test("metadata/auto-create", this::autoCreate),
+                                test("fetch/out-of-range", this::outOfRange),
+                                test("produce/too-large", this::tooLarge)));
+        Part.offered().forEach(part -> out.addAll(part.cases(this)));
+        return out;
     }
 
-    private String topic(String name) {
-        return world.prefix + "-" + name;
+    /** The cases that want the broker to themselves. */
+    List<Main.Case> brokerCases() {
+        return List.of(test("admin/alter-broker-configs", this::alterBroker));
+    }
+
+    /** A check with a topic of its own. */
+    interface TopicCheck {
+        void run(String topic) throws Exception;
+    }
+
+    Main.Case test(String name, TopicCheck body) {
+        String topic = world.prefix + "-" + name.replace('/', '-');
+        return Matrix.test(name, () -> body.run(topic));
     }
 
     private TopicDescription describe(String topic) throws Exception {
-        return Api.describe(world.admin, topic);
+        return Topics.describe(world.admin, topic);
     }
 
     /** Runs what must fail with an error of the class. */
-    private static void fails(Class<? extends Exception> want, Matrix.Check body) throws Exception {
+    static void fails(Class<? extends Exception> want, Matrix.Check body) throws Exception {
         try {
             body.run();
         } catch (ExecutionException e) {
@@ -99,8 +115,28 @@ final class AdminCases {
                 "not listed");
     }
 
-    private Config config(ConfigResource.Type type, String name) throws Exception {
-        ConfigResource resource = new ConfigResource(type, name);
+    /** The topic as something that has settings. */
+    static ConfigResource topic(String name) {
+        return new ConfigResource(ConfigResource.Type.TOPIC, name);
+    }
+
+    /** The broker as something that has settings. */
+    private ConfigResource broker() throws Exception {
+        Node node = world.admin.describeCluster().controller().get(20, TimeUnit.SECONDS);
+        return new ConfigResource(ConfigResource.Type.BROKER, node.idString());
+    }
+
+    /** Shows a setting, in a moment where the broker is Apache Kafka. */
+    void has(ConfigResource of, String name, String value, boolean isDefault) throws Exception {
+        world.settled(
+                () -> {
+                    ConfigEntry seen = config(of).get(name);
+                    boolean ok = value.equals(seen.value()) && seen.isDefault() == isDefault;
+                    check(ok, "%s, due is %s, default %s", seen, value, isDefault);
+                });
+    }
+
+    private Config config(ConfigResource resource) throws Exception {
         return world.admin
                 .describeConfigs(List.of(resource))
                 .all()
@@ -110,7 +146,7 @@ final class AdminCases {
 
     private void configs(String topic) throws Exception {
         world.create(topic, 1, Map.of("retention.ms", "3600000"));
-        Config seen = config(ConfigResource.Type.TOPIC, topic);
+        Config seen = config(topic(topic));
         ConfigEntry retention = seen.get("retention.ms");
         check(retention.value().equals("3600000"), "%s", retention);
         Api.checkSetByTopic(retention);
@@ -127,8 +163,7 @@ final class AdminCases {
                 "%s",
                 seen.get("cleanup.policy"));
         check(seen.entries().size() >= 20, "only %d topic settings", seen.entries().size());
-        Node node = world.admin.describeCluster().controller().get(20, TimeUnit.SECONDS);
-        Config broker = config(ConfigResource.Type.BROKER, node.idString());
+        Config broker = config(broker());
         check(
                 broker.get("num.partitions") != null && broker.get("log.dirs") != null,
                 "broker settings: %d",
@@ -194,6 +229,7 @@ final class AdminCases {
         check(world.consumer.beginningOffsets(List.of(at)).get(at) == 0, "earliest");
         check(world.end(topic, 0) == 8, "latest");
         Api.checkOffsets(world.admin, topic, base);
+        Topics.checkNewerOffsets(world.admin, topic, base);
     }
 
     private void cluster() throws Exception {
@@ -228,19 +264,72 @@ final class AdminCases {
 
     private void outOfRange(String topic) throws Exception {
         world.create(topic, 1, Map.of());
+        checkOutOfRange(world, topic, 1_000);
+    }
+
+    /** A read from the offset ends with the error. */
+    static void checkOutOfRange(World world, String topic, long offset) {
         try {
-            world.read(topic, 0, 1_000, 1, Duration.ofSeconds(10));
+            world.read(topic, 0, offset, 1, Duration.ofSeconds(10));
         } catch (OffsetOutOfRangeException e) {
             return;
         }
-        check(false, "no error");
+        check(false, "offset %d: no error", offset);
     }
 
     private void tooLarge(String topic) throws Exception {
         world.create(topic, 1, Map.of("max.message.bytes", "20000"));
-        List<Sent> big = List.of(Sent.of(0, System.currentTimeMillis(), "x".repeat(30_000)));
-        fails(RecordTooLargeException.class, () -> world.produce(topic, big, "none", "acks=all"));
-        world.produce(
-                topic, List.of(Sent.of(0, System.currentTimeMillis(), "v")), "none", "acks=all");
+        limitHolds(topic);
+    }
+
+    private void send(String topic, int size) throws Exception {
+        List<Sent> sent = List.of(Sent.of(0, System.currentTimeMillis(), "x".repeat(size)));
+        world.produce(topic, sent, "none", "acks=all");
+    }
+
+    /** A limit of 20,000 bytes refuses 30,000 and takes less. */
+    void limitHolds(String topic) throws Exception {
+        fails(RecordTooLargeException.class, () -> send(topic, 30_000));
+        send(topic, 1);
+    }
+
+    /** What DescribeLogDirs must tell of a topic. */
+    interface Sizes {
+        Map<Integer, Long> get() throws Exception;
+    }
+
+    void logDirs(String topic, Sizes sizes) throws Exception {
+        world.create(topic, 2, Map.of());
+        List<Sent> sent = List.of(Sent.of(1, System.currentTimeMillis(), "x".repeat(5_000)));
+        world.produce(topic, sent, "none", "acks=all");
+        Map<Integer, Long> seen = sizes.get();
+        check(seen.keySet().equals(Set.of(0, 1)), "partitions %s", seen);
+        check(seen.get(0) == 0 && seen.get(1) > 5_000 && seen.get(1) < 5_200, "bytes %s", seen);
+    }
+
+    /** A setting of the broker is the default of topics, from the answer on. */
+    private void alterBroker(String topic) throws Exception {
+        Part.Alter way = null; // the newest that is offered
+        for (Part part : Part.offered()) {
+            way = part instanceof Part.Alter found ? found : way;
+        }
+        Part.Alter alter = way;
+        world.create(topic, 1, Map.of());
+        ConfigResource broker = broker();
+        alter.alter(world.admin, broker, Map.of("message.max.bytes", "20000"));
+        world.settled(() -> limitHolds(topic));
+        for (Map<String, String> bad :
+                List.of(Map.of("message.max.bytes", "many"), Map.of("log.dirs", "/elsewhere"))) {
+            fails(
+                    InvalidRequestException.class,
+                    () -> alter.alter(world.admin, broker, bad));
+        }
+        has(broker, "message.max.bytes", "20000", false);
+        has(topic(topic), "max.message.bytes", "20000", false);
+        Map<String, String> back = new HashMap<>();
+        back.put("message.max.bytes", null);
+        alter.alter(world.admin, broker, back);
+        has(topic(topic), "max.message.bytes", "1048588", true);
+        world.settled(() -> send(topic, 30_000));
     }
 }

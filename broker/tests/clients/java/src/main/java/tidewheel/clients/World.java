@@ -88,7 +88,7 @@ final class World implements AutoCloseable {
             try {
                 body.run();
                 return;
-            } catch (RuntimeException e) {
+            } catch (Exception e) {
                 if (!settle || System.nanoTime() > until) {
                     throw e;
                 }

@@ -7,9 +7,8 @@ import org.apache.kafka.clients.consumer.ConsumerRecords;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
 
 import java.util.List;
-import java.util.concurrent.TimeUnit;
 
-/** What differs between generations of the client: kafka-clients 0.11 to 2.0. */
+/** What differs between generations of the client, as it was until 2.0. */
 final class Api {
     static final List<String> CODECS = List.of("none", "gzip", "snappy", "lz4");
 
@@ -17,10 +16,6 @@ final class Api {
 
     static ConsumerRecords<byte[], byte[]> poll(KafkaConsumer<byte[], byte[]> from, long ms) {
         return from.poll(ms);
-    }
-
-    static TopicDescription describe(AdminClient admin, String topic) throws Exception {
-        return admin.describeTopics(List.of(topic)).all().get(20, TimeUnit.SECONDS).get(topic);
     }
 
     /** Topics have no id here; a new text each time stands for one that was not used before. */
