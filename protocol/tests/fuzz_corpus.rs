@@ -204,9 +204,17 @@ fn announced_lengths_allocate_nothing() {
         (0, 3),
         (1, 4),
         (2, 1),
+        (8, 1),
+        (9, 1),
+        (11, 0),
+        (13, 3),
+        (14, 0),
+        (15, 0),
         (19, 2),
         (20, 1),
         (32, 1),
+        (42, 0),
+        (47, 0),
     ] {
         for fill in 0..64 {
             let mut input: Vec<u8> = vec![0, key, 0, version, 0, 0, 0, 1, 0xFF, 0xFF];

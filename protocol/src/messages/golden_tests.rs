@@ -9,6 +9,10 @@ use super::describe_configs::{
     DescribeConfigsRequest, DescribeConfigsResource, DescribeConfigsResourceResult,
     DescribeConfigsResponse, DescribeConfigsResult,
 };
+use super::offset_commit::{
+    OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
+    OffsetCommitResponse, OffsetCommitResponsePartition, OffsetCommitResponseTopic,
+};
 use super::offset_for_leader_epoch::{
     EpochEndOffset, OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse,
     OffsetForLeaderPartition, OffsetForLeaderTopic, OffsetForLeaderTopicResult,
@@ -140,4 +144,47 @@ fn describe_configs_0() {
     };
     let bytes = b"\0\0\0\0\0\0\0\x01\0\0\xFF\xFF\x02\0\x01t\0\0\0\x01\0\x01n\xFF\xFF\x01\x01\x01";
     check_golden(&describe, 0, bytes);
+}
+
+#[test]
+fn offset_commit_1() {
+    let partition = |index, offset, timestamp, metadata| OffsetCommitRequestPartition {
+        partition_index: index,
+        committed_offset: offset,
+        commit_timestamp: timestamp,
+        committed_metadata: metadata,
+        ..OffsetCommitRequestPartition::default()
+    };
+    let topic = OffsetCommitRequestTopic {
+        name: "t".into(),
+        partitions: vec![
+            partition(5, 9, 7, Some("x".into())),
+            partition(6, 10, -1, None),
+        ],
+    };
+    let commit = OffsetCommitRequest {
+        group_id: "g".into(),
+        generation_id_or_member_epoch: 3,
+        member_id: "m".into(),
+        topics: vec![topic],
+        ..OffsetCommitRequest::default()
+    };
+    let head = b"\0\x01g\0\0\0\x03\0\x01m\0\0\0\x01\0\x01t\0\0\0\x02";
+    let first = b"\0\0\0\x05\0\0\0\0\0\0\0\x09\0\0\0\0\0\0\0\x07\0\x01x";
+    let second = b"\0\0\0\x06\0\0\0\0\0\0\0\x0A\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF";
+    check_golden(&commit, 1, &[&head[..], first, second].concat());
+
+    let committed = OffsetCommitResponsePartition {
+        partition_index: 5,
+        error_code: 22,
+    };
+    let committed = OffsetCommitResponse {
+        topics: vec![OffsetCommitResponseTopic {
+            name: "t".into(),
+            partitions: vec![committed],
+        }],
+        throttle_time_ms: 0,
+    };
+    let bytes = b"\0\0\0\x01\0\x01t\0\0\0\x01\0\0\0\x05\0\x16";
+    check_golden(&committed, 1, bytes);
 }

@@ -16,25 +16,38 @@ mod definition;
 
 pub mod alter_configs;
 pub mod api_versions;
+pub mod consumer_group_describe;
+pub mod consumer_group_heartbeat;
 pub mod create_partitions;
 pub mod create_topics;
+pub mod delete_groups;
 pub mod delete_records;
 pub mod delete_topics;
 pub mod describe_acls;
 pub mod describe_cluster;
 pub mod describe_configs;
+pub mod describe_groups;
 pub mod describe_log_dirs;
 pub mod describe_producers;
 pub mod describe_topic_partitions;
 pub mod elect_leaders;
 pub mod fetch;
+pub mod find_coordinator;
+pub mod heartbeat;
 pub mod incremental_alter_configs;
 pub mod init_producer_id;
+pub mod join_group;
+pub mod leave_group;
+pub mod list_groups;
 pub mod list_offsets;
 pub mod list_partition_reassignments;
 pub mod metadata;
+pub mod offset_commit;
+pub mod offset_delete;
+pub mod offset_fetch;
 pub mod offset_for_leader_epoch;
 pub mod produce;
+pub mod sync_group;
 
 pub(crate) use definition::message;
 
@@ -51,25 +64,38 @@ macro_rules! for_each_api {
         $callback! {
             alter_configs AlterConfigsRequest AlterConfigsResponse;
             api_versions ApiVersionsRequest ApiVersionsResponse;
+            consumer_group_describe ConsumerGroupDescribeRequest ConsumerGroupDescribeResponse;
+            consumer_group_heartbeat ConsumerGroupHeartbeatRequest ConsumerGroupHeartbeatResponse;
             create_partitions CreatePartitionsRequest CreatePartitionsResponse;
             create_topics CreateTopicsRequest CreateTopicsResponse;
+            delete_groups DeleteGroupsRequest DeleteGroupsResponse;
             delete_records DeleteRecordsRequest DeleteRecordsResponse;
             delete_topics DeleteTopicsRequest DeleteTopicsResponse;
             describe_acls DescribeAclsRequest DescribeAclsResponse;
             describe_cluster DescribeClusterRequest DescribeClusterResponse;
             describe_configs DescribeConfigsRequest DescribeConfigsResponse;
+            describe_groups DescribeGroupsRequest DescribeGroupsResponse;
             describe_log_dirs DescribeLogDirsRequest DescribeLogDirsResponse;
             describe_producers DescribeProducersRequest DescribeProducersResponse;
             describe_topic_partitions DescribeTopicPartitionsRequest DescribeTopicPartitionsResponse;
             elect_leaders ElectLeadersRequest ElectLeadersResponse;
             fetch FetchRequest FetchResponse<bytes::Bytes>;
+            find_coordinator FindCoordinatorRequest FindCoordinatorResponse;
+            heartbeat HeartbeatRequest HeartbeatResponse;
             incremental_alter_configs IncrementalAlterConfigsRequest IncrementalAlterConfigsResponse;
             init_producer_id InitProducerIdRequest InitProducerIdResponse;
+            join_group JoinGroupRequest JoinGroupResponse;
+            leave_group LeaveGroupRequest LeaveGroupResponse;
+            list_groups ListGroupsRequest ListGroupsResponse;
             list_offsets ListOffsetsRequest ListOffsetsResponse;
             list_partition_reassignments ListPartitionReassignmentsRequest ListPartitionReassignmentsResponse;
             metadata MetadataRequest MetadataResponse;
+            offset_commit OffsetCommitRequest OffsetCommitResponse;
+            offset_delete OffsetDeleteRequest OffsetDeleteResponse;
+            offset_fetch OffsetFetchRequest OffsetFetchResponse;
             offset_for_leader_epoch OffsetForLeaderEpochRequest OffsetForLeaderEpochResponse;
             produce ProduceRequest ProduceResponse;
+            sync_group SyncGroupRequest SyncGroupResponse;
         }
     };
 }
