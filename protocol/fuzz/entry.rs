@@ -7,7 +7,7 @@ use std::fmt::Debug;
 use bytes::Bytes;
 use tidewheel_protocol::{
     ApiKey, BatchHeader, Batches, Message, Reader, RecordBatch, RequestHeader, ResponseHeader,
-    Writer, frame_len, messages,
+    Writer, consumer_protocol, coordinator_record, frame_len, messages,
 };
 
 /// What the decompressed records of a batch may take here.
@@ -90,6 +90,43 @@ fn decode_twice<M: Message + PartialEq + Debug>(mut reader: Reader, version: i16
     let mut reader = Reader::new(writer.freeze());
     assert_eq!(M::decode(&mut reader, version).as_ref(), Ok(&message));
     assert_eq!(reader.remaining(), 0);
+}
+
+/// A record of a group coordinator: the length of its key in two bytes, its key, its value. No value at
+/// all stands for null.
+pub(crate) fn coordinator_record(data: &[u8]) {
+    use coordinator_record::CoordinatorRecord;
+
+    let mut data = Bytes::copy_from_slice(data);
+    let Some(len) = data.first_chunk::<2>() else {
+        return;
+    };
+    let len = usize::from(u16::from_be_bytes(*len));
+    let mut key = data.split_off(2);
+    let value = key.split_off(len.min(key.len()));
+    let value = (!value.is_empty()).then_some(value);
+    let Ok(record) = CoordinatorRecord::decode(key, value) else {
+        return;
+    };
+    let (key, value) = record.encode();
+    assert_eq!(CoordinatorRecord::decode(key, value), Ok(record));
+}
+
+/// What consumers say to each other.
+pub(crate) fn consumer_protocol(data: &[u8]) {
+    use consumer_protocol::{
+        ConsumerProtocolAssignment, ConsumerProtocolSubscription, VERSION_MAX,
+    };
+
+    let data = Bytes::copy_from_slice(data);
+    if let Ok(subscription) = ConsumerProtocolSubscription::decode(data.clone()) {
+        let again = ConsumerProtocolSubscription::decode(subscription.encode(VERSION_MAX));
+        assert_eq!(again, Ok(subscription));
+    }
+    if let Ok(assignment) = ConsumerProtocolAssignment::decode(data) {
+        let again = ConsumerProtocolAssignment::decode(assignment.encode(VERSION_MAX));
+        assert_eq!(again, Ok(assignment));
+    }
 }
 
 /// A record batch with its records; the CRC is made right, so that what is behind it is reached.

@@ -5,13 +5,17 @@
 //! (see [`wire`]) or the limit the caller gives (see [`RecordBatch::records`]). Strings, byte fields
 //! and records are slices of the received frame.
 //!
-//! Each message is one definition in [`messages`], from which both directions follow. The crate
+//! Each message is one definition in [`messages`], from which both directions follow; so is what
+//! consumers say to each other through a coordinator ([`consumer_protocol`]) and what a coordinator
+//! keeps in its log ([`coordinator_record`]). The crate
 //! does no I/O and knows no clock: sockets, files and time belong to its users.
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::expect_used))]
 
 pub mod api_key;
 pub mod compression;
+pub mod consumer_protocol;
+pub mod coordinator_record;
 mod crc;
 pub mod error_code;
 pub mod frame;

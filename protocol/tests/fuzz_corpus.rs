@@ -165,6 +165,18 @@ fn responses() {
 }
 
 #[test]
+fn coordinator_records() {
+    let seeds = files("fuzz/seeds/coordinator_record");
+    run(&seeds, entry::coordinator_record, allowed_for_messages);
+}
+
+#[test]
+fn consumer_protocol() {
+    let seeds = files("fuzz/seeds/consumer_protocol");
+    run(&seeds, entry::consumer_protocol, allowed_for_messages);
+}
+
+#[test]
 fn record_batches() {
     let mut seeds = files("tests/golden");
     seeds.retain(|seed| RecordBatch::parse(Bytes::copy_from_slice(seed)).is_ok());
@@ -226,6 +238,26 @@ fn announced_lengths_allocate_nothing() {
                 "key {key}: {peak} bytes for {} of input",
                 input.len()
             );
+        }
+    }
+}
+
+/// The same in what lies in logs and passes between consumers, where no frame limit comes before.
+#[test]
+fn announced_lengths_in_stored_records_allocate_nothing() {
+    let key = |record_type| vec![0, 8, 0, record_type, 0, 1, b'g', 0, 1, b'm', 0, 0];
+    let group = vec![0, 5, 0, 2, 0, 1, b'g', 0, 3];
+    for head in [group, key(5), key(7), key(8), key(16)] {
+        for fill in 0..64 {
+            for length in [&[0x7F, 0xFF, 0xFF, 0xFF][..], &[0xFF, 0xFF, 0xFF, 0xFF, 7]] {
+                let mut input = head.clone();
+                input.extend(std::iter::repeat_n(0, fill));
+                input.extend(length);
+                let ((), peak) = peak_of(|| entry::coordinator_record(&input));
+                assert!(peak <= 16 * 1024, "{peak} bytes for {input:?}");
+                let ((), peak) = peak_of(|| entry::consumer_protocol(&input[head.len() - 2..]));
+                assert!(peak <= 16 * 1024, "{peak} bytes for {input:?}");
+            }
         }
     }
 }

@@ -133,13 +133,12 @@ macro_rules! message {
 
     (@nullable $name:ident $records:ident) => {};
     (@nullable $name:ident) => {
-        // A struct has no length that could say null: a byte before it does.
         impl $crate::wire::field::DecodeNullable for $name {
             fn decode_nullable(
                 reader: &mut $crate::wire::Reader,
                 form: $crate::wire::field::Form,
             ) -> Result<Option<Self>, $crate::wire::DecodeError> {
-                if form.nullable && reader.read_i8()? < 0 {
+                if !form.read_presence(reader)? {
                     return Ok(None);
                 }
                 $crate::wire::field::Decode::decode_field(reader, form).map(Some)
@@ -152,9 +151,7 @@ macro_rules! message {
                 writer: &mut $crate::wire::Writer,
                 form: $crate::wire::field::Form,
             ) {
-                if form.nullable {
-                    writer.put_i8(if value.is_some() { 1 } else { -1 });
-                }
+                form.put_presence(writer, value.is_some());
                 match value {
                     Some(value) => $crate::wire::field::Encode::encode_field(value, writer, form),
                     None if form.nullable => {}

@@ -14,6 +14,8 @@ pub(crate) struct Form {
     pub(crate) flexible: bool,
     /// Whether this field may be null.
     pub(crate) nullable: bool,
+    /// Whether this is the value of a tagged field.
+    tagged: bool,
 }
 
 impl Form {
@@ -23,12 +25,48 @@ impl Form {
             version,
             flexible,
             nullable: false,
+            tagged: false,
         }
     }
 
     /// The same version, nullable or not.
     pub(crate) fn nullable(self, nullable: bool) -> Self {
-        Self { nullable, ..self }
+        Self {
+            nullable,
+            tagged: false,
+            ..self
+        }
+    }
+
+    fn tagged(self) -> Self {
+        Self {
+            tagged: true,
+            ..self
+        }
+    }
+
+    /// Reads whether a struct is there. It has no length that could say null: a byte before it does,
+    /// or a variable-length integer in a tagged field.
+    pub(crate) fn read_presence(self, reader: &mut Reader) -> Result<bool, DecodeError> {
+        if !self.nullable {
+            Ok(true)
+        } else if self.tagged {
+            Ok(reader.read_uvarint()? > 0)
+        } else {
+            Ok(reader.read_i8()? >= 0)
+        }
+    }
+
+    /// Writes whether a struct is there.
+    pub(crate) fn put_presence(self, writer: &mut Writer, present: bool) {
+        if !self.nullable {
+            return;
+        }
+        match (present, self.tagged) {
+            (true, _) => writer.put_i8(1),
+            (false, true) => writer.put_i8(0),
+            (false, false) => writer.put_i8(-1),
+        }
     }
 }
 
@@ -69,7 +107,7 @@ impl TaggedField {
         reader: &mut Reader,
         form: Form,
     ) -> Result<T, DecodeError> {
-        reader.read_exactly(self.size, |reader| T::decode_field(reader, form))
+        reader.read_exactly(self.size, |reader| T::decode_field(reader, form.tagged()))
     }
 
     /// Reads past the value.
@@ -97,7 +135,7 @@ impl TaggedFields {
         if value != default {
             self.count += 1;
             self.fields
-                .put_tagged_field(tag, |writer| value.encode_field(writer, form));
+                .put_tagged_field(tag, |writer| value.encode_field(writer, form.tagged()));
         }
         self
     }

@@ -73,6 +73,9 @@ pub enum DecodeError {
         /// The version asked for.
         version: i16,
     },
+    /// A negative version before a message that says its own.
+    #[error("version {0} does not exist")]
+    NegativeVersion(i16),
     /// A header with a key nobody knows, so the header's own version is unknown too.
     #[error(transparent)]
     UnknownApiKey(#[from] crate::UnknownApiKey),
