@@ -4,8 +4,10 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use tidewheel_protocol::messages::{
-    api_versions, create_topics, delete_topics, describe_cluster, describe_configs, fetch,
-    init_producer_id, list_offsets, metadata, offset_for_leader_epoch, produce,
+    api_versions, consumer_group_describe, consumer_group_heartbeat, create_topics, delete_groups,
+    delete_topics, describe_cluster, describe_configs, describe_groups, fetch, find_coordinator,
+    heartbeat, init_producer_id, join_group, leave_group, list_groups, list_offsets, metadata,
+    offset_commit, offset_delete, offset_fetch, offset_for_leader_epoch, produce, sync_group,
 };
 use tidewheel_protocol::{
     Message, Reader, RequestHeader, decode_request_frame, decode_response_frame,
@@ -64,17 +66,30 @@ macro_rules! frames {
 
 frames! {
     api_versions: api_versions::ApiVersionsRequest, api_versions::ApiVersionsResponse;
+    consumer_group_describe: consumer_group_describe::ConsumerGroupDescribeRequest, consumer_group_describe::ConsumerGroupDescribeResponse;
+    consumer_group_heartbeat: consumer_group_heartbeat::ConsumerGroupHeartbeatRequest, consumer_group_heartbeat::ConsumerGroupHeartbeatResponse;
     create_topics: create_topics::CreateTopicsRequest, create_topics::CreateTopicsResponse;
+    delete_groups: delete_groups::DeleteGroupsRequest, delete_groups::DeleteGroupsResponse;
     delete_topics: delete_topics::DeleteTopicsRequest, delete_topics::DeleteTopicsResponse;
     describe_cluster: describe_cluster::DescribeClusterRequest, describe_cluster::DescribeClusterResponse;
     describe_configs: describe_configs::DescribeConfigsRequest, describe_configs::DescribeConfigsResponse;
+    describe_groups: describe_groups::DescribeGroupsRequest, describe_groups::DescribeGroupsResponse;
     fetch: fetch::FetchRequest, fetch::FetchResponse<Bytes>;
+    find_coordinator: find_coordinator::FindCoordinatorRequest, find_coordinator::FindCoordinatorResponse;
+    heartbeat: heartbeat::HeartbeatRequest, heartbeat::HeartbeatResponse;
     init_producer_id: init_producer_id::InitProducerIdRequest, init_producer_id::InitProducerIdResponse;
+    join_group: join_group::JoinGroupRequest, join_group::JoinGroupResponse;
+    leave_group: leave_group::LeaveGroupRequest, leave_group::LeaveGroupResponse;
+    list_groups: list_groups::ListGroupsRequest, list_groups::ListGroupsResponse;
     list_offsets: list_offsets::ListOffsetsRequest, list_offsets::ListOffsetsResponse;
     metadata: metadata::MetadataRequest, metadata::MetadataResponse;
+    offset_commit: offset_commit::OffsetCommitRequest, offset_commit::OffsetCommitResponse;
+    offset_delete: offset_delete::OffsetDeleteRequest, offset_delete::OffsetDeleteResponse;
+    offset_fetch: offset_fetch::OffsetFetchRequest, offset_fetch::OffsetFetchResponse;
     offset_for_leader_epoch: offset_for_leader_epoch::OffsetForLeaderEpochRequest,
         offset_for_leader_epoch::OffsetForLeaderEpochResponse;
     produce: produce::ProduceRequest, produce::ProduceResponse;
+    sync_group: sync_group::SyncGroupRequest, sync_group::SyncGroupResponse;
 }
 
 /// No folder is left out, and each file lies where its header says.
