@@ -23,6 +23,7 @@ pub mod frame;
 mod generate;
 pub mod header;
 pub mod messages;
+pub mod raw_record;
 pub mod record;
 pub mod record_batch;
 mod record_batch_builder;
@@ -40,6 +41,7 @@ pub use frame::{
 pub use header::{RequestHeader, ResponseHeader};
 pub use messages::Message;
 pub use messages::fetch::Part;
+pub use raw_record::{RawRecord, RawRecords};
 pub use record::{Record, RecordHeader, RecordIter};
 pub use record_batch::{
     BatchError, BatchHeader, Batches, RecordBatch, TimestampType, UncheckedBatch,
