@@ -6,7 +6,7 @@ use crate::error::ConfigError;
 use crate::listener::{HostPort, Listener};
 use crate::log::LogConfig;
 use crate::registry;
-use crate::settings::{Settings, within};
+use crate::settings::{self, Settings, within};
 
 /// Every effective broker setting, validated.
 ///
@@ -68,6 +68,8 @@ pub struct BrokerConfig {
     /// `log.flush.offset.checkpoint.interval.ms`: how often recovery points, log starts and high
     /// watermarks are written.
     pub log_flush_offset_checkpoint_interval_ms: i64,
+    /// How logs are compacted: `log.cleaner.*`.
+    pub cleaner: CleanerConfig,
     /// `log.segment.delete.delay.ms`: the same value as `log.file_delete_delay_ms`.
     pub log_segment_delete_delay_ms: i64,
     /// `producer.id.expiration.ms`: an idle idempotent producer is forgotten after this.
@@ -80,6 +82,21 @@ pub struct BrokerConfig {
     pub warnings: Vec<String>,
     /// The values behind the fields above, for DescribeConfigs.
     pub(crate) settings: Settings,
+}
+
+/// How logs are compacted.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct CleanerConfig {
+    /// `log.cleaner.enable`.
+    pub enable: bool,
+    /// `log.cleaner.backoff.ms`: the pause where nothing is to be compacted.
+    pub backoff_ms: i64,
+    /// `log.cleaner.dedupe.buffer.size`: the most bytes that keys take in memory.
+    pub dedupe_buffer_bytes: u64,
+    /// `log.cleaner.io.buffer.load.factor`: how full that memory may become.
+    pub load_factor: f64,
+    /// `log.cleaner.io.max.bytes.per.second`, read and written together.
+    pub io_max_bytes_per_second: f64,
 }
 
 impl BrokerConfig {
@@ -139,6 +156,15 @@ impl BrokerConfig {
             log_retention_check_interval_ms: settings.number("log.retention.check.interval.ms"),
             log_flush_offset_checkpoint_interval_ms: settings
                 .number("log.flush.offset.checkpoint.interval.ms"),
+            cleaner: CleanerConfig {
+                enable: settings.boolean("log.cleaner.enable"),
+                backoff_ms: settings.number("log.cleaner.backoff.ms"),
+                dedupe_buffer_bytes: settings.within("log.cleaner.dedupe.buffer.size"),
+                load_factor: settings::double(settings.get("log.cleaner.io.buffer.load.factor")),
+                io_max_bytes_per_second: settings::double(
+                    settings.get("log.cleaner.io.max.bytes.per.second"),
+                ),
+            },
             log_segment_delete_delay_ms: log.file_delete_delay_ms,
             producer_id_expiration_ms: settings.number("producer.id.expiration.ms"),
             flush_unsynced_max_bytes: settings.within("tidewheel.flush.unsynced.max.bytes"),
@@ -156,9 +182,7 @@ pub(crate) fn node_id(settings: &Settings) -> i32 {
         id if id >= 0 => within(id),
         _ => {
             let row = registry::find(crate::key::Scope::Broker, "node.id");
-            within(crate::settings::number(
-                row.and_then(crate::value::default_of),
-            ))
+            within(settings::number(row.and_then(crate::value::default_of)))
         }
     }
 }

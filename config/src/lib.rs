@@ -22,7 +22,7 @@ mod toml_file;
 mod topic;
 mod value;
 
-pub use broker::BrokerConfig;
+pub use broker::{BrokerConfig, CleanerConfig};
 pub use describe::{
     ConfigEntry, ConfigSource, ConfigSynonym, describe_broker, describe_broker_defaults,
     describe_topic,
@@ -32,6 +32,6 @@ pub use error::{ConfigError, ConfigErrors, Place, Problem};
 pub use key::{Check, ConfigKey, ConfigType, Scope, Synonym, Unit, UpdateMode};
 pub use listener::{HostPort, Listener};
 pub use load::Sources;
-pub use log::{AckAll, LogConfig, TimestampType};
+pub use log::{AckAll, CleanupPolicy, LogConfig, TimestampType};
 pub use registry::{REGISTRY, Section, find, keys};
 pub use topic::{TopicConfigOverrides, validate_topic_config};

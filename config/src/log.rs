@@ -26,9 +26,28 @@ pub enum AckAll {
     Memory,
 }
 
+/// `cleanup.policy`: what happens to old data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CleanupPolicy {
+    /// Old segments go by `retention.ms` and `retention.bytes`.
+    pub delete: bool,
+    /// Of every key only the newest record stays.
+    pub compact: bool,
+}
+
 /// The effective settings of one partition log.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct LogConfig {
+    /// `cleanup.policy`.
+    pub cleanup_policy: CleanupPolicy,
+    /// `min.cleanable.dirty.ratio`: above this share of bytes not yet compacted a log is compacted.
+    pub min_cleanable_dirty_ratio: f64,
+    /// `delete.retention.ms`: how long tombstones are kept.
+    pub delete_retention_ms: i64,
+    /// `min.compaction.lag.ms`: younger records are not compacted.
+    pub min_compaction_lag_ms: i64,
+    /// `max.compaction.lag.ms`: older records are compacted whatever the ratio.
+    pub max_compaction_lag_ms: i64,
     /// `segment.bytes`: a segment that would grow beyond it is rolled first.
     pub segment_bytes: u32,
     /// `segment.ms`: a segment whose first batch is older is rolled at the next append.
@@ -69,6 +88,14 @@ impl LogConfig {
     #[must_use]
     pub fn everlasting() -> LogConfig {
         LogConfig {
+            cleanup_policy: CleanupPolicy {
+                delete: true,
+                compact: false,
+            },
+            min_cleanable_dirty_ratio: 0.5,
+            delete_retention_ms: 86_400_000,
+            min_compaction_lag_ms: 0,
+            max_compaction_lag_ms: i64::MAX,
             segment_bytes: 1 << 30,
             segment_ms: i64::MAX,
             segment_jitter_ms: 0,
@@ -122,7 +149,17 @@ impl LogConfig {
                 .map(|value| value.to_string())
                 .unwrap_or_default()
         };
+        let policy = text("cleanup.policy");
+        let cleans_by = |policy_wanted: &str| policy.split(',').any(|name| name == policy_wanted);
         LogConfig {
+            cleanup_policy: CleanupPolicy {
+                delete: cleans_by("delete"),
+                compact: cleans_by("compact"),
+            },
+            min_cleanable_dirty_ratio: settings::double(value("min.cleanable.dirty.ratio")),
+            delete_retention_ms: number("delete.retention.ms"),
+            min_compaction_lag_ms: number("min.compaction.lag.ms"),
+            max_compaction_lag_ms: number("max.compaction.lag.ms"),
             segment_bytes: settings::within(number("segment.bytes")),
             segment_ms: number("segment.ms"),
             segment_jitter_ms: number("segment.jitter.ms"),

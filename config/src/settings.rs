@@ -116,6 +116,14 @@ pub(crate) fn number(value: Option<Value>) -> i64 {
     }
 }
 
+/// The fraction in `value`; the caller names a row of type Double that has a value.
+pub(crate) fn double(value: Option<Value>) -> f64 {
+    match value {
+        Some(Value::Double(number)) => number,
+        other => unreachable!("a double row with a default holds {other:?}"),
+    }
+}
+
 /// `number` as `T`, which the row's range fits into.
 pub(crate) fn within<T: TryFrom<i64>>(number: i64) -> T {
     match T::try_from(number) {

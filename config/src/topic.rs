@@ -49,8 +49,17 @@ mod tests {
         assert!(!check("segment.bytes", "1048575"));
         assert!(check("segment.bytes", "1048576"));
         assert!(check("cleanup.policy", "delete"));
-        assert!(!check("cleanup.policy", "compact"));
-        assert!(!check("cleanup.policy", "compact,delete"));
+        assert!(check("cleanup.policy", "compact"));
+        assert!(check("cleanup.policy", "compact,delete"));
+        assert!(check("cleanup.policy", "delete, compact"));
+        for policy in ["", "none", "compact,compact", "compact,", "Compact"] {
+            assert!(!check("cleanup.policy", policy), "{policy}");
+        }
+        for (ratio, good) in [("0", true), ("1.0", true), ("1.01", false), ("NaN", false)] {
+            assert_eq!(check("min.cleanable.dirty.ratio", ratio), good, "{ratio}");
+        }
+        assert!(check("max.compaction.lag.ms", "1"));
+        assert!(!check("max.compaction.lag.ms", "0"));
         assert!(check("compression.type", "producer"));
         assert!(!check("compression.type", "zstd"));
         assert!(check("tidewheel.ack.all", "memory"));

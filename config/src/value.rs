@@ -32,7 +32,8 @@ impl fmt::Display for Value {
         match self {
             Value::Bool(value) => write!(f, "{value}"),
             Value::Number(value) => write!(f, "{value}"),
-            Value::Double(value) => write!(f, "{value:?}"),
+            // As Java writes it, with a capital E.
+            Value::Double(value) => f.write_str(&format!("{value:?}").to_uppercase()),
             Value::Text(value) => f.write_str(value),
             Value::List(values) => f.write_str(&values.join(",")),
         }

@@ -180,7 +180,7 @@ fn topics_without_their_own_follow_what_is_set_while_the_broker_runs() {
         ("no.such.setting", "1"),
         ("log.retention.ms", "0"),
         ("log.retention.ms", "7d"),
-        ("log.cleanup.policy", "compact"),
+        ("log.cleanup.policy", "compacted"),
     ] {
         let set = dynamic(&[(name, value)]);
         assert!(start.with_dynamic(&set, &none).is_err(), "{name}");

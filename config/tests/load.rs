@@ -157,7 +157,7 @@ fn every_problem_is_reported_with_its_place() {
         .push(("TIDEWHEEL_NODE_ID".to_owned(), "-5".to_owned()));
     sources.sets = vec![
         "cleanup".to_owned(),
-        "log.cleanup.policy=compact".to_owned(),
+        "log.cleanup.policy=compacted".to_owned(),
     ];
     let errors = errors(&sources);
     assert_eq!(
@@ -172,8 +172,8 @@ fn every_problem_is_reported_with_its_place() {
             "environment TIDEWHEEL_NODE_ID: node.id = \"-5\" is not valid: it must be a whole \
              number from 0 to 2147483647",
             "--set: \"cleanup\" does not look like key=value",
-            "--set: log.cleanup.policy = \"compact\" is not supported: the log cleaner is not \
-             built yet, so only \"delete\" is accepted",
+            "--set: log.cleanup.policy = \"compacted\" is not valid: it must be delete, compact, or \
+             both with a comma",
         ]
     );
 }

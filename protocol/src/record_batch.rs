@@ -257,6 +257,26 @@ impl BatchHeader {
         self.attributes & DELETE_HORIZON_BIT != 0
     }
 
+    /// The same with a delete horizon, ms since 1970, in the place of the base timestamp: the records'
+    /// timestamps are then relative to it.
+    #[must_use]
+    pub fn with_delete_horizon(self, horizon_ms: i64) -> Self {
+        Self {
+            attributes: self.attributes | DELETE_HORIZON_BIT,
+            base_timestamp: horizon_ms,
+            ..self
+        }
+    }
+
+    /// The same without codec and delete horizon: the header of a batch that has no records any more.
+    #[must_use]
+    pub fn uncompressed_without_horizon(self) -> Self {
+        Self {
+            attributes: self.attributes & !(0b111 | DELETE_HORIZON_BIT),
+            ..self
+        }
+    }
+
     /// What the timestamps mean.
     #[must_use]
     pub fn timestamp_type(&self) -> TimestampType {

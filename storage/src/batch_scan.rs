@@ -32,6 +32,8 @@ pub(crate) struct Expected {
     pub(crate) next_offset_max: i64,
     /// Leader epochs never fall.
     pub(crate) epoch_min: i32,
+    /// It may begin later: compaction took what was before it.
+    pub(crate) holes: bool,
 }
 
 /// A batch that is as expected.
@@ -124,6 +126,32 @@ impl<'a> BatchScan<'a> {
         Ok(Next::Batch(Scanned { position, header }))
     }
 
+    /// The next batch with its bytes, all of them checked; `None` at the end.
+    ///
+    /// # Errors
+    /// `Corrupt` for everything else; `Io`.
+    pub(crate) fn next_whole(
+        &mut self,
+        expected: Expected,
+    ) -> Result<Option<RecordBatch>, StorageError> {
+        let left = self.len - self.position;
+        if left == 0 {
+            return Ok(None);
+        }
+        let (path, position) = (self.path, self.position);
+        let corrupt = |reason: String| StorageError::corrupt(path, position, reason);
+        if left < BatchHeader::LEN as u64 {
+            return Err(corrupt(format!("{left} bytes are left, no batch header")));
+        }
+        let header = BatchHeader::parse(&self.take(BatchHeader::LEN, BATCH_READ_BYTES)?)
+            .map_err(|error| corrupt(error.to_string()))?;
+        check_header(&header, expected, left).map_err(corrupt)?;
+        let bytes = self.take(header.size_in_bytes(), BATCH_READ_BYTES)?;
+        let batch = RecordBatch::parse(bytes).map_err(|error| corrupt(error.to_string()))?;
+        self.position += header.size_in_bytes() as u64;
+        Ok(Some(batch))
+    }
+
     /// The bytes at the current position; `read_bytes` are read at once where they are not there.
     fn take(&mut self, len: usize, read_bytes: u64) -> Result<Bytes, StorageError> {
         let start = self.position.checked_sub(self.buffer_position);
@@ -145,7 +173,9 @@ impl<'a> BatchScan<'a> {
 
 fn check_header(header: &BatchHeader, expected: Expected, left: u64) -> Result<(), String> {
     let size = header.size_in_bytes() as u64;
-    if header.base_offset != expected.base_offset {
+    let follows = header.base_offset == expected.base_offset
+        || expected.holes && header.base_offset > expected.base_offset;
+    if !follows {
         return Err(format!(
             "offset {} where {} follows",
             header.base_offset, expected.base_offset

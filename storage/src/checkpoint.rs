@@ -9,7 +9,7 @@
 //! <number of entries>\n
 //! <entry>\n            once per entry
 //! ```
-//! In the three offset checkpoints of a log directory an entry is `topic partition offset`.
+//! In the offset checkpoints of a log directory an entry is `topic partition offset`.
 //! `.kafka_cleanshutdown` is JSON, `{"version":0,"brokerEpoch":-1}`; only that it is there counts.
 
 use std::collections::HashMap;
@@ -29,6 +29,8 @@ pub const RECOVERY_POINT_CHECKPOINT: &str = "recovery-point-offset-checkpoint";
 pub const REPLICATION_OFFSET_CHECKPOINT: &str = "replication-offset-checkpoint";
 /// The log start offset of each partition where it lies above the first segment's base offset.
 pub const LOG_START_OFFSET_CHECKPOINT: &str = "log-start-offset-checkpoint";
+/// How far each log is compacted; a log that was never compacted is not in it.
+pub const CLEANER_OFFSET_CHECKPOINT: &str = "cleaner-offset-checkpoint";
 /// Present only while nothing runs on the log directory and the last stop was a clean one.
 pub const CLEAN_SHUTDOWN_MARKER: &str = ".kafka_cleanshutdown";
 
@@ -179,7 +181,7 @@ pub fn decode_lines<'a>(path: &Path, bytes: &'a [u8]) -> Result<Vec<(u64, &'a st
     Ok(entries)
 }
 
-/// Writes one of the three offset checkpoints, sorted by partition.
+/// Writes one of the offset checkpoints, sorted by partition.
 ///
 /// # Errors
 /// As [`write_atomically`].
@@ -198,7 +200,7 @@ pub fn write_offsets(
     write_atomically(fs, path, text.as_bytes())
 }
 
-/// Reads one of the three offset checkpoints; empty where there is none.
+/// Reads one of the offset checkpoints; empty where there is none.
 ///
 /// # Errors
 /// `Corrupt` for a damaged file; `Io` where it cannot be read.

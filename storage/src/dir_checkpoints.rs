@@ -1,4 +1,5 @@
-//! The three offset checkpoints of a log directory: recovery points, log starts, high watermarks.
+//! The offset checkpoints of a log directory: recovery points, log starts, high watermarks, and how far
+//! logs are compacted.
 //!
 //! Each file is replaced as a whole, and only where it would change. What is remembered here is what
 //! the files hold now, so that a name that is used again never meets the numbers of the deleted
@@ -10,8 +11,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use tidewheel_protocol::TopicPartition;
 
 use crate::checkpoint::{
-    LOG_START_OFFSET_CHECKPOINT, RECOVERY_POINT_CHECKPOINT, REPLICATION_OFFSET_CHECKPOINT,
-    read_offsets, write_offsets,
+    CLEANER_OFFSET_CHECKPOINT, LOG_START_OFFSET_CHECKPOINT, RECOVERY_POINT_CHECKPOINT,
+    REPLICATION_OFFSET_CHECKPOINT, read_offsets, write_offsets,
 };
 use crate::error::StorageError;
 use crate::fs::FileSystem;
@@ -25,6 +26,7 @@ struct Written {
     recovery_points: Offsets,
     log_starts: Offsets,
     high_watermarks: Offsets,
+    cleaned: Offsets,
     /// Partitions of earlier starts that are not loaded yet: their entries stay.
     unloaded: HashMap<TopicPartition, CheckpointOffsets>,
 }
@@ -41,17 +43,20 @@ impl DirCheckpoints {
         let recovery_points = read_offsets(fs, &dir.join(RECOVERY_POINT_CHECKPOINT))?;
         let log_starts = read_offsets(fs, &dir.join(LOG_START_OFFSET_CHECKPOINT))?;
         let high_watermarks = read_offsets(fs, &dir.join(REPLICATION_OFFSET_CHECKPOINT))?;
+        let cleaned = read_offsets(fs, &dir.join(CLEANER_OFFSET_CHECKPOINT))?;
         let value = |offsets: &Offsets, tp| offsets.get(tp).copied().unwrap_or(0);
         let all = recovery_points
             .keys()
             .chain(log_starts.keys())
-            .chain(high_watermarks.keys());
+            .chain(high_watermarks.keys())
+            .chain(cleaned.keys());
         let unloaded = all
             .map(|tp| {
                 let offsets = CheckpointOffsets {
                     recovery_point: value(&recovery_points, tp),
                     log_start: value(&log_starts, tp),
                     high_watermark: value(&high_watermarks, tp),
+                    cleaned_to: cleaned.get(tp).copied(),
                 };
                 (tp.clone(), offsets)
             })
@@ -60,6 +65,7 @@ impl DirCheckpoints {
             recovery_points,
             log_starts,
             high_watermarks,
+            cleaned,
             unloaded,
         };
         Ok(Self {
@@ -89,6 +95,7 @@ impl DirCheckpoints {
             recovery_point: value(&written.recovery_points),
             log_start: value(&written.log_starts),
             high_watermark: value(&written.high_watermarks),
+            cleaned_to: written.cleaned.get(tp).copied(),
         }
     }
 
@@ -111,6 +118,10 @@ impl DirCheckpoints {
         // Kafka lists only what differs from the first segment's base offset; 0 says nothing.
         log_starts.retain(|_, log_start| *log_start > 0);
         let high_watermarks = pick(|offsets| offsets.high_watermark);
+        let cleaned = all
+            .iter()
+            .filter_map(|(tp, offsets)| Some((tp.clone(), offsets.cleaned_to?)))
+            .collect();
         replace(
             dir,
             RECOVERY_POINT_CHECKPOINT,
@@ -128,6 +139,12 @@ impl DirCheckpoints {
             REPLICATION_OFFSET_CHECKPOINT,
             &mut written.high_watermarks,
             high_watermarks,
+        )?;
+        replace(
+            dir,
+            CLEANER_OFFSET_CHECKPOINT,
+            &mut written.cleaned,
+            cleaned,
         )
     }
 
@@ -144,6 +161,7 @@ impl DirCheckpoints {
             (RECOVERY_POINT_CHECKPOINT, &mut written.recovery_points),
             (LOG_START_OFFSET_CHECKPOINT, &mut written.log_starts),
             (REPLICATION_OFFSET_CHECKPOINT, &mut written.high_watermarks),
+            (CLEANER_OFFSET_CHECKPOINT, &mut written.cleaned),
         ] {
             let mut kept = offsets.clone();
             kept.retain(|tp, _| !names.contains(tp));

@@ -16,6 +16,7 @@ pub mod fs;
 pub mod inspect;
 
 mod batch_scan;
+mod compaction;
 mod dir_checkpoints;
 mod flush_coalescer;
 mod intervals;
@@ -52,6 +53,7 @@ pub mod producer_snapshot;
 pub mod producer_state;
 
 pub use batch_validator::{ValidBatch, contradicts_itself, validate, validate_header};
+pub use compaction::{CleanerOptions, CleaningReport, CleaningStats, LogCleaner, Pace};
 pub use error::StorageError;
 pub use flush_coalescer::{DirtyState, FlushRound};
 pub use log::RetentionOutcome;

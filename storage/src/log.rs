@@ -10,6 +10,7 @@
 //! After a clean stop a log is known without being opened; the producers and the index of the
 //! active segment are loaded by the first append.
 
+use std::collections::HashMap;
 use std::io::ErrorKind;
 use std::sync::Arc;
 
@@ -26,6 +27,7 @@ use crate::partition_state::{AppendInfo, AppendPlan, PartitionState};
 use crate::producer_snapshot;
 use crate::producer_state::ProducerState;
 use crate::retention::{RetentionLimits, SegmentFacts, segments_to_delete};
+use crate::segment::LogSegment;
 use crate::segment::SNAPSHOT;
 use crate::segments::{BatchWrite, Doomed, FlushPlan, Segments};
 
@@ -33,7 +35,7 @@ use crate::segments::{BatchWrite, Doomed, FlushPlan, Segments};
 const PREFIX_LEN: usize = 16;
 
 /// A change of the segment list or the log start.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) enum LogEdit {
     /// Begin a new segment at the log end.
     Roll,
@@ -41,6 +43,13 @@ pub(crate) enum LogEdit {
     AdvanceLogStart(i64),
     /// The segments before the one with this base offset leave the log.
     DropBefore(i64),
+    /// A segment takes the place of those from its base offset on that end at `end`.
+    Replace {
+        /// It is sealed, and ends where they do.
+        with: Arc<LogSegment>,
+        /// The base offset of the segment that follows.
+        end: i64,
+    },
 }
 
 /// What retention did.
@@ -227,6 +236,7 @@ impl Log {
                 self.segments.drop_before(base_offset);
                 self.state.advance_log_start(base_offset);
             }
+            LogEdit::Replace { with, end } => self.segments.replace(with, end),
         }
         self.changed = true;
         self.reader.show_list(Arc::clone(self.segments.list()));
@@ -370,6 +380,36 @@ impl Log {
         self.refusal.as_ref().map_or(Ok(()), |why| Err(why.clone()))
     }
 
+    /// Rolls the active segment where its records have waited for compaction for longer than
+    /// `max.compaction.lag.ms`. Kafka leaves that to the next append, which may never come.
+    pub(crate) fn roll_overdue(
+        &mut self,
+        config: &LogConfig,
+        now_ms: i64,
+    ) -> Result<(), StorageError> {
+        self.check_writable()?;
+        let active = self.segments.list().active();
+        let (began, lag) = (active.first_timestamp(), config.max_compaction_lag_ms);
+        if active.published_len() > 0 && began > 0 && now_ms.saturating_sub(began) > lag {
+            self.open(config, now_ms)?;
+            self.edit(LogEdit::Roll)?;
+        }
+        Ok(())
+    }
+
+    /// The offset of the last record of each idempotent producer.
+    pub(crate) fn producer_ends(
+        &mut self,
+        config: &LogConfig,
+        now_ms: i64,
+    ) -> Result<HashMap<i64, i64>, StorageError> {
+        self.check_writable()?;
+        self.open(config, now_ms)?;
+        let known = self.state.producers().sorted().into_iter();
+        let ends = known.filter_map(|(id, entry)| Some((id, entry.batches().last()?.last_offset)));
+        Ok(ends.collect())
+    }
+
     /// Loads what a clean stop left in files.
     fn open(&mut self, config: &LogConfig, now_ms: i64) -> Result<(), StorageError> {
         let Some(unopened) = self.unopened else {
@@ -406,18 +446,22 @@ impl Log {
         Ok(producers)
     }
 
-    /// `segment.ms` of the active segment: the jitter is fixed by the partition and the segment, so
+    /// `segment.ms` of the active segment, or `max.compaction.lag.ms` of a compacted log: the jitter is fixed by the partition and the segment, so
     /// that partitions created together do not roll together.
     fn segment_ms(&self, config: &LogConfig) -> i64 {
-        let range = config.segment_jitter_ms.min(config.segment_ms);
+        let segment_ms = match config.cleanup_policy.compact {
+            true => config.segment_ms.min(config.max_compaction_lag_ms),
+            false => config.segment_ms,
+        };
+        let range = config.segment_jitter_ms.min(segment_ms);
         if range <= 0 {
-            return config.segment_ms;
+            return segment_ms;
         }
         let tp = self.segments.dir().tp();
         let base_offset = self.segments.list().active().base_offset();
         let name = format!("{tp}/{base_offset}");
         let spread = i64::from(crc32fast::hash(name.as_bytes()));
-        config.segment_ms - spread % range
+        segment_ms - spread % range
     }
 
     fn publish(&self) {

@@ -275,6 +275,7 @@ impl<W> LogManager<W> {
             dir: &dir,
             recovery_point: at_start.recovery_point,
             log_start: at_start.log_start,
+            may_have_holes: at_start.cleaned_to.is_some() || live.config.cleanup_policy.compact,
             config: &live.config,
             leader_epoch,
             producer_expiration_ms: self.options.producer_expiration_ms,
@@ -284,6 +285,7 @@ impl<W> LogManager<W> {
             log: Log::new(recovered.parts),
             recovery_point: at_start.recovery_point,
             snapshots: recovered.snapshots,
+            cleaned_to: at_start.cleaned_to,
         })
     }
 
@@ -343,6 +345,7 @@ impl<W> LogManager<W> {
             log,
             recovery_point: known.log_end_offset,
             snapshots: known.producer_snapshot_offset.into_iter().collect(),
+            cleaned_to: managed.checkpoints.at_start(&live.tp).cleaned_to,
         }
     }
 
@@ -440,6 +443,7 @@ impl<W> LogManager<W> {
             log,
             recovery_point: 0,
             snapshots: BTreeSet::new(),
+            cleaned_to: None,
         }
     }
 

@@ -378,7 +378,7 @@ impl<W> LogManager<W> {
 
     /// Brings the checkpoint files of a directory up to date, for all logs that were ever written. The
     /// registry is held meanwhile: a partition that is created or deleted beside it must not get or lose its entry by a late write.
-    fn write_dir_checkpoints(&self, number: usize) -> Result<(), StorageError> {
+    pub(crate) fn write_dir_checkpoints(&self, number: usize) -> Result<(), StorageError> {
         let managed = &self.dirs[number];
         let registry = self.registry();
         let written = |log: &SharedLog<W>| log.partition_log().dir().is_made();

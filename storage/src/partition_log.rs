@@ -34,7 +34,7 @@ const SEGMENT_FILES: [&str; 4] = [INDEX, TIME_INDEX, SNAPSHOT, LOG];
 
 /// What is known about the files beside the log itself.
 #[derive(Debug)]
-struct Maintenance {
+pub(crate) struct Maintenance {
     /// Offsets of the producer snapshots on the disk.
     snapshots: BTreeSet<i64>,
     /// When the last checkpoint was, ms since 1970, or when one was first asked for: a new log owes
@@ -43,6 +43,13 @@ struct Maintenance {
     /// Segments whose files carry the ending of deleted ones, the oldest first: base offset, and since
     /// when in ms since 1970.
     deleted: VecDeque<(i64, i64)>,
+}
+
+impl Maintenance {
+    /// Notes that the files of a segment carry the ending of deleted ones.
+    pub(crate) fn note_deleted(&mut self, base_offset: i64, now_ms: i64) {
+        self.deleted.push_back((base_offset, now_ms));
+    }
 }
 
 /// A log to be shared: how it was found.
@@ -54,6 +61,8 @@ pub(crate) struct FoundLog {
     pub(crate) recovery_point: i64,
     /// Offsets of the producer snapshots on the disk.
     pub(crate) snapshots: BTreeSet<i64>,
+    /// How far compaction went, where it ever began.
+    pub(crate) cleaned_to: Option<i64>,
 }
 
 /// The offsets of a partition that the log directory's checkpoint files hold.
@@ -65,6 +74,8 @@ pub(crate) struct CheckpointOffsets {
     pub(crate) log_start: i64,
     /// The high watermark, as far as it is below the recovery point.
     pub(crate) high_watermark: i64,
+    /// How far compaction went, where it ever began: then there may be holes between batches.
+    pub(crate) cleaned_to: Option<i64>,
 }
 
 /// When a checkpoint is worth its syncs.
@@ -87,6 +98,8 @@ pub(crate) struct PartitionLog {
     maintenance: Mutex<Maintenance>,
     /// The recovery point as the log directory's checkpoint has it, or will have it next.
     recovery_point: AtomicI64,
+    /// How far compaction went, -1 where it never began. One thread compacts.
+    cleaned_to: AtomicI64,
     dirty: AtomicBool,
 }
 
@@ -97,6 +110,7 @@ impl PartitionLog {
             log,
             recovery_point,
             snapshots,
+            cleaned_to,
         } = found;
         let reader = Arc::clone(log.reader());
         let checkpoint_ms = log.is_changed().then_some(i64::MIN);
@@ -112,6 +126,7 @@ impl PartitionLog {
                 deleted: VecDeque::new(),
             }),
             recovery_point: AtomicI64::new(recovery_point),
+            cleaned_to: AtomicI64::new(cleaned_to.unwrap_or(-1)),
             dirty: AtomicBool::new(false),
         }
     }
@@ -151,7 +166,8 @@ impl PartitionLog {
         self.log.lock().unwrap_or_else(|_| half_changed())
     }
 
-    fn maintenance(&self) -> MutexGuard<'_, Maintenance> {
+    /// The right to change which files there are.
+    pub(crate) fn maintenance(&self) -> MutexGuard<'_, Maintenance> {
         self.maintenance.lock().unwrap_or_else(|_| half_changed())
     }
 
@@ -220,6 +236,8 @@ impl PartitionLog {
     /// Takes expired and surplus segments out of the log.
     pub(crate) fn apply_retention(&self, now_ms: i64) -> Result<RetentionOutcome, StorageError> {
         let config = self.config.load();
+        // Compaction puts segments in the place of others meanwhile.
+        let _maintenance = self.maintenance();
         self.lock().apply_retention(&config, now_ms)
     }
 
@@ -286,7 +304,18 @@ impl PartitionLog {
             recovery_point,
             log_start: offsets.log_start.min(recovery_point),
             high_watermark: offsets.high_watermark.min(recovery_point),
+            cleaned_to: self.cleaned_to(),
         }
+    }
+
+    /// How far compaction went, where it ever began.
+    pub(crate) fn cleaned_to(&self) -> Option<i64> {
+        Some(self.cleaned_to.load(Ordering::Acquire)).filter(|offset| *offset >= 0)
+    }
+
+    /// Notes how far compaction went. Only the thread that compacts calls it.
+    pub(crate) fn set_cleaned_to(&self, offset: i64) {
+        self.cleaned_to.store(offset, Ordering::Release);
     }
 
     /// Removes what nobody needs once the recovery point is in the log directory's file: segments that
@@ -368,7 +397,12 @@ impl PartitionLog {
         self.dir.file(base_offset, &ending)
     }
 
-    fn rename_deleted(&self, base_offset: i64, ending: &str) -> Result<(), StorageError> {
+    /// Gives a file of a segment that left the log the ending of deleted ones.
+    pub(crate) fn rename_deleted(
+        &self,
+        base_offset: i64,
+        ending: &str,
+    ) -> Result<(), StorageError> {
         self.dir.check_live()?;
         let from = self.dir.file(base_offset, ending);
         let to = self.deleted_file(base_offset, ending);
@@ -401,6 +435,10 @@ impl PartitionLog {
         if !self.dir.is_idle() {
             return;
         }
+        // While compaction swaps files, none is closed that could be opened under another's name.
+        let Ok(_maintenance) = self.maintenance.try_lock() else {
+            return;
+        };
         let mut log = self.lock();
         if !has_passed(idle_ms, log.last_append_ms(), now_ms) {
             return;

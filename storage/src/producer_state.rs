@@ -223,9 +223,10 @@ impl ProducerState {
     /// itself; otherwise it counts as new at `now_ms` (ms since 1970): a producer is then known longer
     /// than it must be, never shorter.
     pub fn replay(&mut self, header: &BatchHeader, now_ms: i64) {
+        // A batch that compaction left without records says nothing about time.
         let append_time_ms = match header.timestamp_type() {
-            TimestampType::LogAppendTime => header.max_timestamp,
-            TimestampType::CreateTime => now_ms,
+            TimestampType::LogAppendTime if header.record_count > 0 => header.max_timestamp,
+            TimestampType::LogAppendTime | TimestampType::CreateTime => now_ms,
         };
         self.update(header, append_time_ms);
     }

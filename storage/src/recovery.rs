@@ -62,6 +62,8 @@ pub(crate) struct RecoveryInput<'a> {
     pub(crate) recovery_point: i64,
     /// The log start in the log directory's checkpoint, 0 for none.
     pub(crate) log_start: i64,
+    /// Compaction may have made holes between batches.
+    pub(crate) may_have_holes: bool,
     /// The settings.
     pub(crate) config: &'a LogConfig,
     /// The epoch this start writes under; with none, one more than the last in the log.
@@ -124,7 +126,10 @@ struct Walk<'a> {
 /// in quarantine.
 pub(crate) fn recover(input: &RecoveryInput<'_>) -> Result<Recovered, StorageError> {
     let dir = input.dir;
-    let mut files = PartitionFiles::survey(dir)?;
+    let mut files = match PartitionFiles::survey(dir) {
+        Err(damage @ StorageError::Corrupt { .. }) => return Ok(empty(input, Some(damage))),
+        files => files?,
+    };
     files.remove_before_log_start(dir, input.log_start)?;
     let Some(first) = files.segments.first().map(|segment| segment.base_offset) else {
         return fresh(input, &files);
@@ -171,6 +176,12 @@ fn fresh(input: &RecoveryInput<'_>, files: &PartitionFiles) -> Result<Recovered,
     if refusal.is_none() {
         remove_snapshots(input.dir, &files.snapshots)?;
     }
+    Ok(empty(input, refusal))
+}
+
+/// A log of which nothing can be read; with a `refusal` it takes nothing either.
+fn empty(input: &RecoveryInput<'_>, refusal: Option<StorageError>) -> Recovered {
+    let lost = input.recovery_point.max(input.log_start);
     let producers = ProducerState::new(input.producer_expiration_ms);
     let end = LogPoint {
         offset: lost,
@@ -180,7 +191,7 @@ fn fresh(input: &RecoveryInput<'_>, files: &PartitionFiles) -> Result<Recovered,
     let segment = Arc::new(LogSegment::empty(Arc::clone(input.dir), lost));
     let list = SegmentList::new(vec![segment]);
     let epochs = LeaderEpochs::new();
-    Ok(Recovered {
+    Recovered {
         parts: LogParts {
             state: PartitionState::new(
                 lost,
@@ -195,7 +206,7 @@ fn fresh(input: &RecoveryInput<'_>, files: &PartitionFiles) -> Result<Recovered,
             changed: false,
         },
         snapshots: BTreeSet::new(),
-    })
+    }
 }
 
 /// The newest readable snapshot at or below the recovery point, and its offset; without one no
@@ -269,11 +280,7 @@ impl Walk<'_> {
                 .peek()?
                 .map_or(found.base_offset, |header| header.base_offset);
             while expected < to {
-                let expect = Expected {
-                    base_offset: expected,
-                    next_offset_max: found.next_offset_max().min(to),
-                    epoch_min: i32::MIN,
-                };
+                let expect = self.durable(found, expected, to);
                 // Damage is judged by the walk that follows.
                 let Next::Batch(batch) = scan.next(expect, Trust::Header)? else {
                     break;
@@ -341,11 +348,7 @@ impl Walk<'_> {
         };
         let mut expected = header.base_offset;
         while expected < found.end_bound {
-            let expect = Expected {
-                base_offset: expected,
-                next_offset_max: found.next_offset_max(),
-                epoch_min: i32::MIN,
-            };
+            let expect = self.durable(found, expected, i64::MAX);
             let Next::Batch(batch) = scan.next(expect, Trust::Header)? else {
                 return Ok(None);
             };
@@ -354,8 +357,8 @@ impl Walk<'_> {
             }
             expected = batch.header.next_offset();
         }
-        let whole = expected == found.end_bound
-            && (position > 0 || header.base_offset == found.base_offset);
+        let begins = header.base_offset == found.base_offset || self.may_have_holes(found);
+        let whole = expected == found.end_bound && (position > 0 || begins);
         Ok(whole.then(|| Walked {
             found: found.clone(),
             len: scan.position(),
@@ -397,6 +400,7 @@ impl Walk<'_> {
                 base_offset: self.expected,
                 next_offset_max: next_offset_max.min(found.next_offset_max()),
                 epoch_min,
+                holes: self.may_have_holes(found),
             };
             match scan.next(expect, trust)? {
                 Next::Batch(batch) => self.take(&batch, &mut index),
@@ -412,11 +416,7 @@ impl Walk<'_> {
         }
         let len = scan.position();
         let mut first = BatchScan::new(file, &found.path, len, 0);
-        let expect = Expected {
-            base_offset: found.base_offset,
-            next_offset_max: found.next_offset_max(),
-            epoch_min: i32::MIN,
-        };
+        let expect = self.durable(found, found.base_offset, i64::MAX);
         let first_timestamp = match first.next(expect, Trust::Header)? {
             Next::Batch(batch) => batch.header.max_timestamp,
             Next::End | Next::Bad(_) => NO_TIMESTAMP,
@@ -431,6 +431,22 @@ impl Walk<'_> {
             },
             broken,
         ))
+    }
+
+    /// Whether there may be holes between the batches of a segment: only where all of it was durable when
+    /// it was compacted.
+    fn may_have_holes(&self, found: &FoundSegment) -> bool {
+        self.input.may_have_holes && found.end_bound <= self.recovery_point
+    }
+
+    /// What must hold for a batch that is durable, at or behind `base_offset` and before `end`.
+    fn durable(&self, found: &FoundSegment, base_offset: i64, end: i64) -> Expected {
+        Expected {
+            base_offset,
+            next_offset_max: found.next_offset_max().min(end),
+            epoch_min: i32::MIN,
+            holes: self.may_have_holes(found),
+        }
     }
 
     fn take(&mut self, batch: &Scanned, index: &mut ActiveIndex) {

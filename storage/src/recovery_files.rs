@@ -5,6 +5,7 @@ use std::io::{ErrorKind, IoSlice};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::compaction::swap::finish_swaps;
 use crate::error::StorageError;
 use crate::fs::{DirEntry, LogFile, OpenMode};
 use crate::log_dir::{DELETED_FILE_SUFFIX, PartitionDir};
@@ -54,9 +55,10 @@ pub(crate) struct PartitionFiles {
 }
 
 impl PartitionFiles {
-    /// Lists the directory; removes files that were never finished or already deleted, and
+    /// Lists the directory; finishes swaps of compacted segments that were cut off, and removes files that were never finished or already deleted, and
     /// indexes without data.
     pub(crate) fn survey(dir: &PartitionDir) -> Result<Self, StorageError> {
+        finish_swaps(dir)?;
         let fs = dir.log_dir().fs();
         let entries = fs
             .read_dir(dir.path())
@@ -130,7 +132,7 @@ impl PartitionFiles {
 }
 
 /// The offset in a file name like `00000000000000000042.log`.
-fn offset_of(name: &str, ending: &str) -> Option<i64> {
+pub(crate) fn offset_of(name: &str, ending: &str) -> Option<i64> {
     let digits = name.strip_suffix(ending)?;
     let plain = digits.len() == 20 && digits.bytes().all(|byte| byte.is_ascii_digit());
     if plain { digits.parse().ok() } else { None }
@@ -230,7 +232,8 @@ fn forget_old_torn(dir: &PartitionDir) -> Result<(), StorageError> {
         .try_for_each(|(_, name)| remove(dir, &dir.path().join(name)))
 }
 
-fn remove(dir: &PartitionDir, path: &Path) -> Result<(), StorageError> {
+/// Removes a file, where it is there.
+pub(crate) fn remove(dir: &PartitionDir, path: &Path) -> Result<(), StorageError> {
     match dir.log_dir().fs().remove_file(path) {
         Err(error) if error.kind() != ErrorKind::NotFound => {
             Err(dir.write_failed("remove", path, error))

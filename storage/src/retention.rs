@@ -42,9 +42,14 @@ impl RetentionLimits {
         high_watermark: i64,
         now_ms: i64,
     ) -> Self {
+        // What a topic that is only compacted holds goes by DeleteRecords alone.
+        let limit = |limit| match config.cleanup_policy.delete {
+            true => limit,
+            false => -1,
+        };
         Self {
-            retention_ms: config.retention_ms,
-            retention_bytes: config.retention_bytes,
+            retention_ms: limit(config.retention_ms),
+            retention_bytes: limit(config.retention_bytes),
             log_start,
             high_watermark,
             now_ms,

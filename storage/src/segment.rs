@@ -64,6 +64,7 @@ pub(crate) struct LogSegment {
     file: Mutex<Option<Arc<SegmentFile>>>,
     index: RwLock<Option<SegmentIndex>>,
     sealed: AtomicBool,
+    retired: AtomicBool,
 }
 
 impl LogSegment {
@@ -96,6 +97,7 @@ impl LogSegment {
             file: Mutex::new(None),
             index: RwLock::new(None),
             sealed: AtomicBool::new(false),
+            retired: AtomicBool::new(false),
         }
     }
 
@@ -269,6 +271,12 @@ impl LogSegment {
     pub(crate) fn seal(&self) {
         self.sealed.store(true, Ordering::Release);
         self.with_memory_index(ActiveIndex::seal);
+    }
+
+    /// Another segment gets its place and the names of its files. Who still reads it has its data file
+    /// open, and finds the index in memory or makes it anew.
+    pub(crate) fn retire(&self) {
+        self.retired.store(true, Ordering::Release);
     }
 
     /// Drops the index from memory; its files are complete.

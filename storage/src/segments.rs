@@ -68,6 +68,14 @@ impl SegmentList {
         after.checked_sub(1).map_or(&[], |at| &self.0[at..])
     }
 
+    /// Whether these segments are still in it, one after the other.
+    pub(crate) fn has_run(&self, run: &[Arc<LogSegment>]) -> bool {
+        let same = |pair: (&Arc<LogSegment>, &Arc<LogSegment>)| Arc::ptr_eq(pair.0, pair.1);
+        self.0
+            .windows(run.len())
+            .any(|window| window.iter().zip(run).all(same))
+    }
+
     /// Bytes of all segments.
     pub(crate) fn size_bytes(&self) -> u64 {
         self.0.iter().map(|segment| segment.published_len()).sum()
@@ -354,6 +362,23 @@ impl Segments {
         self.list = Arc::new(SegmentList::new(all[keep..].to_vec()));
         let gone = |segment: &LogSegment| segment.base_offset() < base_offset;
         self.unsealed.retain(|unsealed| !gone(&unsealed.segment));
+    }
+
+    /// Puts a sealed segment in the place of those from its base offset to `end`, where one begins.
+    pub(crate) fn replace(&mut self, with: Arc<LogSegment>, end: i64) {
+        let all = self.list.all();
+        let at = |offset: i64| all.partition_point(|segment| segment.base_offset() < offset);
+        let (from, to) = (at(with.base_offset()), at(end));
+        assert!(
+            from < to
+                && all[from].base_offset() == with.base_offset()
+                && all.get(to).is_some_and(|next| next.base_offset() == end),
+            "a run of sealed segments is replaced as a whole"
+        );
+        all[from..to].iter().for_each(|segment| segment.retire());
+        let mut list = all.to_vec();
+        list.splice(from..to, [with]);
+        self.list = Arc::new(SegmentList::new(list));
     }
 
     /// Shows readers everything before `point`.

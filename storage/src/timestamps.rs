@@ -63,7 +63,9 @@ fn select(
 }
 
 fn all_alike(header: &BatchHeader) -> bool {
-    header.timestamp_type() == TimestampType::LogAppendTime
+    // Where compaction took records, only a walk says which are left.
+    let whole = i64::from(header.record_count) == i64::from(header.last_offset_delta) + 1;
+    whole && header.timestamp_type() == TimestampType::LogAppendTime
 }
 
 fn record_times(batch: &RecordBatch) -> Result<Vec<RecordTime>, BatchError> {

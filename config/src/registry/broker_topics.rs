@@ -2,10 +2,11 @@
 
 use crate::key::{Check, ConfigKey, ConfigType, Unit};
 
+use super::checks;
+
 use ConfigType::{Boolean, Double, Int, List, Long, Short, String};
 use Unit::{Bytes, Milliseconds};
 
-pub(super) const NO_CLEANER: &str = "the log cleaner is not built yet";
 pub(super) const NO_CODECS: &str =
     "batches are kept as their producer compressed them and are not compressed again";
 pub(super) const NO_REPLICAS: &str = "a single node has no second replica";
@@ -77,7 +78,7 @@ pub(super) const KEYS: &[ConfigKey] = &[
         "delete",
         "Default of cleanup.policy.",
     )
-    .check(Check::OnlyDefault(NO_CLEANER))
+    .check(Check::Custom(checks::cleanup_policy))
     .dynamic(),
     ConfigKey::broker(
         "compression.type",
@@ -117,7 +118,7 @@ pub(super) const KEYS: &[ConfigKey] = &[
         "86400000",
         "Default of delete.retention.ms.",
     )
-    .check(Check::OnlyDefault(NO_CLEANER))
+    .min(0)
     .unit(Milliseconds)
     .dynamic(),
     ConfigKey::broker(
@@ -126,7 +127,7 @@ pub(super) const KEYS: &[ConfigKey] = &[
         "0",
         "Default of min.compaction.lag.ms.",
     )
-    .check(Check::OnlyDefault(NO_CLEANER))
+    .min(0)
     .unit(Milliseconds)
     .dynamic(),
     ConfigKey::broker(
@@ -135,7 +136,7 @@ pub(super) const KEYS: &[ConfigKey] = &[
         "9223372036854775807",
         "Default of max.compaction.lag.ms.",
     )
-    .check(Check::OnlyDefault(NO_CLEANER))
+    .min(1)
     .unit(Milliseconds)
     .dynamic(),
     ConfigKey::broker(
@@ -144,7 +145,58 @@ pub(super) const KEYS: &[ConfigKey] = &[
         "0.5",
         "Default of min.cleanable.dirty.ratio.",
     )
-    .check(Check::OnlyDefault(NO_CLEANER))
+    .check(Check::Custom(checks::ratio))
+    .dynamic(),
+    ConfigKey::broker(
+        "log.cleaner.enable",
+        Boolean,
+        "true",
+        "Whether topics with cleanup.policy=compact are compacted; without it they only grow.",
+    ),
+    ConfigKey::broker(
+        "log.cleaner.threads",
+        Int,
+        "1",
+        "Threads that compact logs.",
+    )
+    .check(Check::OnlyDefault(
+        "one thread compacts all logs, one after the other",
+    ))
+    .dynamic(),
+    ConfigKey::broker(
+        "log.cleaner.backoff.ms",
+        Long,
+        "15000",
+        "How long the cleaner sleeps when no log is to be compacted.",
+    )
+    .min(0)
+    .unit(Milliseconds)
+    .dynamic(),
+    ConfigKey::broker(
+        "log.cleaner.dedupe.buffer.size",
+        Long,
+        "134217728",
+        "The most memory that keys take while a log is compacted, 24 bytes each; what does not fit \
+         waits for the next pass. It is taken when needed and given back.",
+    )
+    .range(super::broker_logs::MIB, 1 << 40)
+    .unit(Bytes)
+    .dynamic(),
+    ConfigKey::broker(
+        "log.cleaner.io.buffer.load.factor",
+        Double,
+        "0.9",
+        "How full that memory may become: fuller means fewer passes and slower look-ups.",
+    )
+    .check(Check::Custom(checks::load_factor))
+    .dynamic(),
+    ConfigKey::broker(
+        "log.cleaner.io.max.bytes.per.second",
+        Double,
+        "1.7976931348623157E308",
+        "The most bytes that the cleaner reads and writes in a second, on average.",
+    )
+    .check(Check::Custom(checks::rate))
     .dynamic(),
     ConfigKey::broker(
         "log.preallocate",

@@ -57,6 +57,47 @@ pub(crate) fn protocol_map(text: &str) -> Result<Vec<(String, String)>, String> 
         .collect()
 }
 
+/// `delete`, `compact` or both.
+pub(super) fn cleanup_policy(text: &str) -> Result<(), String> {
+    let mut seen = Vec::new();
+    for policy in text.split(',').map(str::trim) {
+        if !["delete", "compact"].contains(&policy) {
+            return Err("it must be delete, compact, or both with a comma".to_owned());
+        }
+        if seen.contains(&policy) {
+            return Err(format!("{policy} stands twice"));
+        }
+        seen.push(policy);
+    }
+    Ok(())
+}
+
+/// A share.
+pub(super) fn ratio(text: &str) -> Result<(), String> {
+    double(text, "it must be from 0 to 1", |value| {
+        (0.0..=1.0).contains(&value)
+    })
+}
+
+/// A share that leaves some room and is not nothing.
+pub(super) fn load_factor(text: &str) -> Result<(), String> {
+    double(text, "it must be from 0.1 to 0.99", |value| {
+        (0.1..=0.99).contains(&value)
+    })
+}
+
+/// At least one byte a second.
+pub(super) fn rate(text: &str) -> Result<(), String> {
+    double(text, "it must be at least 1", |value| value >= 1.0)
+}
+
+fn double(text: &str, expected: &str, good: impl Fn(f64) -> bool) -> Result<(), String> {
+    match text.parse() {
+        Ok(value) if good(value) => Ok(()),
+        _ => Err(expected.to_owned()),
+    }
+}
+
 pub(super) fn log_dirs(text: &str) -> Result<(), String> {
     let mut seen = Vec::new();
     for dir in text.split(',').map(str::trim) {

@@ -23,7 +23,6 @@ const SECURITY: Foreign = NotBuilt("encryption, logins and access control are no
 const SHARE: Foreign = NotBuilt("share groups are not built yet");
 const QUOTAS: Foreign = NotBuilt("quotas are not built yet");
 const TIERS: Foreign = NotBuilt("tiered storage is not built yet");
-const CLEANER: Foreign = NotBuilt("the log cleaner is not built yet");
 
 /// Prefixes (with a dot at the end) and whole names. The first match counts.
 const FOREIGN: &[(&str, Foreign)] = &[
@@ -133,7 +132,10 @@ const FOREIGN: &[(&str, Foreign)] = &[
     ),
     ("remote.", TIERS),
     ("follower.fetch.last.tiered.offset.enable", TIERS),
-    ("log.cleaner.", CLEANER),
+    (
+        "log.cleaner.io.buffer.size",
+        Meaningless("the cleaner reads as much at once as suits it"),
+    ),
 ];
 
 /// What Apache Kafka's setting `name` means here; `None` if Kafka has none of that name either.

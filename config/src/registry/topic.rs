@@ -3,7 +3,8 @@
 use crate::key::{Check, ConfigKey, ConfigType, Synonym, Unit};
 
 use super::broker_logs::{ACK_ALL, MIB};
-use super::broker_topics::{NO_CLEANER, NO_CODECS, NO_REPLICAS, NO_TIERS};
+use super::broker_topics::{NO_CODECS, NO_REPLICAS, NO_TIERS};
+use super::checks;
 use ConfigType::{Boolean, Double, Int, List, Long, String};
 use Unit::{Bytes, Milliseconds};
 
@@ -180,9 +181,10 @@ pub(super) const KEYS: &[ConfigKey] = &[
         "cleanup.policy",
         List,
         "delete",
-        "What happens to old segments.",
+        "What happens to old data: delete removes old segments by retention.ms and retention.bytes, \
+         compact keeps the newest record of every key; both may stand together.",
     )
-    .check(Check::OnlyDefault(NO_CLEANER))
+    .check(Check::Custom(checks::cleanup_policy))
     .synonyms(&[same("log.cleanup.policy")]),
     ConfigKey::topic(
         "compression.type",
@@ -205,36 +207,37 @@ pub(super) const KEYS: &[ConfigKey] = &[
         "delete.retention.ms",
         Long,
         "86400000",
-        "Life of tombstones.",
+        "How long tombstones are kept in a compacted topic after the compaction that first met them.",
     )
-    .check(Check::OnlyDefault(NO_CLEANER))
+    .min(0)
     .unit(Milliseconds)
     .synonyms(&[same("log.cleaner.delete.retention.ms")]),
     ConfigKey::topic(
         "min.compaction.lag.ms",
         Long,
         "0",
-        "Youngest age of compacted records.",
+        "How long records stay as they were written before compaction may remove them.",
     )
-    .check(Check::OnlyDefault(NO_CLEANER))
+    .min(0)
     .unit(Milliseconds)
     .synonyms(&[same("log.cleaner.min.compaction.lag.ms")]),
     ConfigKey::topic(
         "max.compaction.lag.ms",
         Long,
         "9223372036854775807",
-        "Oldest age of records that wait for compaction.",
+        "Age at which records are compacted whatever the dirty ratio; the active segment is rolled \
+         for that.",
     )
-    .check(Check::OnlyDefault(NO_CLEANER))
+    .min(1)
     .unit(Milliseconds)
     .synonyms(&[same("log.cleaner.max.compaction.lag.ms")]),
     ConfigKey::topic(
         "min.cleanable.dirty.ratio",
         Double,
         "0.5",
-        "Share of uncompacted bytes at which compaction starts.",
+        "Share of bytes that were not compacted yet above which a log is compacted.",
     )
-    .check(Check::OnlyDefault(NO_CLEANER))
+    .check(Check::Custom(checks::ratio))
     .synonyms(&[same("log.cleaner.min.cleanable.ratio")]),
     ConfigKey::topic(
         "preallocate",

@@ -84,6 +84,8 @@ pub trait LogFile: Send + Sync + Debug {
     fn len(&self) -> io::Result<u64>;
     /// When it was last written, ms since 1970.
     fn modified_ms(&self) -> io::Result<i64>;
+    /// Says when it was last written, ms since 1970, in the place of what the system noted.
+    fn set_modified_ms(&self, modified_ms: i64) -> io::Result<()>;
     /// Fills `buf` from `position`, or fails with `UnexpectedEof`.
     fn read_exact_at(&self, buf: &mut [u8], position: u64) -> io::Result<()>;
     /// Writes all parts at `position`, one after the other (`pwritev`, short writes continued).

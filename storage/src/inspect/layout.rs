@@ -5,8 +5,8 @@ use std::path::Path;
 use tidewheel_protocol::TopicPartition;
 
 use crate::checkpoint::{
-    CLEAN_SHUTDOWN_MARKER, LOG_START_OFFSET_CHECKPOINT, RECOVERY_POINT_CHECKPOINT,
-    REPLICATION_OFFSET_CHECKPOINT,
+    CLEAN_SHUTDOWN_MARKER, CLEANER_OFFSET_CHECKPOINT, LOG_START_OFFSET_CHECKPOINT,
+    RECOVERY_POINT_CHECKPOINT, REPLICATION_OFFSET_CHECKPOINT,
 };
 use crate::leader_epochs::LEADER_EPOCH_CHECKPOINT;
 use crate::manifest::MANIFEST;
@@ -30,7 +30,7 @@ pub(super) enum FileKind {
     Snapshot(i64),
     LeaderEpochs,
     PartitionMetadata,
-    /// One of the three offset checkpoints of a data directory.
+    /// One of the offset checkpoints of a data directory.
     OffsetCheckpoint,
     MetaProperties,
     Manifest,
@@ -48,7 +48,8 @@ impl FileKind {
             PARTITION_METADATA => FileKind::PartitionMetadata,
             RECOVERY_POINT_CHECKPOINT
             | REPLICATION_OFFSET_CHECKPOINT
-            | LOG_START_OFFSET_CHECKPOINT => FileKind::OffsetCheckpoint,
+            | LOG_START_OFFSET_CHECKPOINT
+            | CLEANER_OFFSET_CHECKPOINT => FileKind::OffsetCheckpoint,
             META_PROPERTIES => FileKind::MetaProperties,
             MANIFEST => FileKind::Manifest,
             CLEAN_SHUTDOWN_MARKER | LOCK => FileKind::Marker,

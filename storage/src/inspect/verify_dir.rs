@@ -11,8 +11,8 @@ use super::verify_partition::{PartitionFacts, report_corrupt, verify_partition};
 use super::verify_segment::{Rules, SegmentFacts, Walk, verify_segment};
 use super::{Target, lock};
 use crate::checkpoint::{
-    self, CLEAN_SHUTDOWN_MARKER, LOG_START_OFFSET_CHECKPOINT, RECOVERY_POINT_CHECKPOINT,
-    REPLICATION_OFFSET_CHECKPOINT,
+    self, CLEAN_SHUTDOWN_MARKER, CLEANER_OFFSET_CHECKPOINT, LOG_START_OFFSET_CHECKPOINT,
+    RECOVERY_POINT_CHECKPOINT, REPLICATION_OFFSET_CHECKPOINT,
 };
 use crate::error::StorageError;
 use crate::fs::FileSystem;
@@ -29,6 +29,7 @@ struct Surroundings {
     recovery_points: Offsets,
     high_watermarks: Offsets,
     log_starts: Offsets,
+    cleaned: Offsets,
     /// By partition; `None` where there is no manifest that counts.
     manifest: Option<BTreeMap<TopicPartition, PartitionManifest>>,
 }
@@ -95,6 +96,7 @@ impl Surroundings {
             recovery_points: offsets(RECOVERY_POINT_CHECKPOINT)?,
             high_watermarks: offsets(REPLICATION_OFFSET_CHECKPOINT)?,
             log_starts: offsets(LOG_START_OFFSET_CHECKPOINT)?,
+            cleaned: offsets(CLEANER_OFFSET_CHECKPOINT)?,
             manifest: read_manifest(fs, dir, clean, report)?,
             dir: dir.to_path_buf(),
         })
@@ -141,6 +143,7 @@ impl Surroundings {
         let rules = Rules {
             clean: self.clean,
             recovery_point,
+            holes: self.cleaned.contains_key(&tp),
         };
         let log_start = self.log_starts.get(&tp).copied();
         let facts = verify_partition(fs, dir, rules, log_start, report)?;

@@ -126,7 +126,7 @@ fn check_epochs(dir: &Path, walk: &Walk, report: &mut Report<'_>) {
         } = *entry;
         // Epochs begin at or before the first kept batch where retention took the rest.
         let begins_in_log = start_offset > walk.log_start && start_offset < log_end;
-        if begins_in_log && !walk.seen_epochs.contains(entry) {
+        if begins_in_log && !walk.rules.holes && !walk.seen_epochs.contains(entry) {
             let what = format!("no batch begins epoch {epoch} at offset {start_offset}");
             report.add(walk.rules.severity(start_offset), &path, 0, what);
         } else if start_offset > log_end {
@@ -216,6 +216,9 @@ fn check_others(
             continue;
         }
         match FileKind::of(&entry.name) {
+            FileKind::Leftover if entry.name.ends_with(".log.swap") => {
+                report.note(&path, 0, "a compaction that the next start finishes");
+            }
             FileKind::OffsetIndex(base) | FileKind::TimeIndex(base) if !bases.contains(&base) => {
                 report.add(rules.tail_severity(), &path, 0, "an index without its log");
             }

@@ -135,6 +135,9 @@ impl LogSegment {
     /// Loads both index files, or rebuilds them in memory where they are missing or make no sense.
     fn load_index(&self) -> Result<SegmentIndex, StorageError> {
         self.dir.check_live()?;
+        if self.retired.load(Ordering::Acquire) {
+            return self.rebuild_index();
+        }
         if let (Ok(offsets), Ok(times)) = (self.index_file(INDEX), self.index_file(TIME_INDEX)) {
             let log_len = self.published_len();
             let good = OffsetIndex::open(self.base_offset, &offsets, log_len).is_ok()

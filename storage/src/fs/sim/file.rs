@@ -55,6 +55,10 @@ impl LogFile for SimFile {
         Err(ErrorKind::Unsupported.into())
     }
 
+    fn set_modified_ms(&self, _modified_ms: i64) -> io::Result<()> {
+        self.fs.disk().check_power()
+    }
+
     fn read_exact_at(&self, buf: &mut [u8], position: u64) -> io::Result<()> {
         let disk = self.fs.disk();
         disk.check_power()?;

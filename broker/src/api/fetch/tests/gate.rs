@@ -149,6 +149,10 @@ impl LogFile for GatedFile {
         self.file.modified_ms()
     }
 
+    fn set_modified_ms(&self, modified_ms: i64) -> io::Result<()> {
+        self.file.set_modified_ms(modified_ms)
+    }
+
     fn read_exact_at(&self, buf: &mut [u8], position: u64) -> io::Result<()> {
         self.gate.pass(&self.path);
         self.file.read_exact_at(buf, position)

@@ -1,0 +1,348 @@
+//! Log compaction: of every key only the newest record stays.
+//!
+//! A pass over a log has two halves. First the part that no pass went through, the dirty part, is read, and
+//! the newest offset of every key in it is noted in a table of bounded size; where the table is full, the
+//! pass ends there. Then all segments from the log's first one on are read up to that point, and what is
+//! still the newest of its key is written to new segments ([`rewrite`]), which take the place of the
+//! old ones ([`swap`]) run by run, the oldest first: a tombstone never goes before what it deletes.
+//!
+//! How far passes went stands in `cleaner-offset-checkpoint`. An entry is there before the first swap of a
+//! log, because it also says that a log may have holes between its batches.
+//!
+//! Whoever calls decides when, on which thread and how fast: see [`LogCleaner::clean_due`].
+
+mod choice;
+mod filter;
+mod offset_map;
+mod partition;
+mod rewrite;
+pub(crate) mod swap;
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use tidewheel_config::LogConfig;
+use tidewheel_config::limits::DECOMPRESSED_BATCH_BYTES_MAX;
+use tidewheel_protocol::{RawRecords, RecordBatch, TopicPartition};
+
+use crate::error::StorageError;
+use crate::log_manager::LogManager;
+use crate::partition_log::PartitionLog;
+use crate::shared_log::LogId;
+use choice::{Cleanable, GroupLimits, group};
+use filter::Filter;
+use offset_map::{MapSize, OffsetMap};
+use rewrite::{Visited, for_each_batch, rewrite};
+
+/// Is told how many bytes were read and written since the last call, and may wait. Returns false where
+/// the work is to end.
+pub type Pace<'a> = dyn FnMut(u64) -> bool + 'a;
+
+/// Tells `pace` of bytes.
+fn paced(pace: &mut Pace<'_>, bytes: u64) -> Result<(), StorageError> {
+    if pace(bytes) {
+        Ok(())
+    } else {
+        Err(StorageError::Closed)
+    }
+}
+
+/// Bounds of a [`LogCleaner`].
+#[derive(Clone, Copy, Debug)]
+pub struct CleanerOptions {
+    /// `log.cleaner.dedupe.buffer.size`: the most memory for keys, in bytes.
+    pub dedupe_buffer_bytes: u64,
+    /// `log.cleaner.io.buffer.load.factor`: how full it may become, below 1.
+    pub load_factor: f64,
+    /// A number that nobody outside can know; keys are hashed with it.
+    pub secret: (u64, u64),
+}
+
+/// What a pass did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CleaningStats {
+    /// Bytes of the segments that were gone through.
+    pub bytes_before: u64,
+    /// Bytes that are left of them.
+    pub bytes_after: u64,
+    /// What lies before this offset is compacted now.
+    pub cleaned_to: i64,
+}
+
+/// The end of a pass, good or bad.
+#[derive(Debug)]
+pub struct CleaningReport {
+    /// The partition.
+    pub tp: TopicPartition,
+    /// What was done, or why it ended.
+    pub outcome: Result<CleaningStats, StorageError>,
+    /// The partition is not compacted any more until the next start: it holds something that cannot be
+    /// read. It is served as it is.
+    pub given_up: bool,
+}
+
+/// Compacts logs, one after the other. One owner calls it; it starts no thread.
+#[derive(Debug)]
+pub struct LogCleaner {
+    options: CleanerOptions,
+    /// Logs that hold something that cannot be read.
+    uncleanable: HashSet<LogId>,
+    /// When the first tombstones of a log may go, ms since 1970.
+    horizons: HashMap<LogId, i64>,
+}
+
+/// A log that is worth a pass.
+struct Candidate {
+    dir: usize,
+    log: Arc<PartitionLog>,
+    config: Arc<LogConfig>,
+    cleanable: Cleanable,
+}
+
+impl LogCleaner {
+    /// A cleaner that has not looked at any log.
+    #[must_use]
+    pub fn new(options: CleanerOptions) -> Self {
+        Self {
+            options,
+            uncleanable: HashSet::new(),
+            horizons: HashMap::new(),
+        }
+    }
+
+    /// Compacts every log that is due, the dirtiest first, until none is left or `pace` ends the work.
+    /// A log whose pass failed is not tried again before the next call. `now_ms` tells ms since 1970.
+    pub fn clean_due<W>(
+        &mut self,
+        logs: &LogManager<W>,
+        now_ms: &dyn Fn() -> i64,
+        pace: &mut Pace<'_>,
+        report: &mut dyn FnMut(CleaningReport),
+    ) {
+        let mut tried = HashSet::new();
+        let open = self.compacted_logs(logs);
+        let known: HashSet<LogId> = open.iter().map(|(_, log)| log.id()).collect();
+        self.uncleanable.retain(|id| known.contains(id));
+        self.horizons.retain(|id, _| known.contains(id));
+        while let Some(next) = self.dirtiest(logs, &tried, now_ms()) {
+            let (id, tp) = (next.log.id(), next.log.tp().clone());
+            let outcome = self.pass(logs, &next, now_ms(), pace);
+            let stopped = matches!(outcome, Err(StorageError::Closed));
+            let given_up = matches!(outcome, Err(StorageError::Corrupt { .. }));
+            if given_up {
+                self.uncleanable.insert(id);
+            }
+            if outcome.is_err() {
+                tried.insert(id);
+            }
+            if !matches!(
+                outcome,
+                Err(StorageError::Closed | StorageError::PartitionDeleted)
+            ) {
+                report(CleaningReport {
+                    tp,
+                    outcome,
+                    given_up,
+                });
+            }
+            if stopped || !pace(0) {
+                return;
+            }
+        }
+    }
+
+    /// The open logs that are compacted, each with the number of its directory.
+    fn compacted_logs<W>(&self, logs: &LogManager<W>) -> Vec<(usize, Arc<PartitionLog>)> {
+        let registry = logs.registry();
+        let all = registry.logs.values();
+        all.map(|(dir, log)| (*dir, log.partition_log()))
+            .filter(|(_, log)| log.config().load().cleanup_policy.compact)
+            .map(|(dir, log)| (dir, Arc::clone(log)))
+            .collect()
+    }
+
+    /// The log with the largest dirty share of those that are due.
+    fn dirtiest<W>(
+        &self,
+        logs: &LogManager<W>,
+        tried: &HashSet<LogId>,
+        now_ms: i64,
+    ) -> Option<Candidate> {
+        let mut best: Option<Candidate> = None;
+        for (dir, log) in self.compacted_logs(logs) {
+            if tried.contains(&log.id()) || self.uncleanable.contains(&log.id()) {
+                continue;
+            }
+            let config = log.config().load_full();
+            // What takes no appends is not compacted either; its owner has told why.
+            let Ok(cleanable) = look_at(logs, dir, &log, &config, now_ms) else {
+                continue;
+            };
+            let horizon = self.horizons.get(&log.id());
+            let tombstones_due = horizon.is_some_and(|horizon| *horizon <= now_ms);
+            let ratio = cleanable.dirty_ratio();
+            if cleanable.is_due(&config, tombstones_due)
+                && best
+                    .as_ref()
+                    .is_none_or(|best| best.cleanable.dirty_ratio() < ratio)
+            {
+                best = Some(Candidate {
+                    dir,
+                    log,
+                    config,
+                    cleanable,
+                });
+            }
+        }
+        best
+    }
+
+    /// One pass over one log.
+    fn pass<W>(
+        &mut self,
+        logs: &LogManager<W>,
+        next: &Candidate,
+        now_ms: i64,
+        pace: &mut Pace<'_>,
+    ) -> Result<CleaningStats, StorageError> {
+        let Candidate {
+            dir,
+            log,
+            config,
+            cleanable,
+        } = next;
+        let producers = log.lock().producer_ends(config, now_ms)?;
+        if logs.dirs[*dir]
+            .checkpoints
+            .written_for(log.tp())
+            .cleaned_to
+            .is_none()
+        {
+            log.set_cleaned_to(cleanable.first_dirty);
+            logs.write_dir_checkpoints(*dir)?;
+        }
+        let newest = self.newest_offsets(cleanable, pace)?;
+        let filter = Filter {
+            newest: &newest,
+            producers: &producers,
+            delete_retention_ms: config.delete_retention_ms,
+            now_ms,
+        };
+        let mut stats = CleaningStats {
+            cleaned_to: newest.latest() + 1,
+            ..CleaningStats::default()
+        };
+        let covered = |base_offset: i64| base_offset <= newest.latest();
+        let count = cleanable
+            .segments
+            .partition_point(|segment| covered(segment.base_offset()));
+        let limits = GroupLimits {
+            log_bytes: config.segment_bytes.into(),
+            index_bytes: config.segment_index_bytes.into(),
+            interval_bytes: config.index_interval_bytes.into(),
+        };
+        let end = cleanable
+            .segments
+            .get(count)
+            .map_or(cleanable.end, |next| next.base_offset());
+        let mut horizon_ms: Option<i64> = None;
+        for group in group(&cleanable.segments[..count], end, limits) {
+            let files = log.begin_cleaned(&group)?;
+            let cleaned = rewrite(log.dir(), &group, &filter, config, files, pace);
+            let cleaned = cleaned.inspect_err(|_| log.give_up_cleaned(&group))?;
+            stats.bytes_before += group.bytes();
+            stats.bytes_after += cleaned.entry.log_bytes;
+            horizon_ms = [horizon_ms, cleaned.horizon_ms].into_iter().flatten().min();
+            if cleaned.changed {
+                log.swap(&group, cleaned, now_ms)?;
+            } else {
+                log.give_up_cleaned(&group);
+            }
+        }
+        self.horizons.remove(&log.id());
+        self.horizons
+            .extend(horizon_ms.map(|horizon| (log.id(), horizon)));
+        log.set_cleaned_to(stats.cleaned_to);
+        logs.write_dir_checkpoints(*dir)?;
+        Ok(stats)
+    }
+
+    /// The newest offsets of the keys in the dirty part, as far as they find room.
+    fn newest_offsets(
+        &self,
+        cleanable: &Cleanable,
+        pace: &mut Pace<'_>,
+    ) -> Result<OffsetMap, StorageError> {
+        let first_dirty = cleanable.first_dirty;
+        let size = MapSize {
+            bytes_max: self.options.dedupe_buffer_bytes,
+            load_factor: self.options.load_factor,
+        };
+        let keys = u64::try_from(cleanable.end - first_dirty).unwrap_or(0);
+        let mut newest = OffsetMap::new(size, keys, self.options.secret, first_dirty - 1);
+        for (at, segment) in cleanable.segments.iter().enumerate() {
+            let next = cleanable.segments.get(at + 1);
+            let end = next.map_or(cleanable.end, |next| next.base_offset());
+            if end <= first_dirty {
+                continue;
+            }
+            let mut full = false;
+            for_each_batch(segment, end, first_dirty, pace, |batch| {
+                let error = |error| {
+                    let what = format!("at offset {}: {error}", batch.header.base_offset);
+                    StorageError::corrupt(&segment.log_path(), 0, what)
+                };
+                full = !note_keys(&mut newest, batch, first_dirty).map_err(error)?;
+                Ok(if full {
+                    Visited::Stop
+                } else {
+                    Visited::Wrote(0)
+                })
+            })?;
+            if full {
+                break;
+            }
+            newest.cover(end - 1);
+        }
+        Ok(newest)
+    }
+}
+
+/// Takes the keys of a batch from offset `from` on into the map; false where it is full before the end.
+fn note_keys(
+    newest: &mut OffsetMap,
+    batch: &RecordBatch,
+    from: i64,
+) -> Result<bool, tidewheel_protocol::BatchError> {
+    let header = &batch.header;
+    if header.is_control() || header.last_offset() < from {
+        return Ok(true);
+    }
+    let records = batch.decompressed(DECOMPRESSED_BATCH_BYTES_MAX)?;
+    for record in RawRecords::new(header, &records) {
+        let record = record?;
+        let offset = header.base_offset + i64::from(record.offset_delta);
+        let Some(key) = record.key.filter(|_| offset >= from) else {
+            continue;
+        };
+        if !newest.put(key, offset) {
+            newest.cover(offset - 1);
+            return Ok(false);
+        }
+    }
+    newest.cover(header.last_offset());
+    Ok(true)
+}
+
+/// What of a log may be compacted; rolls its active segment where records in it have waited too long.
+fn look_at<W>(
+    logs: &LogManager<W>,
+    dir: usize,
+    log: &PartitionLog,
+    config: &LogConfig,
+    now_ms: i64,
+) -> Result<Cleanable, StorageError> {
+    let written = logs.dirs[dir].checkpoints.written_for(log.tp());
+    let view = log.cleaning_view(written.recovery_point, config, now_ms)?;
+    Cleanable::of(&view, log.cleaned_to(), config, now_ms)
+}
