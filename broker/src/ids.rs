@@ -34,6 +34,16 @@ pub(crate) fn random_session_id() -> i32 {
     }
 }
 
+/// A number that nobody can guess.
+///
+/// # Panics
+/// As [`random_uuid`].
+pub(crate) fn random_u64() -> u64 {
+    let mut bytes = [0_u8; 8];
+    getrandom::fill(&mut bytes).expect("the operating system gives random numbers");
+    u64::from_ne_bytes(bytes)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

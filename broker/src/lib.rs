@@ -23,6 +23,7 @@ mod broker;
 
 mod ack_wait;
 mod change_queue;
+mod compaction;
 mod config_changes;
 mod fetch_sessions;
 mod fetch_wait;

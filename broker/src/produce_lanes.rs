@@ -3,10 +3,10 @@
 
 use std::sync::Arc;
 
-use tidewheel_config::limits;
+use tidewheel_config::{LogConfig, limits};
 use tidewheel_protocol::BatchHeader;
-use tidewheel_protocol::messages::produce::ProduceRequest;
-use tidewheel_storage::contradicts_itself;
+use tidewheel_protocol::messages::produce::{ProduceRequest, TopicProduceData};
+use tidewheel_storage::{contradicts_itself, must_decompress};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Why a request is not appended where it was read.
@@ -14,18 +14,33 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 pub(crate) enum Lane {
     /// Many bytes or many partitions.
     Long,
-    /// A batch must be decompressed to find its largest timestamp.
+    /// The records of a batch must be walked to find the largest timestamp, or decompressed to find their
+    /// keys.
     Walked,
 }
 
 impl Lane {
-    /// The lane of a request that came in `bytes`; `None` for those that are appended at once.
-    pub(crate) fn of(request: &ProduceRequest, bytes: usize) -> Option<Self> {
+    /// The lane of a request that came in `bytes`; `None` for those that are appended at once. `config`
+    /// gives the settings of a topic that is there.
+    pub(crate) fn of(
+        request: &ProduceRequest,
+        bytes: usize,
+        config: impl Fn(&TopicProduceData) -> Option<Arc<LogConfig>>,
+    ) -> Option<Self> {
         let topics = request.topic_data.iter();
         let partitions = || topics.clone().flat_map(|topic| &topic.partition_data);
-        let walked = partitions()
-            .filter_map(|data| BatchHeader::parse(data.records.as_ref()?).ok())
-            .any(|header| contradicts_itself(&header));
+        let walked = topics.clone().any(|topic| {
+            let config = config(topic);
+            let headers = topic.partition_data.iter();
+            let mut headers =
+                headers.filter_map(|data| BatchHeader::parse(data.records.as_ref()?).ok());
+            headers.any(|header| {
+                let decompressed = config
+                    .as_ref()
+                    .map(|config| must_decompress(&header, config));
+                contradicts_itself(&header) || decompressed == Some(true)
+            })
+        });
         let long = bytes > limits::INLINE_PRODUCE_BYTES_MAX
             || partitions()
                 .nth(limits::INLINE_PRODUCE_PARTITIONS_MAX)
@@ -70,8 +85,8 @@ impl ProduceLanes {
 mod tests {
     use super::*;
     use bytes::Bytes;
-    use tidewheel_protocol::messages::produce::{PartitionProduceData, TopicProduceData};
-    use tidewheel_protocol::{RecordBatch, RecordBatchBuilder};
+    use tidewheel_protocol::messages::produce::PartitionProduceData;
+    use tidewheel_protocol::{Compression, RecordBatch, RecordBatchBuilder};
 
     fn request(partitions: usize, records: &Bytes) -> ProduceRequest {
         let data = PartitionProduceData {
@@ -95,14 +110,35 @@ mod tests {
             .unwrap();
         let most = limits::INLINE_PRODUCE_PARTITIONS_MAX;
         let bytes = limits::INLINE_PRODUCE_BYTES_MAX;
-        let lane = |partitions, bytes| Lane::of(&request(partitions, &batch.bytes), bytes);
+        let plain = |_: &TopicProduceData| Some(Arc::new(LogConfig::everlasting()));
+        let lane = |partitions, bytes| Lane::of(&request(partitions, &batch.bytes), bytes, plain);
         assert_eq!(lane(most, bytes), None);
         assert_eq!(lane(most + 1, bytes), Some(Lane::Long));
         assert_eq!(lane(1, bytes + 1), Some(Lane::Long));
         let mut header = batch.header;
         header.max_timestamp = 4;
         let old = RecordBatch::assemble(header, &batch.records_bytes()).unwrap();
-        assert_eq!(Lane::of(&request(1, &old.bytes), 100), Some(Lane::Walked));
-        assert_eq!(Lane::of(&request(1, &Bytes::from_static(b"?")), 100), None);
+        let of = |records: &Bytes| Lane::of(&request(1, records), 100, plain);
+        assert_eq!(of(&old.bytes), Some(Lane::Walked));
+        assert_eq!(of(&Bytes::from_static(b"?")), None);
+
+        let compacted = |_: &TopicProduceData| {
+            let mut config = LogConfig::everlasting();
+            config.cleanup_policy.compact = true;
+            Some(Arc::new(config))
+        };
+        let packed = RecordBatchBuilder::new()
+            .compression(Compression::Lz4)
+            .record(5, Some(b"k"), None)
+            .build()
+            .unwrap();
+        assert_eq!(of(&packed.bytes), None, "kept as it is");
+        let of = |records: &Bytes| Lane::of(&request(1, records), 100, compacted);
+        assert_eq!(of(&packed.bytes), Some(Lane::Walked));
+        assert_eq!(
+            of(&batch.bytes),
+            None,
+            "a walk without decompression is short"
+        );
     }
 }

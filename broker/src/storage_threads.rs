@@ -1,4 +1,4 @@
-//! The only place that starts threads: one that makes data durable, one that cleans up.
+//! The only place that starts threads: one that makes data durable, one that cleans up, one that compacts.
 //!
 //! The flush thread of a log directory starts a round as soon as a producer waits for the disk, and
 //! otherwise when unsynced data grows old (`tidewheel.flush.interval.ms`) or large
@@ -17,6 +17,7 @@ use tracing::{error, info, warn};
 
 use crate::broker::Broker;
 use crate::clock;
+use crate::compaction;
 use crate::trouble::Trouble;
 
 /// How long a partition keeps its files open that nobody reads or writes.
@@ -49,7 +50,8 @@ impl FlushSignal {
         }
     }
 
-    fn stop(&self) {
+    /// Wakes whoever waits, now and later.
+    pub(crate) fn stop(&self) {
         self.state
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -58,7 +60,7 @@ impl FlushSignal {
     }
 
     /// Waits until raised, stopped or `at_most` has passed. Returns whether it was stopped.
-    fn wait(&self, at_most: Duration) -> bool {
+    pub(crate) fn wait(&self, at_most: Duration) -> bool {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let idle = |state: &mut Signal| !state.raised && !state.stopped;
         let (mut state, _) = self
@@ -75,6 +77,7 @@ impl FlushSignal {
 pub(crate) struct StorageThreads {
     broker: Arc<Broker>,
     cleaner_signal: Arc<FlushSignal>,
+    compactor_signal: Arc<FlushSignal>,
     threads: Vec<JoinHandle<()>>,
     failed: watch::Receiver<Option<String>>,
 }
@@ -94,9 +97,16 @@ impl StorageThreads {
         }
         let (cleaner, signal) = (Arc::clone(broker), Arc::clone(&cleaner_signal));
         threads.push(spawn("cleaner", move || cleaner_loop(&cleaner, &signal))?);
+        let compactor_signal = Arc::new(FlushSignal::default());
+        if broker.config().cleaner.enable {
+            let (compactor, signal) = (Arc::clone(broker), Arc::clone(&compactor_signal));
+            let run = move || compaction::run(&compactor, &signal);
+            threads.push(spawn("compactor", run)?);
+        }
         Ok(Self {
             broker: Arc::clone(broker),
             cleaner_signal,
+            compactor_signal,
             threads,
             failed,
         })
@@ -117,6 +127,7 @@ impl StorageThreads {
             .iter()
             .for_each(FlushSignal::stop);
         self.cleaner_signal.stop();
+        self.compactor_signal.stop();
         for thread in self.threads.drain(..) {
             if thread.join().is_err() {
                 error!("a storage thread ended badly");

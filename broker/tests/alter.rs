@@ -284,7 +284,7 @@ fn fact_14_each_resource_has_its_answer_in_the_order_of_the_request() {
         (("segment.ms", SET, None), INVALID_REQUEST),
         (("segment.ms", 4, Some("1")), INVALID_REQUEST),
         (("segment.ms", APPEND, Some("1")), INVALID_CONFIG),
-        (("cleanup.policy", APPEND, Some("compact")), INVALID_CONFIG),
+        (("cleanup.policy", APPEND, Some("none")), INVALID_CONFIG),
         (("cleanup.policy", SUBTRACT, Some("delete")), INVALID_CONFIG),
         (("segment.bytes", SET, Some("1048575")), INVALID_CONFIG),
     ];

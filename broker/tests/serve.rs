@@ -84,7 +84,7 @@ fn mistakes_in_the_configuration_are_told_all_at_once_and_start_nothing() {
     );
     serve(&["listeners=SSL://127.0.0.1:0"], &["listeners"]);
     serve(&["compression.type=zstd"], &["compression.type"]);
-    serve(&["log.cleanup.policy=compact"], &["log.cleanup.policy"]);
+    serve(&["log.cleanup.policy=none"], &["log.cleanup.policy"]);
     fails(&["serve", "--nonsense"], 2, &["--nonsense"]);
     fails(
         &["serve", "--config", "/nonexistent.toml"],

@@ -132,7 +132,7 @@ fn bad_topics() -> Vec<(CreatableTopic, ErrorCode)> {
             ErrorCode::InvalidConfig,
         ),
         (
-            configured("cleanup.policy", Some("compact")),
+            configured("cleanup.policy", Some("none")),
             ErrorCode::InvalidConfig,
         ),
         (

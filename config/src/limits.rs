@@ -19,6 +19,9 @@ pub const LONG_PRODUCE_AT_ONCE: usize = 4;
 /// decompress [`WALKED_BATCH_FACTOR`] times `max.message.bytes` at a time.
 pub const WALKED_PRODUCE_AT_ONCE: usize = 1;
 
+/// Records of one batch that a refusal names; the batch is refused as a whole.
+pub const RECORD_ERRORS_MAX: usize = 1_000;
+
 /// Request bytes that every connection may hold without asking the shared
 /// `queued.max.request.bytes` pool: small requests get through while large ones wait.
 pub const FREE_BYTES_PER_CONNECTION: usize = 16 * 1024;

@@ -4,12 +4,15 @@
 //! before its bytes are gone through for their CRC. Records are looked at in one case only: some clients
 //! (sarama before 1.45.1) state a largest timestamp below that of the first record. As Kafka does, the
 //! broker then finds the true one in the records and writes it into the header: from the append on,
-//! index, retention, look-ups and recovery believe every header.
+//! index, retention, look-ups and recovery believe every header. And every record of a compacted topic
+//! must have a key.
 
 use bytes::Bytes;
-use tidewheel_config::limits::{DECOMPRESSED_BATCH_BYTES_MAX, WALKED_BATCH_FACTOR};
+use tidewheel_config::limits::{
+    DECOMPRESSED_BATCH_BYTES_MAX, RECORD_ERRORS_MAX, WALKED_BATCH_FACTOR,
+};
 use tidewheel_config::{LogConfig, TimestampType};
-use tidewheel_protocol::{BatchHeader, Compression, RecordBatch};
+use tidewheel_protocol::{BatchHeader, Compression, RawRecords, RecordBatch};
 
 use crate::error::StorageError;
 use crate::index::NO_TIMESTAMP;
@@ -50,18 +53,28 @@ pub fn contradicts_itself(header: &BatchHeader) -> bool {
     header.max_timestamp < header.base_timestamp
 }
 
+/// Whether [`validate`] has to decompress the records of a batch.
+#[must_use]
+pub fn must_decompress(header: &BatchHeader, config: &LogConfig) -> bool {
+    let compressed = !matches!(header.compression(), Ok(Compression::None));
+    compressed && (config.cleanup_policy.compact || contradicts_itself(header))
+}
+
 /// Checks a batch against the rules for producers and for the topic, its header first, and sets the
 /// largest timestamp: to the append time where the topic wants that, to the records' own where the header
 /// contradicts itself. `now_ms` is the broker's clock.
 ///
 /// # Errors
-/// Those of [`validate_header`], and `InvalidTimestamp`.
+/// Those of [`validate_header`], `MissingKeys` and `InvalidTimestamp`.
 pub fn validate(
     batch: RecordBatch,
     config: &LogConfig,
     now_ms: i64,
 ) -> Result<ValidBatch, StorageError> {
     validate_header(&batch.header, config)?;
+    if config.cleanup_policy.compact {
+        check_keys(&batch)?;
+    }
     let RecordBatch { header, bytes } = match config.timestamp_type {
         TimestampType::LogAppendTime => batch.with_log_append_time(now_ms),
         TimestampType::CreateTime => {
@@ -91,6 +104,27 @@ fn true_max_timestamp(batch: &RecordBatch, config: &LogConfig) -> Result<i64, St
         max = max.max(record.map_err(unreadable)?.timestamp);
     }
     Ok(max)
+}
+
+/// Walks all records, which must be there as the header says and have keys.
+fn check_keys(batch: &RecordBatch) -> Result<(), StorageError> {
+    let unreadable = |error| StorageError::invalid_record(format!("{error}"));
+    let records = batch
+        .decompressed(DECOMPRESSED_BATCH_BYTES_MAX)
+        .map_err(unreadable)?;
+    let (mut count, mut indexes) = (0, Vec::new());
+    for (index, record) in (0..).zip(RawRecords::new(&batch.header, &records)) {
+        if record.map_err(unreadable)?.key.is_none() {
+            count += 1;
+            if indexes.len() < RECORD_ERRORS_MAX {
+                indexes.push(index);
+            }
+        }
+    }
+    if count > 0 {
+        return Err(StorageError::MissingKeys { count, indexes });
+    }
+    Ok(())
 }
 
 fn check_header(header: &BatchHeader) -> Result<(), StorageError> {
@@ -177,6 +211,28 @@ mod tests {
         RecordBatchBuilder::new()
             .record(NOW - 5, Some(b"k"), Some(b"a"))
             .record(NOW - 7, None, Some(b"b"))
+    }
+
+    #[test]
+    fn every_record_of_a_compacted_topic_has_a_key() {
+        let mut compacted = config();
+        compacted.cleanup_policy.compact = true;
+        for codec in Compression::ALL {
+            let batch = builder().compression(codec).build().unwrap();
+            assert!(validate(batch.clone(), &config(), NOW).is_ok());
+            let found = validate(batch, &compacted, NOW);
+            let Err(StorageError::MissingKeys { count: 1, indexes }) = found else {
+                panic!("{found:?}");
+            };
+            assert_eq!(indexes, [1]);
+        }
+        let keyed = RecordBatchBuilder::new().record(NOW, Some(b""), None);
+        let keyed = keyed.compression(Compression::Lz4).build().unwrap();
+        assert!(validate(keyed.clone(), &compacted, NOW).is_ok());
+        let garbage = RecordBatch::assemble(keyed.header, b"garbage").unwrap();
+        assert!(validate(garbage.clone(), &config(), NOW).is_ok());
+        let found = validate(garbage, &compacted, NOW);
+        assert!(matches!(found, Err(StorageError::InvalidRecord { .. })));
     }
 
     /// A batch whose header was changed after it was built.

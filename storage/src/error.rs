@@ -81,6 +81,15 @@ pub enum StorageError {
         /// The rule.
         reason: String,
     },
+    /// Records without a key for a compacted topic.
+    #[error("{count} records have no key, which those of a compacted topic must have")]
+    MissingKeys {
+        /// How many.
+        count: usize,
+        /// The places of the first of them in the batch, from 0, at most
+        /// [`RECORD_ERRORS_MAX`](tidewheel_config::limits::RECORD_ERRORS_MAX).
+        indexes: Vec<i32>,
+    },
     /// A timestamp too far from the broker's clock.
     #[error("timestamp {timestamp} is outside {earliest}..={latest}")]
     InvalidTimestamp {

@@ -52,7 +52,9 @@ pub mod partition_metadata;
 pub mod producer_snapshot;
 pub mod producer_state;
 
-pub use batch_validator::{ValidBatch, contradicts_itself, validate, validate_header};
+pub use batch_validator::{
+    ValidBatch, contradicts_itself, must_decompress, validate, validate_header,
+};
 pub use compaction::{CleanerOptions, CleaningReport, CleaningStats, LogCleaner, Pace};
 pub use error::StorageError;
 pub use flush_coalescer::{DirtyState, FlushRound};

@@ -15,7 +15,9 @@ pub(crate) fn storage_code(error: &StorageError) -> ErrorCode {
         StorageError::OffsetOutOfRange { .. } => ErrorCode::OffsetOutOfRange,
         StorageError::OutOfOrderSequence { .. } => ErrorCode::OutOfOrderSequenceNumber,
         StorageError::InvalidProducerEpoch { .. } => ErrorCode::InvalidProducerEpoch,
-        StorageError::InvalidRecord { .. } => ErrorCode::InvalidRecord,
+        StorageError::InvalidRecord { .. } | StorageError::MissingKeys { .. } => {
+            ErrorCode::InvalidRecord
+        }
         StorageError::InvalidTimestamp { .. } => ErrorCode::InvalidTimestamp,
         StorageError::RecordTooLarge { .. } => ErrorCode::MessageTooLarge,
         StorageError::UnsupportedCompression { .. } => ErrorCode::UnsupportedCompressionType,

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use tidewheel_config::limits;
 use tidewheel_protocol::messages::produce::{
-    PartitionProduceData, PartitionProduceResponse, ProduceRequest, ProduceResponse,
-    TopicProduceData, TopicProduceResponse,
+    BatchIndexAndErrorMessage, PartitionProduceData, PartitionProduceResponse, ProduceRequest,
+    ProduceResponse, TopicProduceData, TopicProduceResponse,
 };
 use tidewheel_protocol::{DecodeError, ErrorCode, StrBytes, Uuid};
+use tidewheel_storage::StorageError;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 use tracing::debug;
@@ -19,6 +20,7 @@ use crate::connection::Holding;
 use crate::memory_pool::MemoryShare;
 use crate::partition::{Acks, AppendError, AppendOutcome, Partition};
 use crate::produce_lanes::Lane;
+use crate::topics::{Topic, TopicsSnapshot};
 
 /// A partition of the request after stage one.
 struct Started {
@@ -38,7 +40,13 @@ pub(super) async fn handle(mut call: Call) -> Result<Reply, DecodeError> {
     let bytes = call.body.remaining();
     let body = call.body.clone();
     let request = call.decode::<ProduceRequest>()?;
-    let (weight, lane) = (weight::produce(&request), Lane::of(&request, bytes));
+    let topics = call.context.broker.topics();
+    let config = |data: &TopicProduceData| {
+        let topic = find_topic(&topics, data, call.context.version).ok()?;
+        Some(topic.partitions.first()?.log().config())
+    };
+    let lane = Lane::of(&request, bytes, config);
+    let weight = weight::produce(&request);
     if lane.is_none() && weight <= call.free {
         return Ok(begin(
             call.responder(),
@@ -118,27 +126,17 @@ fn start(context: &Context, request: ProduceRequest) -> Vec<StartedTopic> {
     let now_ms = clock::now_ms();
     let mut unsynced = false;
     let mut started = Vec::with_capacity(request.topic_data.len());
-    for TopicProduceData {
-        name,
-        topic_id,
-        partition_data,
-    } in request.topic_data
-    {
+    for data in request.topic_data {
         let topics = context.broker.topics();
-        let by_id = context.version >= 13;
-        let topic = if by_id {
-            topics.with_id(topic_id)
-        } else {
-            topics.named(&name)
-        };
-        let unknown = if by_id {
-            AppendError::UnknownTopicId
-        } else {
-            AppendError::UnknownTopic
-        };
+        let topic = find_topic(&topics, &data, context.version);
+        let TopicProduceData {
+            name,
+            topic_id,
+            partition_data,
+        } = data;
         let mut start_one = |data: PartitionProduceData| {
             let acks = acks.clone()?;
-            let topic = topic.ok_or(unknown.clone())?;
+            let topic = topic.clone()?;
             let partition = topic
                 .partition(data.index)
                 .ok_or(AppendError::UnknownTopic)?;
@@ -165,6 +163,20 @@ fn start(context: &Context, request: ProduceRequest) -> Vec<StartedTopic> {
         context.broker.flush_soon();
     }
     started
+}
+
+/// The topic that a request of `version` means.
+fn find_topic<'a>(
+    topics: &'a TopicsSnapshot,
+    data: &TopicProduceData,
+    version: i16,
+) -> Result<&'a Arc<Topic>, AppendError> {
+    match version >= 13 {
+        true => topics
+            .with_id(data.topic_id)
+            .ok_or(AppendError::UnknownTopicId),
+        false => topics.named(&data.name).ok_or(AppendError::UnknownTopic),
+    }
 }
 
 fn append(
@@ -234,10 +246,25 @@ fn partition_response(index: i32, outcome: AppendOutcome) -> PartitionProduceRes
             index,
             error_code: error::append_code(&error).code(),
             base_offset: -1,
+            record_errors: record_errors(&error),
             error_message: Some(StrBytes::from(error.to_string())),
             ..PartitionProduceResponse::default()
         },
     }
+}
+
+/// The records because of which a batch was refused: a client fails these, and tells the others that they
+/// were in bad company.
+fn record_errors(error: &AppendError) -> Vec<BatchIndexAndErrorMessage> {
+    let AppendError::Storage(StorageError::MissingKeys { indexes, .. }) = error else {
+        return Vec::new();
+    };
+    let message = StrBytes::from("a record of a compacted topic needs a key");
+    let of_record = |index: &i32| BatchIndexAndErrorMessage {
+        batch_index: *index,
+        batch_index_error_message: Some(message.clone()),
+    };
+    indexes.iter().map(of_record).collect()
 }
 
 #[cfg(test)]
