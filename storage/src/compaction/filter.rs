@@ -12,7 +12,7 @@ use tidewheel_protocol::{
     BatchError, BatchHeader, Compression, RawRecord, RawRecords, RecordBatch, TimestampType,
 };
 
-use super::offset_map::OffsetMap;
+use super::offset_map::{KeyHash, OffsetMap};
 use crate::index::NO_TIMESTAMP;
 
 /// What decides about records.
@@ -67,10 +67,17 @@ impl Filter<'_> {
             max_timestamp: NO_TIMESTAMP,
             ..Chosen::default()
         };
-        let mut kept = Vec::new();
+        let (mut all, mut keys) = (Vec::new(), Vec::new());
         for record in RawRecords::new(header, &records) {
             let record = record?;
-            if self.stays(header, &record) {
+            keys.extend(record.key.map(|key| self.newest.hash(key)));
+            all.push(record);
+        }
+        self.newest.touch(&keys);
+        let (mut keys, mut kept) = (keys.into_iter(), Vec::with_capacity(all.len()));
+        for record in all {
+            let key = record.key.and_then(|_| keys.next());
+            if self.stays(header, &record, key) {
                 kept.push(record);
                 chosen.count += 1;
                 chosen.tombstones |= !record.has_value;
@@ -98,13 +105,13 @@ impl Filter<'_> {
             .map(Kept::Part)
     }
 
-    fn stays(&self, header: &BatchHeader, record: &RawRecord<'_>) -> bool {
+    fn stays(&self, header: &BatchHeader, record: &RawRecord<'_>, key: Option<KeyHash>) -> bool {
         let offset = header.base_offset + i64::from(record.offset_delta);
         if offset > self.newest.latest() {
             return true;
         }
         // Records without a key came before the topic was compacted; none is newest of anything.
-        let Some(key) = record.key else { return false };
+        let Some(key) = key else { return false };
         let newest = self.newest.get(key).is_none_or(|newest| newest <= offset);
         newest && (record.has_value || self.tombstone_stays(header))
     }

@@ -319,12 +319,17 @@ fn note_keys(
         return Ok(true);
     }
     let records = batch.decompressed(DECOMPRESSED_BATCH_BYTES_MAX)?;
+    let (mut offsets, mut keys) = (Vec::new(), Vec::new());
     for record in RawRecords::new(header, &records) {
         let record = record?;
         let offset = header.base_offset + i64::from(record.offset_delta);
-        let Some(key) = record.key.filter(|_| offset >= from) else {
-            continue;
-        };
+        if let Some(key) = record.key.filter(|_| offset >= from) {
+            offsets.push(offset);
+            keys.push(newest.hash(key));
+        }
+    }
+    newest.touch(&keys);
+    for (key, offset) in keys.into_iter().zip(offsets) {
         if !newest.put(key, offset) {
             newest.cover(offset - 1);
             return Ok(false);

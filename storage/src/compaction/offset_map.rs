@@ -29,6 +29,10 @@ impl MapSize {
     }
 }
 
+/// The hash of a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct KeyHash([u64; 2]);
+
 /// Two words of a key's hash, and the offset plus one: 0 is an empty slot.
 type Slot = [u64; 3];
 
@@ -66,10 +70,24 @@ impl OffsetMap {
         self.latest = offset;
     }
 
-    /// Notes that `key` stands at `offset`, which is larger than all before. Returns false where there is
+    /// The hash under which a key stands in this map.
+    pub(crate) fn hash(&self, key: &[u8]) -> KeyHash {
+        let hash = SipHasher13::new_with_keys(self.secret.0, self.secret.1).hash(key);
+        KeyHash([hash.h1, hash.h2])
+    }
+
+    /// Brings the slots of keys into the caches. A table of many megabytes is in none of them, and these
+    /// loads do not wait for each other, as those of look-ups do.
+    pub(crate) fn touch(&self, hashes: &[KeyHash]) {
+        let first = |hash: &KeyHash| self.slots[scaled(hash.0[0], self.slots.len())][2];
+        std::hint::black_box(hashes.iter().map(first).fold(0, |all, one| all ^ one));
+    }
+
+    /// Notes that a key stands at `offset`, which is larger than all before. Returns false where there is
     /// no room for another key.
-    pub(crate) fn put(&mut self, key: &[u8], offset: i64) -> bool {
-        let (hash, slot) = self.find(key);
+    pub(crate) fn put(&mut self, key: KeyHash, offset: i64) -> bool {
+        let slot = self.find(key);
+        let KeyHash(hash) = key;
         if self.slots[slot][2] == 0 {
             if self.len >= self.len_max {
                 return false;
@@ -80,21 +98,18 @@ impl OffsetMap {
         true
     }
 
-    /// The newest offset of `key`; `None` for a key that does not stand in the covered part.
-    pub(crate) fn get(&self, key: &[u8]) -> Option<i64> {
-        let (_, slot) = self.find(key);
-        Some(self.slots[slot][2].checked_sub(1)?.cast_signed())
+    /// The newest offset of a key; `None` for a key that does not stand in the covered part.
+    pub(crate) fn get(&self, key: KeyHash) -> Option<i64> {
+        Some(self.slots[self.find(key)][2].checked_sub(1)?.cast_signed())
     }
 
-    /// The hash of a key, and the slot that has it or is free for it.
-    fn find(&self, key: &[u8]) -> ([u64; 2], usize) {
-        let hash = SipHasher13::new_with_keys(self.secret.0, self.secret.1).hash(key);
-        let hash = [hash.h1, hash.h2];
+    /// The slot that has a key or is free for it.
+    fn find(&self, KeyHash(hash): KeyHash) -> usize {
         let mut at = scaled(hash[0], self.slots.len());
         loop {
             let slot = &self.slots[at];
             if slot[2] == 0 || slot[..2] == hash {
-                return (hash, at);
+                return at;
             }
             // Never all of them are taken.
             at = if at + 1 == self.slots.len() {
@@ -140,18 +155,21 @@ mod tests {
         let mut model = HashMap::new();
         for offset in 0..500_i64 {
             let key = (offset * 7919 % 90).to_be_bytes();
-            assert!(map.put(&key, offset));
+            assert!(map.put(map.hash(&key), offset));
             model.insert(key, offset);
         }
         assert_eq!(model.len(), 90);
         for (key, offset) in &model {
-            assert_eq!(map.get(key), Some(*offset));
+            assert_eq!(map.get(map.hash(key)), Some(*offset));
         }
-        assert_eq!(map.get(b"other"), None);
-        assert!(!map.put(b"other", 500), "90 of 100 slots are taken");
+        assert_eq!(map.get(map.hash(b"other")), None);
+        assert!(
+            !map.put(map.hash(b"other"), 500),
+            "90 of 100 slots are taken"
+        );
         let known = 0_i64.to_be_bytes();
-        assert!(map.put(&known, 501), "a known key takes no room");
-        assert_eq!(map.get(&known), Some(501));
+        assert!(map.put(map.hash(&known), 501), "a known key takes no room");
+        assert_eq!(map.get(map.hash(&known)), Some(501));
     }
 
     #[test]
@@ -163,8 +181,8 @@ mod tests {
     #[test]
     fn offset_zero_and_the_empty_key_are_told_from_nothing() {
         let mut map = OffsetMap::new(SIZE, 9, (0, 0), -1);
-        assert_eq!(map.get(b""), None);
-        map.put(b"", 0);
-        assert_eq!(map.get(b""), Some(0));
+        assert_eq!(map.get(map.hash(b"")), None);
+        map.put(map.hash(b""), 0);
+        assert_eq!(map.get(map.hash(b"")), Some(0));
     }
 }
