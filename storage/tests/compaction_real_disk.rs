@@ -61,9 +61,9 @@ fn clean(manager: &Manager) -> usize {
 
 /// Reads the log from its start to its end; the newest value of every key.
 fn read(log: &Log) -> Result<BTreeMap<u8, Vec<u8>>, StorageError> {
-    let (mut offset, end) = (0, log.offsets().high_watermark);
-    let mut newest = BTreeMap::new();
-    while offset < end {
+    let (mut offset, mut newest) = (0, BTreeMap::new());
+    // To the end as it is then: what was newest at the beginning may give way to what came since.
+    while offset < log.offsets().high_watermark {
         let slice = log.read(offset, 3_000, true)?.slice.unwrap();
         slice.load()?;
         for batch in Batches::new(slice.bytes()?) {
