@@ -136,3 +136,21 @@ pub const METADATA_BATCH_BYTES_MAX: usize = 256 * 1024 * 1024;
 
 /// The metadata log is rewritten at start when it is longer than this and four times its live state.
 pub const METADATA_HISTORY_BYTES: u64 = 4 * 1024 * 1024;
+
+/// Bytes of one answer that a client of ours takes; a fetch asks for at most half of it.
+pub const ANSWER_FRAME_BYTES_MAX: usize = 256 * 1024 * 1024;
+
+/// Bytes of batches that one producer of the bench keeps to send them again.
+pub const BENCH_BATCH_CACHE_BYTES: usize = 16 * 1024 * 1024;
+
+/// Bytes of one value that the bench sends.
+pub const BENCH_VALUE_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// Bytes of one batch that the bench sends.
+pub const BENCH_BATCH_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// Bytes of a file that the bench reads: workloads and results.
+pub const BENCH_FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// Producers or consumers of one bench run.
+pub const BENCH_WORKERS_MAX: u32 = 10_000;

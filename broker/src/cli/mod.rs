@@ -1,5 +1,6 @@
 //! The command line: one binary, a file per subcommand.
 
+mod bench;
 pub(crate) mod log;
 mod serve;
 
@@ -31,6 +32,8 @@ enum Command {
     Serve(serve::ServeArguments),
     /// Look into the files of a stopped data directory.
     Log(log::LogArguments),
+    /// Put load on any Kafka endpoint and report figures.
+    Bench(bench::BenchArguments),
 }
 
 /// Runs the program with the arguments of this process.
@@ -41,6 +44,7 @@ pub fn run() -> ExitCode {
         None => serve::run(&arguments.serve),
         Some(Command::Serve(arguments)) => serve::run(&arguments),
         Some(Command::Log(arguments)) => log::run(&arguments),
+        Some(Command::Bench(arguments)) => bench::run(&arguments),
     }
 }
 

@@ -1,0 +1,166 @@
+//! What a run must reach: `e2e.p99<10ms`, `rate>=50k`, `errors=0`.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::summary::Summary;
+use crate::values::{Rate, parse_bytes, parse_duration};
+
+/// A figure, how it is compared, and with what.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Assertion {
+    text: String,
+    figure: String,
+    comparison: Comparison,
+    bound: f64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Comparison {
+    Less,
+    LessOrEqual,
+    Equal,
+    GreaterOrEqual,
+    Greater,
+}
+
+const COMPARISONS: [(&str, Comparison); 5] = [
+    // Those of two characters first: the others are in them.
+    ("<=", Comparison::LessOrEqual),
+    (">=", Comparison::GreaterOrEqual),
+    ("<", Comparison::Less),
+    (">", Comparison::Greater),
+    ("=", Comparison::Equal),
+];
+
+/// Why text is no assertion.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no assertion such as e2e.p99<10ms, rate>=50k or errors=0")]
+pub(crate) struct InvalidAssertion(String);
+
+impl FromStr for Assertion {
+    type Err = InvalidAssertion;
+
+    fn from_str(text: &str) -> Result<Self, InvalidAssertion> {
+        let invalid = || InvalidAssertion(text.to_owned());
+        let found = COMPARISONS.iter().find_map(|(sign, comparison)| {
+            let (figure, bound) = text.split_once(sign)?;
+            Some((figure.trim(), *comparison, bound.trim()))
+        });
+        let (figure, comparison, bound) = found.ok_or_else(invalid)?;
+        let bound = bound_of(figure, bound).ok_or_else(invalid)?;
+        Ok(Self {
+            text: text.to_owned(),
+            figure: figure.to_owned(),
+            comparison,
+            bound,
+        })
+    }
+}
+
+/// Latencies are durations, in ms without a unit; rates may have k and M, memory is a size.
+fn bound_of(figure: &str, text: &str) -> Option<f64> {
+    let plain = text.parse::<f64>().ok();
+    match figure {
+        _ if figure.contains('.') => match plain {
+            Some(ms) => Some(ms),
+            None => Some(parse_duration(text).ok()?.as_secs_f64() * 1e3),
+        },
+        "memory" => Some(parse_bytes(text).ok()? as f64),
+        "late" => match text.strip_suffix('%') {
+            Some(percent) => Some(percent.trim().parse::<f64>().ok()? / 100.0),
+            None => plain,
+        },
+        "rate" | "requests" | "consume_rate" => match text.parse() {
+            Ok(Rate::Records(rate)) => Some(rate),
+            _ => plain,
+        },
+        "mb" | "consume_mb" | "catch_up_mb" | "errors" | "unsent" | "cpu_per_gb"
+        | "us_per_request" => plain,
+        _ => None,
+    }
+}
+
+impl Assertion {
+    /// Whether it speaks of records that failed.
+    #[must_use]
+    pub(crate) fn is_about_errors(&self) -> bool {
+        self.figure == "errors"
+    }
+
+    /// What is wrong, or nothing. A figure that the run does not have is wrong too.
+    #[must_use]
+    pub(crate) fn check(&self, summary: &Summary) -> Option<String> {
+        let Some(value) = summary.figure(&self.figure) else {
+            return Some(format!("{}: the run has no {}", self.text, self.figure));
+        };
+        let holds = match self.comparison {
+            Comparison::Less => value < self.bound,
+            Comparison::LessOrEqual => value <= self.bound,
+            Comparison::Equal => (value - self.bound).abs() < 1e-9,
+            Comparison::GreaterOrEqual => value >= self.bound,
+            Comparison::Greater => value > self.bound,
+        };
+        (!holds).then(|| format!("{}: it is {value:.3}", self.text))
+    }
+}
+
+impl fmt::Display for Assertion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::summary;
+
+    fn wrong(text: &str) -> Option<String> {
+        let assertion: Assertion = text.parse().unwrap();
+        assertion.check(&summary(1000.0, 5.0))
+    }
+
+    #[test]
+    fn what_holds_passes_and_what_does_not_says_the_value() {
+        for text in [
+            "response.p99<5.1ms",
+            "response.p99 < 6",
+            "response.max<=6ms",
+            "service.p50>4900us",
+            "rate>=1k",
+            "rate<=1000/s",
+            "mb=1",
+            "errors=0",
+            "unsent<1",
+            "late<1%",
+            "memory<=1MiB",
+            "cpu_per_gb<=300",
+        ] {
+            assert_eq!(wrong(text), None, "{text}");
+        }
+        assert_eq!(wrong("rate>2k").unwrap(), "rate>2k: it is 1000.000");
+        assert!(wrong("response.p50<1ms").is_some());
+    }
+
+    #[test]
+    fn a_figure_that_is_missing_fails() {
+        assert!(wrong("e2e.p99<10ms").unwrap().contains("has no e2e.p99"));
+        assert!(wrong("response.p42<10ms").is_some());
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        for text in [
+            "",
+            "rate",
+            "speed>5",
+            "rate>",
+            "rate>fast",
+            "memory<1XB",
+            "e2e.p99<-",
+        ] {
+            assert!(text.parse::<Assertion>().is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,409 @@
+//! Commands about several runs: `compare`, `versus` and `suite`.
+
+use std::fmt::Write;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use super::{CommonArguments, EXIT_CHECK, EXIT_FAILED, LoadArguments, run_and_report, show};
+use crate::client::Cluster;
+use crate::clock::wall_ms;
+use crate::compare::{Row, compare, render};
+use crate::error::BenchError;
+use crate::output::say;
+use crate::process::host_ticks;
+use crate::report::html::{escape, page};
+use crate::report::{chart, json};
+use crate::run::RunOptions;
+use crate::summary::Summary;
+use crate::values::whole;
+use crate::workload::{Mode, Workload};
+
+/// Arguments of `compare`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct CompareArguments {
+    /// Results of the first side: a folder of runs, as --runs makes it
+    first: PathBuf,
+    /// Results of the second side
+    second: PathBuf,
+    /// Fail with exit code 5 where a figure is worse by more than this, and not by noise: 10%
+    #[arg(long, value_name = "SHARE", value_parser = parse_share)]
+    fail_above: Option<f64>,
+    /// Write an overlay of the distributions, and this table, as a page
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+}
+
+/// Arguments of `versus`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct VersusArguments {
+    /// The other broker: host:port
+    #[arg(long, value_name = "BROKER")]
+    peer: String,
+    /// Its process on this host; found by its port where it may be seen
+    #[arg(long, value_name = "PID")]
+    peer_pid: Option<u32>,
+    /// Measured rounds of each side; one more, the first, is dropped
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
+    rounds: u32,
+    /// What is run against each
+    #[arg(long, value_enum, default_value_t = Mode::Produce)]
+    mode: Mode,
+    /// Measure although the machine is busy
+    #[arg(long)]
+    busy: bool,
+    #[command(flatten)]
+    load: LoadArguments,
+    #[command(flatten)]
+    common: CommonArguments,
+}
+
+/// Arguments of `suite`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct SuiteArguments {
+    /// Workload files, in the order of their names
+    folder: PathBuf,
+    #[command(flatten)]
+    common: CommonArguments,
+}
+
+fn parse_share(text: &str) -> Result<f64, String> {
+    let (number, scale) = match text.strip_suffix('%') {
+        Some(percent) => (percent, 0.01),
+        None => (text, 1.0),
+    };
+    match number.trim().parse::<f64>() {
+        Ok(share) if share >= 0.0 => Ok(share * scale),
+        _ => Err("not a share such as 10% or 0.1".to_owned()),
+    }
+}
+
+/// The results at a path: itself, or those in its folders.
+fn read_side(path: &Path) -> Result<Vec<Summary>, BenchError> {
+    if path.is_file() || path.join("result.json").is_file() {
+        return Ok(vec![json::read(path)?]);
+    }
+    let runs: Vec<Summary> = entries(path)?
+        .iter()
+        .filter(|entry| entry.join("result.json").is_file())
+        .map(|entry| json::read(entry))
+        .collect::<Result<_, _>>()?;
+    match runs.is_empty() {
+        true => Err(BenchError::usage(format!(
+            "there are no results in {}",
+            path.display()
+        ))),
+        false => Ok(runs),
+    }
+}
+
+/// What is in a folder, by name.
+fn entries(folder: &Path) -> Result<Vec<PathBuf>, BenchError> {
+    let cannot = |source| BenchError::File {
+        path: folder.into(),
+        source,
+    };
+    let mut paths = Vec::new();
+    for entry in fs::read_dir(folder).map_err(cannot)? {
+        paths.push(entry.map_err(cannot)?.path());
+    }
+    paths.sort();
+    Ok(paths)
+}
+
+pub(super) fn run_compare(arguments: &CompareArguments) -> Result<u8, BenchError> {
+    let sides = [read_side(&arguments.first)?, read_side(&arguments.second)?];
+    let [first, second] = &sides;
+    let rows = compare(first, second)?;
+    let paths = [&arguments.first, &arguments.second].map(|path| path.display().to_string());
+    let names = short_names(&paths);
+    let table = render(names, &rows);
+    show(&table)?;
+    if let Some(file) = &arguments.html {
+        write_page(file, names, &sides, &table)?;
+    }
+    let worst = rows.iter().map(Row::worse_by).fold(0.0, f64::max);
+    match arguments.fail_above {
+        Some(share) if worst > share => {
+            say("the second side is worse by more than is allowed");
+            Ok(EXIT_CHECK)
+        }
+        _ => Ok(0),
+    }
+}
+
+/// The last parts of two paths, where they differ, and not longer than a column.
+fn short_names(paths: &[String; 2]) -> [&str; 2] {
+    let last = |path: &'_ String| -> usize {
+        path.trim_end_matches('/').rfind('/').map_or(0, |at| at + 1)
+    };
+    let [first, second] = paths;
+    let names = [&first[last(first)..], &second[last(second)..]];
+    match names[0] == names[1] || names.iter().any(|name| name.is_empty()) {
+        true => ["first", "second"],
+        false => names,
+    }
+}
+
+/// The distributions of both sides, a line per run, over the table.
+fn write_page(
+    file: &Path,
+    names: [&str; 2],
+    sides: &[Vec<Summary>; 2],
+    table: &str,
+) -> Result<(), BenchError> {
+    let mut lines = Vec::new();
+    for (name, runs) in names.iter().zip(sides) {
+        for (number, run) in (1..).zip(runs) {
+            let latency = ["e2e", "response"]
+                .iter()
+                .find_map(|one| run.latencies.get(*one));
+            if let Some(latency) = latency {
+                lines.push(chart::percentile_line(&format!("{name} {number}"), latency));
+            }
+        }
+    }
+    let mut body = format!("<pre>{}</pre>\n", escape(table));
+    if !lines.is_empty() {
+        body.push_str(&chart::percentiles(&lines)?);
+    }
+    write_file(file, &page("Comparison", &body))
+}
+
+fn write_file(file: &Path, text: &str) -> Result<(), BenchError> {
+    fs::write(file, text).map_err(|source| BenchError::File {
+        path: file.into(),
+        source,
+    })
+}
+
+/// One of the two brokers of `versus`.
+struct Contender {
+    name: &'static str,
+    options: RunOptions,
+    runs: Vec<Summary>,
+}
+
+pub(super) async fn run_versus(arguments: &VersusArguments) -> Result<u8, BenchError> {
+    let workload = arguments.load.workload(Some(arguments.mode))?;
+    if !arguments.busy {
+        check_idle().await?;
+    }
+    let own = arguments.common.options();
+    let peer = RunOptions {
+        brokers: vec![arguments.peer.clone()],
+        broker_pid: arguments.peer_pid,
+        ..own.clone()
+    };
+    let mut sides = [("broker", own), ("peer", peer)].map(|(name, options)| Contender {
+        name,
+        options,
+        runs: Vec::new(),
+    });
+    let mark = wall_ms();
+    for round in 0..=arguments.rounds {
+        for side in &mut sides {
+            let dir = arguments.common.out.as_ref();
+            let dir = dir.map(|dir| dir.join(side.name).join(format!("run-{round}")));
+            say(&format!(
+                "round {round} of {}: {}",
+                arguments.rounds, side.name
+            ));
+            let dir = dir.filter(|_| round > 0);
+            let summary = one_round(&workload, side, mark, round, dir.as_deref()).await?;
+            if summary.interrupted {
+                return Ok(EXIT_FAILED);
+            }
+            side.runs.push(summary);
+        }
+        if round == 0 {
+            // Better to hear now than after all rounds that the two cannot be compared.
+            compare(&sides[0].runs, &sides[1].runs)?;
+            // Caches and memory were cold.
+            sides.iter_mut().for_each(|side| side.runs.clear());
+        }
+    }
+    let [first, second] = &sides;
+    let rows = compare(&first.runs, &second.runs)?;
+    show(&format!(
+        "\n{}\n{}",
+        workload.headline(),
+        render([first.name, second.name], &rows)
+    ))?;
+    let failed = sides.iter().flat_map(|side| &side.runs);
+    let failed = failed.map(Summary::failures).sum::<u64>();
+    Ok(if failed > 0 { EXIT_FAILED } else { 0 })
+}
+
+/// Runs once on topics of the round's own, which are removed again. Consuming needs what is there.
+async fn one_round(
+    workload: &Workload,
+    side: &Contender,
+    mark: i64,
+    round: u32,
+    dir: Option<&Path>,
+) -> Result<Summary, BenchError> {
+    let mut workload = workload.clone();
+    let own_topics = workload.mode.produces();
+    if own_topics {
+        workload.topic = format!("{}-{mark}-{round}", workload.topic);
+    }
+    let summary = run_and_report(&workload, &side.options, dir).await;
+    if own_topics {
+        let mut cluster = Cluster::connect(&side.options.brokers, workload.timeout.0).await?;
+        for topic in workload.topic_names() {
+            match cluster.delete_topic(&topic).await {
+                // The run ended before it was made: its own error says more.
+                Err(_) if summary.is_err() => {}
+                deleted => deleted?,
+            }
+        }
+    }
+    summary
+}
+
+/// The share of processor time that must be idle, and for how long it is watched.
+const IDLE_MIN: f64 = 0.85;
+const IDLE_WATCH: std::time::Duration = std::time::Duration::from_secs(2);
+
+async fn check_idle() -> Result<(), BenchError> {
+    let before = host_ticks();
+    tokio::time::sleep(IDLE_WATCH).await;
+    let (Some(before), Some(after)) = (before, host_ticks()) else {
+        return Ok(());
+    };
+    let all = (after.0 - before.0).max(1) as f64;
+    let idle = after.1.saturating_sub(before.1) as f64 / all;
+    if idle >= IDLE_MIN {
+        return Ok(());
+    }
+    Err(BenchError::usage(format!(
+        "the machine is only {} % idle, a comparison needs {} %: stop what runs, or say --busy",
+        whole(idle * 100.0),
+        whole(IDLE_MIN * 100.0)
+    )))
+}
+
+pub(super) async fn run_suite(arguments: &SuiteArguments) -> Result<u8, BenchError> {
+    let Some(out) = &arguments.common.out else {
+        return Err(BenchError::usage("a suite needs --out, for its results"));
+    };
+    let is_workload = |path: &PathBuf| {
+        let extension = path.extension().and_then(|extension| extension.to_str());
+        matches!(extension, Some("toml" | "yaml" | "yml"))
+    };
+    let files: Vec<PathBuf> = entries(&arguments.folder)?
+        .into_iter()
+        .filter(is_workload)
+        .collect();
+    if files.is_empty() {
+        return Err(BenchError::usage(format!(
+            "there are no workloads in {}",
+            arguments.folder.display()
+        )));
+    }
+    // All are read before the first runs: a mistake in the last would come late.
+    let mut workloads = Vec::new();
+    for file in &files {
+        let workload = Workload::read(file)?;
+        workload.check()?;
+        let stem = file.file_stem().unwrap_or_default();
+        workloads.push((stem.to_string_lossy().into_owned(), workload));
+    }
+    let mut rows = String::new();
+    let mut code = 0;
+    for (name, workload) in &workloads {
+        let options = arguments.common.options();
+        let summary = run_and_report(workload, &options, Some(&out.join(name))).await?;
+        if summary.failures() > 0 {
+            code = EXIT_FAILED;
+        }
+        index_row(&mut rows, name, &summary);
+        if summary.interrupted {
+            break;
+        }
+    }
+    let head = "<tr><th>workload</th><th>what</th><th>produced, records/s</th><th>consumed, \
+                records/s</th><th>response p99, ms</th><th>e2e p99, ms</th><th>errors</th></tr>";
+    let body = format!("<table>{head}\n{rows}</table>");
+    let index = out.join("index.html");
+    write_file(&index, &page("Suite", &body))?;
+    say(&format!("wrote {}", index.display()));
+    Ok(code)
+}
+
+fn index_row(rows: &mut String, name: &str, summary: &Summary) {
+    let name = escape(name);
+    let figure = |name: &str, digits: usize| match summary.figure(name) {
+        Some(value) => format!("{value:.digits$}"),
+        None => "-".to_owned(),
+    };
+    let written = writeln!(
+        rows,
+        "<tr><td><a href=\"{name}/report.html\">{name}</a></td><td>{}</td><td>{}</td><td>{}</td>\
+         <td>{}</td><td>{}</td><td>{}</td></tr>",
+        escape(&summary.workload.headline()),
+        figure("rate", 0),
+        figure("consume_rate", 0),
+        figure("response.p99", 3),
+        figure("e2e.p99", 3),
+        summary.failures()
+    );
+    written.expect("a string takes what is written");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::summary;
+
+    fn write_runs(dir: &Path, side: &str, latencies: &[f64]) -> PathBuf {
+        let side = dir.join(side);
+        for (number, latency) in latencies.iter().enumerate() {
+            let run = side.join(format!("run-{number}"));
+            fs::create_dir_all(&run).unwrap();
+            let text = json::render(&summary(1000.0, *latency));
+            fs::write(run.join("result.json"), text).unwrap();
+        }
+        side
+    }
+
+    #[test]
+    fn a_comparison_fails_only_where_a_side_is_worse_beyond_noise_and_the_limit() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = write_runs(dir.path(), "old", &[5.0, 5.1, 5.2]);
+        let code = |latencies: &[f64], fail_above| {
+            let second = write_runs(dir.path(), "new", latencies);
+            let page = dir.path().join("page.html");
+            let arguments = CompareArguments {
+                first: first.clone(),
+                second,
+                fail_above,
+                html: Some(page.clone()),
+            };
+            let code = run_compare(&arguments).unwrap();
+            assert!(fs::read_to_string(page).unwrap().contains("<svg"));
+            code
+        };
+        assert_eq!(code(&[8.0, 8.1, 8.2], Some(0.1)), EXIT_CHECK);
+        assert_eq!(code(&[8.0, 8.1, 8.2], Some(0.9)), 0);
+        assert_eq!(code(&[8.0, 8.1, 8.2], None), 0);
+        assert_eq!(code(&[4.0, 8.1, 8.2], Some(0.1)), 0);
+        assert_eq!(code(&[1.0, 1.1, 1.2], Some(0.1)), 0);
+    }
+
+    #[test]
+    fn a_folder_without_results_is_a_mistake() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(read_side(dir.path()).unwrap_err().exit_code(), 2);
+        assert_eq!(read_side(&dir.path().join("x")).unwrap_err().exit_code(), 1);
+    }
+
+    #[test]
+    fn shares_are_read_as_percent_or_fraction() {
+        assert_eq!(parse_share("10%"), Ok(0.1));
+        assert_eq!(parse_share("0.25"), Ok(0.25));
+        assert!(parse_share("-1").is_err() && parse_share("x").is_err());
+    }
+}

@@ -1,0 +1,138 @@
+//! Which key a record has, and which partition Kafka's clients send that key to.
+
+use crate::random::Random;
+use crate::values::Keys;
+
+/// Bytes of every key: its number in decimal digits.
+pub(crate) const KEY_BYTES: usize = 8;
+
+/// The key of a number, from 0.
+pub(crate) fn key(number: u32) -> [u8; KEY_BYTES] {
+    let mut key = [b'0'; KEY_BYTES];
+    let mut rest = number;
+    for digit in key.iter_mut().rev() {
+        *digit = b'0' + u8::try_from(rest % 10).unwrap_or_default();
+        rest /= 10;
+    }
+    key
+}
+
+/// Draws keys, and knows the partition of each.
+#[derive(Debug)]
+pub(crate) struct KeyChooser {
+    partitions: Vec<usize>,
+    /// Sums of probabilities, for a Zipf distribution; empty where keys take turns.
+    cumulative: Vec<f64>,
+    random: Random,
+    next: u32,
+}
+
+impl KeyChooser {
+    /// A chooser for so many partitions; `None` where records have no keys. Choosers of other seeds draw
+    /// other sequences.
+    pub(crate) fn new(keys: Keys, partitions: usize, seed: u64) -> Option<Self> {
+        let (count, exponent) = match keys {
+            Keys::None => return None,
+            Keys::RoundRobin(count) => (count, None),
+            Keys::Zipf(exponent, count) => (count, Some(exponent)),
+        };
+        let mut sum = 0.0;
+        let cumulative = exponent.map_or_else(Vec::new, |exponent| {
+            let weight = |n: u32| {
+                sum += f64::from(n).powf(-exponent);
+                sum
+            };
+            (1..=count).map(weight).collect()
+        });
+        Some(Self {
+            partitions: (0..count)
+                .map(|number| partition(&key(number), partitions))
+                .collect(),
+            cumulative,
+            random: Random::new(seed),
+            next: 0,
+        })
+    }
+
+    /// The next key's number and partition.
+    pub(crate) fn next(&mut self) -> (u32, usize) {
+        let number = match self.cumulative.last() {
+            None => {
+                let count = u32::try_from(self.partitions.len()).unwrap_or(u32::MAX);
+                let number = self.next;
+                self.next = (self.next + 1) % count.max(1);
+                number
+            }
+            Some(sum) => {
+                let drawn = self.random.fraction() * sum;
+                let at = self.cumulative.partition_point(|&below| below <= drawn);
+                u32::try_from(at.min(self.partitions.len() - 1)).unwrap_or_default()
+            }
+        };
+        (number, self.partitions[number as usize])
+    }
+}
+
+/// The partition that Kafka's default partitioner gives a key.
+fn partition(key: &[u8], partitions: usize) -> usize {
+    let positive = murmur2(key) & 0x7FFF_FFFF;
+    positive as usize % partitions.max(1)
+}
+
+/// MurmurHash 2 with the seed of Kafka's clients.
+fn murmur2(bytes: &[u8]) -> u32 {
+    const M: u32 = 0x5BD1_E995;
+    let len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+    let mut hash = 0x9747_B28C ^ len;
+    let (words, rest) = bytes.as_chunks::<4>();
+    for word in words {
+        let mut k = u32::from_le_bytes(*word).wrapping_mul(M);
+        k = (k ^ k >> 24).wrapping_mul(M);
+        hash = hash.wrapping_mul(M) ^ k;
+    }
+    if !rest.is_empty() {
+        let tail = rest.iter().rev();
+        hash ^= tail.fold(0, |sum, &byte| sum << 8 | u32::from(byte));
+        hash = hash.wrapping_mul(M);
+    }
+    hash = (hash ^ hash >> 13).wrapping_mul(M);
+    hash ^ hash >> 15
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hashes_are_those_of_kafkas_clients() {
+        // Values that Kafka's own tests of its hash expect.
+        for (text, hash) in [
+            ("21", -973_932_308),
+            ("foobar", -790_332_482),
+            ("a-little-bit-long-string", -985_981_536),
+            ("a-little-bit-longer-string", -1_486_304_829),
+            ("abc", 479_470_107),
+        ] {
+            assert_eq!(murmur2(text.as_bytes()).cast_signed(), hash, "{text}");
+        }
+    }
+
+    #[test]
+    fn keys_take_turns_or_follow_their_distribution() {
+        let mut turns = KeyChooser::new(Keys::RoundRobin(3), 2, 1).unwrap();
+        let numbers: Vec<u32> = (0..5).map(|_| turns.next().0).collect();
+        assert_eq!(numbers, [0, 1, 2, 0, 1]);
+
+        let mut zipf = KeyChooser::new(Keys::Zipf(1.0, 4), 8, 1).unwrap();
+        let mut counts = [0_u32; 4];
+        for _ in 0..25_000 {
+            counts[zipf.next().0 as usize] += 1;
+        }
+        // Weights 1, 1/2, 1/3, 1/4 of a sum of 25/12.
+        for (count, expected) in counts.into_iter().zip([12_000, 6_000, 4_000, 3_000]) {
+            assert!(count.abs_diff(expected) < 500, "{counts:?}");
+        }
+        assert!(KeyChooser::new(Keys::None, 2, 1).is_none());
+        assert_eq!(&key(42), b"00000042");
+    }
+}
