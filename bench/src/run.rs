@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -304,6 +305,8 @@ struct Team {
     stop_followers: watch::Sender<bool>,
     unsent: u64,
     interrupted: bool,
+    /// When consumers that still wait for records are ended.
+    deadline: u64,
     failed: Option<BenchError>,
 }
 
@@ -317,6 +320,7 @@ impl Team {
             stop_followers: watch::Sender::new(false),
             unsent: 0,
             interrupted: false,
+            deadline: shared.phases.deadline,
             failed: None,
         };
         let mut numbers = 0..;
@@ -346,6 +350,11 @@ impl Team {
         collector: &mut Collector,
         watches: &mut Watches,
     ) -> Result<(), BenchError> {
+        let interrupts = signal(SignalKind::interrupt());
+        let mut interrupts = interrupts.map_err(|source| BenchError::System {
+            what: "signals cannot be heard",
+            source,
+        })?;
         let mut next_tick = self.shared.clock.now();
         while !(self.producers.is_empty() && self.consumers.is_empty()) {
             let now = self.shared.clock.now();
@@ -368,7 +377,7 @@ impl Team {
                     Ok(Err(error)) => self.fail(error),
                     Err(error) => self.fail(BenchError::Worker(error.to_string())),
                 },
-                asked = tokio::signal::ctrl_c() => self.interrupt(asked),
+                Some(()) = interrupts.recv() => self.interrupt(),
             }
         }
         collector.tick(self.shared.clock.now(), watches);
@@ -387,7 +396,7 @@ impl Team {
             self.stop_load.send_replace(true);
         }
         let drained = load_ended && collector.backlog() == 0;
-        if drained || consuming_ends || now >= phases.deadline {
+        if drained || consuming_ends || now >= self.deadline {
             self.stop_followers.send_replace(true);
         }
     }
@@ -399,15 +408,15 @@ impl Team {
     }
 
     /// The first Ctrl-C ends the load; what was measured is reported.
-    fn interrupt(&mut self, asked: std::io::Result<()>) {
-        if asked.is_err() {
-            return;
-        }
+    fn interrupt(&mut self) {
         if self.interrupted {
             // Whoever asks twice does not want to wait for answers: 128 + SIGINT, as shells have it.
             std::process::exit(130);
         }
         self.interrupted = true;
+        let drain = self.shared.workload.drain.nanos();
+        let now = self.shared.clock.now();
+        self.deadline = self.deadline.min(now.saturating_add(drain));
         self.stop_load.send_replace(true);
         if !self.shared.workload.mode.produces() {
             self.stop_followers.send_replace(true);

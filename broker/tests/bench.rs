@@ -165,6 +165,42 @@ fn a_broker_that_dies_in_the_middle_leaves_errors_and_a_schedule_that_went_on() 
 }
 
 #[test]
+fn ctrl_c_ends_a_long_run_early_and_reports_what_was_measured() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::start(&dir.path().join("data"));
+    let out = dir.path().join("out");
+    let load = [
+        "e2e",
+        "-t",
+        "t",
+        "--rate",
+        "100/s",
+        "--duration",
+        "1h",
+        "--warmup",
+        "0s",
+    ];
+    let rest = ["--no-progress", "--out", path(&out)];
+    let (mut child, mut said) = start_bench(&broker.address, &[&load[..], &rest].concat());
+    let mut line = String::new();
+    said.read_line(&mut line).unwrap();
+    let pid = child.id().to_string();
+    let sent = std::process::Command::new("kill")
+        .args(["-INT", &pid])
+        .status();
+    assert!(sent.unwrap().success());
+    let mut more = String::new();
+    said.read_to_string(&mut more).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0), "{more}");
+    let run = read_result(&out);
+    let own = &run["tidewheel"];
+    assert_eq!(own["interrupted"], true);
+    let measured = &own["latencies"];
+    assert!(measured["e2e"]["count"].as_u64() >= Some(400));
+    assert_eq!(measured["e2e"]["count"], measured["response"]["count"]);
+}
+
+#[test]
 fn a_broker_that_stands_still_shows_in_response_and_not_in_service_alone() {
     let dir = tempfile::tempdir().unwrap();
     let broker = Broker::start(&dir.path().join("data"));

@@ -159,11 +159,14 @@ impl Producer {
     /// Runs to the end of the schedule and until everything is answered, or the deadline. Returns how many
     /// records of the schedule were never sent.
     pub(crate) async fn run(mut self, mut stop: Stop) -> Result<u64, BenchError> {
-        let deadline = self.worker.shared.phases.deadline;
+        let mut stopped_at = None;
+        let mut deadline = self.worker.shared.phases.deadline;
         loop {
             let now = self.now();
             if stop.is_asked() {
                 self.feeder.cut(now);
+                let drain = self.worker.shared.workload.drain.nanos();
+                deadline = deadline.min(stopped_at.get_or_insert(now).saturating_add(drain));
             }
             self.expire(now);
             for lane in &mut self.lanes {

@@ -33,7 +33,7 @@ enum Command {
     /// Look into the files of a stopped data directory.
     Log(log::LogArguments),
     /// Put load on any Kafka endpoint and report figures.
-    Bench(bench::BenchArguments),
+    Bench(Box<bench::BenchArguments>),
 }
 
 /// Runs the program with the arguments of this process.
