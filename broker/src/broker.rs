@@ -60,7 +60,7 @@ pub(crate) struct Broker {
     answer_memory: MemoryPool,
     produce_lanes: ProduceLanes,
     fetch_sessions: FetchSessions,
-    fetch_session_memory: MemoryPool,
+    fetch_answer_memory: MemoryPool,
     look_ups: Arc<Semaphore>,
     /// One per log directory.
     flush: Vec<FlushSignal>,
@@ -105,10 +105,10 @@ impl Broker {
             changes: ChangeQueue::new(metadata, limits::METADATA_CHANGES_WAITING_MAX),
             producer_ids: Mutex::new(0..0),
             memory: MemoryPool::new(memory),
-            answer_memory: MemoryPool::new(limits::ANSWER_BYTES_MAX),
+            answer_memory: MemoryPool::strict(limits::ANSWER_BYTES_MAX),
             produce_lanes: ProduceLanes::default(),
             fetch_sessions: FetchSessions::new(slots),
-            fetch_session_memory: MemoryPool::new(limits::FETCH_SESSION_ANSWER_BYTES_MAX),
+            fetch_answer_memory: MemoryPool::strict(limits::FETCH_ANSWER_BYTES_MAX),
             look_ups: Arc::new(Semaphore::new(limits::LOOK_UPS_AT_ONCE)),
             flush: (0..dir_count).map(|_| FlushSignal::default()).collect(),
         })
@@ -169,9 +169,9 @@ impl Broker {
         &self.fetch_sessions
     }
 
-    /// What large answers of fetch sessions take until they have left.
-    pub(crate) fn fetch_session_memory(&self) -> &MemoryPool {
-        &self.fetch_session_memory
+    /// What large answers to fetches take until they have left, while there is some.
+    pub(crate) fn fetch_answer_memory(&self) -> &MemoryPool {
+        &self.fetch_answer_memory
     }
 
     pub(crate) fn logs(&self) -> &LogManager<AppendWaiter> {

@@ -21,7 +21,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 use tracing::debug;
 
-use crate::api::{self, Answer, Call, Reply};
+use crate::api::{self, Answer, Call, Reply, RequestMemory};
 use crate::broker::Broker;
 use crate::frame_reader::{FrameLimits, FrameReader, ReadEnd};
 use crate::memory_pool::MemoryShare;
@@ -40,7 +40,8 @@ pub(crate) struct Session {
 }
 
 /// A request that waits for its turn holds counted memory. Until this is dropped no fetch before it waits
-/// for data: how long a client lets its fetches wait must not decide how long memory is held.
+/// for data: how long a client lets its fetches wait must not decide how long memory is held. What a fetch
+/// holds itself it gives up when somebody is short of it.
 #[derive(Debug)]
 pub(crate) struct Holding(Arc<Session>);
 
@@ -62,7 +63,7 @@ struct Outgoing {
     reply: Reply,
     /// The request's share of the memory pool, held until its reply is made.
     share: MemoryShare,
-    /// Where that share is counted.
+    /// Where that share is counted, until it is its turn.
     holding: Option<Holding>,
     /// Dropped when the reply is made, where the next request has to wait for that.
     answered: Option<oneshot::Sender<()>>,
@@ -202,7 +203,17 @@ async fn read_loop(
                 _ = stop.wait_for(|stop| *stop) => return true,
             }
         }
-        let call = match Call::new(frame.bytes, Arc::clone(&session), Arc::clone(&broker), free) {
+        let memory = RequestMemory {
+            free,
+            counted: frame.share.is_counted(),
+        };
+        let call = Call::new(
+            frame.bytes,
+            Arc::clone(&session),
+            Arc::clone(&broker),
+            memory,
+        );
+        let call = match call {
             Ok(call) => call,
             Err(error) => {
                 debug!(peer = %session.peer, %error, "unreadable request, connection closed");
@@ -241,19 +252,20 @@ async fn write_loop<W: AsyncWrite + Unpin>(
         answered,
     }) = replies.recv().await
     {
+        drop(holding);
         let answer = match reply {
             Reply::Now(answer) => answer,
             Reply::Started(future) | Reply::Later(future) | Reply::Barrier(future) => future.await,
         };
-        drop((share, holding, answered));
+        drop((share, answered));
         match answer {
             Answer::Parts(parts) => write_all(&mut writer, parts, stall).await?,
-            Answer::Counted(frame, share) => {
+            Answer::Counted(parts, share) => {
                 let stall = match share.is_counted() {
                     true => stall.min(limits::COUNTED_WRITE_STALL),
                     false => stall,
                 };
-                write_all(&mut writer, vec![frame], stall).await?;
+                write_all(&mut writer, parts, stall).await?;
                 drop(share);
             }
             Answer::Fetched(parts, share) => {

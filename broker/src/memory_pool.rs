@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 /// The pool counts in units of this many bytes, so that its permits fit a 32-bit count.
 const UNIT_BYTES: usize = 1024;
@@ -17,22 +17,48 @@ const UNIT_BYTES: usize = 1024;
 pub(crate) struct MemoryPool {
     permits: Arc<Semaphore>,
     units: usize,
-    /// One place for a request that may be read to its end although the pool is empty. Without it,
+    /// A place for a request that may be read to its end although the pool is empty. Without it,
     /// requests that are each half read could fill the pool and wait for one another.
     overdraft: Arc<Semaphore>,
+    /// How many wait for memory or were let through without it.
+    short: Arc<watch::Sender<usize>>,
 }
 
 /// A share of the pool, given back when dropped.
 #[derive(Debug, Default)]
 pub(crate) struct MemoryShare {
     permit: Option<OwnedSemaphorePermit>,
-    overdraft: Option<OwnedSemaphorePermit>,
+    overdraft: Option<(OwnedSemaphorePermit, Short)>,
+}
+
+/// Somebody has not been given the memory it needs.
+#[derive(Debug)]
+struct Short(Arc<watch::Sender<usize>>);
+
+impl Short {
+    fn new(count: &Arc<watch::Sender<usize>>) -> Self {
+        count.send_modify(|count| *count += 1);
+        Self(Arc::clone(count))
+    }
+}
+
+impl Drop for Short {
+    fn drop(&mut self) {
+        self.0.send_modify(|count| *count -= 1);
+    }
 }
 
 impl MemoryShare {
     /// Whether it holds anything that others may wait for.
     pub(crate) fn is_counted(&self) -> bool {
         self.permit.is_some() || self.overdraft.is_some()
+    }
+
+    fn add(&mut self, more: OwnedSemaphorePermit) {
+        match &mut self.permit {
+            Some(permit) => permit.merge(more),
+            none => *none = Some(more),
+        }
     }
 
     /// Gives back what goes beyond `bytes`.
@@ -47,19 +73,37 @@ impl MemoryShare {
 }
 
 impl MemoryPool {
-    /// A pool of `bytes`.
+    /// A pool of `bytes` for what grows piece by piece: one at a time may take more than there is.
     pub(crate) fn new(bytes: usize) -> Self {
+        Self::with_overdrafts(bytes, 1)
+    }
+
+    /// A pool of `bytes` for what is taken at once: who has a share waits for nobody else's.
+    pub(crate) fn strict(bytes: usize) -> Self {
+        Self::with_overdrafts(bytes, 0)
+    }
+
+    fn with_overdrafts(bytes: usize, overdrafts: usize) -> Self {
         let units = (bytes / UNIT_BYTES).clamp(1, Semaphore::MAX_PERMITS);
         Self {
             permits: Arc::new(Semaphore::new(units)),
             units,
-            overdraft: Arc::new(Semaphore::new(1)),
+            overdraft: Arc::new(Semaphore::new(overdrafts)),
+            short: Arc::new(watch::Sender::new(0)),
         }
     }
 
+    /// Resolves when somebody waits for memory or was let through without it: who can do with less gives
+    /// it back then. Cancel-safe: it takes nothing.
+    pub(crate) async fn is_short(&self) {
+        // The sender lives as long as this does.
+        drop(self.short.subscribe().wait_for(|count| *count > 0).await);
+    }
+
     /// Grows `share` until it covers `bytes`, waiting for others to give back if it must.
-    /// A single request larger than the whole pool gets all of it: it may proceed, alone. And one of
-    /// those that would wait is let through uncounted, so that somebody always gets on.
+    /// A single request larger than the whole pool gets all of it: it may proceed, alone. And where the
+    /// pool is not strict, one of those that would wait is let through uncounted, so that somebody always
+    /// gets on.
     pub(crate) async fn grow(&self, share: &mut MemoryShare, bytes: usize) {
         let wanted = bytes.div_ceil(UNIT_BYTES).min(self.units);
         let held = share
@@ -70,17 +114,19 @@ impl MemoryPool {
         if missing == 0 || share.overdraft.is_some() {
             return;
         }
+        if let Ok(more) = Arc::clone(&self.permits).try_acquire_many_owned(missing) {
+            share.add(more);
+            return;
+        }
+        let short = Short::new(&self.short);
         // Both arms may be dropped while they wait: a place in a queue is all that is lost. The
         // semaphores are never closed, so neither arm fails.
         tokio::select! {
             biased;
-            Ok(more) = Arc::clone(&self.permits).acquire_many_owned(missing) => {
-                match &mut share.permit {
-                    Some(permit) => permit.merge(more),
-                    none => *none = Some(more),
-                }
+            Ok(more) = Arc::clone(&self.permits).acquire_many_owned(missing) => share.add(more),
+            Ok(alone) = Arc::clone(&self.overdraft).acquire_owned() => {
+                share.overdraft = Some((alone, short));
             }
-            Ok(alone) = Arc::clone(&self.overdraft).acquire_owned() => share.overdraft = Some(alone),
             else => {}
         }
     }
@@ -104,7 +150,15 @@ impl MemoryPool {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+
     use super::*;
+
+    /// What it is resolved to, if it is.
+    fn now<T>(future: impl Future<Output = T>) -> Poll<T> {
+        pin!(future).poll(&mut Context::from_waker(Waker::noop()))
+    }
 
     #[tokio::test]
     async fn a_share_grows_to_what_is_asked_and_comes_back_when_dropped() {
@@ -137,6 +191,26 @@ mod tests {
         let mut share = MemoryShare::default();
         pool.grow(&mut share, 100 * UNIT_BYTES).await;
         assert_eq!(pool.free_bytes(), 0);
+    }
+
+    #[tokio::test]
+    async fn who_holds_memory_hears_that_somebody_is_short_of_it() {
+        let pool = MemoryPool::new(4 * UNIT_BYTES);
+        let told = || now(pool.is_short()).is_ready();
+        let [mut first, mut second] = [(); 2].map(|()| MemoryShare::default());
+        pool.grow(&mut first, 4 * UNIT_BYTES).await;
+        assert!(!told());
+        // Let through without.
+        pool.grow(&mut second, UNIT_BYTES).await;
+        assert!(told());
+        {
+            let mut third = MemoryShare::default();
+            let mut waiting = pin!(pool.grow(&mut third, UNIT_BYTES));
+            assert!(now(waiting.as_mut()).is_pending());
+            drop(second);
+            assert!(told());
+        }
+        assert!(!told(), "it waits no more");
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,7 +1,7 @@
 //! A broker inside a unit test: no process, no port, no storage threads.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use tidewheel_config::{BrokerConfig, Sources, limits};
 use tidewheel_protocol::{Message, RequestHeader, encode_request_frame};
@@ -9,7 +9,7 @@ use tidewheel_storage::fs::RealFs;
 use tidewheel_storage::{LogManager, LogManagerOptions};
 use tokio::sync::watch;
 
-use crate::api::Call;
+use crate::api::{Call, RequestMemory};
 use crate::broker::{Broker, Endpoint, NewTopic, create_topics};
 use crate::connection::Session;
 use crate::ids;
@@ -45,6 +45,9 @@ pub(crate) async fn create_topic(broker: &Arc<Broker>, name: &str, partitions: i
     assert!(made.iter().all(Result::is_ok), "{made:?}");
 }
 
+/// What never closes: the connections of the calls below.
+static OPEN: LazyLock<watch::Sender<bool>> = LazyLock::new(|| watch::Sender::new(false));
+
 /// A request as it comes off a socket.
 pub(crate) fn call<Q: Message>(broker: &Arc<Broker>, version: i16, request: &Q) -> Call {
     let header = RequestHeader {
@@ -53,13 +56,16 @@ pub(crate) fn call<Q: Message>(broker: &Arc<Broker>, version: i16, request: &Q) 
         correlation_id: 1,
         client_id: None,
     };
-    let (_, closing) = watch::channel(false);
     let session = Session {
         peer: ([127, 0, 0, 1], 1).into(),
         listener: 0,
-        closing,
+        closing: OPEN.subscribe(),
         holding: watch::Sender::new(0),
     };
     let frame = encode_request_frame(&header, request).slice(4..);
-    Call::new(frame, Arc::new(session), Arc::clone(broker), 0).expect("a good header")
+    let memory = RequestMemory {
+        free: 0,
+        counted: false,
+    };
+    Call::new(frame, Arc::new(session), Arc::clone(broker), memory).expect("a good header")
 }

@@ -289,6 +289,31 @@ fn gotcha_33_a_waiting_fetch_ends_at_its_deadline() {
     assert_eq!(records_len(&fetch(&mut f.client, 11, &request)), 0);
 }
 
+/// A request of more than some 500 partitions is one whose memory is counted; it waits like any other as
+/// long as nobody is short of that. Such consumers used to ask again and again without a pause.
+#[test]
+fn a_fetch_of_a_thousand_partitions_without_a_session_waits() {
+    let mut f = fixture(&[]);
+    f.client.create_topic("wide", 1_000, &[]);
+    let mut waiting = f.broker.connect();
+    let mut request = patient(0, 1);
+    request.topics[0].topic = StrBytes::from("wide");
+    for number in 1..1_000 {
+        also(&mut request, number, 1 << 20);
+    }
+    let correlation_id = waiting.send(11, &request);
+    let brief = Duration::from_millis(200);
+    waiting.socket.set_read_timeout(Some(brief)).unwrap();
+    assert!(waiting.socket.peek(&mut [0]).is_err(), "it waits");
+    let patience = Some(support::PATIENCE);
+    waiting.socket.set_read_timeout(patience).unwrap();
+    f.client.produce("wide", 999, -1, batch(&["v"]));
+    let answer: FetchResponse<Bytes> = waiting.receive(11, correlation_id);
+    let partitions = &answer.responses[0].partitions;
+    assert_eq!(partitions.len(), 1_000);
+    assert!(records_len(&partitions[999]) > 0);
+}
+
 /// A fetch that waits was let in: it hears that the partition is gone, under whichever name it came. A
 /// new one hears what is wrong with the name it gives.
 #[test]

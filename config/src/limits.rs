@@ -26,10 +26,20 @@ pub const RECORD_ERRORS_MAX: usize = 1_000;
 /// `queued.max.request.bytes` pool: small requests get through while large ones wait.
 pub const FREE_BYTES_PER_CONNECTION: usize = 16 * 1024;
 
-/// Memory that answers may take, over all connections, while they are made and until they have left.
-/// Answers of up to [`FREE_BYTES_PER_CONNECTION`] and fetched records, which are views of mapped files, are
-/// not counted. A larger answer than this is made alone.
+/// Memory that answers may take, over all connections, while they are made and until they have left; of
+/// fetches also what is looked up for them, for as long as they wait. Answers of up to
+/// [`FREE_BYTES_PER_CONNECTION`] and fetched records, which are views of mapped files, are not counted. A
+/// larger answer than this is made alone, but a produce request that needs more closes its connection, as
+/// does a fetch of more than [`FETCH_BYTES_MAX`].
 pub const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// What one fetch may take of [`ANSWER_BYTES_MAX`]: some 32,000 partitions. An allocator keeps for a while
+/// what was taken on each thread, so that a fetch as large as all of it would cost a multiple.
+pub const FETCH_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Array memory that a fetch may decode to: beyond it are only such as weigh more than [`FETCH_BYTES_MAX`],
+/// or name a million partitions to be forgotten. It is refused before any of it is taken.
+pub const FETCH_ARRAY_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// Partitions of one fetch session. A request of a few bytes makes the broker look at all of them, and
 /// have a copy of them while it waits. Whoever fetches more is given no session.
@@ -43,10 +53,12 @@ pub const FETCH_SESSIONS_PARTITIONS_MAX: usize = 200_000;
 /// ones, as in Kafka.
 pub const FETCH_SESSION_EVICTION: Duration = Duration::from_secs(120);
 
-/// Memory that answers of fetch sessions may take, over all connections, until they have left; records, and
-/// answers of up to [`FREE_BYTES_PER_CONNECTION`], are not counted. A session whose answer finds no
-/// memory is closed: its client asks for everything again.
-pub const FETCH_SESSION_ANSWER_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Memory that answers to fetches may take, over all connections, until they have left, for which nobody
+/// waits, so that their readers have [`WRITE_STALL`]; records, and answers of up to
+/// [`FREE_BYTES_PER_CONNECTION`], are not counted. A session whose answer finds none is closed: its client
+/// asks for everything again. Any other answer keeps its share of [`ANSWER_BYTES_MAX`], and has
+/// [`COUNTED_WRITE_STALL`].
+pub const FETCH_ANSWER_BYTES_MAX: usize = 32 * 1024 * 1024;
 
 /// How long a request waits for the memory of its answer before its connection is closed.
 pub const ANSWER_WAIT: Duration = Duration::from_secs(30);

@@ -6,6 +6,9 @@
 //! the request needs the disk, the blocking pool looks at all of them and brings what it finds into
 //! memory before the reply is handed to the socket.
 //!
+//! What is looked up for a large request is counted as its answer is, and a fetch that holds such memory, or
+//! request bytes that are counted, waits no longer when somebody is short of it.
+//!
 //! Where the request goes on with a session, the session's partitions are looked at, and the answer tells
 //! what is new of them.
 
@@ -23,10 +26,10 @@ use tidewheel_protocol::messages::fetch::{
 use tidewheel_protocol::{ErrorCode, Part};
 use tidewheel_storage::{LogRead, RecordSlice, StorageError};
 use tokio::time::{Instant, sleep_until};
-use tracing::warn;
+use tracing::{debug, warn};
 
 use self::plan::{Asked, Plan};
-use super::{Answer, Context, Reply, Responder, check_leader_epoch, error, weight};
+use super::{Answer, Call, Context, Reply, Responder, check_leader_epoch, error, weight};
 use crate::clock;
 use crate::fetch_sessions::{NO_SESSION, SessionChange, Turn};
 use crate::fetch_wait::FetchWait;
@@ -37,9 +40,12 @@ use crate::partition::{Partition, PartitionLog};
 const NO_SESSION_EPOCH: i32 = -1;
 const NEW_SESSION_EPOCH: i32 = 0;
 
+/// What is answered.
+type Topics = Vec<FetchableTopicResponse<RecordSlice>>;
+
 /// One look at all partitions.
 struct Look {
-    topics: Vec<FetchableTopicResponse<RecordSlice>>,
+    topics: Topics,
     /// Bytes of records in `topics`.
     bytes: usize,
     /// Bytes that the partitions have to offer, each up to its own limit, whether they fit or not.
@@ -78,21 +84,69 @@ struct Found {
     urgent: bool,
 }
 
-pub(super) fn handle(responder: Responder, request: FetchRequest) -> Reply {
-    let wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0));
-    let deadline = clock::deadline(wait);
+/// What a fetch holds that others may wait for.
+struct Held {
+    /// Whether the bytes of the request are counted.
+    request: bool,
+    /// What is looked up for it, and its answer.
+    share: MemoryShare,
+}
+
+impl Held {
+    /// Resolves when somebody is short of it.
+    async fn is_wanted(&self, context: &Context) {
+        let broker = &context.broker;
+        tokio::select! {
+            () = broker.memory().is_short(), if self.request => {}
+            () = broker.answer_memory().is_short(), if self.share.is_counted() => {}
+            else => std::future::pending().await,
+        }
+    }
+}
+
+/// One fetch in its turn.
+struct Fetch {
+    responder: Responder,
+    request: FetchRequest,
+    held: Held,
+    deadline: Instant,
+}
+
+/// Begun in its turn: what waits costs no more than its bytes, and a session's requests may follow each other
+/// on the connection without a pause.
+pub(super) fn handle(mut call: Call) -> Reply {
+    let arrived = clock::deadline(Duration::ZERO);
+    call.body.limit_budget(limits::FETCH_ARRAY_BYTES_MAX);
     Reply::Later(Box::pin(async move {
-        // In its turn: a session's requests may follow each other on the connection without a pause.
-        let begun = match begin(&responder.context, &request).await {
-            Ok(begun) => begun,
-            Err(error) => return refused(&responder, error, NO_SESSION),
+        let Some((request, share)) = call.weighed(weigh).await else {
+            return Answer::Close;
         };
-        match begun {
-            Begun::Sessionless => answer(&responder, request, deadline).await,
-            Begun::New => answer_and_remember(&responder, request, deadline).await,
-            Begun::GoesOn(turn) => answer_in_session(&responder, request, turn, deadline).await,
+        let wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0));
+        let fetch = Fetch {
+            request,
+            held: Held {
+                request: call.memory.counted,
+                share,
+            },
+            responder: call.responder(),
+            deadline: arrived + wait,
+        };
+        match begin(&fetch.responder.context, &fetch.request).await {
+            Ok(Begun::Sessionless) => answer(fetch).await,
+            Ok(Begun::New) => answer_and_remember(fetch).await,
+            Ok(Begun::GoesOn(turn)) => answer_in_session(fetch, turn).await,
+            Err(error) => refused(&fetch.responder, error, NO_SESSION),
         }
     }))
+}
+
+fn weigh(context: &Context, request: &FetchRequest) -> Option<usize> {
+    let weight = weight::fetch(request);
+    if weight > limits::FETCH_BYTES_MAX {
+        debug!(peer = %context.session.peer, weight, "too many partitions to fetch at once");
+        return None;
+    }
+    Some(weight)
 }
 
 /// What a request has to do with sessions.
@@ -127,24 +181,15 @@ async fn begin(context: &Context, request: &FetchRequest) -> Result<Begun, Error
     }
 }
 
-async fn answer(responder: &Responder, request: FetchRequest, deadline: Instant) -> Answer {
-    let plan = Arc::new(Plan::new(&responder.context, &request, None));
-    drop(request);
-    match fetch(&responder.context, &plan, deadline).await {
-        Some(topics) => reply(responder, topics, NO_SESSION),
-        None => Answer::Close,
-    }
+async fn answer(fetch: Fetch) -> Answer {
+    let (responder, held, Some((_, topics))) = fetch.of_request().await else {
+        return Answer::Close;
+    };
+    reply(&responder, topics, NO_SESSION, held.share)
 }
 
-async fn answer_and_remember(
-    responder: &Responder,
-    request: FetchRequest,
-    deadline: Instant,
-) -> Answer {
-    let context = &responder.context;
-    let plan = Arc::new(Plan::new(context, &request, None));
-    drop(request);
-    let Some(topics) = fetch(context, &plan, deadline).await else {
+async fn answer_and_remember(fetch: Fetch) -> Answer {
+    let (responder, held, Some((plan, topics))) = fetch.of_request().await else {
         return Answer::Close;
     };
     // The others have no session anyway, and are not copied in vain.
@@ -154,28 +199,35 @@ async fn answer_and_remember(
         .is_none();
     let told = topics.iter().flat_map(|topic| &topic.partitions);
     let session_id = small.then(|| plan.remembered(told)).flatten();
+    drop(plan);
     let session_id = session_id.map_or(NO_SESSION, |partitions| {
-        let by_id = context.version >= 13;
-        let sessions = context.broker.fetch_sessions();
+        let by_id = responder.context.version >= 13;
+        let sessions = responder.context.broker.fetch_sessions();
         sessions.create(by_id, partitions, clock::now_ms(), ids::random_session_id)
     });
-    reply(responder, topics, session_id)
+    reply(&responder, topics, session_id, held.share)
 }
 
-async fn answer_in_session(
-    responder: &Responder,
-    request: FetchRequest,
-    turn: Turn,
-    deadline: Instant,
-) -> Answer {
+async fn answer_in_session(fetch: Fetch, turn: Turn) -> Answer {
+    let Fetch {
+        responder,
+        request,
+        held,
+        deadline,
+    } = fetch;
     let context = &responder.context;
     let session_id = turn.session_id();
     if !turn.is_current() {
-        return refused(responder, ErrorCode::InvalidFetchSessionEpoch, session_id);
+        return refused(&responder, ErrorCode::InvalidFetchSessionEpoch, session_id);
     }
     let plan = Arc::new(Plan::new(context, &request, Some(turn)));
     drop(request);
-    let Some(topics) = fetch(context, &plan, deadline).await else {
+    // The room of its session is for this copy, too.
+    let held = Held {
+        share: MemoryShare::default(),
+        ..held
+    };
+    let Some(topics) = look_until(context, &plan, &held, deadline).await else {
         return Answer::Close;
     };
     let places = plan.asked().map(|asked| asked.place);
@@ -186,18 +238,18 @@ async fn answer_in_session(
             responses,
             ..FetchResponse::default()
         },
-        Err(error) => return refused(responder, error, session_id),
+        Err(error) => return refused(&responder, error, session_id),
     };
     // However short the request was: the answer is as long as what is new in the session.
-    let parts = encode(responder, response);
+    let parts = encode(&responder, response);
     let weight = weight::fetched(&parts);
     let share = match weight <= limits::FREE_BYTES_PER_CONNECTION {
         true => Some(MemoryShare::default()),
-        false => context.broker.fetch_session_memory().try_share(weight),
+        false => context.broker.fetch_answer_memory().try_share(weight),
     };
     let Some(share) = share else {
         context.broker.fetch_sessions().close(session_id);
-        return refused(responder, ErrorCode::FetchSessionIdNotFound, NO_SESSION);
+        return refused(&responder, ErrorCode::FetchSessionIdNotFound, NO_SESSION);
     };
     mapped(parts).map_or(Answer::Close, |parts| Answer::Fetched(parts, share))
 }
@@ -210,13 +262,34 @@ fn refused(responder: &Responder, error: ErrorCode, session_id: i32) -> Answer {
     })
 }
 
-/// Looks until there is enough, the deadline has come, or the connection closes. `None` where the
-/// broker is going down.
-async fn fetch(
+impl Fetch {
+    /// Looks up the partitions of the request, and looks at them. `None` as with [`look_until`].
+    async fn of_request(self) -> (Responder, Held, Option<(Arc<Plan>, Topics)>) {
+        let Self {
+            responder,
+            request,
+            mut held,
+            deadline,
+        } = self;
+        let context = &responder.context;
+        let plan = Arc::new(Plan::new(context, &request, None));
+        drop(request);
+        if held.share.is_counted() {
+            held.share.shrink(plan.weight());
+        }
+        let topics = look_until(context, &plan, &held, deadline).await;
+        (responder, held, topics.map(|topics| (plan, topics)))
+    }
+}
+
+/// Looks until there is enough, the deadline has come, somebody is short of what is held, or the connection
+/// closes. `None` where the broker is going down.
+async fn look_until(
     context: &Context,
     plan: &Arc<Plan>,
+    held: &Held,
     deadline: Instant,
-) -> Option<Vec<FetchableTopicResponse<RecordSlice>>> {
+) -> Option<Topics> {
     let first = look(context, plan).await?;
     // As in Kafka, a partition that does not exist is a reason to answer only where it is alone: a
     // client that asks for it again and again is held back by the others.
@@ -226,6 +299,8 @@ async fn fetch(
     {
         return Some(first.topics);
     }
+    // Looks are as large as their answers, and none is kept while it waits.
+    drop(first);
     let mut closing = context.session.closing.clone();
     let mut holding = context.session.holding.subscribe();
     loop {
@@ -236,11 +311,13 @@ async fn fetch(
             return Some(found.topics);
         }
         wait.arrived(found.available as u64);
+        drop(found);
         // Each arm may be dropped at any time: nothing is taken from anywhere.
         let timed_out = tokio::select! {
             () = wait.enough() => false,
             () = sleep_until(deadline) => true,
             () = session_is_over(plan) => true,
+            () = held.is_wanted(context) => true,
             _ = closing.wait_for(|closing| *closing) => true,
             _ = holding.wait_for(|count| *count > 0) => true,
         };
@@ -450,17 +527,29 @@ fn diverging_epoch(
     diverges.then_some(Ok(EpochEndOffset { epoch, end_offset }))
 }
 
-fn reply(
-    responder: &Responder,
-    responses: Vec<FetchableTopicResponse<RecordSlice>>,
-    session_id: i32,
-) -> Answer {
+fn reply(responder: &Responder, responses: Topics, session_id: i32, share: MemoryShare) -> Answer {
     let response = FetchResponse {
         session_id,
         responses,
         ..FetchResponse::default()
     };
-    mapped(encode(responder, response)).map_or(Answer::Close, Answer::Parts)
+    let parts = encode(responder, response);
+    let weight = weight::fetched(&parts);
+    let Some(parts) = mapped(parts) else {
+        return Answer::Close;
+    };
+    if weight <= limits::FREE_BYTES_PER_CONNECTION {
+        return Answer::Parts(parts);
+    }
+    let pool = responder.context.broker.fetch_answer_memory();
+    match pool.try_share(weight) {
+        Some(share) => Answer::Fetched(parts, share),
+        None => {
+            let mut share = share;
+            share.shrink(weight);
+            Answer::Counted(parts, share)
+        }
+    }
 }
 
 fn encode(responder: &Responder, response: FetchResponse<RecordSlice>) -> Vec<Part<RecordSlice>> {

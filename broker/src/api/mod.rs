@@ -92,7 +92,7 @@ pub(crate) const APIS: &[Api] = &[
         served: 3..=13,
         handle: Handle::Produce,
     },
-    api(ApiKey::Fetch, 4..=17, |call| call.staged(fetch::handle)),
+    api(ApiKey::Fetch, 4..=17, |call| Ok(fetch::handle(call))),
     api(ApiKey::ListOffsets, 1..=9, |call| {
         call.answer(weight::like_request, list_offsets::handle)
     }),
@@ -174,9 +174,9 @@ pub(crate) enum Reply {
 pub(crate) enum Answer {
     /// A whole response frame, written one part after the other.
     Parts(Vec<Bytes>),
-    /// A whole response frame whose memory is counted until it has left.
-    Counted(Bytes, MemoryShare),
-    /// The same of a fetch session: nobody waits for its memory, so that its reader has time.
+    /// The same whose memory is counted until it has left.
+    Counted(Vec<Bytes>, MemoryShare),
+    /// The same of a fetch: nobody waits for its memory, so that its reader has time.
     Fetched(Vec<Bytes>, MemoryShare),
     /// Nothing: a produce request with `acks=0`.
     Nothing,
@@ -204,8 +204,16 @@ pub(crate) struct Call {
     pub(crate) header: RequestHeader,
     pub(crate) body: Reader,
     pub(crate) context: Context,
+    pub(crate) memory: RequestMemory,
+}
+
+/// What a request holds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RequestMemory {
     /// Bytes of memory that need not be counted for its answer while it waits behind others.
     pub(crate) free: usize,
+    /// Whether its own bytes are counted, until its reply is made.
+    pub(crate) counted: bool,
 }
 
 /// What every handler may use.
@@ -268,7 +276,7 @@ impl Call {
         frame: Bytes,
         session: Arc<Session>,
         broker: Arc<Broker>,
-        free: usize,
+        memory: RequestMemory,
     ) -> Result<Self, DecodeError> {
         let mut body = Reader::new(frame);
         let header = RequestHeader::decode(&mut body)?;
@@ -281,21 +289,42 @@ impl Call {
                 session,
                 version,
             },
-            free,
+            memory,
         })
-    }
-
-    /// For handlers that fix something (an order, a start) before the next request is read.
-    fn staged<Q: Message>(
-        mut self,
-        handle: fn(Responder, Q) -> Reply,
-    ) -> Result<Reply, DecodeError> {
-        let request = self.decode()?;
-        Ok(handle(self.responder(), request))
     }
 
     fn decode<Q: Message>(&mut self) -> Result<Q, DecodeError> {
         Q::decode(&mut self.body, self.header.api_version)
+    }
+
+    /// Decodes the request when its turn has come and there is memory for what it weighs; while it waits
+    /// it holds no more than its bytes. `None` where the connection has to close, also where it weighs too
+    /// much (`None`) to be handled at all.
+    async fn weighed<Q: Message>(
+        &mut self,
+        weigh: impl FnOnce(&Context, &Q) -> Option<usize>,
+    ) -> Option<(Q, MemoryShare)> {
+        let body = self.body.clone();
+        let request = self.decode_or_close::<Q>()?;
+        let weight = weigh(&self.context, &request)?;
+        // It is the only one of its connection.
+        let free = limits::FREE_BYTES_PER_CONNECTION;
+        if weight <= free {
+            return Some((request, MemoryShare::default()));
+        }
+        drop(request);
+        self.body = body;
+        let share = self.context.answer_memory(weight, free).await?;
+        Some((self.decode_or_close()?, share))
+    }
+
+    fn decode_or_close<Q: Message>(&mut self) -> Option<Q> {
+        let request = self.decode::<Q>();
+        request
+            .inspect_err(
+                |error| debug!(api = ?Q::KEY, %error, "malformed request, connection closed"),
+            )
+            .ok()
     }
 
     /// For handlers whose answer depends on nothing that earlier requests change.
@@ -325,21 +354,14 @@ impl Call {
     {
         Ok(Reply::Later(Box::pin(async move {
             let bytes = self.body.remaining();
-            let request = match self.decode::<Q>() {
-                Ok(request) => request,
-                Err(error) => {
-                    debug!(api = ?Q::KEY, %error, "malformed request, connection closed");
-                    return Answer::Close;
-                }
+            let weigh = |context: &Context, request: &Q| {
+                let weight = bytes.saturating_mul(weight::PER_REQUEST_BYTE);
+                Some(weight.saturating_add(weigh(context, request)))
             };
-            let responder = self.responder();
-            let weight = bytes.saturating_mul(weight::PER_REQUEST_BYTE);
-            let weight = weight.saturating_add(weigh(&responder.context, &request));
-            // Its turn has come: it is the only one of its connection.
-            let free = limits::FREE_BYTES_PER_CONNECTION;
-            let Some(share) = responder.context.answer_memory(weight, free).await else {
+            let Some((request, share)) = self.weighed(weigh).await else {
                 return Answer::Close;
             };
+            let responder = self.responder();
             let response = handle(responder.context.clone(), request).await;
             responder.counted(&response, share)
         })))
@@ -387,7 +409,7 @@ impl Responder {
     fn counted<A: Message>(&self, response: &A, mut share: MemoryShare) -> Answer {
         let frame = encode_response_frame(self.context.version, self.correlation_id, response);
         share.shrink(frame.len());
-        Answer::Counted(frame, share)
+        Answer::Counted(vec![frame], share)
     }
 }
 
@@ -453,8 +475,11 @@ mod tests {
         testing::create_topic(&broker, "t", 100).await;
         let pool = broker.answer_memory();
         let all = pool.free_bytes();
-        let Answer::Counted(frame, share) = metadata_of_all(&broker).await.await else {
+        let Answer::Counted(parts, share) = metadata_of_all(&broker).await.await else {
             panic!("a large answer is counted")
+        };
+        let [frame] = &parts[..] else {
+            panic!("it is in one piece")
         };
         let held = all - pool.free_bytes();
         assert!(
@@ -465,10 +490,8 @@ mod tests {
         drop(share);
         assert_eq!(pool.free_bytes(), all);
 
-        let mut others = [(); 2].map(|()| MemoryShare::default());
-        let [most, overdraft] = &mut others;
-        pool.grow(most, all).await;
-        pool.grow(overdraft, all).await;
+        let mut others = MemoryShare::default();
+        pool.grow(&mut others, all).await;
         let mut waiting = metadata_of_all(&broker).await;
         let mut task = TaskContext::from_waker(Waker::noop());
         assert!(waiting.as_mut().poll(&mut task).is_pending());
@@ -483,10 +506,8 @@ mod tests {
         let broker = testing::broker(dir.path(), &[]);
         testing::create_topic(&broker, "t", 100).await;
         let pool = broker.answer_memory();
-        let mut others = [(); 2].map(|()| MemoryShare::default());
-        for share in &mut others {
-            pool.grow(share, pool.free_bytes().max(1)).await;
-        }
+        let mut others = MemoryShare::default();
+        pool.grow(&mut others, pool.free_bytes()).await;
         assert!(matches!(
             metadata_of_all(&broker).await.await,
             Answer::Close

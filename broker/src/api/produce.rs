@@ -47,7 +47,7 @@ pub(super) async fn handle(mut call: Call) -> Result<Reply, DecodeError> {
     };
     let lane = Lane::of(&request, bytes, config);
     let weight = weight::produce(&request);
-    if lane.is_none() && weight <= call.free {
+    if lane.is_none() && weight <= call.memory.free {
         return Ok(begin(
             call.responder(),
             request,
@@ -63,8 +63,8 @@ pub(super) async fn handle(mut call: Call) -> Result<Reply, DecodeError> {
     drop(request);
     call.body = body;
     let context = call.context.clone();
-    let holding = (weight > call.free).then(|| Holding::new(&context.session));
-    let Some(share) = context.answer_memory(weight, call.free).await else {
+    let holding = (weight > call.memory.free).then(|| Holding::new(&context.session));
+    let Some(share) = context.answer_memory(weight, call.memory.free).await else {
         return Ok(Reply::Now(Answer::Close));
     };
     let Some(lane) = lane else {
@@ -300,10 +300,10 @@ mod tests {
         let Reply::Started(finish) = reply else {
             panic!("begun")
         };
-        let Answer::Counted(frame, _) = finish.await else {
+        let Answer::Counted(parts, _) = finish.await else {
             panic!("answered")
         };
-        let mut reader = tidewheel_protocol::wire::Reader::new(frame.slice(4..));
+        let mut reader = tidewheel_protocol::wire::Reader::new(parts[0].slice(4..));
         ResponseHeader::decode(&mut reader, ProduceResponse::KEY, 9).unwrap();
         let response = ProduceResponse::decode(&mut reader, 9).unwrap();
         let answers = response.responses[0].partition_responses.iter();

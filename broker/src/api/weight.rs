@@ -11,6 +11,7 @@ use tidewheel_protocol::messages::describe_configs::DescribeConfigsRequest;
 use tidewheel_protocol::messages::describe_log_dirs::DescribeLogDirsRequest;
 use tidewheel_protocol::messages::describe_producers::DescribeProducersRequest;
 use tidewheel_protocol::messages::describe_topic_partitions::DescribeTopicPartitionsRequest;
+use tidewheel_protocol::messages::fetch::FetchRequest;
 use tidewheel_protocol::messages::incremental_alter_configs::IncrementalAlterConfigsRequest;
 use tidewheel_protocol::messages::metadata::MetadataRequest;
 use tidewheel_protocol::messages::produce::ProduceRequest;
@@ -30,6 +31,10 @@ const PER_ALTERED_RESOURCE: usize = 512;
 const PER_ALTERED_SETTING: usize = 128;
 /// A partition in a log directory.
 const PER_LOG: usize = 64;
+/// What a fetch takes for each of its topics and partitions, from its decoding until its answer has left:
+/// looked up, on the list of those who wait, and answered.
+const PER_FETCHED_TOPIC: usize = 512;
+const PER_FETCHED_PARTITION: usize = 512;
 /// A producer that a partition remembers.
 const PER_PRODUCER: usize = 128;
 /// All settings of one resource, without and with their documentation.
@@ -45,6 +50,20 @@ pub(super) fn produce(request: &ProduceRequest) -> usize {
     let topics = request.topic_data.iter();
     let partitions: usize = topics.map(|topic| topic.partition_data.len()).sum();
     partitions.saturating_mul(PER_PRODUCED_PARTITION)
+}
+
+/// Of a request for partitions, and for those that it names to be forgotten.
+pub(super) fn fetch(request: &FetchRequest) -> usize {
+    let wanted = request.topics.iter();
+    let wanted = wanted.map(|topic| fetched_topic(&topic.topic, topic.partitions.len()));
+    let forgotten = request.forgotten_topics_data.iter();
+    let forgotten = forgotten.map(|topic| PER_FETCHED_TOPIC + size_of_val(&topic.partitions[..]));
+    wanted.chain(forgotten).sum()
+}
+
+/// Its name is in the answer, too.
+pub(super) fn fetched_topic(name: &str, partitions: usize) -> usize {
+    PER_FETCHED_TOPIC + 2 * name.len() + partitions.saturating_mul(PER_FETCHED_PARTITION)
 }
 
 /// Exactly what a fetch's answer takes that is made already: its records are views of mapped files.

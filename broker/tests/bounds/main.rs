@@ -11,6 +11,7 @@
 mod batches;
 mod case;
 mod descriptors;
+mod fetches;
 mod frames;
 mod mutants;
 mod peers;
@@ -35,6 +36,7 @@ cases! {
     batches_that_lie_about_count_last_offset_length_or_crc_and_control_batches: batches::that_lie;
     decompression_bombs_of_every_codec: batches::decompression_bombs;
     slow_readers_with_a_hundred_large_fetches_unread: peers::that_read_nothing;
+    waiting_fetches_of_hundreds_of_thousands_of_partitions: fetches::of_more_partitions_than_there_are;
     half_open_connections: peers::that_are_half_open;
     twenty_connections_that_announce_99_mb: peers::that_announce_much;
     a_thousand_idle_connections: peers::that_idle;

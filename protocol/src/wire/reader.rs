@@ -42,6 +42,11 @@ impl Reader {
         }
     }
 
+    /// Allows no more than `bytes` of array memory from here on.
+    pub fn limit_budget(&mut self, bytes: usize) {
+        self.budget_bytes = self.budget_bytes.min(bytes);
+    }
+
     /// Bytes not read yet.
     #[must_use]
     pub fn remaining(&self) -> usize {
@@ -381,6 +386,13 @@ mod tests {
             })
         );
         let short = vec![0, 0, 0, 1, 0];
+        let mut limited = reader(&short);
+        limited.limit_budget(10);
+        limited.limit_budget(100);
+        assert_eq!(
+            limited.read_count(false, 1, 11),
+            Err(DecodeError::BudgetExceeded)
+        );
         let budget = BUDGET_BYTES_MIN + short.len() * BUDGET_FACTOR;
         let mut long = short.clone();
         long.resize(BUDGET_BYTES_MAX, 0);

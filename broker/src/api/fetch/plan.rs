@@ -8,7 +8,7 @@ use tidewheel_protocol::messages::fetch::{FetchPartition, FetchRequest, Partitio
 use tidewheel_protocol::{ErrorCode, StrBytes, Uuid};
 use tidewheel_storage::RecordSlice;
 
-use crate::api::Context;
+use crate::api::{Context, weight};
 use crate::fetch_sessions::{SessionPartition, SessionTopic, Turn};
 use crate::partition::Partition;
 use crate::topics::{Topic, TopicsSnapshot};
@@ -88,6 +88,14 @@ impl Plan {
             by_id,
             turn,
         }
+    }
+
+    /// What it and its answer take, estimated: less than its request where that names partitions twice.
+    pub(super) fn weight(&self) -> usize {
+        let topics = self.topics.iter();
+        topics
+            .map(|topic| weight::fetched_topic(&topic.name, topic.partitions.len()))
+            .sum()
     }
 
     /// The partitions, in the order in which they are answered.

@@ -2,7 +2,7 @@
 //! comes, and through the addresses of what leaves.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
 use bytes::Bytes;
@@ -24,10 +24,12 @@ use tokio::task::JoinHandle;
 
 use super::*;
 use crate::broker::{Broker, NewTopic, create_topics};
-use crate::connection::{Session, serve};
+use crate::connection::serve;
+use crate::testing;
 use gate::Gate;
 
 mod gate;
+mod memory;
 mod sessions;
 
 /// A broker without storage threads; its leader appends are visible at once.
@@ -250,22 +252,8 @@ async fn what_leaves_is_the_mapped_file_and_no_copy() {
     let mut client = Client::connect(&broker).await;
     client.produce("t", &[7; 10_000]).await;
     client.produce("t", &[8; 10_000]).await;
-    let (_closing, closing) = watch::channel(false);
-    let session = Session {
-        peer: SocketAddr::from((Ipv4Addr::LOCALHOST, 1)),
-        listener: 0,
-        closing,
-        holding: watch::Sender::new(0),
-    };
-    let responder = Responder {
-        correlation_id: 1,
-        context: Context {
-            broker: Arc::clone(&broker),
-            session: Arc::new(session),
-            version: 11,
-        },
-    };
-    let Reply::Later(answer) = handle(responder, fetch_request(&[("t", 0)])) else {
+    let call = testing::call(&broker, 11, &fetch_request(&[("t", 0)]));
+    let Reply::Later(answer) = handle(call) else {
         panic!("a fetch is answered in its turn");
     };
     let Answer::Parts(parts) = answer.await else {

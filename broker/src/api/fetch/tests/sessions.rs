@@ -1,7 +1,6 @@
 //! What the answers of sessions hold, whoever reads them or not.
 
 use super::*;
-use crate::testing;
 
 /// A session of partitions that do not exist, so that each is told every time.
 fn asks(session: (i32, i32), partitions: i32) -> FetchRequest {
@@ -37,8 +36,10 @@ fn said(parts: &[Bytes]) -> (i16, i32) {
 }
 
 async fn start(broker: &Arc<Broker>, partitions: i32) -> i32 {
-    let Answer::Parts(parts) = answer(broker, &asks((0, 0), partitions)).await else {
-        panic!("a full fetch is as long as its request");
+    let (Answer::Parts(parts) | Answer::Fetched(parts, _) | Answer::Counted(parts, _)) =
+        answer(broker, &asks((0, 0), partitions)).await
+    else {
+        panic!("a full fetch is answered whoever reads");
     };
     let (error, session_id) = said(&parts);
     assert!(error == 0 && session_id > 0);
@@ -50,7 +51,7 @@ async fn start(broker: &Arc<Broker>, partitions: i32) -> i32 {
 async fn answers_of_sessions_share_a_bounded_memory_until_they_have_left() {
     let dir = tempfile::tempdir().unwrap();
     let broker = testing::broker(dir.path(), &[]);
-    let pool = broker.fetch_session_memory();
+    let pool = broker.fetch_answer_memory();
     let all = pool.free_bytes();
     let session_id = start(&broker, 10_000).await;
     let mut unread = Vec::new();
