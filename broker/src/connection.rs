@@ -203,17 +203,9 @@ async fn read_loop(
                 _ = stop.wait_for(|stop| *stop) => return true,
             }
         }
-        let memory = RequestMemory {
-            free,
-            counted: frame.share.is_counted(),
-        };
-        let call = Call::new(
-            frame.bytes,
-            Arc::clone(&session),
-            Arc::clone(&broker),
-            memory,
-        );
-        let call = match call {
+        let (counted, peer) = (frame.share.is_counted(), Arc::clone(&session));
+        let memory = RequestMemory { free, counted };
+        let call = match Call::new(frame.bytes, peer, Arc::clone(&broker), memory) {
             Ok(call) => call,
             Err(error) => {
                 debug!(peer = %session.peer, %error, "unreadable request, connection closed");
