@@ -166,14 +166,22 @@ fn responses() {
 
 #[test]
 fn coordinator_records() {
-    let seeds = files("fuzz/seeds/coordinator_record");
-    run(&seeds, entry::coordinator_record, allowed_for_messages);
+    run(
+        "coordinator_record",
+        files("fuzz/seeds/coordinator_record"),
+        entry::coordinator_record,
+        allowed_for_messages,
+    );
 }
 
 #[test]
 fn consumer_protocol() {
-    let seeds = files("fuzz/seeds/consumer_protocol");
-    run(&seeds, entry::consumer_protocol, allowed_for_messages);
+    run(
+        "consumer_protocol",
+        files("fuzz/seeds/consumer_protocol"),
+        entry::consumer_protocol,
+        allowed_for_messages,
+    );
 }
 
 #[test]
