@@ -419,6 +419,8 @@ fn what_retention_takes_during_a_pass_does_not_come_back() {
         .clean_due(manager, &|| NOW, &mut pace, &mut |_| {});
     assert!(calls >= 50, "{calls}");
     world.check();
+    assert_eq!(world.clean(NOW).len(), 1, "nothing counts as clean yet");
+    world.check();
     world.settle();
     world.restart(false);
     assert_eq!(world.log.offsets().log_start, 100);

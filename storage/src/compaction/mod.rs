@@ -253,10 +253,13 @@ impl LogCleaner {
             stats.bytes_before += group.bytes();
             stats.bytes_after += cleaned.entry.log_bytes;
             horizon_ms = [horizon_ms, cleaned.horizon_ms].into_iter().flatten().min();
-            if cleaned.changed {
-                log.swap(&group, cleaned, now_ms)?;
-            } else {
+            if !cleaned.changed {
                 log.give_up_cleaned(&group);
+            } else if !log.swap(&group, cleaned, now_ms)? {
+                // A value that stays in the group must not outlive the tombstone behind it: the next pass
+                // goes over all of it once more.
+                stats.cleaned_to = cleanable.first_dirty;
+                return Ok(stats);
             }
         }
         self.horizons.remove(&log.id());

@@ -57,20 +57,21 @@ impl PartitionLog {
     }
 
     /// Puts what became of a group in its place; see [`swap`] for the steps. Where the group has changed
-    /// meanwhile, because retention took a part of it, nothing happens: the next pass sees it.
+    /// meanwhile, because retention took a part of it, nothing happens. Returns whether it was swapped.
     pub(crate) fn swap(
         &self,
         group: &Group,
         cleaned: CleanedSegment,
         now_ms: i64,
-    ) -> Result<(), StorageError> {
+    ) -> Result<bool, StorageError> {
         // No segment leaves the log, no file is closed and the directory stays while it is held.
         let mut maintenance = self.maintenance();
         let (dir, base_offset) = (self.dir(), group.base_offset());
         dir.log_dir().check_online()?;
         dir.check_live()?;
         if !self.lock().segments().list().has_run(&group.segments) {
-            return swap::remove_cleaned(dir, base_offset);
+            swap::remove_cleaned(dir, base_offset)?;
+            return Ok(false);
         }
         // Who reads them by an older list opens no file by its name any more.
         for segment in &group.segments {
@@ -98,7 +99,7 @@ impl PartitionLog {
         for gone in &group.segments[1..] {
             maintenance.note_deleted(gone.base_offset(), now_ms);
         }
-        Ok(())
+        Ok(true)
     }
 
     fn rename_replaced(&self, group: &Group) -> Result<(), StorageError> {
