@@ -80,7 +80,7 @@ fn read(client: &mut Client, topic: &str) -> Vec<(i64, Bytes, usize)> {
 }
 
 #[test]
-fn records_without_a_key_are_refused_by_their_places_while_a_topic_is_compacted() {
+fn gotcha_26_records_without_a_key_are_refused_by_their_places_while_a_topic_is_compacted() {
     let dir = tempfile::tempdir().unwrap();
     let broker = Broker::start(dir.path());
     let mut client = broker.connect();

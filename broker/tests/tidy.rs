@@ -36,12 +36,11 @@ const BEHAVIOURS: &[Behaviour] = &[("gotcha", 39), ("fact", 29)];
 /// Those that no test shows yet, and what they need.
 const NOT_COVERED: &[(Behaviour, &str)] = &[
     (("gotcha", 6), "needs SASL"),
-    (("gotcha", 26), "needs compaction"),
     (("gotcha", 29), "needs message sets of magic 0 and 1"),
     (("fact", 1), "needs groups"),
     (("fact", 5), "needs groups"),
     (("fact", 16), "needs groups"),
-    (("fact", 20), "needs groups and compaction"),
+    (("fact", 20), "needs groups"),
     (("fact", 23), "needs groups"),
 ];
 

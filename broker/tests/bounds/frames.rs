@@ -40,7 +40,7 @@ fn body(chance: &mut Chance, len_max: usize) -> Vec<u8> {
 }
 
 /// The versions that the broker shows for each key.
-fn shown(broker: &Broker) -> BTreeMap<i16, (i16, i16)> {
+pub(crate) fn shown(broker: &Broker) -> BTreeMap<i16, (i16, i16)> {
     let answer: ApiVersionsResponse = broker.connect().call(0, &ApiVersionsRequest::default());
     let keys = answer.api_keys.iter();
     keys.map(|api| (api.api_key, (api.min_version, api.max_version)))

@@ -13,6 +13,7 @@ use tidewheel_protocol::{
 };
 
 use crate::case::{Chance, forget_topics};
+use crate::frames::shown;
 use crate::support::{Broker, Client};
 use crate::volley::{Shot, fire};
 
@@ -205,7 +206,11 @@ fn lying(chance: &mut Chance, body: &[u8]) -> Shot {
 
 /// The recorded requests as they are: what is closed later is closed for what was changed.
 fn are_answered(broker: &Broker, recorded: &[Api]) {
+    let shown = shown(broker);
+    let key = |frame: &[u8]| i16::from_be_bytes([frame[LENGTH], frame[LENGTH + 1]]);
     let originals = recorded.iter().flatten();
+    // Of APIs that are not built yet there are frames too.
+    let originals = originals.filter(|frame| shown.contains_key(&key(frame)));
     let shots: Vec<Shot> = originals.map(|frame| Shot::new(&frame[LENGTH..])).collect();
     let count = shots.len();
     assert_eq!(fire(broker, shots).answered.len(), count);
