@@ -1,18 +1,19 @@
-//! Decides whether a batch from a producer may enter a log, by its header alone.
+//! Decides whether a batch from a producer may enter a log.
 //!
 //! [`validate_header`] needs nothing but the header, so that a batch which is too large is refused
-//! before its bytes are gone through for their CRC. Records are looked at in one case only: some clients
-//! (sarama before 1.45.1) state a largest timestamp below that of the first record. As Kafka does, the
-//! broker then finds the true one in the records and writes it into the header: from the append on,
-//! index, retention, look-ups and recovery believe every header. And every record of a compacted topic
-//! must have a key.
+//! before its bytes are gone through for their CRC. Without compression the records must be as many as
+//! the header says, each with the offset of its place, and fill the batch; compressed ones stay closed.
+//! What is in the records is looked at in two cases only. Some clients (sarama before 1.45.1) state a
+//! largest timestamp below that of the first record: as Kafka does, the broker then finds the true one in
+//! the records and writes it into the header, since from the append on, index, retention, look-ups and
+//! recovery believe every header. And every record of a compacted topic must have a key.
 
 use bytes::Bytes;
 use tidewheel_config::limits::{
     DECOMPRESSED_BATCH_BYTES_MAX, RECORD_ERRORS_MAX, WALKED_BATCH_FACTOR,
 };
 use tidewheel_config::{LogConfig, TimestampType};
-use tidewheel_protocol::{BatchHeader, Compression, RawRecords, RecordBatch};
+use tidewheel_protocol::{BatchError, BatchHeader, Compression, RawRecords, RecordBatch};
 
 use crate::error::StorageError;
 use crate::index::NO_TIMESTAMP;
@@ -60,9 +61,10 @@ pub fn must_decompress(header: &BatchHeader, config: &LogConfig) -> bool {
     compressed && (config.cleanup_policy.compact || contradicts_itself(header))
 }
 
-/// Checks a batch against the rules for producers and for the topic, its header first, and sets the
-/// largest timestamp: to the append time where the topic wants that, to the records' own where the header
-/// contradicts itself. `now_ms` is the broker's clock.
+/// Checks a batch against the rules for producers and for the topic, its header first and then the places
+/// of its records unless they are compressed, and sets the largest timestamp: to the append time where the
+/// topic wants that, to the records' own where the header contradicts itself. `now_ms` is the broker's
+/// clock.
 ///
 /// # Errors
 /// Those of [`validate_header`], `MissingKeys` and `InvalidTimestamp`.
@@ -74,6 +76,10 @@ pub fn validate(
     validate_header(&batch.header, config)?;
     if config.cleanup_policy.compact {
         check_keys(&batch)?;
+    } else if batch.header.compression() == Ok(Compression::None) {
+        RawRecords::new(&batch.header, &batch.records_bytes())
+            .check_places()
+            .map_err(unreadable)?;
     }
     let RecordBatch { header, bytes } = match config.timestamp_type {
         TimestampType::LogAppendTime => batch.with_log_append_time(now_ms),
@@ -91,11 +97,14 @@ pub fn validate(
     Ok(ValidBatch { header, bytes })
 }
 
+fn unreadable(error: BatchError) -> StorageError {
+    StorageError::invalid_record(error.to_string())
+}
+
 /// The largest timestamp of the records of a batch, ms since 1970, by walking them. What they decompress
 /// to is bounded by the largest batch of the topic: a producer that counts before it compresses, as the
 /// clients in question do, stays below that.
 fn true_max_timestamp(batch: &RecordBatch, config: &LogConfig) -> Result<i64, StorageError> {
-    let unreadable = |error| StorageError::invalid_record(format!("{error}"));
     let bytes_max = (config.max_message_bytes as usize)
         .saturating_mul(WALKED_BATCH_FACTOR)
         .min(DECOMPRESSED_BATCH_BYTES_MAX);
@@ -108,7 +117,6 @@ fn true_max_timestamp(batch: &RecordBatch, config: &LogConfig) -> Result<i64, St
 
 /// Walks all records, which must be there as the header says and have keys.
 fn check_keys(batch: &RecordBatch) -> Result<(), StorageError> {
-    let unreadable = |error| StorageError::invalid_record(format!("{error}"));
     let records = batch
         .decompressed(DECOMPRESSED_BATCH_BYTES_MAX)
         .map_err(unreadable)?;
@@ -323,6 +331,48 @@ mod tests {
         let most = DECOMPRESSED_BATCH_BYTES_MAX / RECORD_BYTES_MIN;
         claim(compressed(), most).unwrap();
         claim(compressed(), most + 1).unwrap_err();
+    }
+
+    /// A record without a key, with the value `len` times `v`, as it lies in a batch.
+    fn record(offset_delta: u8, len: u8) -> Vec<u8> {
+        let front = [2 * (6 + len), 0, 0, 2 * offset_delta, 1, 2 * len];
+        [&front[..], &vec![b'v'; len.into()], &[0]].concat()
+    }
+
+    #[test]
+    fn fact_27_the_records_are_those_that_the_header_announces() {
+        let three = || [0, 1, 2].map(|delta| record(delta, 9)).to_vec();
+        let with = |more: &[u8]| [three(), vec![more.to_vec()]].concat();
+        let last = |last: &[u8]| [&three()[..2], &[last.to_vec()]].concat();
+        let deltas = |deltas: [u8; 3]| deltas.map(|delta| record(delta, 9)).to_vec();
+        let cases = [
+            ("as announced", three(), true),
+            ("fewer", three()[..2].to_vec(), false),
+            ("more", with(&record(3, 9)), false),
+            ("bytes left over", with(&[0]), false),
+            ("the same offset twice", deltas([0, 1, 1]), false),
+            ("falling offsets", deltas([2, 1, 0]), false),
+            ("an offset left out", deltas([0, 1, 3]), false),
+            ("no first offset", deltas([1, 2, 3]), false),
+            ("a length too long", last(&record(2, 9)[..14]), false),
+            ("a length of 0", last(&[0]), false),
+            ("a negative length", last(&[1]), false),
+        ];
+        let mut stamped = config();
+        stamped.timestamp_type = TimestampType::LogAppendTime;
+        for (name, records, accepted) in cases {
+            let mut header = builder().build().unwrap().header;
+            (header.record_count, header.last_offset_delta) = (3, 2);
+            let batch = RecordBatch::assemble(header, &records.concat()).unwrap();
+            for config in [config(), stamped.clone()] {
+                validate_header(&batch.header, &config).unwrap();
+                match validate(batch.clone(), &config, NOW) {
+                    Ok(_) => assert!(accepted, "{name}"),
+                    Err(StorageError::InvalidRecord { .. }) => assert!(!accepted, "{name}"),
+                    Err(error) => panic!("{name}: {error}"),
+                }
+            }
+        }
     }
 
     #[test]

@@ -101,14 +101,57 @@ fn lying_bytes() -> Vec<Lie> {
     ]
 }
 
+/// Records that lie under a header which is right in itself: it announces three.
+fn lying_records() -> Vec<Lie> {
+    let batch = three_records().build().unwrap();
+    let records = batch.records_bytes();
+    let record_bytes = records.len() / 3;
+    let record = |index: usize| &records[index * record_bytes..][..record_bytes];
+    let (first, second, third) = (record(0), record(1), record(2));
+    // One record of more bytes than two of the others.
+    let long = RecordBatchBuilder::new().record(now_ms(), None, Some(&[b'v'; 40]));
+    let long = long.build().unwrap().records_bytes();
+    // Length, attributes and time lie before the offset.
+    let misplaced = |record: &[u8], offset_delta: u8| {
+        let mut record = record.to_vec();
+        record[3] = 2 * offset_delta;
+        record
+    };
+    let cases = [
+        ("fewer records", [&long[..], second].concat()),
+        ("more records", [first, second, third, third].concat()),
+        ("bytes left over", [first, second, third, &[0]].concat()),
+        ("a record cut", records[..records.len() - 1].to_vec()),
+        ("no last record", [&long[..], second, &[0]].concat()),
+        ("an offset twice", [first, second, second].concat()),
+        ("falling offsets", [third, second, first].concat()),
+        (
+            "an offset beyond the last",
+            [first, second, &misplaced(third, 3)].concat(),
+        ),
+    ];
+    let under_the_header = |(name, records): (&'static str, Vec<u8>)| {
+        let lying = RecordBatch::assemble(batch.header, &records).unwrap();
+        (name, lying.bytes, ErrorCode::InvalidRecord)
+    };
+    cases.into_iter().map(under_the_header).collect()
+}
+
 /// Each lie has its answer, nothing of it is appended, and the connection goes on.
 pub(crate) fn that_lie(broker: &Broker) {
     let mut client = broker.connect();
     client.create_topic("lies", 1, &[]);
-    for (name, records, expected) in [lying_headers(), lying_bytes()].concat() {
-        let answer = client.produce("lies", 0, -1, records);
-        assert_eq!(answer.error_code, expected.code(), "{name}");
-        assert_eq!(answer.base_offset, -1, "{name}");
+    client.create_topic(
+        "stamped-lies",
+        1,
+        &[("message.timestamp.type", "LogAppendTime")],
+    );
+    for (name, records, expected) in [lying_headers(), lying_bytes(), lying_records()].concat() {
+        for topic in ["lies", "stamped-lies"] {
+            let answer = client.produce(topic, 0, -1, records.clone());
+            assert_eq!(answer.error_code, expected.code(), "{topic}: {name}");
+            assert_eq!(answer.base_offset, -1, "{topic}: {name}");
+        }
     }
     assert_eq!(
         client.produce("lies", 0, -1, batch(&["true"])).base_offset,
