@@ -78,6 +78,10 @@ pub const TOPIC_NAME_LEN_MAX: usize = 249;
 /// Bytes that one record batch may decompress to: the legal "bombs" of gzip and zstd reach 1 GB.
 pub const DECOMPRESSED_BATCH_BYTES_MAX: usize = 128 * 1024 * 1024;
 
+/// Bytes that a batch may decompress to while its log is compacted, which holds it twice. A topic that was
+/// compacted from its beginning holds none beyond 16 times its `max.message.bytes`.
+pub const COMPACTED_BATCH_BYTES_MAX: usize = 32 * 1024 * 1024;
+
 /// Look-ups by time that run at once; the next ones wait. One may open a batch that takes
 /// [`DECOMPRESSED_BATCH_BYTES_MAX`] and keeps a thread of the blocking pool busy with it.
 pub const LOOK_UPS_AT_ONCE: usize = 1;

@@ -22,7 +22,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use tidewheel_config::LogConfig;
-use tidewheel_config::limits::DECOMPRESSED_BATCH_BYTES_MAX;
+use tidewheel_config::limits::COMPACTED_BATCH_BYTES_MAX;
 use tidewheel_protocol::{RawRecords, RecordBatch, TopicPartition};
 
 use crate::error::StorageError;
@@ -321,7 +321,7 @@ fn note_keys(
     if header.is_control() || header.last_offset() < from {
         return Ok(true);
     }
-    let records = batch.decompressed(DECOMPRESSED_BATCH_BYTES_MAX)?;
+    let records = batch.decompressed(COMPACTED_BATCH_BYTES_MAX)?;
     let (mut offsets, mut keys) = (Vec::new(), Vec::new());
     for record in RawRecords::new(header, &records) {
         let record = record?;
