@@ -82,6 +82,9 @@ pub const DECOMPRESSED_BATCH_BYTES_MAX: usize = 128 * 1024 * 1024;
 /// compacted from its beginning holds none beyond 16 times its `max.message.bytes`.
 pub const COMPACTED_BATCH_BYTES_MAX: usize = 32 * 1024 * 1024;
 
+/// Records of a batch that are looked at together while its log is compacted, at some 150 bytes each.
+pub const COMPACTED_BATCH_RECORDS_MAX: i32 = 500_000;
+
 /// Look-ups by time that run at once; the next ones wait. One may open a batch that takes
 /// [`DECOMPRESSED_BATCH_BYTES_MAX`] and keeps a thread of the blocking pool busy with it.
 pub const LOOK_UPS_AT_ONCE: usize = 1;

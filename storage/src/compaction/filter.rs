@@ -7,12 +7,12 @@
 
 use std::collections::HashMap;
 
-use tidewheel_config::limits::COMPACTED_BATCH_BYTES_MAX;
 use tidewheel_protocol::{
     BatchError, BatchHeader, Compression, RawRecord, RawRecords, RecordBatch, TimestampType,
 };
 
 use super::offset_map::{KeyHash, OffsetMap};
+use super::opened;
 use crate::index::NO_TIMESTAMP;
 
 /// What decides about records.
@@ -62,7 +62,7 @@ impl Filter<'_> {
         if header.base_offset > self.newest.latest() || header.is_control() {
             return Ok(Kept::Whole);
         }
-        let records = batch.decompressed(COMPACTED_BATCH_BYTES_MAX)?;
+        let records = opened(batch)?;
         let mut chosen = Chosen {
             max_timestamp: NO_TIMESTAMP,
             ..Chosen::default()

@@ -21,9 +21,10 @@ pub(crate) mod swap;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use tidewheel_config::LogConfig;
-use tidewheel_config::limits::COMPACTED_BATCH_BYTES_MAX;
-use tidewheel_protocol::{RawRecords, RecordBatch, TopicPartition};
+use tidewheel_config::limits::{COMPACTED_BATCH_BYTES_MAX, COMPACTED_BATCH_RECORDS_MAX};
+use tidewheel_protocol::{BatchError, RawRecords, RecordBatch, TopicPartition};
 
 use crate::error::StorageError;
 use crate::log_manager::LogManager;
@@ -311,17 +312,24 @@ impl LogCleaner {
     }
 }
 
+/// The records of a batch without their compression.
+///
+/// # Errors
+/// Where they are more, in number or bytes, than compaction holds at once.
+fn opened(batch: &RecordBatch) -> Result<Bytes, BatchError> {
+    if batch.header.record_count > COMPACTED_BATCH_RECORDS_MAX {
+        return Err(BatchError::TooLarge);
+    }
+    batch.decompressed(COMPACTED_BATCH_BYTES_MAX)
+}
+
 /// Takes the keys of a batch from offset `from` on into the map; false where it is full before the end.
-fn note_keys(
-    newest: &mut OffsetMap,
-    batch: &RecordBatch,
-    from: i64,
-) -> Result<bool, tidewheel_protocol::BatchError> {
+fn note_keys(newest: &mut OffsetMap, batch: &RecordBatch, from: i64) -> Result<bool, BatchError> {
     let header = &batch.header;
     if header.is_control() || header.last_offset() < from {
         return Ok(true);
     }
-    let records = batch.decompressed(COMPACTED_BATCH_BYTES_MAX)?;
+    let records = opened(batch)?;
     let (mut offsets, mut keys) = (Vec::new(), Vec::new());
     for record in RawRecords::new(header, &records) {
         let record = record?;
