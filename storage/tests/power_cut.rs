@@ -37,7 +37,10 @@ fn start(disk: &SimFs, epoch: i32) -> (Manager, Vec<Arc<Log>>) {
     let fs: Arc<dyn FileSystem> = Arc::new(disk.clone());
     let partitions = TOPICS.into_iter().zip(1..);
     let partitions = partitions.map(|(topic, id)| live(topic, id, config()));
-    open(&fs, partitions.collect(), epoch).unwrap()
+    let (manager, mut logs) = open(&fs, partitions.collect(), epoch).unwrap();
+    // They come in no order, and those without a directory last.
+    logs.sort_by(|one, other| one.topic_partition().cmp(other.topic_partition()));
+    (manager, logs)
 }
 
 /// Appends until the disk is gone. Every second batch waits for the disk, as `acks=all` does.
