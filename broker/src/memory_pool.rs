@@ -78,7 +78,8 @@ impl MemoryPool {
         Self::with_overdrafts(bytes, 1)
     }
 
-    /// A pool of `bytes` for what is taken at once: who has a share waits for nobody else's.
+    /// A pool of `bytes` for what is taken at once. A share may still stand behind one who waits, on its
+    /// connection: the bound on waiting (`limits::ANSWER_WAIT`) ends that.
     pub(crate) fn strict(bytes: usize) -> Self {
         Self::with_overdrafts(bytes, 0)
     }

@@ -112,7 +112,7 @@ impl LogCleaner {
     }
 
     /// Compacts every log that is due, the dirtiest first, until none is left or `pace` ends the work.
-    /// A log whose pass failed is not tried again before the next call. `now_ms` tells ms since 1970.
+    /// A log whose pass failed or was in vain is not tried again before the next call. `now_ms` tells ms since 1970.
     pub fn clean_due<W>(
         &mut self,
         logs: &LogManager<W>,
@@ -133,7 +133,8 @@ impl LogCleaner {
             if given_up {
                 self.uncleanable.insert(id);
             }
-            if outcome.is_err() {
+            let got_on = |stats: &CleaningStats| next.cleanable.first_dirty < stats.cleaned_to;
+            if !outcome.as_ref().is_ok_and(got_on) {
                 tried.insert(id);
             }
             if !matches!(
