@@ -58,6 +58,7 @@ pub(crate) struct Broker {
     producer_ids: Mutex<Range<i64>>,
     memory: MemoryPool,
     answer_memory: MemoryPool,
+    produce_answer_memory: MemoryPool,
     produce_lanes: ProduceLanes,
     fetch_sessions: FetchSessions,
     fetch_answer_memory: MemoryPool,
@@ -104,11 +105,12 @@ impl Broker {
             topics,
             changes: ChangeQueue::new(metadata, limits::METADATA_CHANGES_WAITING_MAX),
             producer_ids: Mutex::new(0..0),
-            memory: MemoryPool::new(memory),
-            answer_memory: MemoryPool::strict(limits::ANSWER_BYTES_MAX),
+            memory: MemoryPool::growing(memory),
+            answer_memory: MemoryPool::at_once(limits::ANSWER_BYTES_MAX),
+            produce_answer_memory: MemoryPool::at_once(limits::PRODUCE_ANSWER_BYTES_MAX),
             produce_lanes: ProduceLanes::default(),
             fetch_sessions: FetchSessions::new(slots),
-            fetch_answer_memory: MemoryPool::strict(limits::FETCH_ANSWER_BYTES_MAX),
+            fetch_answer_memory: MemoryPool::at_once(limits::FETCH_ANSWER_BYTES_MAX),
             look_ups: Arc::new(Semaphore::new(limits::LOOK_UPS_AT_ONCE)),
             flush: (0..dir_count).map(|_| FlushSignal::default()).collect(),
         })
@@ -156,9 +158,14 @@ impl Broker {
         &self.memory
     }
 
-    /// What large answers take until they have left.
+    /// What large answers take, but those of produce requests, from their turn until they have left.
     pub(crate) fn answer_memory(&self) -> &MemoryPool {
         &self.answer_memory
+    }
+
+    /// What large answers of produce requests take, from their beginning until they have left.
+    pub(crate) fn produce_answer_memory(&self) -> &MemoryPool {
+        &self.produce_answer_memory
     }
 
     pub(crate) fn produce_lanes(&self) -> &ProduceLanes {

@@ -28,10 +28,14 @@ pub const FREE_BYTES_PER_CONNECTION: usize = 16 * 1024;
 
 /// Memory that answers may take, over all connections, while they are made and until they have left; of
 /// fetches also what is looked up for them, for as long as they wait. Answers of up to
-/// [`FREE_BYTES_PER_CONNECTION`] and fetched records, which are views of mapped files, are not counted. A
-/// larger answer than this is made alone, but a produce request that needs more closes its connection, as
-/// does a fetch of more than [`FETCH_BYTES_MAX`].
-pub const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// [`FREE_BYTES_PER_CONNECTION`] and fetched records, which are views of mapped files, are not counted. What
+/// needs more than half of it is counted as half, and made one at a time, but a fetch of more than
+/// [`FETCH_BYTES_MAX`] closes its connection.
+pub const ANSWER_BYTES_MAX: usize = 48 * 1024 * 1024;
+
+/// The same for produce requests, whose memory is taken when they are begun, before their turn to answer:
+/// some 32,000 partitions at once. A request that needs more than all of it closes its connection.
+pub const PRODUCE_ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// What one fetch may take of [`ANSWER_BYTES_MAX`]: some 32,000 partitions. An allocator keeps for a while
 /// what was taken on each thread, so that a fetch as large as all of it would cost a multiple.
@@ -56,8 +60,8 @@ pub const FETCH_SESSION_EVICTION: Duration = Duration::from_secs(120);
 /// Memory that answers to fetches may take, over all connections, until they have left, for which nobody
 /// waits, so that their readers have [`WRITE_STALL`]; records, and answers of up to
 /// [`FREE_BYTES_PER_CONNECTION`], are not counted. A session whose answer finds none is closed: its client
-/// asks for everything again. Any other answer keeps its share of [`ANSWER_BYTES_MAX`], and has
-/// [`COUNTED_WRITE_STALL`].
+/// asks for everything again. Any other answer that would not leave half of it to sessions keeps its share of
+/// [`ANSWER_BYTES_MAX`], and has [`COUNTED_WRITE_STALL`].
 pub const FETCH_ANSWER_BYTES_MAX: usize = 32 * 1024 * 1024;
 
 /// How long a request waits for the memory of its answer before its connection is closed.

@@ -245,7 +245,7 @@ async fn answer_in_session(fetch: Fetch, turn: Turn) -> Answer {
     let weight = weight::fetched(&parts);
     let share = match weight <= limits::FREE_BYTES_PER_CONNECTION {
         true => Some(MemoryShare::default()),
-        false => context.broker.fetch_answer_memory().try_share(weight),
+        false => context.broker.fetch_answer_memory().try_share(weight, 0),
     };
     let Some(share) = share else {
         context.broker.fetch_sessions().close(session_id);
@@ -542,7 +542,8 @@ fn reply(responder: &Responder, responses: Topics, session_id: i32, share: Memor
         return Answer::Parts(parts);
     }
     let pool = responder.context.broker.fetch_answer_memory();
-    match pool.try_share(weight) {
+    // Half of it stays for sessions, which cannot do with less.
+    match pool.try_share(weight, limits::FETCH_ANSWER_BYTES_MAX / 2) {
         Some(share) => Answer::Fetched(parts, share),
         None => {
             let mut share = share;

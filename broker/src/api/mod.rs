@@ -46,7 +46,7 @@ use tracing::debug;
 
 use crate::broker::{Broker, Endpoint};
 use crate::connection::Session;
-use crate::memory_pool::MemoryShare;
+use crate::memory_pool::{MemoryPool, MemoryShare};
 
 /// One line of the table.
 pub(crate) struct Api {
@@ -239,16 +239,13 @@ impl Context {
         self.broker.endpoint(self.session.listener)
     }
 
-    /// Memory for an answer of this weight in bytes, if it is more than `free`; `None` where others hold it
-    /// for too long.
-    async fn answer_memory(&self, weight: usize, free: usize) -> Option<MemoryShare> {
+    /// Memory of `pool` for an answer of this weight in bytes; `None` where others hold it for too long.
+    async fn answer_memory(&self, pool: &MemoryPool, weight: usize) -> Option<MemoryShare> {
         let mut share = MemoryShare::default();
-        if weight > free {
-            let grown = self.broker.answer_memory().grow(&mut share, weight);
-            if timeout(limits::ANSWER_WAIT, grown).await.is_err() {
-                debug!(peer = %self.session.peer, weight, "no memory for an answer, connection closed");
-                return None;
-            }
+        let grown = pool.grow(&mut share, weight);
+        if timeout(limits::ANSWER_WAIT, grown).await.is_err() {
+            debug!(peer = %self.session.peer, weight, "no memory for an answer, connection closed");
+            return None;
         }
         Some(share)
     }
@@ -314,7 +311,8 @@ impl Call {
         }
         drop(request);
         self.body = body;
-        let share = self.context.answer_memory(weight, free).await?;
+        let pool = self.context.broker.answer_memory();
+        let share = self.context.answer_memory(pool, weight).await?;
         Some((self.decode_or_close()?, share))
     }
 
@@ -490,8 +488,7 @@ mod tests {
         drop(share);
         assert_eq!(pool.free_bytes(), all);
 
-        let mut others = MemoryShare::default();
-        pool.grow(&mut others, all).await;
+        let others = pool.try_share(all, 0).unwrap();
         let mut waiting = metadata_of_all(&broker).await;
         let mut task = TaskContext::from_waker(Waker::noop());
         assert!(waiting.as_mut().poll(&mut task).is_pending());
@@ -506,8 +503,7 @@ mod tests {
         let broker = testing::broker(dir.path(), &[]);
         testing::create_topic(&broker, "t", 100).await;
         let pool = broker.answer_memory();
-        let mut others = MemoryShare::default();
-        pool.grow(&mut others, pool.free_bytes()).await;
+        let others = pool.try_share(pool.free_bytes(), 0).unwrap();
         assert!(matches!(
             metadata_of_all(&broker).await.await,
             Answer::Close

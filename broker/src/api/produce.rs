@@ -55,7 +55,7 @@ pub(super) async fn handle(mut call: Call) -> Result<Reply, DecodeError> {
             None,
         ));
     }
-    if weight > limits::ANSWER_BYTES_MAX {
+    if weight > limits::PRODUCE_ANSWER_BYTES_MAX {
         debug!(peer = %call.context.session.peer, "too many partitions to produce to at once");
         return Ok(Reply::Now(Answer::Close));
     }
@@ -63,10 +63,16 @@ pub(super) async fn handle(mut call: Call) -> Result<Reply, DecodeError> {
     drop(request);
     call.body = body;
     let context = call.context.clone();
-    let holding = (weight > call.memory.free).then(|| Holding::new(&context.session));
-    let Some(share) = context.answer_memory(weight, call.memory.free).await else {
-        return Ok(Reply::Now(Answer::Close));
-    };
+    let mut share = MemoryShare::default();
+    let mut holding = None;
+    if weight > call.memory.free {
+        holding = Some(Holding::new(&context.session));
+        let pool = context.broker.produce_answer_memory();
+        match context.answer_memory(pool, weight).await {
+            Some(taken) => share = taken,
+            None => return Ok(Reply::Now(Answer::Close)),
+        }
+    }
     let Some(lane) = lane else {
         let request = call.decode()?;
         return Ok(begin(call.responder(), request, share, holding));

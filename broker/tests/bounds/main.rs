@@ -8,6 +8,7 @@
     reason = "a failed step of a test fails the test"
 )]
 
+mod answers;
 mod batches;
 mod case;
 mod descriptors;
@@ -37,6 +38,7 @@ cases! {
     decompression_bombs_of_every_codec: batches::decompression_bombs;
     slow_readers_with_a_hundred_large_fetches_unread: peers::that_read_nothing;
     waiting_fetches_of_hundreds_of_thousands_of_partitions: fetches::of_more_partitions_than_there_are;
+    large_answers_behind_others_that_need_more_than_there_is: answers::that_stand_behind_giants;
     half_open_connections: peers::that_are_half_open;
     twenty_connections_that_announce_99_mb: peers::that_announce_much;
     a_thousand_idle_connections: peers::that_idle;

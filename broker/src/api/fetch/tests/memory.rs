@@ -1,10 +1,9 @@
 //! What a fetch of many partitions holds, and for how long.
 
-use std::pin::Pin;
-use std::task::{Context as TaskContext, Poll, Waker};
+use std::pin::{Pin, pin};
+use std::task::{Context as TaskContext, Waker};
 
 use super::*;
-use crate::memory_pool::MemoryPool;
 use crate::testing;
 
 /// Longer than any test takes.
@@ -44,11 +43,9 @@ fn begun(broker: &Arc<Broker>, request: &FetchRequest) -> Answering {
 }
 
 /// Polls a fetch until it waits for data.
-fn waits(answer: &mut Answering) {
-    let polled = answer
-        .as_mut()
-        .poll(&mut TaskContext::from_waker(Waker::noop()));
-    assert!(matches!(polled, Poll::Pending));
+fn waits<F: Future + Unpin>(future: &mut F) {
+    let mut task = TaskContext::from_waker(Waker::noop());
+    assert!(Pin::new(future).poll(&mut task).is_pending());
 }
 
 /// Bytes that a vector takes.
@@ -157,13 +154,14 @@ async fn a_waiting_fetch_holds_its_share_until_somebody_is_short_of_it() {
     let mut small = begun(&broker, &patient(vec![topic("t", 0..30)]));
     waits(&mut small);
     assert_eq!(all - pool.free_bytes(), held, "a small one takes nothing");
+    let others = pool.try_share(pool.free_bytes(), 0).unwrap();
     let mut other = MemoryShare::default();
-    let (answer, ()) = tokio::join!(waiting, pool.grow(&mut other, all));
+    let (answer, ()) = tokio::join!(waiting, pool.grow(&mut other, held));
     let Answer::Fetched(parts, share) = answer else {
         panic!("it is answered, and its reader has time");
     };
     assert_eq!(pool.free_bytes(), 0, "nothing is left of its share");
-    drop(other);
+    drop((other, others));
     let pool = broker.fetch_answer_memory();
     let most = limits::FETCH_ANSWER_BYTES_MAX;
     assert!(pool.free_bytes() < most && !parts.is_empty());
@@ -178,13 +176,6 @@ async fn a_waiting_fetch_of_counted_bytes_gives_way_to_requests() {
     let dir = tempfile::tempdir().unwrap();
     let broker = testing::broker(dir.path(), &[]);
     testing::create_topic(&broker, "t", 1).await;
-    let take_all = async |pool: &MemoryPool| {
-        let mut shares = [(); 2].map(|()| MemoryShare::default());
-        for share in &mut shares {
-            pool.grow(share, usize::MAX).await;
-        }
-        shares
-    };
     for counted in [false, true] {
         let mut call = testing::call(&broker, 11, &patient(vec![topic("t", 0..1)]));
         call.memory.counted = counted;
@@ -192,7 +183,15 @@ async fn a_waiting_fetch_of_counted_bytes_gives_way_to_requests() {
             panic!("a fetch is answered in its turn");
         };
         waits(&mut waiting);
-        let _taken = take_all(broker.memory()).await;
+        // All of it, and what one may take beyond it.
+        let mut taken = [(); 2].map(|()| MemoryShare::default());
+        for share in &mut taken {
+            broker.memory().grow(share, usize::MAX).await;
+        }
+        waits(&mut waiting);
+        let mut third = MemoryShare::default();
+        let mut third = pin!(broker.memory().grow(&mut third, 1));
+        waits(&mut third);
         match counted {
             true => assert!(matches!(waiting.await, Answer::Parts(_))),
             false => waits(&mut waiting),
@@ -225,7 +224,8 @@ async fn an_answer_that_finds_no_other_memory_keeps_its_share() {
     let dir = tempfile::tempdir().unwrap();
     let broker = testing::broker(dir.path(), &[]);
     let most = limits::FETCH_ANSWER_BYTES_MAX;
-    let unread = broker.fetch_answer_memory().try_share(most).unwrap();
+    // The rest is for sessions.
+    let unread = broker.fetch_answer_memory().try_share(most / 2, 0).unwrap();
     let pool = broker.answer_memory();
     let all = pool.free_bytes();
     // A session cannot be made of so many.
