@@ -18,7 +18,6 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedReadHalf;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::timeout;
 use tracing::debug;
 
 use crate::api::{self, Answer, Call, Reply, RequestMemory};
@@ -114,7 +113,11 @@ pub(crate) async fn serve(
         frame_bytes_max: broker.config().socket_request_max_bytes as usize,
         idle: idle(broker.config().connections_max_idle_ms),
     };
-    let write_stall = limits.idle.min(limits::WRITE_STALL);
+    let patience = Patience {
+        stall: limits.idle.min(limits::WRITE_STALL),
+        session: Arc::clone(&session),
+        broker: Arc::clone(&broker),
+    };
     let frames = FrameReader::new(reader, broker.memory().clone(), limits);
     let (queue, replies) = mpsc::channel(limits::REQUESTS_IN_FLIGHT_PER_CONNECTION_MAX);
 
@@ -136,7 +139,7 @@ pub(crate) async fn serve(
     tokio::select! {
         () = reading => {}
         () = grace => {}
-        result = write_loop(writer, replies, write_stall) => {
+        result = write_loop(writer, replies, &patience) => {
             if let Err(error) = result {
                 debug!(%peer, %error, "connection ended while writing");
             }
@@ -231,11 +234,46 @@ async fn read_loop(
     }
 }
 
+/// How long a peer may take to receive some of an answer.
+struct Patience {
+    stall: Duration,
+    session: Arc<Session>,
+    broker: Arc<Broker>,
+}
+
+impl Patience {
+    /// Resolves when a peer has to be given up that has received too little since. It ends sooner where it
+    /// keeps memory from others: that of the answer, if that is `counted`, and that of requests behind it.
+    async fn ends(&self, counted: bool) {
+        let sooner = async {
+            if !counted {
+                self.keeps_from_others().await;
+            }
+            tokio::time::sleep(limits::COUNTED_WRITE_STALL).await;
+        };
+        tokio::select! {
+            () = tokio::time::sleep(self.stall) => {}
+            () = sooner => {}
+        }
+    }
+
+    /// Resolves when requests that wait for their turn hold what others are short of.
+    async fn keeps_from_others(&self) {
+        // The session lives as long as this does.
+        let mut holding = self.session.holding.subscribe();
+        drop(holding.wait_for(|count| *count > 0).await);
+        tokio::select! {
+            () = self.broker.memory().is_short() => {}
+            () = self.broker.produce_answer_memory().is_short() => {}
+        }
+    }
+}
+
 /// Finishes and writes the replies in order, until the queue ends.
 async fn write_loop<W: AsyncWrite + Unpin>(
     mut writer: W,
     mut replies: mpsc::Receiver<Outgoing>,
-    stall: Duration,
+    patience: &Patience,
 ) -> io::Result<()> {
     while let Some(Outgoing {
         reply,
@@ -251,17 +289,16 @@ async fn write_loop<W: AsyncWrite + Unpin>(
         };
         drop((share, answered));
         match answer {
-            Answer::Parts(parts) => write_all(&mut writer, parts, stall).await?,
+            Answer::Parts(parts) => {
+                write_all(&mut writer, parts, || patience.ends(false)).await?;
+            }
             Answer::Counted(parts, share) => {
-                let stall = match share.is_counted() {
-                    true => stall.min(limits::COUNTED_WRITE_STALL),
-                    false => stall,
-                };
-                write_all(&mut writer, parts, stall).await?;
+                let counted = share.is_counted();
+                write_all(&mut writer, parts, || patience.ends(counted)).await?;
                 drop(share);
             }
             Answer::Fetched(parts, share) => {
-                write_all(&mut writer, parts, stall).await?;
+                write_all(&mut writer, parts, || patience.ends(false)).await?;
                 drop(share);
             }
             Answer::Nothing => {}
@@ -271,17 +308,20 @@ async fn write_loop<W: AsyncWrite + Unpin>(
     writer.shutdown().await
 }
 
-/// Writes all parts. A peer that takes less than `limits::WRITE_PROGRESS_BYTES` in `stall` is given up.
-async fn write_all<W: AsyncWrite + Unpin>(
+/// Writes all parts. A peer that has not taken `limits::WRITE_PROGRESS_BYTES` more before patience `ends` is
+/// given up.
+async fn write_all<W: AsyncWrite + Unpin, E: Future<Output = ()>>(
     writer: &mut W,
     mut parts: Vec<Bytes>,
-    stall: Duration,
+    ends: impl Fn() -> E,
 ) -> io::Result<()> {
     let mut rest = parts.as_mut_slice();
     while !rest.is_empty() {
-        rest = timeout(stall, write_some(writer, rest))
-            .await
-            .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+        rest = tokio::select! {
+            biased;
+            written = write_some(writer, rest) => written?,
+            () = ends() => return Err(io::ErrorKind::TimedOut.into()),
+        };
     }
     Ok(())
 }
@@ -329,10 +369,17 @@ fn advance(parts: &mut [Bytes], mut written: usize) {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use tokio::io::AsyncReadExt;
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::testing;
 
     const STALL: Duration = Duration::from_secs(10);
+
+    fn stall() -> tokio::time::Sleep {
+        tokio::time::sleep(STALL)
+    }
 
     fn parts() -> Vec<Bytes> {
         vec![
@@ -345,8 +392,39 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_peer_that_stops_reading_is_given_up() {
         let (mut ours, _theirs) = tokio::io::duplex(1_000);
-        let stopped = write_all(&mut ours, parts(), STALL).await;
+        let stopped = write_all(&mut ours, parts(), stall).await;
         assert_eq!(stopped.unwrap_err().kind(), io::ErrorKind::TimedOut);
+    }
+
+    /// Behind the answer that it does not read, others' memory may wait.
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_keeps_memory_from_others_is_given_up_sooner() {
+        let dir = tempfile::tempdir().unwrap();
+        let broker = testing::broker(dir.path(), &[]);
+        let patience = Patience {
+            stall: limits::WRITE_STALL,
+            session: testing::session(),
+            broker: Arc::clone(&broker),
+        };
+        let is_given_up = async |holds: bool, short: bool, within: Duration| {
+            let _holding = holds.then(|| Holding::new(&patience.session));
+            let pool = broker.produce_answer_memory();
+            let _all = pool.try_share(pool.free_bytes(), 0);
+            let mut more = MemoryShare::default();
+            let ends = async {
+                tokio::select! {
+                    () = patience.ends(false) => {}
+                    () = pool.grow(&mut more, 1), if short => {}
+                }
+            };
+            timeout(within, ends).await.is_ok()
+        };
+        let soon = 2 * limits::COUNTED_WRITE_STALL;
+        assert!(is_given_up(true, true, soon).await);
+        for (holds, short) in [(true, false), (false, true)] {
+            assert!(!is_given_up(holds, short, soon).await);
+            assert!(is_given_up(holds, short, limits::WRITE_STALL).await);
+        }
     }
 
     /// One byte now and then is no progress: the reply would be held for days.
@@ -361,7 +439,7 @@ mod tests {
         };
         tokio::select! {
             () = reading => {}
-            stopped = write_all(&mut ours, parts(), STALL) => {
+            stopped = write_all(&mut ours, parts(), stall) => {
                 assert_eq!(stopped.unwrap_err().kind(), io::ErrorKind::TimedOut);
             }
         }
@@ -380,7 +458,7 @@ mod tests {
             }
             received
         };
-        let (received, written) = tokio::join!(reading, write_all(&mut ours, parts(), STALL));
+        let (received, written) = tokio::join!(reading, write_all(&mut ours, parts(), stall));
         written.unwrap();
         assert_eq!(received, parts().concat());
     }

@@ -1,9 +1,10 @@
 //! Bounds on memory that outsiders can ask for: request bytes (`queued.max.request.bytes`), counted as they
 //! arrive, and large answers (`limits::ANSWER_BYTES_MAX` and its neighbours), counted before they are made.
 //!
-//! Who waits for a pool must not hold, on any connection, what others wait for in the same pool. Request
-//! bytes have a place beyond the pool for that. Answers are made one after the other on a connection, and
-//! those that are begun before their turn, of produce requests, have a pool of their own.
+//! What is held of a pool must come back without anybody being given more of the same pool. Request bytes
+//! have a place beyond the pool for that. Answers take theirs in their turn, one after the other on a
+//! connection, and then only have to be made and to leave. Those of produce requests, which are begun before
+//! their turn, have a pool of their own: they stand behind answers that may wait for the other one.
 //!
 //! An announced length reserves nothing: a hundred peers that announce 100 MB and send ten bytes
 //! cost ten bytes each. Every connection may hold a first small piece outside the pool (see
@@ -22,12 +23,12 @@ pub(crate) struct MemoryPool {
     permits: Arc<Semaphore>,
     /// The most that one share takes.
     share_units: usize,
-    /// Held by a share of what needs more than that: there is one at a time.
+    /// Held by a share that was taken for more than that: there is one at a time.
     giant: Arc<Semaphore>,
     /// A place for a request that may be read to its end although the pool is empty. Without it,
     /// requests that are each half read could fill the pool and wait for one another.
     overdraft: Arc<Semaphore>,
-    /// How many wait for memory or were let through without it.
+    /// How many wait for memory.
     short: Arc<watch::Sender<usize>>,
 }
 
@@ -39,7 +40,7 @@ pub(crate) struct MemoryShare {
     overdraft: Option<OwnedSemaphorePermit>,
 }
 
-/// Somebody has not been given the memory it needs.
+/// Somebody waits for the memory it needs.
 #[derive(Debug)]
 struct Short(Arc<watch::Sender<usize>>);
 
@@ -132,18 +133,19 @@ impl MemoryPool {
             return;
         }
         let is_giant = units > self.share_units && share.giant.is_none();
-        if !is_giant && let Ok(more) = Arc::clone(&self.permits).try_acquire_many_owned(missing) {
-            share.add(more);
-            return;
-        }
-        let _short = Short::new(&self.short);
         let counted = async {
             let giant = match is_giant {
+                // Nobody who gave memory back would help it to this.
                 true => Some(Arc::clone(&self.giant).acquire_owned().await?),
                 false => None,
             };
-            let more = Arc::clone(&self.permits).acquire_many_owned(missing);
-            Ok::<_, AcquireError>((giant, more.await?))
+            let permits = || Arc::clone(&self.permits);
+            if let Ok(more) = permits().try_acquire_many_owned(missing) {
+                return Ok((giant, more));
+            }
+            let _short = Short::new(&self.short);
+            let more = permits().acquire_many_owned(missing).await?;
+            Ok::<_, AcquireError>((giant, more))
         };
         // Both arms may be dropped while they wait: a place in a queue is all that is lost. The
         // semaphores are never closed, so neither arm fails.
@@ -161,14 +163,16 @@ impl MemoryPool {
     /// A share of `bytes`, if it is free now and as much as `spare` bytes stay free.
     pub(crate) fn try_share(&self, bytes: usize, spare: usize) -> Option<MemoryShare> {
         let units = bytes.div_ceil(UNIT_BYTES);
-        let and_spare = u32::try_from(units + spare.div_ceil(UNIT_BYTES)).ok()?;
-        let permit = Arc::clone(&self.permits).try_acquire_many_owned(and_spare);
-        let mut share = MemoryShare {
+        // Several at once may each see what only one of them leaves: it is no hard bound.
+        if self.permits.available_permits() < units + spare.div_ceil(UNIT_BYTES) {
+            return None;
+        }
+        let units = u32::try_from(units).ok()?;
+        let permit = Arc::clone(&self.permits).try_acquire_many_owned(units);
+        Some(MemoryShare {
             permit: Some(permit.ok()?),
             ..MemoryShare::default()
-        };
-        share.shrink(bytes);
-        Some(share)
+        })
     }
 
     /// Bytes that are free now.

@@ -48,6 +48,16 @@ pub(crate) async fn create_topic(broker: &Arc<Broker>, name: &str, partitions: i
 /// What never closes: the connections of the calls below.
 static OPEN: LazyLock<watch::Sender<bool>> = LazyLock::new(|| watch::Sender::new(false));
 
+/// A connection without a socket.
+pub(crate) fn session() -> Arc<Session> {
+    Arc::new(Session {
+        peer: ([127, 0, 0, 1], 1).into(),
+        listener: 0,
+        closing: OPEN.subscribe(),
+        holding: watch::Sender::new(0),
+    })
+}
+
 /// A request as it comes off a socket.
 pub(crate) fn call<Q: Message>(broker: &Arc<Broker>, version: i16, request: &Q) -> Call {
     let header = RequestHeader {
@@ -56,16 +66,10 @@ pub(crate) fn call<Q: Message>(broker: &Arc<Broker>, version: i16, request: &Q) 
         correlation_id: 1,
         client_id: None,
     };
-    let session = Session {
-        peer: ([127, 0, 0, 1], 1).into(),
-        listener: 0,
-        closing: OPEN.subscribe(),
-        holding: watch::Sender::new(0),
-    };
     let frame = encode_request_frame(&header, request).slice(4..);
     let memory = RequestMemory {
         free: 0,
         counted: false,
     };
-    Call::new(frame, Arc::new(session), Arc::clone(broker), memory).expect("a good header")
+    Call::new(frame, session(), Arc::clone(broker), memory).expect("a good header")
 }

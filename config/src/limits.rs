@@ -60,7 +60,7 @@ pub const FETCH_SESSION_EVICTION: Duration = Duration::from_secs(120);
 /// Memory that answers to fetches may take, over all connections, until they have left, for which nobody
 /// waits, so that their readers have [`WRITE_STALL`]; records, and answers of up to
 /// [`FREE_BYTES_PER_CONNECTION`], are not counted. A session whose answer finds none is closed: its client
-/// asks for everything again. Any other answer that would not leave half of it to sessions keeps its share of
+/// asks for everything again. Any other answer, also the first of a session, leaves half of it free, or keeps its share of
 /// [`ANSWER_BYTES_MAX`], and has [`COUNTED_WRITE_STALL`].
 pub const FETCH_ANSWER_BYTES_MAX: usize = 32 * 1024 * 1024;
 

@@ -1,6 +1,6 @@
 //! DescribeConfigs: every setting of a topic or of the broker, with where it comes from.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use tidewheel_config::{ConfigEntry, describe_broker, describe_broker_defaults, describe_topic};
 use tidewheel_protocol::messages::describe_configs::{
@@ -18,14 +18,7 @@ pub(super) async fn handle(
     request: DescribeConfigsRequest,
 ) -> DescribeConfigsResponse {
     let (synonyms, documentation) = (request.include_synonyms, request.include_documentation);
-    // The same question is answered once: an answer is bounded by what there is to tell.
-    let mut seen = HashSet::new();
-    let mut resources = request.resources;
-    resources.retain(|resource| {
-        let keys = resource.configuration_keys.clone();
-        let name = resource.resource_name.clone();
-        seen.insert((resource.resource_type, name, keys))
-    });
+    let resources = merged(request.resources, context.broker.node_id());
     let mut results = Vec::with_capacity(resources.len());
     for resource in resources {
         let entries = entries(&context, &resource);
@@ -37,6 +30,43 @@ pub(super) async fn handle(
         results,
         ..DescribeConfigsResponse::default()
     }
+}
+
+/// What stands several times, under whichever name, is answered once, with all that is asked about it: an
+/// answer is bounded by what there is to tell.
+fn merged(asked: Vec<DescribeConfigsResource>, node_id: i32) -> Vec<DescribeConfigsResource> {
+    let mut places = HashMap::new();
+    let mut merged: Vec<DescribeConfigsResource> = Vec::with_capacity(asked.len());
+    for mut resource in asked {
+        // As in Kafka, an empty list of keys asks for all of them, like no list.
+        let keys = resource.configuration_keys.take();
+        let keys = keys.filter(|keys| !keys.is_empty());
+        let name = match resource.resource_type {
+            // A number has many spellings.
+            BROKER if is_node(&resource.resource_name, node_id) => StrBytes::from("self"),
+            _ => resource.resource_name.clone(),
+        };
+        let place = *places
+            .entry((resource.resource_type, name))
+            .or_insert(merged.len());
+        match (merged.get_mut(place), keys) {
+            (None, configuration_keys) => merged.push(DescribeConfigsResource {
+                configuration_keys,
+                ..resource
+            }),
+            (Some(known), Some(more)) => {
+                if let Some(keys) = &mut known.configuration_keys {
+                    keys.extend(more);
+                }
+            }
+            (Some(known), None) => known.configuration_keys = None,
+        }
+    }
+    merged
+}
+
+fn is_node(name: &str, node_id: i32) -> bool {
+    name.parse() == Ok(node_id)
 }
 
 type Refusal = (ErrorCode, String);
@@ -61,7 +91,7 @@ fn entries(
             }
         }
         BROKER if name.is_empty() => Ok(describe_broker_defaults(&config)),
-        BROKER if name.parse() == Ok(context.broker.node_id()) => Ok(describe_broker(&config)),
+        BROKER if is_node(name, context.broker.node_id()) => Ok(describe_broker(&config)),
         BROKER => Err((
             ErrorCode::InvalidRequest,
             format!("this is broker {}, not {name}", context.broker.node_id()),
@@ -84,11 +114,9 @@ fn result(
         Ok(entries) => (entries, ErrorCode::None, StrBytes::default()),
         Err((error, message)) => (Vec::new(), error, StrBytes::from(message)),
     };
-    // As in Kafka, an empty list of keys asks for all of them, like no list.
     let wanted: Option<HashSet<&str>> = resource
         .configuration_keys
         .as_ref()
-        .filter(|keys| !keys.is_empty())
         .map(|keys| keys.iter().map(|key| &**key).collect());
     let configs = entries
         .into_iter()
