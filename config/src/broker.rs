@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::error::ConfigError;
+use crate::group::GroupConfig;
 use crate::listener::{HostPort, Listener};
 use crate::log::LogConfig;
 use crate::registry;
@@ -41,6 +42,8 @@ pub struct BrokerConfig {
     pub log_dirs: Vec<PathBuf>,
     /// What topics without overrides get: the `log.*` keys.
     pub log: LogConfig,
+    /// Consumer groups: the `group.*` and `offsets.*` keys.
+    pub group: GroupConfig,
     /// `socket.request.max.bytes`: a longer frame closes the connection.
     pub socket_request_max_bytes: u32,
     /// `max.request.partition.size.limit`: partitions that one answer to DescribeTopicPartitions tells.
@@ -111,6 +114,7 @@ impl BrokerConfig {
         check_identity(&settings, &mut errors);
         check_protocols(&settings, &listeners, &mut errors);
         check_replication(&settings, &mut errors);
+        check_session_timeouts(&settings, &mut errors);
         let log = LogConfig::of_broker(&settings);
         if log.segment_bytes < log.max_message_bytes {
             warnings.push(format!(
@@ -169,6 +173,7 @@ impl BrokerConfig {
             producer_id_expiration_ms: settings.number("producer.id.expiration.ms"),
             flush_unsynced_max_bytes: settings.within("tidewheel.flush.unsynced.max.bytes"),
             flush_interval_ms: settings.number("tidewheel.flush.interval.ms"),
+            group: GroupConfig::from_settings(&settings),
             log,
             warnings,
             settings,
@@ -265,6 +270,18 @@ fn check_replication(settings: &Settings, errors: &mut Vec<ConfigError>) {
         errors.push(contradiction(
             settings,
             "default.replication.factor",
+            reason,
+        ));
+    }
+}
+
+fn check_session_timeouts(settings: &Settings, errors: &mut Vec<ConfigError>) {
+    let least = settings.number("group.min.session.timeout.ms");
+    if settings.number("group.max.session.timeout.ms") < least {
+        let reason = format!("group.min.session.timeout.ms asks for {least} at least");
+        errors.push(contradiction(
+            settings,
+            "group.max.session.timeout.ms",
             reason,
         ));
     }

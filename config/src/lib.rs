@@ -10,6 +10,7 @@ mod describe;
 pub mod docs;
 mod dynamic;
 mod error;
+mod group;
 mod key;
 pub mod limits;
 mod listener;
@@ -29,6 +30,7 @@ pub use describe::{
 };
 pub use dynamic::BrokerConfigOverrides;
 pub use error::{ConfigError, ConfigErrors, Place, Problem};
+pub use group::GroupConfig;
 pub use key::{Check, ConfigKey, ConfigType, Scope, Synonym, Unit, UpdateMode};
 pub use listener::{HostPort, Listener};
 pub use load::Sources;

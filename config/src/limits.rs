@@ -177,3 +177,38 @@ pub const BENCH_FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 /// Producers or consumers of one bench run.
 pub const BENCH_WORKERS_MAX: u32 = 10_000;
+/// Consumer groups, with or without members. A bound of one coordinator, like all that follow: a runner
+/// with several divides them.
+pub const GROUPS_MAX: usize = 100_000;
+
+/// Members that were given a member id and have not joined with it. Whoever invents group names and
+/// never comes back fills this, not the memory.
+pub const GROUP_PENDING_MEMBERS_MAX: usize = 50_000;
+
+/// How long a member id that was given out waits for its member, and how long a new member, which
+/// cannot send heartbeats yet, may wait for a rebalance to end.
+pub const GROUP_NEW_MEMBER_WAIT: Duration = Duration::from_secs(300);
+
+/// Members of one group, whatever `group.max.size` says.
+pub const GROUP_MEMBERS_MAX: usize = 10_000;
+
+/// Characters of a group id: it is part of the key of every offset.
+pub const GROUP_ID_LEN_MAX: usize = 1_024;
+
+/// Bytes that a member says about itself when it joins: ids and protocols with their metadata.
+pub const GROUP_MEMBER_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Bytes of the record of one generation: subscriptions and assignments of all members.
+pub const GROUP_RECORD_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Committed offsets of one group.
+pub const GROUP_OFFSETS_MAX: usize = 200_000;
+
+/// Estimated bytes of all groups, members and offsets.
+pub const GROUP_STATE_BYTES_MAX: usize = 512 * 1024 * 1024;
+
+/// Groups and offsets that one look for expired offsets goes over before others have their turn.
+pub const GROUP_RETENTION_STEP: usize = 10_000;
+
+/// Topics that are read out of the subscriptions of one group, to know whose offsets may go.
+pub const GROUP_SUBSCRIBED_TOPICS_MAX: usize = 100_000;

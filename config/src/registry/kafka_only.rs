@@ -17,7 +17,8 @@ const OWN_THREADS: Foreign = Meaningless("threads are managed without settings")
 const OWN_QUEUES: Foreign = Meaningless("waiting requests are kept in a different way");
 const GONE: Foreign = Meaningless("Apache Kafka 4 no longer has it");
 const JVM: Foreign = Meaningless("there is no JVM here to load it");
-const GROUPS: Foreign = NotBuilt("consumer groups are not built yet");
+const GROUPS: Foreign = NotBuilt("the newer consumer group protocol is not built yet");
+const STREAMS: Foreign = NotBuilt("streams groups are not built yet");
 const TRANSACTIONS: Foreign = NotBuilt("transactions are not built yet");
 const SECURITY: Foreign = NotBuilt("encryption, logins and access control are not built yet");
 const SHARE: Foreign = NotBuilt("share groups are not built yet");
@@ -92,10 +93,16 @@ const FOREIGN: &[(&str, Foreign)] = &[
         NotBuilt("client metrics are not built yet"),
     ),
     ("telemetry.", NotBuilt("client metrics are not built yet")),
-    ("offset.metadata.max.bytes", GROUPS),
-    ("offsets.", GROUPS),
+    (
+        "offsets.load.buffer.size",
+        Meaningless("offsets are read in pieces of a fixed size"),
+    ),
+    ("offsets.topic.replication.factor", ONE_NODE),
+    ("group.coordinator.rebalance.protocols", GROUPS),
+    ("group.coordinator.", OWN_THREADS),
+    ("group.consumer.", GROUPS),
     ("group.share.", SHARE),
-    ("group.", GROUPS),
+    ("group.streams.", STREAMS),
     ("share.", SHARE),
     ("transaction.", TRANSACTIONS),
     ("transactional.id.expiration.ms", TRANSACTIONS),

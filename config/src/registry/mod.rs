@@ -4,6 +4,7 @@
 mod broker_logs;
 mod broker_topics;
 mod checks;
+mod groups;
 mod kafka_only;
 mod server;
 mod topic;
@@ -35,6 +36,10 @@ pub static REGISTRY: &[Section] = &[
     Section {
         title: "Logs: files, flushing and defaults of topics",
         keys: broker_logs::KEYS,
+    },
+    Section {
+        title: "Consumer groups",
+        keys: groups::KEYS,
     },
     Section {
         title: "Topics",

@@ -1,0 +1,98 @@
+//! Settings of consumer groups and of the topic that remembers them.
+
+use crate::key::{Check, ConfigKey, ConfigType, Unit};
+
+use ConfigType::{Int, Long};
+use Unit::{Bytes, Milliseconds, Minutes};
+
+pub(super) const KEYS: &[ConfigKey] = &[
+    ConfigKey::broker(
+        "group.min.session.timeout.ms",
+        Int,
+        "6000",
+        "The shortest session timeout that a member of a classic group may ask for.",
+    )
+    .min(0)
+    .unit(Milliseconds),
+    ConfigKey::broker(
+        "group.max.session.timeout.ms",
+        Int,
+        "1800000",
+        "The longest session timeout that a member of a classic group may ask for.",
+    )
+    .min(0)
+    .unit(Milliseconds),
+    ConfigKey::broker(
+        "group.initial.rebalance.delay.ms",
+        Int,
+        "3000",
+        "How long a group that was empty waits for more members before its first rebalance. At 0 \
+         members that start together cause one rebalance each.",
+    )
+    .min(0)
+    .unit(Milliseconds),
+    ConfigKey::broker(
+        "group.max.size",
+        Int,
+        "2147483647",
+        "The most members of one classic group. There are never more than 10,000.",
+    )
+    .min(1),
+    ConfigKey::broker(
+        "offset.metadata.max.bytes",
+        Int,
+        "4096",
+        "The longest note that a client may keep beside a committed offset, in UTF-16 units as \
+         Apache Kafka counts.",
+    )
+    .min(0)
+    .unit(Bytes),
+    ConfigKey::broker(
+        "offsets.retention.minutes",
+        Int,
+        "10080",
+        "A committed offset expires so long after its group became empty; in a group with members, \
+         so long after the commit, once nobody is subscribed to the topic; in a group that was only \
+         ever used for its offsets, so long after the commit.",
+    )
+    .min(1)
+    .unit(Minutes),
+    ConfigKey::broker(
+        "offsets.retention.check.interval.ms",
+        Long,
+        "600000",
+        "How often expired offsets and empty groups without offsets are removed.",
+    )
+    .min(1)
+    .unit(Milliseconds),
+    ConfigKey::broker(
+        "offsets.commit.timeout.ms",
+        Int,
+        "5000",
+        "How long a request that changes a group waits for the disk before it is refused.",
+    )
+    .min(1)
+    .unit(Milliseconds),
+    ConfigKey::broker(
+        "offsets.topic.num.partitions",
+        Int,
+        "50",
+        "Partitions of __consumer_offsets. It cannot be changed once the topic is there.",
+    )
+    .range(1, crate::limits::PARTITIONS_PER_TOPIC_MAX as i64),
+    ConfigKey::broker(
+        "offsets.topic.segment.bytes",
+        Int,
+        "104857600",
+        "Size of the segments of __consumer_offsets.",
+    )
+    .min(1)
+    .unit(Bytes),
+    ConfigKey::broker(
+        "offsets.topic.compression.codec",
+        Int,
+        "0",
+        "Compression of the records in __consumer_offsets.",
+    )
+    .check(Check::OnlyDefault("they are not compressed")),
+];

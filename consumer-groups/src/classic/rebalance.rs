@@ -1,0 +1,346 @@
+//! How a classic group gets from one generation to the next.
+//!
+//! ```text
+//! Empty ──first join──▶ PreparingRebalance ──all joined, or time is up──▶ CompletingRebalance
+//!   ▲                     │   ▲        ▲                                      │    │
+//!   └──nobody is left─────┘   │        └──join, leave, silence, no sync───────┘    │ leader's sync
+//!                             └─────────join, leave, silence───────── Stable ◀─────┘
+//! ```
+
+use std::sync::Arc;
+
+use tidewheel_config::{GroupConfig, limits};
+
+use super::group::{ClassicGroup, InitialDelay, Replaced, State};
+use super::member::Member;
+use crate::deadlines::{Deadlines, Timer};
+use crate::error::GroupError;
+use crate::footprint::{Footprint, GroupLimits};
+use crate::reply::{GroupReply, JoinReply, Joined, Output};
+
+/// [`limits::GROUP_NEW_MEMBER_WAIT`] in ms.
+const NEW_MEMBER_WAIT_MS: i64 = limits::GROUP_NEW_MEMBER_WAIT.as_secs().cast_signed() * 1000;
+
+/// What a group's changes need beside the group.
+pub(crate) struct Context<'a> {
+    pub(crate) config: &'a GroupConfig,
+    pub(crate) limits: &'a GroupLimits,
+    pub(crate) deadlines: &'a mut Deadlines,
+    /// What all groups held before this change.
+    pub(crate) total: Footprint,
+    pub(crate) now_ms: i64,
+    pub(crate) out: &'a mut Output,
+}
+
+impl Context<'_> {
+    /// The most members of a group.
+    pub(crate) fn members_max(&self) -> usize {
+        self.config.max_size.min(self.limits.members_per_group)
+    }
+
+    fn arm(&mut self, timer: Timer, in_ms: i64) {
+        self.deadlines.arm(timer, self.now_ms.saturating_add(in_ms));
+    }
+}
+
+impl ClassicGroup {
+    fn join_timer(&self) -> Timer {
+        Timer::Join(Arc::clone(&self.id))
+    }
+
+    fn sync_timer(&self) -> Timer {
+        Timer::Sync(Arc::clone(&self.id))
+    }
+
+    pub(crate) fn session_timer(&self, member_id: &Arc<str>) -> Timer {
+        Timer::Session {
+            group_id: Arc::clone(&self.id),
+            member_id: Arc::clone(member_id),
+        }
+    }
+
+    /// Starts the time after which the member counts as gone anew.
+    pub(crate) fn arm_session(&self, member_id: &Arc<str>, timeout_ms: i64, cx: &mut Context) {
+        cx.arm(self.session_timer(member_id), timeout_ms);
+    }
+
+    /// The member was heard of.
+    pub(crate) fn heard_of(&self, member: &Member, cx: &mut Context) {
+        self.arm_session(&member.id, i64::from(member.session_timeout_ms), cx);
+    }
+
+    /// Begins a rebalance, or goes on with the one under way.
+    pub(crate) fn rebalance(&mut self, cx: &mut Context) {
+        match self.state {
+            State::PreparingRebalance { .. } => self.maybe_complete_join(cx),
+            State::Empty | State::CompletingRebalance | State::Stable => self.prepare_rebalance(cx),
+        }
+    }
+
+    /// Begins a rebalance. A group that was empty waits for more members first.
+    pub(crate) fn prepare_rebalance(&mut self, cx: &mut Context) {
+        if self.state == State::CompletingRebalance {
+            self.reset_assignments();
+            self.answer_syncs(GroupError::RebalanceInProgress, cx);
+        }
+        self.pending_sync.clear();
+        cx.deadlines.disarm(&self.sync_timer());
+        let was_empty = self.is_empty();
+        if was_empty {
+            let delay_ms = cx.config.initial_rebalance_delay_ms;
+            let initial = InitialDelay {
+                delay_ms,
+                remaining_ms: (self.rebalance_timeout_ms() - delay_ms).max(0),
+                member_added: false,
+            };
+            let initial = Some(initial);
+            self.enter(State::PreparingRebalance { initial }, cx.now_ms);
+            cx.arm(self.join_timer(), delay_ms);
+            return;
+        }
+        self.enter(State::PreparingRebalance { initial: None }, cx.now_ms);
+        if self.has_all_joined() {
+            self.complete_join(cx);
+        } else {
+            cx.arm(self.join_timer(), self.rebalance_timeout_ms());
+        }
+    }
+
+    /// Answers every parked SyncGroup with an error.
+    pub(crate) fn answer_syncs(&mut self, error: GroupError, cx: &mut Context) {
+        for (member_id, token) in self.take_syncs() {
+            cx.out.reply(token, GroupReply::Sync(Err(error)));
+            if let Some(member) = self.member(&member_id) {
+                self.heard_of(member, cx);
+            }
+        }
+    }
+
+    /// Finishes the joining if everybody is there, unless a group that was empty waits for others.
+    pub(crate) fn maybe_complete_join(&mut self, cx: &mut Context) {
+        let waits = self.state == State::PreparingRebalance { initial: None };
+        if waits && self.has_all_joined() {
+            self.complete_join(cx);
+        }
+    }
+
+    /// Finishes the joining if nobody else is to be waited for, now that somebody is gone.
+    fn complete_join_without(&mut self, cx: &mut Context) {
+        if self.is_preparing() && self.has_all_joined() {
+            self.complete_join(cx);
+        }
+    }
+
+    /// Finishes the joining: dynamic members that did not join are out, static ones stay until their
+    /// session ends. If no one joined at all, it goes on.
+    fn complete_join(&mut self, cx: &mut Context) {
+        cx.deadlines.disarm(&self.join_timer());
+        let absent = |m: &&Member| m.awaiting_join.is_none() && m.instance_id.is_none();
+        let absent: Vec<_> = self.members().values().filter(absent).collect();
+        let absent: Vec<_> = absent.into_iter().map(|m| Arc::clone(&m.id)).collect();
+        for member_id in absent {
+            self.dismiss(&member_id, cx);
+        }
+        if self.members().is_empty() {
+            self.become_empty(cx);
+        } else if self.elect_leader() {
+            self.complete_generation(cx);
+        } else {
+            cx.arm(self.join_timer(), self.rebalance_timeout_ms());
+        }
+    }
+
+    /// Sees to it that the leader is somebody who has joined.
+    fn elect_leader(&mut self) -> bool {
+        let has_joined = |m: &&Member| m.awaiting_join.is_some();
+        let leader = self.leader.as_ref().and_then(|id| self.member(id));
+        if leader.as_ref().is_some_and(has_joined) {
+            return true;
+        }
+        let elected = self.members().values().find(has_joined);
+        let elected = elected.map(|member| Arc::clone(&member.id));
+        let is_elected = elected.is_some();
+        self.leader = elected.or(self.leader.take());
+        is_elected
+    }
+
+    fn become_empty(&mut self, cx: &mut Context) {
+        self.next_generation();
+        self.protocol_name = None;
+        self.leader = None;
+        self.enter(State::Empty, cx.now_ms);
+        let record = self.record(|member| member.assignment.clone());
+        cx.out.records.push(record);
+    }
+
+    fn next_generation(&mut self) {
+        self.generation = self.generation.checked_add(1).unwrap_or(1);
+        self.pending_sync.clear();
+    }
+
+    fn complete_generation(&mut self, cx: &mut Context) {
+        self.next_generation();
+        self.protocol_name = self.select_protocol();
+        self.enter(State::CompletingRebalance, cx.now_ms);
+        for (member_id, token) in self.take_joins() {
+            let reply = GroupReply::Join(JoinReply {
+                result: Ok(self.joined(&member_id)),
+                member_id,
+            });
+            cx.out.reply(token, reply);
+        }
+        self.pending_sync = self.members().keys().map(Arc::clone).collect();
+        for member in self.members().values() {
+            self.heard_of(member, cx);
+        }
+        cx.arm(self.sync_timer(), self.rebalance_timeout_ms());
+    }
+
+    /// The current generation as a member is told of it.
+    pub(crate) fn joined(&self, member_id: &str) -> Joined {
+        let members = match self.is_leader(member_id) {
+            true => self.joined_members(),
+            false => Vec::new(),
+        };
+        Joined {
+            generation: self.generation,
+            protocol_type: self.protocol_type.clone(),
+            protocol_name: self.protocol_name.clone(),
+            leader: self.leader.clone().unwrap_or_default(),
+            skip_assignment: false,
+            members,
+        }
+    }
+
+    /// Gives out a member id and waits for the member to come back with it.
+    pub(crate) fn expect(
+        &mut self,
+        member_id: Arc<str>,
+        session_timeout_ms: i32,
+        cx: &mut Context,
+    ) {
+        let wait_ms = i64::from(session_timeout_ms).min(NEW_MEMBER_WAIT_MS);
+        self.arm_session(&member_id, wait_ms, cx);
+        self.add_pending(member_id);
+    }
+
+    /// Adds a member that has just asked to join.
+    pub(crate) fn admit(&mut self, member: Member, cx: &mut Context) {
+        if let State::PreparingRebalance {
+            initial: Some(initial),
+        } = &mut self.state
+        {
+            initial.member_added = true;
+        }
+        // It cannot send heartbeats before it is answered.
+        self.arm_session(&member.id, NEW_MEMBER_WAIT_MS, cx);
+        self.add(member);
+        self.rebalance(cx);
+    }
+
+    /// Takes a member out, with what it waits for.
+    pub(crate) fn dismiss(&mut self, member_id: &Arc<str>, cx: &mut Context) {
+        cx.deadlines.disarm(&self.session_timer(member_id));
+        if let Some(member) = self.remove(member_id) {
+            answer_parked(member, "".into(), GroupError::UnknownMemberId, cx);
+        }
+    }
+
+    /// Goes on after members have left.
+    pub(crate) fn go_on_without_those_who_left(&mut self, cx: &mut Context) {
+        match self.state {
+            State::Empty => {}
+            State::PreparingRebalance { .. } => self.maybe_complete_join(cx),
+            State::CompletingRebalance | State::Stable => self.prepare_rebalance(cx),
+        }
+    }
+
+    /// The member received the generation and now has, or waits for, its assignment.
+    pub(crate) fn has_synced(&mut self, member_id: &str, cx: &mut Context) {
+        self.pending_sync.remove(member_id);
+        if self.pending_sync.is_empty() {
+            cx.deadlines.disarm(&self.sync_timer());
+        }
+    }
+
+    /// The time to join is up.
+    pub(crate) fn join_is_due(&mut self, cx: &mut Context) {
+        let State::PreparingRebalance { initial } = self.state else {
+            return;
+        };
+        let more = initial.filter(|initial| initial.member_added && initial.remaining_ms > 0);
+        let Some(initial) = more else {
+            return self.complete_join(cx);
+        };
+        let next = InitialDelay {
+            delay_ms: cx
+                .config
+                .initial_rebalance_delay_ms
+                .min(initial.remaining_ms),
+            remaining_ms: (initial.remaining_ms - initial.delay_ms).max(0),
+            member_added: false,
+        };
+        // The state stays the same, and so does its timestamp.
+        self.state = State::PreparingRebalance {
+            initial: Some(next),
+        };
+        cx.arm(self.join_timer(), next.delay_ms);
+    }
+
+    /// The time to ask for assignments is up.
+    pub(crate) fn sync_is_due(&mut self, cx: &mut Context) {
+        let late = std::mem::take(&mut self.pending_sync);
+        for member_id in &late {
+            self.dismiss(member_id, cx);
+        }
+        if !late.is_empty() {
+            self.prepare_rebalance(cx);
+        }
+    }
+
+    /// Nothing was heard of the member for its session timeout.
+    pub(crate) fn session_is_due(&mut self, member_id: &Arc<str>, cx: &mut Context) {
+        if self.remove_pending(member_id) {
+            return self.complete_join_without(cx);
+        }
+        if self.member(member_id).is_none_or(Member::is_excused) {
+            return;
+        }
+        self.dismiss(member_id, cx);
+        match self.state {
+            State::Empty => {}
+            State::PreparingRebalance { .. } => self.complete_join_without(cx),
+            State::CompletingRebalance | State::Stable => self.prepare_rebalance(cx),
+        }
+    }
+
+    /// The group's record could not be stored: a static member that it replaces is put back; a generation
+    /// that it finishes begins anew.
+    pub(crate) fn generation_was_not_stored(&mut self, cx: &mut Context) {
+        if let Some(replaced) = self.replaced.take() {
+            let Replaced { member, new_id } = *replaced;
+            cx.deadlines.disarm(&self.session_timer(&new_id));
+            self.heard_of(&member, cx);
+            self.replace(&new_id, member);
+        } else if self.state == State::CompletingRebalance {
+            self.prepare_rebalance(cx);
+        }
+    }
+}
+
+/// Answers what a member waits for that is no longer in its group; `told_id` is the member id that a
+/// reply to JoinGroup carries.
+pub(crate) fn answer_parked(
+    member: Member,
+    told_id: Arc<str>,
+    error: GroupError,
+    cx: &mut Context,
+) {
+    if let Some(token) = member.awaiting_join {
+        cx.out
+            .reply(token, GroupReply::join_refused(told_id, error));
+    }
+    if let Some(token) = member.awaiting_sync {
+        cx.out.reply(token, GroupReply::Sync(Err(error)));
+    }
+}

@@ -1,0 +1,376 @@
+//! The state machine: every group, and what is asked of them.
+
+mod answers;
+mod offset_requests;
+mod retention;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tidewheel_config::{GroupConfig, limits};
+
+use crate::classic::group::ClassicGroup;
+use crate::classic::rebalance::Context;
+use crate::deadlines::{Deadlines, Timer};
+use crate::error::GroupError;
+use crate::footprint::{Footprint, GroupLimits};
+use crate::offsets::GroupOffsets;
+use crate::records::OffsetsRecord;
+use crate::reply::{GroupReply, MemberLeft, Output};
+use crate::request::{GroupRequest, JoinRequest, LeaveRequest, ReplyToken};
+
+/// Estimated bytes of a group beside what is in it.
+const GROUP_BYTES: usize = 1024;
+
+/// Every group of one coordinator: see the crate's contract for how to run it.
+#[derive(Debug)]
+pub struct GroupCoordinator {
+    config: GroupConfig,
+    limits: GroupLimits,
+    groups: BTreeMap<Arc<str>, Group>,
+    deadlines: Deadlines,
+    /// What all groups hold.
+    total: Footprint,
+    /// Where the look for expired offsets goes on, if one is under way.
+    retention_at: Option<Arc<str>>,
+}
+
+/// A group: who is in it, and how far it has read.
+#[derive(Debug)]
+struct Group {
+    membership: Membership,
+    offsets: GroupOffsets,
+}
+
+/// By which protocol the members of a group work together.
+#[derive(Debug)]
+enum Membership {
+    Classic(ClassicGroup),
+}
+
+impl Group {
+    fn new(id: &Arc<str>, now_ms: Option<i64>) -> Group {
+        Group {
+            membership: Membership::Classic(ClassicGroup::new(Arc::clone(id), now_ms)),
+            offsets: GroupOffsets::default(),
+        }
+    }
+
+    fn footprint(&self) -> Footprint {
+        let Membership::Classic(group) = &self.membership;
+        Footprint {
+            pending_members: group.pending_count(),
+            bytes: GROUP_BYTES + group.id.len() + group.bytes() + self.offsets.bytes(),
+        }
+    }
+
+    /// Whether nothing is left that anybody could ask for and nothing of it is in the log.
+    fn is_nothing(&self) -> bool {
+        let Membership::Classic(group) = &self.membership;
+        let is_idle = group.is_empty() && group.pending_count() == 0;
+        is_idle && !group.recorded && self.offsets.is_empty()
+    }
+}
+
+impl GroupCoordinator {
+    /// A coordinator of no groups. What the log holds goes through [`GroupCoordinator::replay`] first,
+    /// then [`GroupCoordinator::loaded`], then requests may come.
+    #[must_use]
+    pub fn new(config: GroupConfig, limits: GroupLimits) -> GroupCoordinator {
+        GroupCoordinator {
+            config,
+            limits,
+            groups: BTreeMap::new(),
+            deadlines: Deadlines::default(),
+            total: Footprint::default(),
+            retention_at: None,
+        }
+    }
+
+    /// Begins to serve what was replayed: sessions begin now, `now_ms` in ms since 1970.
+    pub fn loaded(&mut self, now_ms: i64) -> Output {
+        let mut out = Output::default();
+        let group_ids: Vec<Arc<str>> = self.groups.keys().map(Arc::clone).collect();
+        for group_id in group_ids {
+            self.change(&group_id, now_ms, &mut out, |group, cx| {
+                let Membership::Classic(group) = &mut group.membership;
+                for member in group.members().values() {
+                    group.heard_of(member, cx);
+                }
+                if group.members().len() > cx.members_max() {
+                    // The last to join again will find the group full.
+                    group.prepare_rebalance(cx);
+                }
+            });
+        }
+        self.arm_retention(now_ms);
+        out
+    }
+
+    /// Decides about a request. Its reply is in this output, or parked and in a later one.
+    pub fn handle(&mut self, request: GroupRequest, token: ReplyToken, now_ms: i64) -> Output {
+        let mut out = Output::default();
+        let reply = match request {
+            GroupRequest::Join(request) => {
+                self.join(&request, token, now_ms, &mut out);
+                return out;
+            }
+            GroupRequest::Sync(request) => {
+                let id = Arc::clone(&request.group_id);
+                let synced = self.member_request(&id, now_ms, &mut out, |group, cx| {
+                    group.sync(&request, token, cx);
+                });
+                if let Err(error) = synced {
+                    out.reply(token, GroupReply::Sync(Err(error)));
+                }
+                return out;
+            }
+            GroupRequest::Heartbeat(request) => {
+                let id = Arc::clone(&request.group_id);
+                let heard = self.member_request(&id, now_ms, &mut out, |group, cx| {
+                    group.heartbeat(&request, cx)
+                });
+                GroupReply::Heartbeat(heard.and_then(|result| result))
+            }
+            GroupRequest::Leave(request) => self.leave(&request, now_ms, &mut out),
+            GroupRequest::CommitOffsets(request) => self.commit(&request, now_ms, &mut out),
+            GroupRequest::FetchOffsets(request) => self.fetch(&request),
+            GroupRequest::Describe(request) => self.describe(&request),
+            GroupRequest::List(request) => self.list(&request),
+            GroupRequest::DeleteGroup(request) => self.delete_group(&request, &mut out),
+            GroupRequest::DeleteOffsets(request) => self.delete_offsets(&request, &mut out),
+            GroupRequest::TopicsDeleted(request) => self.topics_deleted(&request, &mut out),
+        };
+        out.reply(token, reply);
+        out
+    }
+
+    /// When [`GroupCoordinator::tick`] has something to do next, in ms since 1970.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<i64> {
+        self.deadlines.next_ms()
+    }
+
+    /// Does what is due first, if anything is: call it as long as [`GroupCoordinator::next_deadline`] has
+    /// come.
+    pub fn tick(&mut self, now_ms: i64) -> Output {
+        let mut out = Output::default();
+        match self.deadlines.pop_due(now_ms) {
+            None => {}
+            Some(Timer::Retention) => self.expire_offsets(now_ms, &mut out),
+            Some(Timer::Join(group_id)) => {
+                self.change_classic(&group_id, now_ms, &mut out, ClassicGroup::join_is_due);
+            }
+            Some(Timer::Sync(group_id)) => {
+                self.change_classic(&group_id, now_ms, &mut out, ClassicGroup::sync_is_due);
+            }
+            Some(Timer::Session {
+                group_id,
+                member_id,
+            }) => {
+                self.change_classic(&group_id, now_ms, &mut out, |group, cx| {
+                    group.session_is_due(&member_id, cx);
+                });
+            }
+        }
+        out
+    }
+
+    /// Applies a record that is in the log: the only way in which hard state changes.
+    pub fn replay(&mut self, record: &OffsetsRecord) {
+        let group_id = match record {
+            OffsetsRecord::OffsetCommit { key, .. } => &key.group_id,
+            OffsetsRecord::GroupMetadata { group_id, .. } => group_id,
+        };
+        if !self.groups.contains_key(group_id) {
+            self.insert(Group::new(group_id, None), group_id);
+        }
+        // Replaying decides nothing, so it neither needs the time nor leads to replies.
+        let mut nothing = Output::default();
+        self.change(group_id, 0, &mut nothing, |group, cx| match record {
+            OffsetsRecord::OffsetCommit { key, value } => match value {
+                Some(value) => group.offsets.put(&key.topic, key.partition, value.clone()),
+                None => group.offsets.remove(&key.topic, key.partition),
+            },
+            OffsetsRecord::GroupMetadata { group_id, value } => {
+                let Membership::Classic(classic) = &mut group.membership;
+                match value {
+                    Some(value) => {
+                        for gone in classic.apply(value) {
+                            cx.deadlines.disarm(&classic.session_timer(&gone.id));
+                        }
+                    }
+                    None => {
+                        for member_id in classic.pending().chain(classic.members().keys()) {
+                            cx.deadlines.disarm(&classic.session_timer(member_id));
+                        }
+                        *classic = ClassicGroup::new(Arc::clone(group_id), None);
+                    }
+                }
+            }
+        });
+    }
+
+    /// The log did not take the records of an output. Its replies become errors, and what was waiting
+    /// for the records is taken back, which may lead to more replies and records.
+    pub fn append_failed(&mut self, output: Output, error: GroupError, now_ms: i64) -> Output {
+        let replies = output.replies.into_iter();
+        let mut out = Output {
+            records: Vec::new(),
+            replies: replies
+                .map(|(token, reply)| (token, reply.refused(error)))
+                .collect(),
+        };
+        for record in &output.records {
+            if let OffsetsRecord::GroupMetadata {
+                group_id,
+                value: Some(_),
+            } = record
+            {
+                let take_back = ClassicGroup::generation_was_not_stored;
+                self.change_classic(group_id, now_ms, &mut out, take_back);
+            }
+        }
+        out
+    }
+
+    /// Answers everything that is parked, and forgets all groups: the log is lost for good, or the broker
+    /// stops.
+    pub fn close(&mut self, error: GroupError) -> Output {
+        let mut out = Output::default();
+        for group in std::mem::take(&mut self.groups).into_values() {
+            let Membership::Classic(mut group) = group.membership;
+            for (_, token) in group.take_syncs() {
+                out.reply(token, GroupReply::Sync(Err(error)));
+            }
+            for (member_id, token) in group.take_joins() {
+                out.reply(token, GroupReply::join_refused(member_id, error));
+            }
+        }
+        self.deadlines = Deadlines::default();
+        self.total = Footprint::default();
+        self.retention_at = None;
+        out
+    }
+
+    /// Works on a group and keeps the books; a group of which nothing is left is forgotten.
+    fn change<R>(
+        &mut self,
+        group_id: &Arc<str>,
+        now_ms: i64,
+        out: &mut Output,
+        change: impl FnOnce(&mut Group, &mut Context) -> R,
+    ) -> Option<R> {
+        let group = self.groups.get_mut(group_id)?;
+        let before = group.footprint();
+        let mut cx = Context {
+            config: &self.config,
+            limits: &self.limits,
+            deadlines: &mut self.deadlines,
+            total: self.total,
+            now_ms,
+            out,
+        };
+        let result = change(group, &mut cx);
+        self.total.replace(before, group.footprint());
+        if group.is_nothing() {
+            self.total.replace(group.footprint(), Footprint::default());
+            self.groups.remove(group_id);
+        }
+        Some(result)
+    }
+
+    fn change_classic<R>(
+        &mut self,
+        group_id: &Arc<str>,
+        now_ms: i64,
+        out: &mut Output,
+        change: impl FnOnce(&mut ClassicGroup, &mut Context) -> R,
+    ) -> Option<R> {
+        self.change(group_id, now_ms, out, |group, cx| {
+            let Membership::Classic(group) = &mut group.membership;
+            change(group, cx)
+        })
+    }
+
+    fn insert(&mut self, group: Group, group_id: &Arc<str>) {
+        self.total.replace(Footprint::default(), group.footprint());
+        self.groups.insert(Arc::clone(group_id), group);
+    }
+
+    /// A request that only members of a group may make.
+    fn member_request<R>(
+        &mut self,
+        group_id: &Arc<str>,
+        now_ms: i64,
+        out: &mut Output,
+        change: impl FnOnce(&mut ClassicGroup, &mut Context) -> R,
+    ) -> Result<R, GroupError> {
+        if group_id.is_empty() {
+            return Err(GroupError::InvalidGroupId);
+        }
+        let changed = self.change_classic(group_id, now_ms, out, change);
+        changed.ok_or(GroupError::UnknownMemberId)
+    }
+
+    fn join(&mut self, request: &JoinRequest, token: ReplyToken, now_ms: i64, out: &mut Output) {
+        if let Err(error) = self.validate_join(request) {
+            let member_id = Arc::clone(&request.member_id);
+            return out.reply(token, GroupReply::join_refused(member_id, error));
+        }
+        let group_id = &request.group_id;
+        if !self.groups.contains_key(group_id) {
+            self.insert(Group::new(group_id, Some(now_ms)), group_id);
+        }
+        self.change_classic(group_id, now_ms, out, |group, cx| {
+            group.join(request, token, cx)
+        });
+    }
+
+    fn validate_join(&self, request: &JoinRequest) -> Result<(), GroupError> {
+        if request.group_id.is_empty() || request.group_id.len() > limits::GROUP_ID_LEN_MAX {
+            return Err(GroupError::InvalidGroupId);
+        }
+        let (least, most) = (
+            self.config.min_session_timeout_ms,
+            self.config.max_session_timeout_ms,
+        );
+        if !(least..=most).contains(&request.session_timeout_ms) {
+            return Err(GroupError::InvalidSessionTimeout);
+        }
+        if request.bytes() > self.limits.member_bytes {
+            return Err(GroupError::InvalidRequest);
+        }
+        if self.groups.contains_key(&request.group_id) {
+            return Ok(());
+        }
+        if !request.member_id.is_empty() {
+            return Err(GroupError::UnknownMemberId);
+        }
+        match self.has_room_for_group() {
+            true => Ok(()),
+            false => Err(GroupError::CoordinatorNotAvailable),
+        }
+    }
+
+    fn has_room_for_group(&self) -> bool {
+        self.groups.len() < self.limits.groups && self.total.bytes < self.limits.state_bytes
+    }
+
+    fn leave(&mut self, request: &LeaveRequest, now_ms: i64, out: &mut Output) -> GroupReply {
+        let id = &request.group_id;
+        let left = self.member_request(id, now_ms, out, |group, cx| group.leave(request, cx));
+        GroupReply::Leave(match left {
+            Err(GroupError::UnknownMemberId) => Ok(request.members.iter().map(unknown).collect()),
+            left => left,
+        })
+    }
+}
+
+fn unknown(member: &crate::request::LeavingMember) -> MemberLeft {
+    MemberLeft {
+        member_id: Arc::clone(&member.member_id),
+        instance_id: member.instance_id.clone(),
+        result: Err(GroupError::UnknownMemberId),
+    }
+}

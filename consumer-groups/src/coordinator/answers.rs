@@ -1,0 +1,96 @@
+//! DescribeGroups, ListGroups and DeleteGroups.
+
+use std::sync::Arc;
+
+use super::{Group, GroupCoordinator, Membership};
+use crate::classic::group::{ClassicGroup, State};
+use crate::classic::member::Member;
+use crate::error::GroupError;
+use crate::records::{OffsetKey, OffsetsRecord};
+use crate::reply::{DescribedMember, GroupDescription, GroupReply, ListedGroup, Output};
+use crate::request::{DeleteGroupRequest, DescribeRequest, ListRequest};
+
+/// The type of classic groups in ListGroups.
+const CLASSIC: &str = "classic";
+
+fn described(group: &ClassicGroup) -> GroupDescription {
+    let is_stable = group.state == State::Stable;
+    let protocol_name = group.protocol_name.clone().filter(|_| is_stable);
+    let protocol_name = protocol_name.unwrap_or_default();
+    let member = |member: &Member| DescribedMember {
+        member_id: Arc::clone(&member.id),
+        instance_id: member.instance_id.clone(),
+        client_id: Arc::clone(&member.client_id),
+        client_host: Arc::clone(&member.client_host),
+        metadata: member.metadata(&protocol_name).cloned().unwrap_or_default(),
+        assignment: member.assignment.clone(),
+    };
+    GroupDescription {
+        state: group.state_name(),
+        protocol_type: group.protocol_type.clone().unwrap_or_default(),
+        members: group.members().values().map(member).collect(),
+        protocol_name,
+    }
+}
+
+fn matches(filter: &[String], name: &str) -> bool {
+    filter.is_empty()
+        || filter
+            .iter()
+            .any(|wanted| wanted.trim().eq_ignore_ascii_case(name))
+}
+
+impl GroupCoordinator {
+    pub(super) fn describe(&self, request: &DescribeRequest) -> GroupReply {
+        let group = self.groups.get(&request.group_id);
+        GroupReply::Describe(match group.map(|group| &group.membership) {
+            Some(Membership::Classic(group)) => Ok(described(group)),
+            None => Err(GroupError::GroupIdNotFound),
+        })
+    }
+
+    pub(super) fn list(&self, request: &ListRequest) -> GroupReply {
+        let listed = |(group_id, group): (&Arc<str>, &Group)| {
+            let Membership::Classic(group) = &group.membership;
+            let is_wanted =
+                matches(&request.states, group.state_name()) && matches(&request.types, CLASSIC);
+            is_wanted.then(|| ListedGroup {
+                group_id: Arc::clone(group_id),
+                protocol_type: group.protocol_type.clone().unwrap_or_default(),
+                state: group.state_name(),
+                group_type: CLASSIC,
+            })
+        };
+        GroupReply::List(self.groups.iter().filter_map(listed).collect())
+    }
+
+    pub(super) fn delete_group(
+        &self,
+        request: &DeleteGroupRequest,
+        out: &mut Output,
+    ) -> GroupReply {
+        let group_id = &request.group_id;
+        let Some(group) = self.groups.get(group_id) else {
+            return GroupReply::DeleteGroup(Err(GroupError::GroupIdNotFound));
+        };
+        let Membership::Classic(classic) = &group.membership;
+        if !classic.is_empty() {
+            return GroupReply::DeleteGroup(Err(GroupError::NonEmptyGroup));
+        }
+        for (topic, partitions) in group.offsets.topics() {
+            let keys = partitions.keys().map(|&partition| OffsetKey {
+                group_id: Arc::clone(group_id),
+                topic: Arc::clone(topic),
+                partition,
+            });
+            let tombstone = |key| OffsetsRecord::OffsetCommit { key, value: None };
+            out.records.extend(keys.map(tombstone));
+        }
+        // The group itself comes last: what a torn append leaves behind is a group with fewer offsets.
+        out.records.push(OffsetsRecord::GroupMetadata {
+            group_id: Arc::clone(group_id),
+            value: None,
+        });
+        GroupReply::DeleteGroup(Ok(()))
+    }
+}

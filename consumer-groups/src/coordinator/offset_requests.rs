@@ -1,0 +1,280 @@
+//! OffsetCommit, OffsetFetch, OffsetDelete, and topics that are gone.
+
+use std::sync::Arc;
+
+use tidewheel_config::limits;
+
+use super::{Group, GroupCoordinator, Membership};
+use crate::classic::group::{ClassicGroup, State};
+use crate::error::GroupError;
+use crate::offsets::offset_bytes;
+use crate::records::{CommittedOffset, OffsetKey, OffsetsRecord};
+use crate::reply::{
+    FetchedOffset, FetchedPartition, FetchedTopic, GroupReply, Output, TopicResults,
+};
+use crate::request::{
+    CommitOffsetsRequest, CommitPartition, DeleteOffsetsRequest, FetchOffsetsRequest,
+    TopicsDeletedRequest,
+};
+
+/// Offsets and bytes that a commit may still add.
+struct Room {
+    offsets: usize,
+    bytes: usize,
+}
+
+impl Room {
+    /// Makes room for one offset in the place of `before`.
+    fn take(
+        &mut self,
+        before: Option<&CommittedOffset>,
+        metadata_len: usize,
+    ) -> Result<(), GroupError> {
+        let held = before.map_or(0, |offset| offset_bytes(offset.metadata.as_bytes().len()));
+        let more = offset_bytes(metadata_len).saturating_sub(held);
+        if before.is_none() && self.offsets == 0 {
+            return Err(GroupError::InvalidCommitOffsetSize);
+        }
+        if more > self.bytes {
+            return Err(GroupError::CoordinatorNotAvailable);
+        }
+        self.offsets -= usize::from(before.is_none());
+        self.bytes -= more;
+        Ok(())
+    }
+}
+
+fn tombstone(group_id: &Arc<str>, topic: &Arc<str>, partition: i32) -> OffsetsRecord {
+    OffsetsRecord::OffsetCommit {
+        key: OffsetKey {
+            group_id: Arc::clone(group_id),
+            topic: Arc::clone(topic),
+            partition,
+        },
+        value: None,
+    }
+}
+
+/// Every entry of a commit refused for the same reason.
+fn all_refused(request: &CommitOffsetsRequest, error: GroupError) -> GroupReply {
+    let topics = request.topics.iter().map(|topic| TopicResults {
+        topic: Arc::clone(&topic.topic),
+        partitions: topic
+            .partitions
+            .iter()
+            .map(|p| (p.partition, Err(error)))
+            .collect(),
+    });
+    GroupReply::CommitOffsets(topics.collect())
+}
+
+/// Whether a commit may come from whom it says. Members of the current generation may commit while others
+/// join; whoever is in no group may commit where nobody is.
+fn validate_commit(group: &ClassicGroup, request: &CommitOffsetsRequest) -> Result<(), GroupError> {
+    if request.generation < 0 && group.is_empty() {
+        return Ok(());
+    }
+    let instance_id = request.instance_id.as_ref();
+    group.validate_member(&request.member_id, instance_id)?;
+    if request.generation != group.generation {
+        return Err(GroupError::IllegalGeneration);
+    }
+    match group.state {
+        State::CompletingRebalance => Err(GroupError::RebalanceInProgress),
+        State::Empty | State::PreparingRebalance { .. } | State::Stable => Ok(()),
+    }
+}
+
+impl GroupCoordinator {
+    pub(super) fn commit(
+        &mut self,
+        request: &CommitOffsetsRequest,
+        now_ms: i64,
+        out: &mut Output,
+    ) -> GroupReply {
+        if let Err(error) = self.authorize_commit(request, now_ms, out) {
+            return all_refused(request, error);
+        }
+        let offsets = self
+            .groups
+            .get(&request.group_id)
+            .map(|group| &group.offsets);
+        let count = offsets.map_or(0, |offsets| offsets.count());
+        let mut room = Room {
+            offsets: self.limits.offsets_per_group.saturating_sub(count),
+            bytes: self.limits.state_bytes.saturating_sub(self.total.bytes),
+        };
+        let mut topics = Vec::with_capacity(request.topics.len());
+        for topic in &request.topics {
+            let mut partitions = Vec::with_capacity(topic.partitions.len());
+            for entry in &topic.partitions {
+                let before = offsets.and_then(|known| known.get(&topic.topic, entry.partition));
+                let result = self.check_commit(entry, before, &mut room);
+                partitions.push((entry.partition, result));
+                if result.is_ok() {
+                    out.records.push(OffsetsRecord::OffsetCommit {
+                        key: OffsetKey {
+                            group_id: Arc::clone(&request.group_id),
+                            topic: Arc::clone(&topic.topic),
+                            partition: entry.partition,
+                        },
+                        value: Some(committed(request, entry, now_ms)),
+                    });
+                }
+            }
+            let topic = Arc::clone(&topic.topic);
+            topics.push(TopicResults { topic, partitions });
+        }
+        GroupReply::CommitOffsets(topics)
+    }
+
+    /// Whether the commit is accepted at all. It also shows that its member lives.
+    fn authorize_commit(
+        &mut self,
+        request: &CommitOffsetsRequest,
+        now_ms: i64,
+        out: &mut Output,
+    ) -> Result<(), GroupError> {
+        if request.group_id.len() > limits::GROUP_ID_LEN_MAX {
+            return Err(GroupError::InvalidGroupId);
+        }
+        let authorized = self.change_classic(&request.group_id, now_ms, out, |group, cx| {
+            validate_commit(group, request)?;
+            if let Some(member) = group.member(&request.member_id) {
+                group.heard_of(member, cx);
+            }
+            Ok(())
+        });
+        match authorized {
+            Some(result) => result,
+            None if request.generation < 0 && self.has_room_for_group() => Ok(()),
+            None if request.generation < 0 => Err(GroupError::CoordinatorNotAvailable),
+            None if request.reports_unknown_group => Err(GroupError::GroupIdNotFound),
+            None => Err(GroupError::IllegalGeneration),
+        }
+    }
+
+    fn check_commit(
+        &self,
+        entry: &CommitPartition,
+        before: Option<&CommittedOffset>,
+        room: &mut Room,
+    ) -> Result<(), GroupError> {
+        let metadata = entry.metadata.as_ref();
+        let bytes = metadata.map_or(0, |metadata| metadata.as_bytes().len());
+        let most = self.config.offset_metadata_max_bytes;
+        // A text has at most as many UTF-16 units as bytes: most need no counting.
+        if bytes > most {
+            let units = metadata.map_or(0, |metadata| metadata.encode_utf16().count());
+            if units > most {
+                return Err(GroupError::OffsetMetadataTooLarge);
+            }
+        }
+        room.take(before, bytes)
+    }
+
+    pub(super) fn fetch(&self, request: &FetchOffsetsRequest) -> GroupReply {
+        let offsets = self
+            .groups
+            .get(&request.group_id)
+            .map(|group| &group.offsets);
+        let fetched = |partition: i32, committed: Option<&CommittedOffset>| FetchedPartition {
+            partition,
+            committed: committed.map(|committed| FetchedOffset {
+                offset: committed.offset,
+                leader_epoch: committed.leader_epoch,
+                metadata: committed.metadata.clone(),
+            }),
+        };
+        let topics = match &request.topics {
+            Some(topics) => topics
+                .iter()
+                .map(|wanted| {
+                    let known = offsets.and_then(|offsets| offsets.of_topic(&wanted.topic));
+                    let get = |&p: &i32| fetched(p, known.and_then(|(_, known)| known.get(&p)));
+                    FetchedTopic {
+                        topic: Arc::clone(&wanted.topic),
+                        partitions: wanted.partitions.iter().map(get).collect(),
+                    }
+                })
+                .collect(),
+            None => offsets
+                .iter()
+                .flat_map(|offsets| offsets.topics())
+                .map(|(topic, known)| FetchedTopic {
+                    topic: Arc::clone(topic),
+                    partitions: known.iter().map(|(&p, c)| fetched(p, Some(c))).collect(),
+                })
+                .collect(),
+        };
+        GroupReply::FetchOffsets(Ok(topics))
+    }
+
+    pub(super) fn delete_offsets(
+        &self,
+        request: &DeleteOffsetsRequest,
+        out: &mut Output,
+    ) -> GroupReply {
+        let Some(Group {
+            membership,
+            offsets,
+        }) = self.groups.get(&request.group_id)
+        else {
+            return GroupReply::DeleteOffsets(Err(GroupError::GroupIdNotFound));
+        };
+        let Membership::Classic(group) = membership;
+        if !group.is_empty() && !group.uses_consumer_protocol() {
+            return GroupReply::DeleteOffsets(Err(GroupError::NonEmptyGroup));
+        }
+        let subscription = group.subscription();
+        let topics = request.topics.iter().map(|wanted| {
+            let result = match subscription.may_contain(&wanted.topic) {
+                true => Err(GroupError::GroupSubscribedToTopic),
+                false => Ok(()),
+            };
+            if let (Ok(()), Some((topic, known))) = (result, offsets.of_topic(&wanted.topic)) {
+                let there = wanted.partitions.iter().filter(|&p| known.contains_key(p));
+                out.records
+                    .extend(there.map(|&p| tombstone(&request.group_id, topic, p)));
+            }
+            TopicResults {
+                topic: Arc::clone(&wanted.topic),
+                partitions: wanted.partitions.iter().map(|&p| (p, result)).collect(),
+            }
+        });
+        GroupReply::DeleteOffsets(Ok(topics.collect()))
+    }
+
+    pub(super) fn topics_deleted(
+        &self,
+        request: &TopicsDeletedRequest,
+        out: &mut Output,
+    ) -> GroupReply {
+        for (group_id, group) in &self.groups {
+            for deleted in &request.topics {
+                if let Some((topic, partitions)) = group.offsets.of_topic(deleted) {
+                    let partitions = partitions.keys();
+                    out.records
+                        .extend(partitions.map(|&p| tombstone(group_id, topic, p)));
+                }
+            }
+        }
+        GroupReply::TopicsDeleted(Ok(()))
+    }
+}
+
+fn committed(
+    request: &CommitOffsetsRequest,
+    entry: &CommitPartition,
+    now_ms: i64,
+) -> CommittedOffset {
+    CommittedOffset {
+        offset: entry.offset,
+        leader_epoch: entry.leader_epoch,
+        metadata: entry.metadata.clone().unwrap_or_default(),
+        commit_timestamp_ms: entry.commit_timestamp_ms.unwrap_or(now_ms),
+        expire_timestamp_ms: request
+            .retention_ms
+            .map(|keep_ms| now_ms.saturating_add(keep_ms)),
+    }
+}

@@ -1,0 +1,62 @@
+//! How much the coordinator holds, and how much it may hold.
+
+use tidewheel_config::limits;
+
+/// Hard bounds of one coordinator. A runner with several coordinators divides them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupLimits {
+    /// Groups, with members or offsets or neither: a new one is refused with
+    /// [`CoordinatorNotAvailable`](crate::GroupError::CoordinatorNotAvailable).
+    pub groups: usize,
+    /// Members that were given an id and have not joined with it: the next one is refused with
+    /// [`CoordinatorNotAvailable`](crate::GroupError::CoordinatorNotAvailable).
+    pub pending_members: usize,
+    /// Members of one group, whatever `group.max.size` says: the next one is refused with
+    /// [`GroupMaxSizeReached`](crate::GroupError::GroupMaxSizeReached).
+    pub members_per_group: usize,
+    /// Bytes that a member says about itself: more is refused with
+    /// [`InvalidRequest`](crate::GroupError::InvalidRequest).
+    pub member_bytes: usize,
+    /// Bytes of the record of one generation: a larger one is refused, as in Kafka, with
+    /// [`UnknownServerError`](crate::GroupError::UnknownServerError) to whoever waits for it.
+    pub group_record_bytes: usize,
+    /// Offsets of one group: more are refused with
+    /// [`InvalidCommitOffsetSize`](crate::GroupError::InvalidCommitOffsetSize).
+    pub offsets_per_group: usize,
+    /// Bytes of everything, estimated: new members and offsets beyond are refused with
+    /// [`CoordinatorNotAvailable`](crate::GroupError::CoordinatorNotAvailable).
+    pub state_bytes: usize,
+    /// Groups and offsets that one look for expired offsets goes over before others have their turn.
+    pub retention_step: usize,
+}
+
+impl Default for GroupLimits {
+    fn default() -> GroupLimits {
+        GroupLimits {
+            groups: limits::GROUPS_MAX,
+            pending_members: limits::GROUP_PENDING_MEMBERS_MAX,
+            members_per_group: limits::GROUP_MEMBERS_MAX,
+            member_bytes: limits::GROUP_MEMBER_BYTES_MAX,
+            group_record_bytes: limits::GROUP_RECORD_BYTES_MAX,
+            offsets_per_group: limits::GROUP_OFFSETS_MAX,
+            state_bytes: limits::GROUP_STATE_BYTES_MAX,
+            retention_step: limits::GROUP_RETENTION_STEP,
+        }
+    }
+}
+
+/// What a group, or all of them, hold. Kept up to date by every change, never counted anew.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Footprint {
+    pub(crate) pending_members: usize,
+    pub(crate) bytes: usize,
+}
+
+impl Footprint {
+    /// Replaces what a part held by what it holds now.
+    pub(crate) fn replace(&mut self, before: Footprint, after: Footprint) {
+        self.pending_members =
+            self.pending_members + after.pending_members - before.pending_members;
+        self.bytes = self.bytes + after.bytes - before.bytes;
+    }
+}

@@ -1,0 +1,89 @@
+//! What the coordinator writes to `__consumer_offsets`.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tidewheel_protocol::StrBytes;
+
+/// One record of `__consumer_offsets`: a key, and a value or, in a tombstone, none.
+#[derive(Clone, Debug, PartialEq)]
+pub enum OffsetsRecord {
+    /// A committed offset, or its end.
+    OffsetCommit {
+        /// Which offset.
+        key: OffsetKey,
+        /// What it is; none deletes it.
+        value: Option<CommittedOffset>,
+    },
+    /// A finished generation of a classic group, or the group's end.
+    GroupMetadata {
+        /// The group.
+        group_id: Arc<str>,
+        /// The generation; none deletes the group. Its offsets have records of their own.
+        value: Option<GroupMetadata>,
+    },
+}
+
+/// Names an offset.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct OffsetKey {
+    /// The group.
+    pub group_id: Arc<str>,
+    /// The topic.
+    pub topic: Arc<str>,
+    /// The partition.
+    pub partition: i32,
+}
+
+/// A committed offset.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CommittedOffset {
+    /// The offset of the next record to read.
+    pub offset: i64,
+    /// The leader epoch of the last record read, if the client knew it.
+    pub leader_epoch: Option<i32>,
+    /// The client's note, byte for byte.
+    pub metadata: StrBytes,
+    /// When it was committed, in ms since 1970.
+    pub commit_timestamp_ms: i64,
+    /// When it expires, where the client asked for a time of its own.
+    pub expire_timestamp_ms: Option<i64>,
+}
+
+/// A finished generation of a classic group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupMetadata {
+    /// The protocol type; none if the group never had a member.
+    pub protocol_type: Option<Arc<str>>,
+    /// The generation.
+    pub generation: i32,
+    /// The chosen protocol; none without members.
+    pub protocol_name: Option<Arc<str>>,
+    /// The leader's member id; none without members.
+    pub leader: Option<Arc<str>>,
+    /// Since when the group is in its state, in ms since 1970, if known.
+    pub state_timestamp_ms: Option<i64>,
+    /// The members, ordered by member id.
+    pub members: Vec<GroupMember>,
+}
+
+/// A member of a finished generation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupMember {
+    /// The member's id.
+    pub member_id: Arc<str>,
+    /// `group.instance.id` of a static member.
+    pub instance_id: Option<Arc<str>>,
+    /// The client's id.
+    pub client_id: Arc<str>,
+    /// The client's address.
+    pub client_host: Arc<str>,
+    /// How long a rebalance waits for the member.
+    pub rebalance_timeout_ms: i32,
+    /// Silence after which the member counts as gone.
+    pub session_timeout_ms: i32,
+    /// What the member said for the chosen protocol.
+    pub subscription: Bytes,
+    /// What the leader gave it.
+    pub assignment: Bytes,
+}

@@ -1,0 +1,254 @@
+//! What may be asked of the coordinator. Every request concerns one group, except those that say so.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tidewheel_protocol::StrBytes;
+
+/// Names a request to its sender: comes back with the reply, exactly once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ReplyToken(pub u64);
+
+/// A request.
+#[derive(Clone, Debug, PartialEq)]
+pub enum GroupRequest {
+    /// A member wants to join, or to join again.
+    Join(JoinRequest),
+    /// A member asks for its assignment; the leader brings everybody's.
+    Sync(SyncRequest),
+    /// A member says that it is alive.
+    Heartbeat(HeartbeatRequest),
+    /// Members leave, or are removed by an administrator.
+    Leave(LeaveRequest),
+    /// Offsets are committed.
+    CommitOffsets(CommitOffsetsRequest),
+    /// Committed offsets are asked for.
+    FetchOffsets(FetchOffsetsRequest),
+    /// A group is described.
+    Describe(DescribeRequest),
+    /// All groups are listed.
+    List(ListRequest),
+    /// A group is deleted, with its offsets.
+    DeleteGroup(DeleteGroupRequest),
+    /// Offsets of a group are deleted.
+    DeleteOffsets(DeleteOffsetsRequest),
+    /// Topics were deleted: their offsets go, in all groups.
+    TopicsDeleted(TopicsDeletedRequest),
+}
+
+/// JoinGroup.
+#[derive(Clone, Debug, PartialEq)]
+pub struct JoinRequest {
+    /// The group.
+    pub group_id: Arc<str>,
+    /// The member's id; empty for a new member.
+    pub member_id: Arc<str>,
+    /// `group.instance.id` of a static member.
+    pub instance_id: Option<Arc<str>>,
+    /// The client's id, which begins the id of a new dynamic member.
+    pub client_id: Arc<str>,
+    /// The client's address as DescribeGroups shows it.
+    pub client_host: Arc<str>,
+    /// Silence after which the member counts as gone.
+    pub session_timeout_ms: i32,
+    /// How long a rebalance waits for the member; in version 0 of JoinGroup the session timeout.
+    pub rebalance_timeout_ms: i32,
+    /// For example `consumer` or `connect`.
+    pub protocol_type: Arc<str>,
+    /// The protocols (assignors) that the member supports, the most wanted first.
+    pub protocols: Vec<JoinProtocol>,
+    /// Whether a new dynamic member must come back with the id it is given (JoinGroup 4 and later).
+    pub member_id_required: bool,
+    /// Whether the member understands `skip_assignment` (JoinGroup 9 and later).
+    pub supports_skip_assignment: bool,
+    /// Random bits that make the id of a new member.
+    pub new_member_uuid: u128,
+}
+
+impl JoinRequest {
+    /// Bytes that are kept of the member.
+    pub(crate) fn bytes(&self) -> usize {
+        let texts = [
+            &self.member_id,
+            &self.client_id,
+            &self.client_host,
+            &self.protocol_type,
+        ];
+        let texts: usize = texts.iter().map(|text| text.len()).sum();
+        let instance = self.instance_id.as_ref().map_or(0, |text| text.len());
+        texts + instance + crate::classic::member::protocol_bytes(&self.protocols)
+    }
+}
+
+/// A protocol that a member supports.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JoinProtocol {
+    /// Its name.
+    pub name: Arc<str>,
+    /// What the member says to the group's leader; never looked into, except by [`GroupRequest::DeleteOffsets`]
+    /// and the expiry of offsets, where the protocol type is `consumer`.
+    pub metadata: Bytes,
+}
+
+/// SyncGroup.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SyncRequest {
+    /// The group.
+    pub group_id: Arc<str>,
+    /// The member's id.
+    pub member_id: Arc<str>,
+    /// `group.instance.id` of a static member.
+    pub instance_id: Option<Arc<str>>,
+    /// The generation that the member joined.
+    pub generation: i32,
+    /// The protocol type that the member believes in (SyncGroup 5 and later).
+    pub protocol_type: Option<Arc<str>>,
+    /// The protocol that the member believes in (SyncGroup 5 and later).
+    pub protocol_name: Option<Arc<str>>,
+    /// From the leader: what each member gets.
+    pub assignments: Vec<MemberAssignment>,
+}
+
+/// What one member gets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemberAssignment {
+    /// The member's id.
+    pub member_id: Arc<str>,
+    /// Its assignment, never looked into.
+    pub assignment: Bytes,
+}
+
+/// Heartbeat.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HeartbeatRequest {
+    /// The group.
+    pub group_id: Arc<str>,
+    /// The member's id.
+    pub member_id: Arc<str>,
+    /// `group.instance.id` of a static member.
+    pub instance_id: Option<Arc<str>>,
+    /// The generation that the member is in.
+    pub generation: i32,
+}
+
+/// LeaveGroup.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LeaveRequest {
+    /// The group.
+    pub group_id: Arc<str>,
+    /// Who leaves.
+    pub members: Vec<LeavingMember>,
+}
+
+/// One who leaves.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LeavingMember {
+    /// The member's id; empty where an administrator removes a static member by its instance id.
+    pub member_id: Arc<str>,
+    /// `group.instance.id` of a static member.
+    pub instance_id: Option<Arc<str>>,
+}
+
+/// OffsetCommit.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CommitOffsetsRequest {
+    /// The group.
+    pub group_id: Arc<str>,
+    /// The member's id; empty for a consumer that uses the group for its offsets only.
+    pub member_id: Arc<str>,
+    /// `group.instance.id` of a static member.
+    pub instance_id: Option<Arc<str>>,
+    /// The generation that the member is in; -1 for a consumer that uses the group for its offsets only.
+    pub generation: i32,
+    /// Whether the client understands [`GroupIdNotFound`](crate::GroupError::GroupIdNotFound)
+    /// (OffsetCommit 9 and later).
+    pub reports_unknown_group: bool,
+    /// How long to keep the offsets, where the client says so (OffsetCommit 2 to 4).
+    pub retention_ms: Option<i64>,
+    /// What to commit.
+    pub topics: Vec<CommitTopic>,
+}
+
+/// Offsets of one topic to commit.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CommitTopic {
+    /// The topic.
+    pub topic: Arc<str>,
+    /// Its partitions.
+    pub partitions: Vec<CommitPartition>,
+}
+
+/// One offset to commit.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CommitPartition {
+    /// The partition.
+    pub partition: i32,
+    /// The offset of the next record to read.
+    pub offset: i64,
+    /// The leader epoch of the last record read, if known.
+    pub leader_epoch: Option<i32>,
+    /// The client's note beside the offset, kept byte for byte; none is kept as an empty one.
+    pub metadata: Option<StrBytes>,
+    /// When the client says it committed, in ms since 1970 (OffsetCommit 1).
+    pub commit_timestamp_ms: Option<i64>,
+}
+
+/// OffsetFetch.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FetchOffsetsRequest {
+    /// The group.
+    pub group_id: Arc<str>,
+    /// Which partitions; none for all that have an offset.
+    pub topics: Option<Vec<TopicPartitions>>,
+    /// Whether to refuse offsets that a transaction may still change. There are no transactions yet, so
+    /// every offset is stable.
+    pub require_stable: bool,
+}
+
+/// Partitions of one topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicPartitions {
+    /// The topic.
+    pub topic: Arc<str>,
+    /// The partitions.
+    pub partitions: Vec<i32>,
+}
+
+/// DescribeGroups, for one group.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DescribeRequest {
+    /// The group.
+    pub group_id: Arc<str>,
+}
+
+/// ListGroups. Concerns all groups.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ListRequest {
+    /// States to list, in any case; empty for all.
+    pub states: Vec<String>,
+    /// Types to list (`classic`), in any case; empty for all.
+    pub types: Vec<String>,
+}
+
+/// DeleteGroups, for one group.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DeleteGroupRequest {
+    /// The group.
+    pub group_id: Arc<str>,
+}
+
+/// OffsetDelete.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DeleteOffsetsRequest {
+    /// The group.
+    pub group_id: Arc<str>,
+    /// Whose offsets to delete.
+    pub topics: Vec<TopicPartitions>,
+}
+
+/// Topics were deleted. Concerns all groups.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TopicsDeletedRequest {
+    /// The topics.
+    pub topics: Vec<Arc<str>>,
+}
