@@ -1,0 +1,82 @@
+//! Scenarios: commands and what comes of them, in `tests/scenarios/*.txt`. `TIDEWHEEL_REGENERATE=1` writes
+//! down what comes of them now; read the difference before you keep it.
+//!
+//! A line that begins with `>` is a command, the lines after it are what came of it. Requests are numbered;
+//! `parked` means that the answer comes later. `log:` lines are records. A member id is shown as the
+//! client's name (or the instance id) and a number: `a.2` is the second id that a JoinGroup of `a` was to make.
+//!
+//! | command | does |
+//! |---|---|
+//! | `join GROUP CLIENT …` | JoinGroup; `member=`, `instance=`, `type=`, `protocols=NAME:METADATA+…` (`@a,b` stands for a subscription), `session=`, `rebalance=`, `v3` (no member id needed), `v9` (knows skip_assignment) |
+//! | `sync GROUP MEMBER GENERATION …` | SyncGroup; `instance=`, `type=`, `protocol=`, `MEMBER=ASSIGNMENT…` from the leader |
+//! | `heartbeat GROUP MEMBER GENERATION [instance=]` | Heartbeat |
+//! | `leave GROUP MEMBER[@INSTANCE]…` | LeaveGroup |
+//! | `commit GROUP TOPIC-PARTITION=OFFSET[/NOTE]… …` | OffsetCommit; `member=`, `generation=`, `instance=`, `retention=`, `at=`, `v9` |
+//! | `fetch GROUP [TOPIC-PARTITION…]`, `describe GROUP`, `list [states=] [types=]` | answers |
+//! | `delete GROUP`, `delete-offsets GROUP TOPIC-PARTITION…`, `topics-deleted TOPIC…` | deletions |
+//! | `advance MS` | time passes; deadlines are printed with `+MS` |
+//! | `fail-append`, `restart`, `set NAME=VALUE…` | the log refuses what comes next; a new start; settings |
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a failed step fails the test"
+)]
+
+mod script;
+mod support;
+
+use std::fs;
+use std::path::Path;
+
+use script::Script;
+
+/// Runs the commands of a file and returns the file as it should be.
+fn run(text: &str) -> String {
+    let mut script = Script::new();
+    let mut written = String::new();
+    let mut in_output = false;
+    for line in text.lines() {
+        if let Some(command) = line.strip_prefix("> ") {
+            written.push_str(line);
+            written.push('\n');
+            written.push_str(&script.run(command));
+            in_output = true;
+            continue;
+        }
+        // An empty line or a comment ends what came of a command.
+        in_output &= !(line.is_empty() || line.starts_with('#'));
+        if !in_output {
+            written.push_str(line);
+            written.push('\n');
+        }
+    }
+    written
+}
+
+#[test]
+fn every_scenario_goes_as_it_is_written() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scenarios");
+    let mut paths: Vec<_> = fs::read_dir(folder)
+        .unwrap()
+        .map(|e| e.unwrap().path())
+        .collect();
+    paths.sort();
+    assert!(paths.len() >= 10, "scenarios are missing");
+    for path in paths {
+        let text = fs::read_to_string(&path).unwrap();
+        let now = run(&text);
+        if std::env::var_os("TIDEWHEEL_REGENERATE").is_some() {
+            fs::write(&path, now).unwrap();
+        } else if now != text {
+            let differs = now
+                .lines()
+                .zip(text.lines())
+                .position(|(now, then)| now != then);
+            panic!(
+                "{} differs at line {differs:?} (counted from 0):\n{now}",
+                path.display()
+            );
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! Runs a coordinator as its contract says, with a list for a log.
+
+use std::collections::BTreeMap;
+
+use tidewheel_config::GroupConfig;
+use tidewheel_consumer_groups::{
+    GroupCoordinator, GroupError, GroupLimits, GroupReply, GroupRequest, OffsetsRecord, Output,
+    ReplyToken,
+};
+
+/// What the log says when it takes nothing.
+pub(crate) const LOG_ERROR: GroupError = GroupError::NotCoordinator;
+
+pub(crate) struct Runner {
+    pub(crate) config: GroupConfig,
+    pub(crate) limits: GroupLimits,
+    pub(crate) coordinator: GroupCoordinator,
+    /// What was appended.
+    pub(crate) log: Vec<OffsetsRecord>,
+    pub(crate) now_ms: i64,
+    /// Requests that wait, and since when.
+    pub(crate) parked: BTreeMap<ReplyToken, i64>,
+    /// Whether the log refuses the next records.
+    pub(crate) append_fails: bool,
+    next_token: u64,
+}
+
+/// What came out of a step.
+#[derive(Debug, Default)]
+pub(crate) struct Step {
+    pub(crate) records: Vec<OffsetsRecord>,
+    pub(crate) refused_records: usize,
+    pub(crate) replies: Vec<(ReplyToken, GroupReply)>,
+}
+
+impl Runner {
+    pub(crate) fn new(config: GroupConfig, limits: GroupLimits) -> Runner {
+        let mut runner = Runner {
+            coordinator: GroupCoordinator::new(config.clone(), limits.clone()),
+            config,
+            limits,
+            log: Vec::new(),
+            now_ms: 0,
+            parked: BTreeMap::new(),
+            append_fails: false,
+            next_token: 1,
+        };
+        let loaded = runner.coordinator.loaded(0);
+        assert_eq!(loaded, Output::default());
+        runner
+    }
+
+    pub(crate) fn send(&mut self, request: GroupRequest) -> (ReplyToken, Step) {
+        let token = ReplyToken(self.next_token);
+        self.next_token += 1;
+        self.parked.insert(token, self.now_ms);
+        let output = self.coordinator.handle(request, token, self.now_ms);
+        (token, self.apply(output))
+    }
+
+    /// Goes on to the next deadline, if it comes by `until_ms`.
+    pub(crate) fn next_tick(&mut self, until_ms: i64) -> Option<Step> {
+        let due_ms = self.coordinator.next_deadline()?;
+        if due_ms > until_ms {
+            self.now_ms = until_ms;
+            return None;
+        }
+        self.now_ms = self.now_ms.max(due_ms);
+        let output = self.coordinator.tick(self.now_ms);
+        Some(self.apply(output))
+    }
+
+    /// Drops the coordinator and makes a new one from the log.
+    pub(crate) fn restart(&mut self) -> Step {
+        let closed = self.coordinator.close(GroupError::CoordinatorNotAvailable);
+        let closed = self.apply(closed);
+        assert!(self.parked.is_empty(), "left waiting: {:?}", self.parked);
+        self.coordinator = self.recovered();
+        let loaded = self.coordinator.loaded(self.now_ms);
+        let loaded = self.apply(loaded);
+        Step {
+            records: loaded.records,
+            refused_records: 0,
+            replies: closed.replies,
+        }
+    }
+
+    /// A coordinator made from the log.
+    pub(crate) fn recovered(&self) -> GroupCoordinator {
+        let mut coordinator = GroupCoordinator::new(self.config.clone(), self.limits.clone());
+        self.log
+            .iter()
+            .for_each(|record| coordinator.replay(record));
+        coordinator
+    }
+
+    fn apply(&mut self, mut output: Output) -> Step {
+        let mut step = Step::default();
+        if self.append_fails && !output.records.is_empty() {
+            self.append_fails = false;
+            step.refused_records = output.records.len();
+            output = self
+                .coordinator
+                .append_failed(output, LOG_ERROR, self.now_ms);
+        }
+        for record in &output.records {
+            self.coordinator.replay(record);
+        }
+        self.log.extend(output.records.iter().cloned());
+        for (token, _) in &output.replies {
+            let parked = self.parked.remove(token);
+            assert!(parked.is_some(), "{token:?} is answered twice");
+        }
+        step.records = output.records;
+        step.replies = output.replies;
+        step
+    }
+}
+
+/// What a consumer says that is subscribed to these topics: version 0 of its subscription.
+pub(crate) fn subscription(topics: &[&str]) -> Vec<u8> {
+    let mut bytes = vec![0, 0];
+    let length = |len: usize| u16::try_from(len).unwrap().to_be_bytes();
+    bytes.extend([0, 0]);
+    bytes.extend(length(topics.len()));
+    for topic in topics {
+        bytes.extend(length(topic.len()));
+        bytes.extend(topic.as_bytes());
+    }
+    bytes.extend((-1i32).to_be_bytes());
+    bytes
+}
