@@ -151,6 +151,12 @@ impl GroupCoordinator {
         self.deadlines.next_ms()
     }
 
+    /// Bytes that all groups take, estimated: what [`GroupLimits::state_bytes`] bounds.
+    #[must_use]
+    pub fn state_bytes(&self) -> usize {
+        self.total.bytes
+    }
+
     /// Does what is due first, if anything is: call it as long as [`GroupCoordinator::next_deadline`] has
     /// come.
     pub fn tick(&mut self, now_ms: i64) -> Output {

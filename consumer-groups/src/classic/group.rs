@@ -270,7 +270,6 @@ impl ClassicGroup {
     pub(crate) fn remove(&mut self, member_id: &str) -> Option<Member> {
         let member = self.members.remove(member_id)?;
         self.count_out(&member);
-        self.pending_sync.remove(member_id);
         if let Some(instance_id) = &member.instance_id {
             self.static_members.remove(instance_id);
         }

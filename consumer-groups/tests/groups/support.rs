@@ -18,6 +18,8 @@ pub(crate) struct Runner {
     /// What was appended.
     pub(crate) log: Vec<OffsetsRecord>,
     pub(crate) now_ms: i64,
+    /// When the coordinator began to serve.
+    pub(crate) started_ms: i64,
     /// Requests that wait, and since when.
     pub(crate) parked: BTreeMap<ReplyToken, i64>,
     /// Whether the log refuses the next records.
@@ -41,6 +43,7 @@ impl Runner {
             limits,
             log: Vec::new(),
             now_ms: 0,
+            started_ms: 0,
             parked: BTreeMap::new(),
             append_fails: false,
             next_token: 1,
@@ -76,6 +79,7 @@ impl Runner {
         let closed = self.apply(closed);
         assert!(self.parked.is_empty(), "left waiting: {:?}", self.parked);
         self.coordinator = self.recovered();
+        self.started_ms = self.now_ms;
         let loaded = self.coordinator.loaded(self.now_ms);
         let loaded = self.apply(loaded);
         Step {

@@ -17,19 +17,10 @@
 //! | `advance MS` | time passes; deadlines are printed with `+MS` |
 //! | `fail-append`, `restart`, `set NAME=VALUE…` | the log refuses what comes next; a new start; settings |
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a failed step fails the test"
-)]
-
-mod script;
-mod support;
-
 use std::fs;
 use std::path::Path;
 
-use script::Script;
+use crate::script::Script;
 
 /// Runs the commands of a file and returns the file as it should be.
 fn run(text: &str) -> String {

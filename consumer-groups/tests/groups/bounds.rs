@@ -1,0 +1,114 @@
+//! What outsiders can make the coordinator hold.
+
+use std::sync::Arc;
+
+use crate::support::{self, Runner};
+use tidewheel_config::GroupConfig;
+use tidewheel_consumer_groups::request::*;
+use tidewheel_consumer_groups::{GroupError, GroupLimits, GroupReply, GroupRequest};
+
+fn join(group_id: String, member_id: &Arc<str>, uuid: u128) -> GroupRequest {
+    GroupRequest::Join(JoinRequest {
+        group_id: group_id.into(),
+        member_id: Arc::clone(member_id),
+        instance_id: None,
+        client_id: "client".into(),
+        client_host: "/127.0.0.1".into(),
+        session_timeout_ms: 1_800_000,
+        rebalance_timeout_ms: 300_000,
+        protocol_type: "consumer".into(),
+        protocols: vec![JoinProtocol {
+            name: "range".into(),
+            metadata: support::subscription(&["t"]).into(),
+        }],
+        member_id_required: true,
+        supports_skip_assignment: true,
+        new_member_uuid: uuid,
+    })
+}
+
+fn runner() -> Runner {
+    Runner::new(GroupConfig::default(), GroupLimits::default())
+}
+
+fn join_result(step: &support::Step) -> (Arc<str>, Option<GroupError>) {
+    match &step.replies[..] {
+        [(_, GroupReply::Join(reply))] => {
+            (Arc::clone(&reply.member_id), reply.result.clone().err())
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn names_that_nobody_comes_back_for_are_bounded_and_forgotten() {
+    let mut runner = runner();
+    let nobody: Arc<str> = "".into();
+    for number in 0..100_000 {
+        let (_, step) = runner.send(join(format!("invented-{number}"), &nobody, number));
+        let expected = match number < 50_000 {
+            true => GroupError::MemberIdRequired,
+            false => GroupError::CoordinatorNotAvailable,
+        };
+        assert_eq!(join_result(&step).1, Some(expected));
+    }
+    let bytes = runner.coordinator.state_bytes();
+    assert!(bytes < 100 << 20, "{bytes}");
+    let retention_check_ms = runner.config.offsets_retention_check_interval_ms;
+    while runner.next_tick(300_000).is_some() {}
+    assert_eq!(runner.coordinator.state_bytes(), 0);
+    assert_eq!(runner.coordinator.next_deadline(), Some(retention_check_ms));
+    assert!(
+        runner.log.is_empty(),
+        "a group that nobody joined is not worth a record"
+    );
+}
+
+#[test]
+fn a_deleted_group_takes_the_waiting_for_its_members_with_it() {
+    let mut runner = runner();
+    let (_, step) = runner.send(join("g".to_owned(), &"".into(), 1));
+    let (member_id, _) = join_result(&step);
+    let request = DeleteGroupRequest {
+        group_id: "g".into(),
+    };
+    let (_, step) = runner.send(GroupRequest::DeleteGroup(request));
+    assert!(matches!(
+        step.replies[..],
+        [(_, GroupReply::DeleteGroup(Ok(())))]
+    ));
+    let retention_check_ms = runner.config.offsets_retention_check_interval_ms;
+    assert_eq!(runner.coordinator.next_deadline(), Some(retention_check_ms));
+    let (_, step) = runner.send(join("g".to_owned(), &member_id, 2));
+    assert_eq!(join_result(&step).1, Some(GroupError::UnknownMemberId));
+}
+
+#[test]
+fn ten_thousand_groups_of_ten_partitions_are_little() {
+    let mut runner = runner();
+    for group in 0..10_000 {
+        let partitions = (0..10).map(|partition| CommitPartition {
+            partition,
+            offset: 1,
+            leader_epoch: Some(0),
+            metadata: None,
+            commit_timestamp_ms: None,
+        });
+        let request = CommitOffsetsRequest {
+            group_id: format!("group-{group}").into(),
+            member_id: "".into(),
+            instance_id: None,
+            generation: -1,
+            reports_unknown_group: true,
+            retention_ms: None,
+            topics: vec![CommitTopic {
+                topic: "topic".into(),
+                partitions: partitions.collect(),
+            }],
+        };
+        let (_, step) = runner.send(GroupRequest::CommitOffsets(request));
+        assert_eq!(step.records.len(), 10);
+    }
+    let bytes = runner.coordinator.state_bytes();
+    assert!(bytes < 100 << 20, "{bytes}");
+}

@@ -1,0 +1,13 @@
+//! Groups as their members, an administrator and a restart see them.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a failed step of a test fails the test"
+)]
+
+mod bounds;
+mod history;
+mod random_histories;
+mod scenarios;
+mod script;
+mod support;

@@ -1,0 +1,53 @@
+//! Random requests in random order, from a seed: what must hold whatever members do.
+
+use crate::history::History;
+
+/// Runs one history and returns its trace.
+fn run(seed: u64, steps: usize) -> Vec<String> {
+    let mut history = History::new(seed);
+    for _ in 0..steps {
+        history.step();
+    }
+    history.end();
+    history.trace
+}
+
+#[test]
+fn whatever_members_do_the_promises_hold() {
+    for seed in 0..150 {
+        println!("seed {seed}");
+        let trace = run(seed, 300);
+        assert!(trace.len() > 300);
+    }
+}
+
+#[test]
+fn the_same_seed_gives_the_same_history() {
+    for seed in [7, 1_000_003] {
+        assert_eq!(run(seed, 400), run(seed, 400), "seed {seed}");
+    }
+}
+
+/// The random requests get somewhere: generations finish, members are replaced, appends are refused.
+#[test]
+fn histories_reach_what_they_are_to_check() {
+    let trace: Vec<String> = (0..30).flat_map(|seed| run(seed, 300)).collect();
+    let count = |what: &str| trace.iter().filter(|line| line.contains(what)).count();
+    for what in [
+        "MemberIdRequired",
+        "FencedInstanceId",
+        "RebalanceInProgress",
+        "IllegalGeneration",
+        "UnknownMemberId",
+        "NotCoordinator",
+        "NonEmptyGroup",
+        "GroupMaxSizeReached",
+        "Sync(Ok",
+        "Heartbeat(Ok",
+        "Leave(Ok",
+        "DeleteGroup(Ok",
+        "skip_assignment: true",
+    ] {
+        assert!(count(what) >= 5, "{what}: {}", count(what));
+    }
+}
