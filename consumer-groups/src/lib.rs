@@ -44,6 +44,6 @@ mod offsets;
 pub use coordinator::GroupCoordinator;
 pub use error::GroupError;
 pub use footprint::GroupLimits;
-pub use records::OffsetsRecord;
+pub use records::{OffsetsRecord, OffsetsRecordError};
 pub use reply::{GroupReply, Output};
 pub use request::{GroupRequest, ReplyToken};

@@ -95,6 +95,8 @@ impl GroupOffsets {
 
 #[cfg(test)]
 mod tests {
+    use tidewheel_protocol::Uuid;
+
     use super::*;
 
     fn offset(offset: i64, metadata: &str) -> CommittedOffset {
@@ -102,6 +104,7 @@ mod tests {
             offset,
             leader_epoch: None,
             metadata: metadata.into(),
+            topic_id: Uuid::ZERO,
             commit_timestamp_ms: 0,
             expire_timestamp_ms: None,
         }

@@ -1,9 +1,13 @@
 //! What the coordinator writes to `__consumer_offsets`.
 
+mod encoding;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tidewheel_protocol::StrBytes;
+use tidewheel_protocol::{StrBytes, Uuid};
+
+pub use encoding::OffsetsRecordError;
 
 /// One record of `__consumer_offsets`: a key, and a value or, in a tombstone, none.
 #[derive(Clone, Debug, PartialEq)]
@@ -44,6 +48,8 @@ pub struct CommittedOffset {
     pub leader_epoch: Option<i32>,
     /// The client's note, byte for byte.
     pub metadata: StrBytes,
+    /// The topic's id, zero if the client did not name it.
+    pub topic_id: Uuid,
     /// When it was committed, in ms since 1970.
     pub commit_timestamp_ms: i64,
     /// When it expires, where the client asked for a time of its own.

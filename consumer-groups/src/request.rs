@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tidewheel_protocol::StrBytes;
+use tidewheel_protocol::{StrBytes, Uuid};
 
 /// Names a request to its sender: comes back with the reply, exactly once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -174,6 +174,8 @@ pub struct CommitOffsetsRequest {
 pub struct CommitTopic {
     /// The topic.
     pub topic: Arc<str>,
+    /// Its id, where the client named it (OffsetCommit 10 and later), else zero.
+    pub topic_id: Uuid,
     /// Its partitions.
     pub partitions: Vec<CommitPartition>,
 }
@@ -210,6 +212,9 @@ pub struct FetchOffsetsRequest {
 pub struct TopicPartitions {
     /// The topic.
     pub topic: Arc<str>,
+    /// Its id, where the client named it (OffsetFetch 10 and later), else zero: an offset that was committed
+    /// under another id is none.
+    pub topic_id: Uuid,
     /// The partitions.
     pub partitions: Vec<i32>,
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use tidewheel_protocol::consumer_protocol;
 
 use super::member::Member;
 use crate::error::GroupError;
@@ -11,8 +12,6 @@ use crate::records::{GroupMetadata, OffsetsRecord};
 use crate::reply::JoinedMember;
 use crate::request::{JoinProtocol, ReplyToken};
 
-/// The protocol type of consumers, whose metadata is the only one that is ever looked into.
-const CONSUMER: &str = "consumer";
 /// Estimated bytes of a pending member beside its id, its timer included.
 const PENDING_MEMBER_BYTES: usize = 256;
 
@@ -119,8 +118,9 @@ impl ClassicGroup {
         matches!(self.state, State::PreparingRebalance { .. })
     }
 
+    /// Whether the members are consumers, whose metadata is the only one that is ever looked into.
     pub(crate) fn uses_consumer_protocol(&self) -> bool {
-        self.protocol_type.as_deref() == Some(CONSUMER)
+        self.protocol_type.as_deref() == Some(consumer_protocol::PROTOCOL_TYPE)
     }
 
     pub(crate) fn is_leader(&self, member_id: &str) -> bool {

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use tidewheel_config::limits;
+use tidewheel_protocol::consumer_protocol::ConsumerProtocolSubscription;
 use tidewheel_protocol::{DecodeError, Reader, StrBytes};
 
 use super::group::{ClassicGroup, State};
@@ -77,14 +78,16 @@ impl ClassicGroup {
     }
 }
 
-/// The topics in a consumer's metadata. Every version begins like version 0.
+/// The topics in a consumer's metadata. Every version begins like version 0, and what newer ones add does
+/// not matter here, so it may be anything.
 fn subscribed_topics(metadata: &Bytes) -> Result<Vec<StrBytes>, DecodeError> {
     let mut reader = Reader::new(metadata.clone());
-    reader.read_i16()?;
-    let count = reader.read_i32()?;
-    let mut topics = Vec::new();
-    for _ in 0..count {
-        topics.extend(reader.read_nullable_string(false)?);
+    let version = reader.read_i16()?;
+    if version < 0 {
+        return Err(DecodeError::NegativeVersion(version));
     }
-    Ok(topics)
+    let mut as_oldest = BytesMut::from(&[0, 0][..]);
+    as_oldest.extend_from_slice(&reader.take_rest());
+    let subscription = ConsumerProtocolSubscription::decode(as_oldest.freeze())?;
+    Ok(subscription.topics)
 }

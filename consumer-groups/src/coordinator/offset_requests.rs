@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use tidewheel_config::limits;
+use tidewheel_protocol::Uuid;
 
 use super::{Group, GroupCoordinator, Membership};
 use crate::classic::group::{ClassicGroup, State};
@@ -118,7 +119,7 @@ impl GroupCoordinator {
                             topic: Arc::clone(&topic.topic),
                             partition: entry.partition,
                         },
-                        value: Some(committed(request, entry, now_ms)),
+                        value: Some(committed(request, topic.topic_id, entry, now_ms)),
                     });
                 }
             }
@@ -191,7 +192,13 @@ impl GroupCoordinator {
                 .iter()
                 .map(|wanted| {
                     let known = offsets.and_then(|offsets| offsets.of_topic(&wanted.topic));
-                    let get = |&p: &i32| fetched(p, known.and_then(|(_, known)| known.get(&p)));
+                    let get = |&p: &i32| {
+                        let known = known.and_then(|(_, known)| known.get(&p));
+                        fetched(
+                            p,
+                            known.filter(|known| is_same_topic(known.topic_id, wanted.topic_id)),
+                        )
+                    };
                     FetchedTopic {
                         topic: Arc::clone(&wanted.topic),
                         partitions: wanted.partitions.iter().map(get).collect(),
@@ -263,8 +270,14 @@ impl GroupCoordinator {
     }
 }
 
+/// Whether two ids may be those of the same topic: an id that nobody named may be any.
+fn is_same_topic(one: Uuid, other: Uuid) -> bool {
+    one == other || one.is_zero() || other.is_zero()
+}
+
 fn committed(
     request: &CommitOffsetsRequest,
+    topic_id: Uuid,
     entry: &CommitPartition,
     now_ms: i64,
 ) -> CommittedOffset {
@@ -272,6 +285,7 @@ fn committed(
         offset: entry.offset,
         leader_epoch: entry.leader_epoch,
         metadata: entry.metadata.clone().unwrap_or_default(),
+        topic_id,
         commit_timestamp_ms: entry.commit_timestamp_ms.unwrap_or(now_ms),
         expire_timestamp_ms: request
             .retention_ms

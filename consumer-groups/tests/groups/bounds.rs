@@ -6,6 +6,7 @@ use crate::support::{self, Runner};
 use tidewheel_config::GroupConfig;
 use tidewheel_consumer_groups::request::*;
 use tidewheel_consumer_groups::{GroupError, GroupLimits, GroupReply, GroupRequest};
+use tidewheel_protocol::Uuid;
 
 fn join(group_id: String, member_id: &Arc<str>, uuid: u128) -> GroupRequest {
     GroupRequest::Join(JoinRequest {
@@ -103,6 +104,7 @@ fn ten_thousand_groups_of_ten_partitions_are_little() {
             retention_ms: None,
             topics: vec![CommitTopic {
                 topic: "topic".into(),
+                topic_id: Uuid::ZERO,
                 partitions: partitions.collect(),
             }],
         };

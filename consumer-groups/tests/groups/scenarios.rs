@@ -11,8 +11,8 @@
 //! | `sync GROUP MEMBER GENERATION …` | SyncGroup; `instance=`, `type=`, `protocol=`, `MEMBER=ASSIGNMENT…` from the leader |
 //! | `heartbeat GROUP MEMBER GENERATION [instance=]` | Heartbeat |
 //! | `leave GROUP MEMBER[@INSTANCE]…` | LeaveGroup |
-//! | `commit GROUP TOPIC-PARTITION=OFFSET[/NOTE]… …` | OffsetCommit; `member=`, `generation=`, `instance=`, `retention=`, `at=`, `v9` |
-//! | `fetch GROUP [TOPIC-PARTITION…]`, `describe GROUP`, `list [states=] [types=]` | answers |
+//! | `commit GROUP TOPIC-PARTITION=OFFSET[/NOTE]… …` | OffsetCommit; `member=`, `generation=`, `instance=`, `retention=`, `at=`, `id=`, `v9` |
+//! | `fetch GROUP [TOPIC-PARTITION…] [id=]`, `describe GROUP`, `list [states=] [types=]` | answers |
 //! | `delete GROUP`, `delete-offsets GROUP TOPIC-PARTITION…`, `topics-deleted TOPIC…` | deletions |
 //! | `advance MS` | time passes; deadlines are printed with `+MS` |
 //! | `fail-append`, `restart`, `set NAME=VALUE…` | the log refuses what comes next; a new start; settings |

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use tidewheel_config::GroupConfig;
 use tidewheel_consumer_groups::request::*;
 use tidewheel_consumer_groups::{GroupLimits, GroupRequest};
+use tidewheel_protocol::Uuid;
 
 use crate::support::{Runner, Step, subscription};
 
@@ -61,6 +62,10 @@ impl<'a> Words<'a> {
         self.get(name).map(|value| value.parse().unwrap())
     }
 
+    fn topic_id(&self) -> Uuid {
+        self.number("id").map_or(Uuid::ZERO, |id| Uuid([id; 16]))
+    }
+
     fn has(&self, flag: &str) -> bool {
         self.plain.contains(&flag)
     }
@@ -80,7 +85,7 @@ fn partition(name: &str) -> (Arc<str>, i32) {
     (topic.into(), partition.parse().unwrap())
 }
 
-fn partitions(names: &[&str]) -> Vec<TopicPartitions> {
+fn partitions(names: &[&str], topic_id: Uuid) -> Vec<TopicPartitions> {
     let mut topics: Vec<TopicPartitions> = Vec::new();
     for name in names {
         let (topic, partition) = partition(name);
@@ -88,6 +93,7 @@ fn partitions(names: &[&str]) -> Vec<TopicPartitions> {
             Some(known) => known.partitions.push(partition),
             None => topics.push(TopicPartitions {
                 topic,
+                topic_id,
                 partitions: vec![partition],
             }),
         }
@@ -181,7 +187,7 @@ impl Script {
             "commit" => GroupRequest::CommitOffsets(self.commit(words)),
             "fetch" => GroupRequest::FetchOffsets(FetchOffsetsRequest {
                 group_id,
-                topics: (!topics.is_empty()).then(|| partitions(topics)),
+                topics: (!topics.is_empty()).then(|| partitions(topics, words.topic_id())),
                 require_stable: true,
             }),
             "describe" => GroupRequest::Describe(DescribeRequest { group_id }),
@@ -193,7 +199,7 @@ impl Script {
             "delete" => GroupRequest::DeleteGroup(DeleteGroupRequest { group_id }),
             "delete-offsets" => GroupRequest::DeleteOffsets(DeleteOffsetsRequest {
                 group_id,
-                topics: partitions(topics),
+                topics: partitions(topics, Uuid::ZERO),
             }),
             "topics-deleted" => GroupRequest::TopicsDeleted(TopicsDeletedRequest {
                 topics: words
@@ -271,7 +277,7 @@ impl Script {
     }
 
     fn commit(&mut self, words: &Words) -> CommitOffsetsRequest {
-        let options = ["member", "generation", "instance", "retention", "at"];
+        let options = ["member", "generation", "instance", "retention", "at", "id"];
         let offsets = words
             .named
             .iter()
@@ -291,7 +297,11 @@ impl Script {
                 }),
                 commit_timestamp_ms: words.number("at"),
             }];
-            CommitTopic { topic, partitions }
+            CommitTopic {
+                topic,
+                topic_id: words.topic_id(),
+                partitions,
+            }
         });
         CommitOffsetsRequest {
             group_id: words.group(),

@@ -89,12 +89,13 @@ impl Runner {
         }
     }
 
-    /// A coordinator made from the log.
+    /// A coordinator made from the bytes of the log.
     pub(crate) fn recovered(&self) -> GroupCoordinator {
         let mut coordinator = GroupCoordinator::new(self.config.clone(), self.limits.clone());
-        self.log
-            .iter()
-            .for_each(|record| coordinator.replay(record));
+        for record in &self.log {
+            let (key, value) = record.encode();
+            coordinator.replay(&OffsetsRecord::decode(key, value).unwrap());
+        }
         coordinator
     }
 

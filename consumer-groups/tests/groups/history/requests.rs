@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tidewheel_consumer_groups::GroupRequest;
 use tidewheel_consumer_groups::request::*;
+use tidewheel_protocol::Uuid;
 
 use super::{Asked, GROUPS, History, Key, REBALANCE_MS};
 use crate::support::subscription;
@@ -92,8 +93,8 @@ impl History {
             rebalance_timeout_ms: REBALANCE_MS - i32::try_from(index).unwrap() * 500,
             protocol_type: "consumer".into(),
             protocols,
-            member_id_required: index % 4 > 0,
-            supports_skip_assignment: index % 2 == 0,
+            member_id_required: !index.is_multiple_of(4),
+            supports_skip_assignment: index.is_multiple_of(2),
             new_member_uuid: (low as u128) << 64 | high as u128,
         };
         let token = self.send(GroupRequest::Join(request), Asked::Join(index));
@@ -204,7 +205,11 @@ impl History {
                 metadata,
                 commit_timestamp_ms: None,
             }];
-            topics.push(CommitTopic { topic, partitions });
+            topics.push(CommitTopic {
+                topic,
+                topic_id: Uuid::ZERO,
+                partitions,
+            });
         }
         let request = CommitOffsetsRequest {
             group_id,
@@ -224,7 +229,11 @@ impl History {
         let partition = i32::try_from(self.below(3)).unwrap();
         let keys = vec![(Arc::clone(&group_id), Arc::clone(&topic), partition)];
         let partitions = vec![partition];
-        let topics = vec![TopicPartitions { topic, partitions }];
+        let topics = vec![TopicPartitions {
+            topic,
+            topic_id: Uuid::ZERO,
+            partitions,
+        }];
         let request = DeleteOffsetsRequest { group_id, topics };
         self.send(
             GroupRequest::DeleteOffsets(request),
