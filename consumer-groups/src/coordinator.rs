@@ -40,6 +40,9 @@ pub struct GroupCoordinator {
 struct Group {
     membership: Membership,
     offsets: GroupOffsets,
+    /// Whether offsets were deleted: such a group stays, as in Kafka, until expired offsets are looked for,
+    /// so that an administrator who deletes the offsets and then the group finds it.
+    lingers: bool,
 }
 
 /// By which protocol the members of a group work together.
@@ -53,6 +56,7 @@ impl Group {
         Group {
             membership: Membership::Classic(ClassicGroup::new(Arc::clone(id), now_ms)),
             offsets: GroupOffsets::default(),
+            lingers: false,
         }
     }
 
@@ -68,7 +72,7 @@ impl Group {
     fn is_nothing(&self) -> bool {
         let Membership::Classic(group) = &self.membership;
         let is_idle = group.is_empty() && group.pending_count() == 0;
-        is_idle && !group.recorded && self.offsets.is_empty()
+        is_idle && !group.recorded && self.offsets.is_empty() && !self.lingers
     }
 }
 
@@ -196,7 +200,10 @@ impl GroupCoordinator {
         self.change(group_id, 0, &mut nothing, |group, cx| match record {
             OffsetsRecord::OffsetCommit { key, value } => match value {
                 Some(value) => group.offsets.put(&key.topic, key.partition, value.clone()),
-                None => group.offsets.remove(&key.topic, key.partition),
+                None => {
+                    group.lingers |= !group.offsets.is_empty();
+                    group.offsets.remove(&key.topic, key.partition);
+                }
             },
             OffsetsRecord::GroupMetadata { group_id, value } => {
                 let Membership::Classic(classic) = &mut group.membership;
@@ -211,6 +218,7 @@ impl GroupCoordinator {
                             cx.deadlines.disarm(&classic.session_timer(member_id));
                         }
                         *classic = ClassicGroup::new(Arc::clone(group_id), None);
+                        group.lingers = false;
                     }
                 }
             }

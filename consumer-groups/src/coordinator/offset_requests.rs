@@ -225,6 +225,7 @@ impl GroupCoordinator {
         let Some(Group {
             membership,
             offsets,
+            ..
         }) = self.groups.get(&request.group_id)
         else {
             return GroupReply::DeleteOffsets(Err(GroupError::GroupIdNotFound));

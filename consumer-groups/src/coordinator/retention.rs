@@ -59,7 +59,7 @@ impl GroupCoordinator {
                 });
             }
         }
-        if left == 0 && classic.is_empty() && classic.pending_count() == 0 && classic.recorded {
+        if left == 0 && classic.is_empty() && classic.pending_count() == 0 {
             out.records.push(OffsetsRecord::GroupMetadata {
                 group_id: Arc::clone(group_id),
                 value: None,
