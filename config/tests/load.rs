@@ -275,6 +275,26 @@ fn contradictions_between_settings_are_refused() {
     assert_eq!(errors(&sets(&["log.retention.hours=0h"])).len(), 1);
     assert_eq!(errors(&sets(&["log.dirs=a,a"])).len(), 1);
     assert_eq!(errors(&sets(&["log.dirs="])).len(), 1);
+    assert_eq!(
+        errors(&sets(&["group.max.session.timeout.ms=5999"])).len(),
+        1
+    );
+}
+
+#[test]
+fn groups_get_kafkas_settings_in_the_units_that_act() {
+    let config = load(&sets(&["offsets.retention.minutes=2", "group.max.size=7"]));
+    assert_eq!(config.group.offsets_retention_ms, 120_000);
+    assert_eq!(config.group.max_size, 7);
+    assert_eq!(config.group.initial_rebalance_delay_ms, 3_000);
+    // One node keeps one copy of the offsets; groups of the newer protocol are not there yet.
+    let one_copy = load(&sets(&["offsets.topic.replication.factor=1"]));
+    assert_eq!(one_copy.warnings.len(), 1);
+    assert_eq!(errors(&sets(&["group.consumer.max.size=3"])).len(), 1);
+    assert_eq!(
+        errors(&sets(&["offsets.topic.compression.codec=1"])).len(),
+        1
+    );
 }
 
 #[test]
