@@ -39,6 +39,10 @@ impl NewPartitions {
         let Some(topic) = topics.named(&self.topic) else {
             return Err(BrokerError::UnknownTopic { name: self.topic });
         };
+        if topic.is_internal() {
+            // Which partition keeps a group follows from their number.
+            return Err(BrokerError::internal_topic(&topic.name));
+        }
         let (present, wanted) = (topic.partition_count(), self.count);
         if wanted <= present {
             return Err(BrokerError::NotMorePartitions { present, wanted });

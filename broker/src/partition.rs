@@ -39,6 +39,9 @@ pub(crate) enum AppendError {
     /// The topic or partition does not exist, or was deleted meanwhile.
     #[error("there is no such topic or partition")]
     UnknownTopic,
+    /// Only the broker itself writes to the topic.
+    #[error("this topic is the broker's own")]
+    InternalTopic,
     /// No topic has the id.
     #[error("there is no topic with this id")]
     UnknownTopicId,

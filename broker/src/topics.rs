@@ -10,6 +10,9 @@ use tidewheel_storage::LogId;
 
 use crate::partition::Partition;
 
+/// Where consumer groups keep their offsets and members, under Kafka's name.
+pub(crate) const OFFSETS_TOPIC: &str = "__consumer_offsets";
+
 /// A topic with its partitions, in order of their numbers. A copy has the same partitions.
 #[derive(Clone, Debug)]
 pub(crate) struct Topic {
@@ -28,6 +31,11 @@ impl Topic {
     pub(crate) fn partition_count(&self) -> i32 {
         // At most `limits::PARTITIONS_PER_TOPIC_MAX`.
         i32::try_from(self.partitions.len()).unwrap_or(i32::MAX)
+    }
+
+    /// Whether only the broker writes to it.
+    pub(crate) fn is_internal(&self) -> bool {
+        &*self.name == OFFSETS_TOPIC
     }
 
     /// One partition by its number.

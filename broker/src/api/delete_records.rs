@@ -52,6 +52,9 @@ fn prepare(
     let mut result = |asked: &DeleteRecordsPartition| {
         let partition = topic.and_then(|topic| topic.partition(asked.partition_index));
         let error = match partition {
+            Some(_) if topic.is_some_and(|topic| topic.is_internal()) => {
+                ErrorCode::InvalidTopicException
+            }
             Some(partition) => {
                 let log = Arc::clone(partition.log());
                 let offset = match asked.offset {

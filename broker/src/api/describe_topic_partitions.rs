@@ -133,6 +133,7 @@ fn described(
     DescribeTopicPartitionsResponseTopic {
         name: Some(StrBytes::from(&*topic.name)),
         topic_id: topic.id,
+        is_internal: topic.is_internal(),
         partitions: partitions.collect(),
         ..DescribeTopicPartitionsResponseTopic::default()
     }

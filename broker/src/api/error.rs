@@ -80,6 +80,7 @@ pub(crate) fn append_code(error: &AppendError) -> ErrorCode {
         AppendError::TimedOut => ErrorCode::RequestTimedOut,
         AppendError::UnknownTopic => ErrorCode::UnknownTopicOrPartition,
         AppendError::UnknownTopicId => ErrorCode::UnknownTopicId,
+        AppendError::InternalTopic => ErrorCode::InvalidTopicException,
         AppendError::ZstdTooNew => ErrorCode::UnsupportedCompressionType,
         AppendError::Transactional => ErrorCode::InvalidTxnState,
         AppendError::InvalidAcks => ErrorCode::InvalidRequiredAcks,

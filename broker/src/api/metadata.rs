@@ -138,6 +138,7 @@ fn described(context: &Context, topic: &Topic) -> MetadataResponseTopic {
     MetadataResponseTopic {
         name: Some(StrBytes::from(&*topic.name)),
         topic_id: topic.id,
+        is_internal: topic.is_internal(),
         partitions: partitions.collect(),
         ..MetadataResponseTopic::default()
     }

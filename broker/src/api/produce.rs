@@ -143,6 +143,9 @@ fn start(context: &Context, request: ProduceRequest) -> Vec<StartedTopic> {
         let mut start_one = |data: PartitionProduceData| {
             let acks = acks.clone()?;
             let topic = topic.clone()?;
+            if topic.is_internal() {
+                return Err(AppendError::InternalTopic);
+            }
             let partition = topic
                 .partition(data.index)
                 .ok_or(AppendError::UnknownTopic)?;

@@ -106,3 +106,13 @@ pub(crate) enum BrokerError {
     #[error("the broker is stopping")]
     Stopped,
 }
+
+impl BrokerError {
+    /// A client wants to do to the broker's own topic what would take groups away from their offsets.
+    pub(crate) fn internal_topic(name: &str) -> Self {
+        Self::InvalidTopic {
+            name: name.to_owned(),
+            reason: "the broker itself keeps what groups committed in this topic",
+        }
+    }
+}

@@ -242,7 +242,7 @@ impl Broker {
         let topics = self.topics();
         let mut found: Vec<Result<Arc<Topic>, BrokerError>> = wanted
             .into_iter()
-            .map(|wanted| resolve(&topics, wanted))
+            .map(|wanted| deletable(resolve(&topics, wanted)?))
             .collect();
         let mut seen = HashSet::new();
         for entry in &mut found {
@@ -310,6 +310,13 @@ impl Broker {
             .lock()
             .unwrap_or_else(PoisonError::into_inner) = rest;
         Ok(first)
+    }
+}
+
+fn deletable(topic: Arc<Topic>) -> Result<Arc<Topic>, BrokerError> {
+    match topic.is_internal() {
+        true => Err(BrokerError::internal_topic(&topic.name)),
+        false => Ok(topic),
     }
 }
 

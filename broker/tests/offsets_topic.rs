@@ -1,0 +1,111 @@
+//! The topic in which groups keep their offsets: clients read it like any other, and only the broker changes it.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a failed step of a test fails the test"
+)]
+
+mod support;
+
+use support::{Broker, Client, batch, metadata_topic};
+use tidewheel_protocol::messages::create_partitions::{
+    CreatePartitionsRequest, CreatePartitionsResponse, CreatePartitionsTopic,
+};
+use tidewheel_protocol::messages::delete_records::{
+    DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsResponse, DeleteRecordsTopic,
+};
+use tidewheel_protocol::messages::delete_topics::{
+    DeleteTopicState, DeleteTopicsRequest, DeleteTopicsResponse,
+};
+use tidewheel_protocol::messages::describe_topic_partitions::{
+    DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse, TopicRequest,
+};
+use tidewheel_protocol::messages::metadata::{
+    MetadataRequest, MetadataResponse, MetadataResponseTopic,
+};
+use tidewheel_protocol::{ErrorCode, StrBytes, Uuid};
+
+const OFFSETS: &str = "__consumer_offsets";
+const REFUSED: i16 = ErrorCode::InvalidTopicException.code();
+
+fn described(client: &mut Client, name: &str) -> MetadataResponseTopic {
+    let request = MetadataRequest {
+        topics: Some(vec![metadata_topic(name)]),
+        ..MetadataRequest::default()
+    };
+    let mut answer: MetadataResponse = client.call(12, &request);
+    answer.topics.remove(0)
+}
+
+#[test]
+fn it_is_told_to_be_internal() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::start(dir.path());
+    let mut client = broker.connect();
+    client.create_topic("t", 1, &[]);
+    client.create_topic(OFFSETS, 2, &[]);
+    assert!(!described(&mut client, "t").is_internal);
+    assert!(described(&mut client, OFFSETS).is_internal);
+    let topics = ["t", OFFSETS].map(|name| TopicRequest {
+        name: StrBytes::from(name),
+    });
+    let request = DescribeTopicPartitionsRequest {
+        topics: topics.into(),
+        response_partition_limit: 10,
+        ..DescribeTopicPartitionsRequest::default()
+    };
+    let answer: DescribeTopicPartitionsResponse = client.call(0, &request);
+    let internal = answer.topics.iter().map(|topic| topic.is_internal);
+    assert_eq!(internal.collect::<Vec<_>>(), [true, false]);
+}
+
+/// What a client could write, cut or take away here would be the offsets of groups.
+#[test]
+fn clients_change_nothing_in_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::start(dir.path());
+    let mut client = broker.connect();
+    client.create_topic(OFFSETS, 2, &[]);
+
+    let produced = client.produce(OFFSETS, 0, -1, batch(&["forged"]));
+    assert_eq!((produced.error_code, produced.base_offset), (REFUSED, -1));
+
+    let request = DeleteRecordsRequest {
+        topics: vec![DeleteRecordsTopic {
+            name: StrBytes::from(OFFSETS),
+            partitions: vec![DeleteRecordsPartition {
+                partition_index: 0,
+                offset: -1,
+            }],
+        }],
+        timeout_ms: 1_000,
+    };
+    let answer: DeleteRecordsResponse = client.call(2, &request);
+    let cut = &answer.topics[0].partitions[0];
+    assert_eq!((cut.error_code, cut.low_watermark), (REFUSED, -1));
+
+    let request = CreatePartitionsRequest {
+        topics: vec![CreatePartitionsTopic {
+            name: StrBytes::from(OFFSETS),
+            count: 3,
+            assignments: None,
+        }],
+        timeout_ms: 1_000,
+        ..CreatePartitionsRequest::default()
+    };
+    let answer: CreatePartitionsResponse = client.call(3, &request);
+    assert_eq!(answer.results[0].error_code, REFUSED);
+
+    let id = described(&mut client, OFFSETS).topic_id;
+    for (name, topic_id) in [(Some(StrBytes::from(OFFSETS)), Uuid::ZERO), (None, id)] {
+        let request = DeleteTopicsRequest {
+            topics: vec![DeleteTopicState { name, topic_id }],
+            timeout_ms: 1_000,
+            ..DeleteTopicsRequest::default()
+        };
+        let answer: DeleteTopicsResponse = client.call(6, &request);
+        assert_eq!(answer.responses[0].error_code, REFUSED);
+    }
+    let topic = described(&mut client, OFFSETS);
+    assert_eq!((topic.topic_id, topic.partitions.len()), (id, 2));
+}
