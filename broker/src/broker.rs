@@ -23,6 +23,7 @@ pub(crate) use self::topic_changes::{
 use crate::change_queue::ChangeQueue;
 use crate::clock;
 use crate::fetch_sessions::FetchSessions;
+use crate::groups::Groups;
 use crate::memory_pool::MemoryPool;
 use crate::metadata::MetadataStore;
 pub(crate) use crate::new_partitions::NewPartitions;
@@ -64,7 +65,8 @@ pub(crate) struct Broker {
     fetch_answer_memory: MemoryPool,
     look_ups: Arc<Semaphore>,
     /// One per log directory.
-    flush: Vec<FlushSignal>,
+    flush: Arc<[FlushSignal]>,
+    groups: Groups,
 }
 
 impl Broker {
@@ -113,6 +115,7 @@ impl Broker {
             fetch_answer_memory: MemoryPool::at_once(limits::FETCH_ANSWER_BYTES_MAX),
             look_ups: Arc::new(Semaphore::new(limits::LOOK_UPS_AT_ONCE)),
             flush: (0..dir_count).map(|_| FlushSignal::default()).collect(),
+            groups: Groups::default(),
         })
     }
 
@@ -189,8 +192,13 @@ impl Broker {
         self.topics.snapshot()
     }
 
+    /// The consumer groups.
+    pub(crate) fn groups(&self) -> &Groups {
+        &self.groups
+    }
+
     /// What wakes the flush threads, one per log directory.
-    pub(crate) fn flush_signals(&self) -> &[FlushSignal] {
+    pub(crate) fn flush_signals(&self) -> &Arc<[FlushSignal]> {
         &self.flush
     }
 

@@ -27,6 +27,7 @@ mod compaction;
 mod config_changes;
 mod fetch_sessions;
 mod fetch_wait;
+mod groups;
 mod ids;
 mod metadata;
 mod new_partitions;

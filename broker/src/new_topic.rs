@@ -3,14 +3,14 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use tidewheel_config::{BrokerConfig, LogConfig, TopicConfigOverrides, limits};
+use tidewheel_config::{BrokerConfig, GroupConfig, LogConfig, TopicConfigOverrides, limits};
 use tidewheel_protocol::{TopicPartition, Uuid};
 use tidewheel_storage::LivePartition;
 
 use crate::broker::BrokerError;
 use crate::ids;
 use crate::metadata::TopicRecord;
-use crate::topics::{TopicsSnapshot, metric_name, topic_name_problem};
+use crate::topics::{OFFSETS_TOPIC, TopicsSnapshot, metric_name, topic_name_problem};
 
 /// A topic as a client asks for it.
 #[derive(Clone, Debug)]
@@ -46,14 +46,18 @@ pub(crate) struct CreatedTopic {
 }
 
 impl NewTopic {
-    /// A topic that is made because a client named it.
+    /// A topic that is made because a client named it, or for the first group.
     pub(crate) fn with_defaults(name: &str, config: &BrokerConfig) -> Self {
+        let (partitions, configs) = match name {
+            OFFSETS_TOPIC => offsets_topic(&config.group),
+            _ => (config.num_partitions, Vec::new()),
+        };
         Self {
             name: name.to_owned(),
-            partitions: config.num_partitions,
+            partitions,
             replication_factor: -1,
             assignments: Vec::new(),
-            configs: Vec::new(),
+            configs,
         }
     }
 
@@ -148,6 +152,19 @@ impl NewTopic {
         }
         Ok((count, 1))
     }
+}
+
+/// The partitions and configs of the topic that keeps the offsets of groups, which are Kafka's.
+fn offsets_topic(config: &GroupConfig) -> (i32, Vec<(String, Option<String>)>) {
+    let segment_bytes = config.offsets_topic_segment_bytes.to_string();
+    let configs = [
+        ("cleanup.policy", "compact"),
+        ("compression.type", "producer"),
+        ("segment.bytes", &segment_bytes),
+    ];
+    let owned = |(name, value): (&str, &str)| (name.to_owned(), Some(value.to_owned()));
+    let configs = configs.into_iter().map(owned).collect();
+    (config.offsets_topic_num_partitions, configs)
 }
 
 fn given_configs(

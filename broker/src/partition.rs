@@ -1,10 +1,11 @@
 //! One partition: its log, the producers that wait for the disk, the fetches that wait for data.
 
+use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tidewheel_config::AckAll;
-use tidewheel_protocol::{Compression, UncheckedBatch};
+use tidewheel_config::{AckAll, LogConfig, limits};
+use tidewheel_protocol::{Compression, RecordBatch, UncheckedBatch};
 use tidewheel_storage::{AppendInfo, SharedLog, StorageError, validate, validate_header};
 use tokio::sync::oneshot;
 
@@ -81,11 +82,44 @@ impl AppendWaiter {
     }
 }
 
-/// A batch that is appended but not yet on disk.
-#[derive(Debug)]
-struct DurableWaiter {
-    info: AppendInfo,
-    outcome: oneshot::Sender<AppendOutcome>,
+/// What is done when appended bytes are on disk, or when that has failed.
+pub(crate) type WhenDurable = Box<dyn FnOnce(Result<(), AppendError>) + Send>;
+
+/// Who waits for appended bytes to be on disk.
+enum DurableWaiter {
+    /// The producer of a batch.
+    Batch {
+        info: AppendInfo,
+        outcome: oneshot::Sender<AppendOutcome>,
+    },
+    /// The broker itself.
+    Own(WhenDurable),
+}
+
+impl DurableWaiter {
+    fn finish(self, result: Result<(), AppendError>) {
+        match self {
+            Self::Batch { info, outcome } => answer(outcome, result.map(|()| info)),
+            Self::Own(then) => then(result),
+        }
+    }
+
+    /// Its request has timed out or its connection is closed.
+    fn is_gone(&self) -> bool {
+        match self {
+            Self::Batch { outcome, .. } => outcome.is_closed(),
+            Self::Own(_) => false,
+        }
+    }
+}
+
+impl fmt::Debug for DurableWaiter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Batch { .. } => "Batch",
+            Self::Own(_) => "Own",
+        })
+    }
 }
 
 /// The log type of this broker.
@@ -146,6 +180,46 @@ impl Partition {
         Ok((outcome, self.deliver(outcomes)))
     }
 
+    /// Appends a batch of the broker's own to a partition that nobody else writes to. Its size has no
+    /// other bound than `limits::OFFSETS_BATCH_BYTES_MAX`.
+    ///
+    /// # Errors
+    /// Where the log does not take it: then it holds nothing of it.
+    pub(crate) fn append_own(&self, batch: RecordBatch, now_ms: i64) -> Result<(), AppendError> {
+        let mut config = LogConfig::clone(&self.log.config());
+        config.max_message_bytes = limits::OFFSETS_BATCH_BYTES_MAX;
+        let batch = validate(batch, &config, now_ms)?;
+        let (waiter, mut outcome) = AppendWaiter::new();
+        let durable = config.ack_all == AckAll::Disk;
+        for (waiter, result) in self.log.append(batch, durable, waiter, now_ms) {
+            waiter.answer(result);
+        }
+        // There is one writer, so no other caller can have taken this batch along: the outcome is here.
+        match outcome.try_recv() {
+            Ok(appended) => appended?,
+            Err(_) => return Err(StorageError::PartitionDeleted.into()),
+        };
+        self.waits.advanced(self.log.visible_end());
+        Ok(())
+    }
+
+    /// Does `then` once all that is appended now is as durable as `acks=all` asks; returns whether that
+    /// waits for the flush thread, which may do it before this returns or be the one who does.
+    pub(crate) fn when_durable(&self, then: WhenDurable) -> bool {
+        let offsets = self.log.offsets();
+        let waits = self.log.config().ack_all == AckAll::Disk && offsets.durable < offsets.log_end;
+        if waits {
+            let waiter = DurableWaiter::Own(then);
+            self.unsynced
+                .push(offsets.log_end, waiter, DurableWaiter::is_gone);
+            // A flush that ended in between has passed it by, and so has a failure.
+            self.settle();
+        } else {
+            then(Ok(()));
+        }
+        waits
+    }
+
     /// Hands out outcomes of the log. Returns whether one of them waits for the disk.
     fn deliver(&self, outcomes: Vec<(AppendWaiter, Result<AppendInfo, StorageError>)>) -> bool {
         let mut unsynced = false;
@@ -153,13 +227,10 @@ impl Partition {
             match result {
                 Ok(info) if info.awaits_disk => {
                     let end_offset = info.last_offset + 1;
-                    let waiter = DurableWaiter {
-                        info,
-                        outcome: waiter.outcome,
-                    };
-                    // Gone: its request has timed out or its connection is closed.
-                    let is_gone = |other: &DurableWaiter| other.outcome.is_closed();
-                    self.unsynced.push(end_offset, waiter, is_gone);
+                    let outcome = waiter.outcome;
+                    let waiter = DurableWaiter::Batch { info, outcome };
+                    self.unsynced
+                        .push(end_offset, waiter, DurableWaiter::is_gone);
                     unsynced = true;
                 }
                 result => waiter.answer(result),
@@ -180,12 +251,12 @@ impl Partition {
         let failure = self.log.failure();
         let durable = self.log.offsets().durable;
         for waiter in self.unsynced.take_done(durable) {
-            answer(waiter.outcome, Ok(waiter.info));
+            waiter.finish(Ok(()));
         }
         self.waits.advanced(self.log.visible_end());
         if let Some(error) = failure {
             for waiter in self.unsynced.take_all() {
-                answer(waiter.outcome, Err(error.clone().into()));
+                waiter.finish(Err(error.clone().into()));
             }
             self.waits.interrupt_all();
         }

@@ -162,8 +162,10 @@ impl Server {
 
     /// Stops accepting and reading, lets what was begun be answered within `limits::STOP_GRACE`,
     /// and cuts what is left.
-    pub(crate) async fn stop(mut self) {
+    /// `answer_parked` is called when no more requests are read.
+    pub(crate) async fn stop(mut self, answer_parked: impl FnOnce()) {
         self.stop.send_replace(true);
+        answer_parked();
         let drained = timeout(limits::STOP_GRACE, async {
             while self.acceptors.join_next().await.is_some() {}
         });

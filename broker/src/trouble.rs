@@ -7,6 +7,11 @@ pub(crate) struct Trouble {
 }
 
 impl Trouble {
+    /// Whether it went wrong when it was last tried.
+    pub(crate) fn lasts(&self) -> bool {
+        self.lasts
+    }
+
     /// It goes wrong; returns whether it did not before.
     pub(crate) fn begins(&mut self) -> bool {
         !std::mem::replace(&mut self.lasts, true)

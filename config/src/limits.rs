@@ -205,10 +205,25 @@ pub const GROUP_RECORD_BYTES_MAX: usize = 16 * 1024 * 1024;
 pub const GROUP_OFFSETS_MAX: usize = 200_000;
 
 /// Estimated bytes of all groups, members and offsets.
-pub const GROUP_STATE_BYTES_MAX: usize = 512 * 1024 * 1024;
+pub const GROUP_STATE_BYTES_MAX: usize = 128 * 1024 * 1024;
 
 /// Groups and offsets that one look for expired offsets goes over before others have their turn.
 pub const GROUP_RETENTION_STEP: usize = 10_000;
+
+/// Bytes of a request to a group's coordinator that is answered without waiting for its turn.
+pub const INLINE_GROUP_BYTES_MAX: usize = 16 * 1024;
+
+/// How long a request about a group waits while its coordinator reads what it keeps.
+pub const GROUP_LOAD_WAIT: Duration = Duration::from_secs(5);
+
+/// Records that belong together are written in batches of about this many bytes.
+pub const OFFSETS_BATCH_BYTES: usize = 1024 * 1024;
+
+/// Bytes of the largest batch in the topic of the offsets: one record of [`GROUP_RECORD_BYTES_MAX`].
+pub const OFFSETS_BATCH_BYTES_MAX: u32 = 32 * 1024 * 1024;
+
+/// Bytes of that topic that are read at once at start.
+pub const OFFSETS_READ_BYTES: usize = 1024 * 1024;
 
 /// Topics that are read out of the subscriptions of one group, to know whose offsets may go.
 pub const GROUP_SUBSCRIBED_TOPICS_MAX: usize = 100_000;

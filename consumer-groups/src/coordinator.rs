@@ -13,7 +13,7 @@ use crate::classic::group::ClassicGroup;
 use crate::classic::rebalance::Context;
 use crate::deadlines::{Deadlines, Timer};
 use crate::error::GroupError;
-use crate::footprint::{Footprint, GroupLimits};
+use crate::footprint::{Footprint, GroupLimits, HeldBytes, Total};
 use crate::offsets::GroupOffsets;
 use crate::records::OffsetsRecord;
 use crate::reply::{GroupReply, MemberLeft, Output};
@@ -30,7 +30,7 @@ pub struct GroupCoordinator {
     groups: BTreeMap<Arc<str>, Group>,
     deadlines: Deadlines,
     /// What all groups hold.
-    total: Footprint,
+    total: Total,
     /// Where the look for expired offsets goes on, if one is under way.
     retention_at: Option<Arc<str>>,
 }
@@ -86,9 +86,16 @@ impl GroupCoordinator {
             limits,
             groups: BTreeMap::new(),
             deadlines: Deadlines::default(),
-            total: Footprint::default(),
+            total: Total::default(),
             retention_at: None,
         }
+    }
+
+    /// The same with a share in `held`, which bounds the bytes of all coordinators that have one.
+    #[must_use]
+    pub fn sharing(mut self, held: &HeldBytes) -> GroupCoordinator {
+        self.total = Total::sharing(held);
+        self
     }
 
     /// Begins to serve what was replayed: sessions begin now, `now_ms` in ms since 1970.
@@ -109,6 +116,19 @@ impl GroupCoordinator {
         }
         self.arm_retention(now_ms);
         out
+    }
+
+    /// Estimated bytes of what a group holds; 0 for none.
+    #[must_use]
+    pub fn group_bytes(&self, group_id: &str) -> usize {
+        let group = self.groups.get(group_id);
+        group.map_or(0, |group| group.footprint().bytes)
+    }
+
+    /// How many groups there are.
+    #[must_use]
+    pub fn group_count(&self) -> usize {
+        self.groups.len()
     }
 
     /// Decides about a request. Its reply is in this output, or parked and in a later one.
@@ -155,10 +175,11 @@ impl GroupCoordinator {
         self.deadlines.next_ms()
     }
 
-    /// Bytes that all groups take, estimated: what [`GroupLimits::state_bytes`] bounds.
+    /// Bytes that all groups take, also those of coordinators that share them, estimated: what
+    /// [`GroupLimits::state_bytes`] bounds.
     #[must_use]
     pub fn state_bytes(&self) -> usize {
-        self.total.bytes
+        self.total.get().bytes
     }
 
     /// Does what is due first, if anything is: call it as long as [`GroupCoordinator::next_deadline`] has
@@ -262,7 +283,7 @@ impl GroupCoordinator {
             }
         }
         self.deadlines = Deadlines::default();
-        self.total = Footprint::default();
+        self.total.clear();
         self.retention_at = None;
         out
     }
@@ -281,7 +302,7 @@ impl GroupCoordinator {
             config: &self.config,
             limits: &self.limits,
             deadlines: &mut self.deadlines,
-            total: self.total,
+            total: self.total.get(),
             now_ms,
             out,
         };
@@ -368,7 +389,7 @@ impl GroupCoordinator {
     }
 
     fn has_room_for_group(&self) -> bool {
-        self.groups.len() < self.limits.groups && self.total.bytes < self.limits.state_bytes
+        self.groups.len() < self.limits.groups && self.total.get().bytes < self.limits.state_bytes
     }
 
     fn leave(&mut self, request: &LeaveRequest, now_ms: i64, out: &mut Output) -> GroupReply {

@@ -1,8 +1,12 @@
 //! How much the coordinator holds, and how much it may hold.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use tidewheel_config::limits;
 
-/// Hard bounds of one coordinator. A runner with several coordinators divides them.
+/// Hard bounds of one coordinator. A runner with several coordinators divides them with
+/// [`GroupLimits::divided`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GroupLimits {
     /// Groups, with members or offsets or neither: a new one is refused with
@@ -23,11 +27,25 @@ pub struct GroupLimits {
     /// Offsets of one group: more are refused with
     /// [`InvalidCommitOffsetSize`](crate::GroupError::InvalidCommitOffsetSize).
     pub offsets_per_group: usize,
-    /// Bytes of everything, estimated: new members and offsets beyond are refused with
+    /// Bytes of everything, estimated, in all coordinators that share [`HeldBytes`]: new members and offsets beyond are refused with
     /// [`CoordinatorNotAvailable`](crate::GroupError::CoordinatorNotAvailable).
     pub state_bytes: usize,
     /// Groups and offsets that one look for expired offsets goes over before others have their turn.
     pub retention_step: usize,
+}
+
+impl GroupLimits {
+    /// The bounds of one of `count` coordinators that share these. What bounds one group stays, and so does
+    /// what [`HeldBytes`] counts for all of them.
+    #[must_use]
+    pub fn divided(self, count: usize) -> GroupLimits {
+        let part = |all: usize| (all / count.max(1)).max(1);
+        GroupLimits {
+            groups: part(self.groups),
+            pending_members: part(self.pending_members),
+            ..self
+        }
+    }
 }
 
 impl Default for GroupLimits {
@@ -45,6 +63,23 @@ impl Default for GroupLimits {
     }
 }
 
+/// The bytes that several coordinators hold together, estimated. Clones count the same bytes.
+#[derive(Clone, Debug, Default)]
+pub struct HeldBytes(Arc<AtomicUsize>);
+
+impl HeldBytes {
+    fn get(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// A part that held so much holds so much now. Each coordinator counts its own parts only, so the sum
+    /// never falls below zero.
+    fn replace(&self, before: usize, after: usize) {
+        self.0.fetch_add(after, Ordering::Relaxed);
+        self.0.fetch_sub(before, Ordering::Relaxed);
+    }
+}
+
 /// What a group, or all of them, hold. Kept up to date by every change, never counted anew.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Footprint {
@@ -58,5 +93,41 @@ impl Footprint {
         self.pending_members =
             self.pending_members + after.pending_members - before.pending_members;
         self.bytes = self.bytes + after.bytes - before.bytes;
+    }
+}
+
+/// What all groups of a coordinator hold, with its share in what several hold.
+#[derive(Debug, Default)]
+pub(crate) struct Total {
+    own: Footprint,
+    held: HeldBytes,
+}
+
+impl Total {
+    pub(crate) fn sharing(held: &HeldBytes) -> Total {
+        Total {
+            own: Footprint::default(),
+            held: held.clone(),
+        }
+    }
+
+    /// Its own pending members, and the bytes of all that share them.
+    pub(crate) fn get(&self) -> Footprint {
+        Footprint {
+            pending_members: self.own.pending_members,
+            bytes: self.held.get(),
+        }
+    }
+
+    /// Replaces what a part held by what it holds now.
+    pub(crate) fn replace(&mut self, before: Footprint, after: Footprint) {
+        self.own.replace(before, after);
+        self.held.replace(before.bytes, after.bytes);
+    }
+
+    /// Nothing is held any more.
+    pub(crate) fn clear(&mut self) {
+        self.held.replace(self.own.bytes, 0);
+        self.own = Footprint::default();
     }
 }

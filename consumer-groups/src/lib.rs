@@ -43,7 +43,7 @@ mod offsets;
 
 pub use coordinator::GroupCoordinator;
 pub use error::GroupError;
-pub use footprint::GroupLimits;
+pub use footprint::{GroupLimits, HeldBytes};
 pub use records::{OffsetsRecord, OffsetsRecordError};
 pub use reply::{GroupReply, Output};
 pub use request::{GroupRequest, ReplyToken};

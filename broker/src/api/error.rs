@@ -2,10 +2,12 @@
 
 #![deny(clippy::wildcard_enum_match_arm)]
 
+use tidewheel_consumer_groups::GroupError;
 use tidewheel_protocol::{BatchError, ErrorCode, StrBytes};
 use tidewheel_storage::StorageError;
 
 use crate::broker::BrokerError;
+use crate::groups::NoCoordinator;
 use crate::metadata::MetadataError;
 use crate::partition::AppendError;
 
@@ -122,6 +124,44 @@ pub(crate) fn broker_code(error: &BrokerError) -> ErrorCode {
         BrokerError::Busy => ErrorCode::ThrottlingQuotaExceeded,
         BrokerError::TimedOut => ErrorCode::RequestTimedOut,
         BrokerError::Stopped => ErrorCode::UnknownServerError,
+    }
+}
+
+/// The code for what a group's coordinator refuses.
+pub(crate) fn group_code(error: GroupError) -> ErrorCode {
+    match error {
+        GroupError::CoordinatorNotAvailable => ErrorCode::CoordinatorNotAvailable,
+        GroupError::NotCoordinator => ErrorCode::NotCoordinator,
+        GroupError::InvalidGroupId => ErrorCode::InvalidGroupId,
+        GroupError::GroupIdNotFound => ErrorCode::GroupIdNotFound,
+        GroupError::UnknownMemberId => ErrorCode::UnknownMemberId,
+        GroupError::MemberIdRequired => ErrorCode::MemberIdRequired,
+        GroupError::IllegalGeneration => ErrorCode::IllegalGeneration,
+        GroupError::RebalanceInProgress => ErrorCode::RebalanceInProgress,
+        GroupError::InconsistentGroupProtocol => ErrorCode::InconsistentGroupProtocol,
+        GroupError::InvalidSessionTimeout => ErrorCode::InvalidSessionTimeout,
+        GroupError::GroupMaxSizeReached => ErrorCode::GroupMaxSizeReached,
+        GroupError::FencedInstanceId => ErrorCode::FencedInstanceId,
+        GroupError::NonEmptyGroup => ErrorCode::NonEmptyGroup,
+        GroupError::GroupSubscribedToTopic => ErrorCode::GroupSubscribedToTopic,
+        GroupError::OffsetMetadataTooLarge => ErrorCode::OffsetMetadataTooLarge,
+        GroupError::InvalidCommitOffsetSize => ErrorCode::InvalidCommitOffsetSize,
+        GroupError::InvalidRequest => ErrorCode::InvalidRequest,
+        GroupError::UnknownServerError => ErrorCode::UnknownServerError,
+    }
+}
+
+/// The code for what a group's coordinator did or refused.
+pub(crate) fn group_outcome(result: Result<(), GroupError>) -> ErrorCode {
+    result.map_or_else(group_code, |()| ErrorCode::None)
+}
+
+/// The code where no coordinator could be asked.
+pub(crate) fn no_coordinator_code(reason: NoCoordinator) -> ErrorCode {
+    match reason {
+        NoCoordinator::Loading => ErrorCode::CoordinatorLoadInProgress,
+        NoCoordinator::Elsewhere => ErrorCode::NotCoordinator,
+        NoCoordinator::Failed => ErrorCode::CoordinatorNotAvailable,
     }
 }
 

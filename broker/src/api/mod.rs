@@ -7,24 +7,35 @@ mod alter_configs;
 mod api_versions;
 mod create_partitions;
 mod create_topics;
+mod delete_groups;
 mod delete_records;
 mod delete_topics;
 mod describe_acls;
 mod describe_cluster;
 mod describe_configs;
+mod describe_groups;
 mod describe_log_dirs;
 mod describe_producers;
 mod describe_topic_partitions;
 mod elect_leaders;
 mod error;
 mod fetch;
+mod find_coordinator;
+mod heartbeat;
 mod incremental_alter_configs;
 mod init_producer_id;
+mod join_group;
+mod leave_group;
+mod list_groups;
 mod list_offsets;
 mod list_partition_reassignments;
 mod metadata;
+mod offset_commit;
+mod offset_delete;
+mod offset_fetch;
 mod offset_for_leader_epoch;
 mod produce;
+mod sync_group;
 mod weight;
 
 use std::fmt;
@@ -155,6 +166,36 @@ pub(crate) const APIS: &[Api] = &[
             weight::describe_topic_partitions,
             describe_topic_partitions::handle,
         )
+    }),
+    api(ApiKey::FindCoordinator, 0..=6, |call| {
+        call.answer(weight::find_coordinator, find_coordinator::handle)
+    }),
+    api(ApiKey::JoinGroup, 0..=9, join_group::handle),
+    api(ApiKey::SyncGroup, 0..=5, sync_group::handle),
+    api(ApiKey::Heartbeat, 0..=4, |call| {
+        call.decided(heartbeat::handle)
+    }),
+    api(ApiKey::LeaveGroup, 0..=5, |call| {
+        call.decided(leave_group::handle)
+    }),
+    // Kafka 4 begins at version 2; sarama before 1.41 sends version 1.
+    api(ApiKey::OffsetCommit, 1..=9, |call| {
+        call.decided(offset_commit::handle)
+    }),
+    api(ApiKey::OffsetFetch, 1..=9, |call| {
+        call.answer(weight::offset_fetch, offset_fetch::handle)
+    }),
+    api(ApiKey::DescribeGroups, 0..=6, |call| {
+        call.answer(weight::describe_groups, describe_groups::handle)
+    }),
+    api(ApiKey::ListGroups, 0..=5, |call| {
+        call.answer(weight::list_groups, list_groups::handle)
+    }),
+    api(ApiKey::DeleteGroups, 0..=2, |call| {
+        call.change(weight::like_request, delete_groups::handle)
+    }),
+    api(ApiKey::OffsetDelete, 0..=0, |call| {
+        call.change(weight::like_request, offset_delete::handle)
     }),
 ];
 
@@ -380,6 +421,26 @@ impl Call {
             Reply::Later(future) => Reply::Barrier(future),
             other => other,
         })
+    }
+
+    /// For requests to a group's coordinator, which decides about them where they are read: `handle` has
+    /// asked it when it returns. What is long waits for its turn and for memory, and what comes after it
+    /// waits for that.
+    fn decided<Q, A, F>(mut self, handle: fn(Context, Q) -> F) -> Result<Reply, DecodeError>
+    where
+        Q: Message + Send + 'static,
+        A: Message + Send,
+        F: Future<Output = A> + Send + 'static,
+    {
+        if self.body.remaining() > limits::INLINE_GROUP_BYTES_MAX {
+            return self.change(weight::like_request, handle);
+        }
+        let request = self.decode()?;
+        let responder = self.responder();
+        let begun = handle(responder.context.clone(), request);
+        Ok(Reply::Started(Box::pin(async move {
+            responder.frame(&begun.await)
+        })))
     }
 
     fn responder(self) -> Responder {

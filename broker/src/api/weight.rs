@@ -8,12 +8,16 @@ use tidewheel_protocol::messages::alter_configs::AlterConfigsRequest;
 use tidewheel_protocol::messages::create_partitions::CreatePartitionsRequest;
 use tidewheel_protocol::messages::create_topics::CreateTopicsRequest;
 use tidewheel_protocol::messages::describe_configs::DescribeConfigsRequest;
+use tidewheel_protocol::messages::describe_groups::DescribeGroupsRequest;
 use tidewheel_protocol::messages::describe_log_dirs::DescribeLogDirsRequest;
 use tidewheel_protocol::messages::describe_producers::DescribeProducersRequest;
 use tidewheel_protocol::messages::describe_topic_partitions::DescribeTopicPartitionsRequest;
 use tidewheel_protocol::messages::fetch::FetchRequest;
+use tidewheel_protocol::messages::find_coordinator::FindCoordinatorRequest;
 use tidewheel_protocol::messages::incremental_alter_configs::IncrementalAlterConfigsRequest;
+use tidewheel_protocol::messages::list_groups::ListGroupsRequest;
 use tidewheel_protocol::messages::metadata::MetadataRequest;
+use tidewheel_protocol::messages::offset_fetch::OffsetFetchRequest;
 use tidewheel_protocol::messages::produce::ProduceRequest;
 
 use super::Context;
@@ -37,6 +41,10 @@ const PER_FETCHED_TOPIC: usize = 512;
 const PER_FETCHED_PARTITION: usize = 512;
 /// A producer that a partition remembers.
 const PER_PRODUCER: usize = 128;
+/// What is told of a group, made once out of what it holds and once more as bytes.
+const PER_HELD_BYTE: usize = 2;
+const PER_LISTED_GROUP: usize = 256;
+const PER_COORDINATOR: usize = 128;
 /// All settings of one resource, without and with their documentation.
 const PER_RESOURCE: usize = 24 * 1024;
 const PER_DOCUMENTED_RESOURCE: usize = 40 * 1024;
@@ -157,4 +165,34 @@ pub(super) fn describe_topic_partitions(
     let limit = context.broker.config().max_request_partition_size_limit;
     let limit = request.response_partition_limit.clamp(1, limit);
     usize::try_from(limit).map_or(PER_PARTITION, |limit| limit.saturating_mul(PER_PARTITION))
+}
+
+/// The answers about a group repeat what it holds.
+pub(super) fn offset_fetch(context: &Context, request: &OffsetFetchRequest) -> usize {
+    let groups = context.broker.groups();
+    let first = request.topics.is_none() && context.version < 8;
+    let all = request.groups.iter().filter(|group| group.topics.is_none());
+    let all = all.map(|group| &*group.group_id);
+    all.chain(first.then_some(&*request.group_id))
+        .map(|group_id| PER_HELD_BYTE * groups.weight(group_id))
+        .sum()
+}
+
+pub(super) fn describe_groups(context: &Context, request: &DescribeGroupsRequest) -> usize {
+    let groups = context.broker.groups();
+    let held = request
+        .groups
+        .iter()
+        .map(|group_id| groups.weight(group_id));
+    held.sum::<usize>() * PER_HELD_BYTE
+}
+
+pub(super) fn list_groups(context: &Context, _: &ListGroupsRequest) -> usize {
+    context.broker.groups().count() * PER_LISTED_GROUP
+}
+
+/// Each key of the request is answered with the address of the broker.
+pub(super) fn find_coordinator(context: &Context, request: &FindCoordinatorRequest) -> usize {
+    let each = PER_COORDINATOR + context.endpoint().host.len();
+    request.coordinator_keys.len() * each
 }

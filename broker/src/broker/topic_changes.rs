@@ -285,6 +285,8 @@ impl Broker {
         for (name, _) in &gone {
             info!(topic = %name, "deleted");
         }
+        let names = gone.into_iter().map(|(name, _)| name).collect();
+        self.groups.topics_deleted(names);
         Ok(())
     }
 

@@ -15,6 +15,7 @@ use tracing::{info, warn};
 use super::{EXIT_ENVIRONMENT, EXIT_INTERRUPTED, EXIT_USAGE, say};
 use crate::broker::{Broker, Endpoint};
 use crate::descriptors;
+use crate::groups::start_groups;
 use crate::ids;
 use crate::ready::Ready;
 use crate::server::{BoundListener, Server, bind};
@@ -197,6 +198,7 @@ async fn serve_clients(
         .collect();
     let bootstrap = broker.endpoint(0);
     let bootstrap = format!("{}:{}", bootstrap.host, bootstrap.port);
+    start_groups(broker);
     let server = Server::start(bound, broker, connections_max).map_err(environment)?;
     let data_dir = broker
         .config()
@@ -234,7 +236,8 @@ async fn stop(
     mut threads: StorageThreads,
     broker: &Arc<Broker>,
 ) -> Result<(), Failure> {
-    server.stop().await;
+    let parked = Arc::clone(broker);
+    server.stop(move || parked.groups().close()).await;
     // Both wait for the disk: not on the thread that hears the next signal.
     let broker = Arc::clone(broker);
     let closed = tokio::task::spawn_blocking(move || {

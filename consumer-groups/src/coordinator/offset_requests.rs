@@ -103,7 +103,10 @@ impl GroupCoordinator {
         let count = offsets.map_or(0, |offsets| offsets.count());
         let mut room = Room {
             offsets: self.limits.offsets_per_group.saturating_sub(count),
-            bytes: self.limits.state_bytes.saturating_sub(self.total.bytes),
+            bytes: self
+                .limits
+                .state_bytes
+                .saturating_sub(self.total.get().bytes),
         };
         let mut topics = Vec::with_capacity(request.topics.len());
         for topic in &request.topics {

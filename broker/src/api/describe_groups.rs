@@ -1,0 +1,90 @@
+//! DescribeGroups: a group's state and members.
+
+use std::sync::Arc;
+
+use tidewheel_consumer_groups::reply::{DescribedMember, GroupDescription};
+use tidewheel_consumer_groups::request::DescribeRequest;
+use tidewheel_consumer_groups::{GroupError, GroupReply, GroupRequest};
+use tidewheel_protocol::messages::describe_groups::{
+    DescribeGroupsRequest, DescribeGroupsResponse, DescribedGroup, DescribedGroupMember,
+};
+use tidewheel_protocol::{ErrorCode, StrBytes};
+
+use super::{Context, error};
+
+/// The state of a group that is not there.
+const DEAD: &str = "Dead";
+
+pub(super) async fn handle(
+    context: Context,
+    request: DescribeGroupsRequest,
+) -> DescribeGroupsResponse {
+    let mut groups = Vec::with_capacity(request.groups.len());
+    for group_id in request.groups {
+        groups.push(describe(&context, group_id).await);
+    }
+    DescribeGroupsResponse {
+        groups,
+        ..DescribeGroupsResponse::default()
+    }
+}
+
+async fn describe(context: &Context, group_id: StrBytes) -> DescribedGroup {
+    let request = GroupRequest::Describe(DescribeRequest {
+        group_id: Arc::from(&*group_id),
+    });
+    match context.broker.groups().ask(&group_id, request).await {
+        Ok(GroupReply::Describe(Ok(group))) => found(group_id, group),
+        Ok(GroupReply::Describe(Err(GroupError::GroupIdNotFound))) => {
+            unknown(context.version, group_id)
+        }
+        Ok(GroupReply::Describe(Err(error))) => refused(group_id, error::group_code(error)),
+        Ok(_) => refused(group_id, ErrorCode::UnknownServerError),
+        Err(reason) => refused(group_id, error::no_coordinator_code(reason)),
+    }
+}
+
+fn found(group_id: StrBytes, group: GroupDescription) -> DescribedGroup {
+    let member = |member: DescribedMember| DescribedGroupMember {
+        member_id: StrBytes::from(&*member.member_id),
+        group_instance_id: member.instance_id.as_deref().map(StrBytes::from),
+        client_id: StrBytes::from(&*member.client_id),
+        client_host: StrBytes::from(&*member.client_host),
+        member_metadata: member.metadata,
+        member_assignment: member.assignment,
+    };
+    DescribedGroup {
+        group_id,
+        group_state: StrBytes::from(group.state),
+        protocol_type: StrBytes::from(&*group.protocol_type),
+        protocol_data: StrBytes::from(&*group.protocol_name),
+        members: group.members.into_iter().map(member).collect(),
+        ..DescribedGroup::default()
+    }
+}
+
+/// Clients before version 6 read the state.
+fn unknown(version: i16, group_id: StrBytes) -> DescribedGroup {
+    let (code, message) = match version {
+        0..=5 => (ErrorCode::None, None),
+        _ => {
+            let message = format!("there is no group {group_id}");
+            (ErrorCode::GroupIdNotFound, Some(StrBytes::from(message)))
+        }
+    };
+    DescribedGroup {
+        error_code: code.code(),
+        error_message: message,
+        group_id,
+        group_state: StrBytes::from(DEAD),
+        ..DescribedGroup::default()
+    }
+}
+
+fn refused(group_id: StrBytes, code: ErrorCode) -> DescribedGroup {
+    DescribedGroup {
+        error_code: code.code(),
+        group_id,
+        ..DescribedGroup::default()
+    }
+}

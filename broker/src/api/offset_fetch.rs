@@ -1,0 +1,154 @@
+//! OffsetFetch: how far a group has read; from version 8 on, several groups.
+
+use std::sync::Arc;
+
+use tidewheel_consumer_groups::reply::FetchedPartition;
+use tidewheel_consumer_groups::request::{FetchOffsetsRequest, TopicPartitions};
+use tidewheel_consumer_groups::{GroupReply, GroupRequest};
+use tidewheel_protocol::messages::offset_fetch::{
+    OffsetFetchRequest, OffsetFetchRequestGroup, OffsetFetchRequestTopics, OffsetFetchResponse,
+    OffsetFetchResponseGroup, OffsetFetchResponsePartition, OffsetFetchResponsePartitions,
+    OffsetFetchResponseTopic, OffsetFetchResponseTopics,
+};
+use tidewheel_protocol::{ErrorCode, StrBytes, Uuid};
+
+use super::{Context, error};
+
+pub(super) async fn handle(context: Context, request: OffsetFetchRequest) -> OffsetFetchResponse {
+    if context.version >= 8 {
+        let mut groups = Vec::with_capacity(request.groups.len());
+        for group in request.groups {
+            groups.push(fetch(&context, group, request.require_stable).await);
+        }
+        return OffsetFetchResponse {
+            groups,
+            ..OffsetFetchResponse::default()
+        };
+    }
+    let topics = request.topics.map(|topics| {
+        let topics = topics.into_iter();
+        topics
+            .map(|topic| OffsetFetchRequestTopics {
+                name: topic.name,
+                partition_indexes: topic.partition_indexes,
+            })
+            .collect()
+    });
+    let group = OffsetFetchRequestGroup {
+        group_id: request.group_id,
+        topics,
+        ..OffsetFetchRequestGroup::default()
+    };
+    let group = fetch(&context, group, request.require_stable).await;
+    OffsetFetchResponse {
+        topics: group.topics.into_iter().map(single).collect(),
+        error_code: group.error_code,
+        ..OffsetFetchResponse::default()
+    }
+}
+
+/// The same in the words of the versions that ask for one group.
+fn single(topic: OffsetFetchResponseTopics) -> OffsetFetchResponseTopic {
+    let partitions = topic.partitions.into_iter();
+    OffsetFetchResponseTopic {
+        name: topic.name,
+        partitions: partitions
+            .map(|partition| OffsetFetchResponsePartition {
+                partition_index: partition.partition_index,
+                committed_offset: partition.committed_offset,
+                committed_leader_epoch: partition.committed_leader_epoch,
+                metadata: partition.metadata,
+                error_code: partition.error_code,
+            })
+            .collect(),
+    }
+}
+
+async fn fetch(
+    context: &Context,
+    asked: OffsetFetchRequestGroup,
+    require_stable: bool,
+) -> OffsetFetchResponseGroup {
+    let known = context.broker.topics();
+    let wanted = |topic: &OffsetFetchRequestTopics| TopicPartitions {
+        topic: Arc::from(&*topic.name),
+        // An offset in a topic that was deleted and made again says nothing of the new one.
+        topic_id: known
+            .named(&topic.name)
+            .map_or(Uuid::ZERO, |topic| topic.id),
+        partitions: topic.partition_indexes.clone(),
+    };
+    let topics = asked.topics.as_ref();
+    let request = GroupRequest::FetchOffsets(FetchOffsetsRequest {
+        group_id: Arc::from(&*asked.group_id),
+        topics: topics.map(|topics| topics.iter().map(wanted).collect()),
+        require_stable,
+    });
+    let error = match context.broker.groups().ask(&asked.group_id, request).await {
+        Ok(GroupReply::FetchOffsets(Ok(topics))) => {
+            let topics = topics.into_iter();
+            return OffsetFetchResponseGroup {
+                group_id: asked.group_id,
+                topics: topics
+                    .map(|topic| OffsetFetchResponseTopics {
+                        name: StrBytes::from(&*topic.topic),
+                        partitions: topic.partitions.into_iter().map(found).collect(),
+                    })
+                    .collect(),
+                ..OffsetFetchResponseGroup::default()
+            };
+        }
+        Ok(GroupReply::FetchOffsets(Err(error))) => error::group_code(error),
+        Ok(_) => ErrorCode::UnknownServerError,
+        Err(reason) => error::no_coordinator_code(reason),
+    };
+    refused(context.version, asked, error)
+}
+
+fn found(partition: FetchedPartition) -> OffsetFetchResponsePartitions {
+    let Some(committed) = partition.committed else {
+        return nothing(partition.partition, ErrorCode::None);
+    };
+    OffsetFetchResponsePartitions {
+        partition_index: partition.partition,
+        committed_offset: committed.offset,
+        committed_leader_epoch: committed.leader_epoch.unwrap_or(-1),
+        metadata: Some(committed.metadata),
+        error_code: ErrorCode::None.code(),
+    }
+}
+
+/// No offset: clients read -1 as such.
+fn nothing(partition_index: i32, code: ErrorCode) -> OffsetFetchResponsePartitions {
+    OffsetFetchResponsePartitions {
+        partition_index,
+        committed_offset: -1,
+        metadata: Some(StrBytes::default()),
+        error_code: code.code(),
+        ..OffsetFetchResponsePartitions::default()
+    }
+}
+
+/// Version 1 has no room for an error but at each partition.
+fn refused(
+    version: i16,
+    asked: OffsetFetchRequestGroup,
+    code: ErrorCode,
+) -> OffsetFetchResponseGroup {
+    let topics = asked.topics.filter(|_| version < 2).unwrap_or_default();
+    OffsetFetchResponseGroup {
+        group_id: asked.group_id,
+        topics: topics
+            .into_iter()
+            .map(|topic| OffsetFetchResponseTopics {
+                name: topic.name,
+                partitions: topic
+                    .partition_indexes
+                    .into_iter()
+                    .map(|partition| nothing(partition, code))
+                    .collect(),
+            })
+            .collect(),
+        error_code: code.code(),
+    }
+}

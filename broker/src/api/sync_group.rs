@@ -1,0 +1,67 @@
+//! SyncGroup: the leader hands out the assignment, the others wait for theirs.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tidewheel_config::limits;
+use tidewheel_consumer_groups::request::{MemberAssignment, SyncRequest};
+use tidewheel_consumer_groups::{GroupError, GroupReply, GroupRequest};
+use tidewheel_protocol::messages::sync_group::{SyncGroupRequest, SyncGroupResponse};
+use tidewheel_protocol::{DecodeError, ErrorCode, StrBytes};
+
+use super::{Call, Reply, error};
+use crate::groups::NoCoordinator;
+
+pub(super) fn handle(mut call: Call) -> Result<Reply, DecodeError> {
+    let is_long = call.body.remaining() > limits::GROUP_RECORD_BYTES_MAX;
+    let request: SyncGroupRequest = call.decode()?;
+    let responder = call.responder();
+    let synced = (!is_long).then(|| {
+        let request = sync_request(request);
+        let group_id = Arc::clone(&request.group_id);
+        let groups = responder.context.broker.groups();
+        groups.ask(&group_id, GroupRequest::Sync(request))
+    });
+    Ok(Reply::Started(Box::pin(async move {
+        let reply = match synced {
+            Some(synced) => synced.await,
+            None => Ok(GroupReply::Sync(Err(GroupError::UnknownServerError))),
+        };
+        responder.frame(&response(reply))
+    })))
+}
+
+/// A copy of all that is kept: slices would keep the whole frame in memory.
+fn sync_request(request: SyncGroupRequest) -> SyncRequest {
+    let assignments = request.assignments.iter().map(|given| MemberAssignment {
+        member_id: Arc::from(&*given.member_id),
+        assignment: Bytes::copy_from_slice(&given.assignment),
+    });
+    SyncRequest {
+        group_id: Arc::from(&*request.group_id),
+        member_id: Arc::from(&*request.member_id),
+        instance_id: request.group_instance_id.map(|id| Arc::from(&*id)),
+        generation: request.generation_id,
+        protocol_type: request.protocol_type.map(|name| Arc::from(&*name)),
+        protocol_name: request.protocol_name.map(|name| Arc::from(&*name)),
+        assignments: assignments.collect(),
+    }
+}
+
+fn response(reply: Result<GroupReply, NoCoordinator>) -> SyncGroupResponse {
+    let refused = |code: ErrorCode| SyncGroupResponse {
+        error_code: code.code(),
+        ..SyncGroupResponse::default()
+    };
+    match reply {
+        Ok(GroupReply::Sync(Ok(synced))) => SyncGroupResponse {
+            protocol_type: synced.protocol_type.as_deref().map(StrBytes::from),
+            protocol_name: synced.protocol_name.as_deref().map(StrBytes::from),
+            assignment: synced.assignment,
+            ..SyncGroupResponse::default()
+        },
+        Ok(GroupReply::Sync(Err(error))) => refused(error::group_code(error)),
+        Ok(_) => refused(ErrorCode::UnknownServerError),
+        Err(reason) => refused(error::no_coordinator_code(reason)),
+    }
+}

@@ -1,0 +1,172 @@
+//! Consumer groups: which partition of `__consumer_offsets` keeps a group, and who asks it.
+//!
+//! Each partition of that topic has a [`Shard`]: the state machine of `tidewheel-consumer-groups` with
+//! the log it writes to. The topic is made when the first client looks for a coordinator.
+
+mod loading;
+mod shard;
+
+use std::sync::{Arc, OnceLock};
+
+use tidewheel_config::limits;
+use tidewheel_consumer_groups::request::TopicsDeletedRequest;
+use tidewheel_consumer_groups::{
+    GroupCoordinator, GroupLimits, GroupReply, GroupRequest, HeldBytes,
+};
+use tracing::info;
+
+use self::loading::load;
+use self::shard::Shard;
+pub(crate) use self::shard::{NoCoordinator, Pending};
+use crate::broker::{Broker, BrokerError, NewTopic, create_topics};
+use crate::topics::{OFFSETS_TOPIC, Topic};
+
+/// How many partitions are loaded at the same time: the blocking pool has other work too.
+const LOADED_AT_ONCE: usize = 2;
+
+/// All groups of this broker.
+#[derive(Debug, Default)]
+pub(crate) struct Groups {
+    /// One per partition of the topic, in their order; set when the topic is there.
+    shards: OnceLock<Vec<Arc<Shard>>>,
+}
+
+impl Groups {
+    /// Asks the coordinator of a group. What the request decides is decided, and its place in the order
+    /// of the group's log fixed, before this returns; the answer may take a rebalance.
+    pub(crate) fn ask(&self, group_id: &str, request: GroupRequest) -> Pending {
+        match self.shard(group_id) {
+            Some(shard) => Arc::clone(shard).ask(request),
+            None => Pending::refused(NoCoordinator::Elsewhere),
+        }
+    }
+
+    /// The same request to every coordinator, answered in the order of the partitions.
+    pub(crate) async fn ask_all(
+        &self,
+        request: &GroupRequest,
+    ) -> Vec<Result<GroupReply, NoCoordinator>> {
+        let mut replies = Vec::new();
+        for shard in self.all() {
+            replies.push(Arc::clone(shard).ask(request.clone()).await);
+        }
+        replies
+    }
+
+    /// Estimated bytes of what a group holds.
+    pub(crate) fn weight(&self, group_id: &str) -> usize {
+        self.shard(group_id)
+            .map_or(0, |shard| shard.weight(group_id))
+    }
+
+    /// How many groups there are.
+    pub(crate) fn count(&self) -> usize {
+        self.all().iter().map(|shard| shard.count()).sum()
+    }
+
+    /// Tells all groups that topics are gone: nobody will read on from the offsets in them.
+    pub(crate) fn topics_deleted(&self, topics: Vec<Arc<str>>) {
+        let request = GroupRequest::TopicsDeleted(TopicsDeletedRequest { topics });
+        for shard in self.all() {
+            Arc::clone(shard).tell(request.clone());
+        }
+    }
+
+    /// Answers whoever waits and takes no more requests.
+    pub(crate) fn close(&self) {
+        self.all().iter().for_each(|shard| shard.close());
+    }
+
+    fn all(&self) -> &[Arc<Shard>] {
+        self.shards.get().map_or(&[], Vec::as_slice)
+    }
+
+    fn shard(&self, group_id: &str) -> Option<&Arc<Shard>> {
+        let shards = self.all();
+        shards.get(partition_for(group_id, shards.len()))
+    }
+}
+
+/// The partition that keeps a group: Kafka's rule, which tools repeat, is Java's hash of the name.
+fn partition_for(group_id: &str, partitions: usize) -> usize {
+    let hash = group_id.encode_utf16().fold(0_i32, |hash, unit| {
+        hash.wrapping_mul(31).wrapping_add(i32::from(unit))
+    });
+    // Kafka takes the sign bit off `i32::MIN`, of which there is no absolute value.
+    let positive = hash.checked_abs().unwrap_or(0);
+    usize::try_from(positive).unwrap_or(0) % partitions.max(1)
+}
+
+/// Starts the coordinators if the topic is there, as it is at every start but the first.
+pub(crate) fn start_groups(broker: &Arc<Broker>) {
+    if let Some(topic) = broker.topics().named(OFFSETS_TOPIC) {
+        open(broker, topic);
+    }
+}
+
+/// Makes sure that there are coordinators.
+///
+/// # Errors
+/// Where the topic cannot be made.
+pub(crate) async fn find_groups(broker: &Arc<Broker>) -> Result<(), BrokerError> {
+    if !broker.groups().all().is_empty() {
+        return Ok(());
+    }
+    if broker.topics().named(OFFSETS_TOPIC).is_none() {
+        let topic = NewTopic::with_defaults(OFFSETS_TOPIC, broker.config());
+        let made = create_topics(broker, vec![topic], false, limits::METADATA_CHANGE_WAIT).await;
+        for result in made {
+            match result {
+                // Somebody else was first.
+                Ok(_) | Err(BrokerError::TopicExists { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    start_groups(broker);
+    Ok(())
+}
+
+/// Makes the shards, once, and reads what their partitions hold.
+fn open(broker: &Arc<Broker>, topic: &Arc<Topic>) {
+    let mut is_new = false;
+    let shards = broker.groups().shards.get_or_init(|| {
+        is_new = true;
+        let count = topic.partitions.len();
+        let (bounds, held) = (GroupLimits::default().divided(count), HeldBytes::default());
+        let shard = |partition| {
+            let coordinator = GroupCoordinator::new(broker.config().group.clone(), bounds.clone());
+            Arc::new(Shard::new(broker, partition, coordinator.sharing(&held)))
+        };
+        topic.partitions.iter().map(shard).collect()
+    });
+    if !is_new {
+        return;
+    }
+    for first in 0..LOADED_AT_ONCE {
+        let part = shards.iter().skip(first).step_by(LOADED_AT_ONCE);
+        let part: Vec<_> = part.map(Arc::clone).collect();
+        // Ends with the runtime; a start does not wait for it, only those who ask for a group.
+        tokio::task::spawn_blocking(move || part.iter().for_each(|shard| load(shard)));
+    }
+    for shard in shards {
+        tokio::spawn(shard::keep_time(Arc::clone(shard)));
+    }
+    info!(partitions = shards.len(), "consumer groups are loading");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Values of `Utils.abs(groupId.hashCode()) % 50`, as Kafka's coordinator computes them.
+    #[test]
+    fn a_groups_partition_is_the_one_that_kafka_would_choose() {
+        assert_eq!(partition_for("", 50), 0);
+        assert_eq!(partition_for("a", 50), 47);
+        assert_eq!(partition_for("my-consumer-group", 50), 13);
+        // hashCode() of this one is i32::MIN.
+        assert_eq!(partition_for("polygenelubricants", 50), 0);
+        assert_eq!(partition_for("gruppe-ü", 50), 22);
+    }
+}
