@@ -28,6 +28,10 @@ use tidewheel_protocol::messages::offset_commit::{
     OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
     OffsetCommitResponse,
 };
+use tidewheel_protocol::messages::offset_delete::{
+    OffsetDeleteRequest, OffsetDeleteRequestPartition, OffsetDeleteRequestTopic,
+    OffsetDeleteResponse,
+};
 use tidewheel_protocol::messages::offset_fetch::{
     OffsetFetchRequest, OffsetFetchRequestGroup, OffsetFetchRequestTopics, OffsetFetchResponse,
 };
@@ -213,7 +217,7 @@ fn two_members(broker: &Broker, group: &str) -> [(Client, JoinGroupResponse); 2]
 }
 
 #[test]
-fn the_first_who_looks_for_a_coordinator_finds_it_ready() {
+fn fact_05_the_first_who_looks_for_a_coordinator_finds_it_ready() {
     let dir = tempfile::tempdir().unwrap();
     let broker = Broker::start_with(dir.path(), AT_ONCE);
     let mut client = broker.connect();
@@ -277,7 +281,7 @@ fn members_share_a_group_and_one_that_leaves_or_falls_silent_is_missed() {
 }
 
 #[test]
-fn what_was_committed_survives_a_kill_and_the_group_goes_on() {
+fn fact_01_16_what_was_committed_survives_a_kill_and_the_group_goes_on() {
     let dir = tempfile::tempdir().unwrap();
     let broker = Broker::start_with(dir.path(), AT_ONCE);
     let mut client = broker.connect();
@@ -420,4 +424,117 @@ fn without_a_coordinator_members_are_sent_to_look_for_it() {
     let answer: OffsetFetchResponse = client.call(9, &request);
     assert_eq!(answer.groups[0].error_code, elsewhere);
     assert_eq!(heartbeat(&mut client, "g", 1, "m"), elsewhere);
+}
+
+/// Consumers commit what they have read when they hear of a rebalance, before they join again.
+#[test]
+fn fact_23_a_commit_of_the_current_generation_counts_during_a_rebalance() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::start_with(dir.path(), AT_ONCE);
+    let mut client = broker.connect();
+    client.create_topic("t", 1, &[]);
+    find(&mut client, &["g"]);
+    let [(mut first, one), _second] = two_members(&broker, "g");
+    let mut third = broker.connect();
+    let asked: JoinGroupResponse = third.call(7, &join_request("g", "", 10_000));
+    third.send(7, &join_request("g", &asked.member_id, 10_000));
+    let rebalances = ErrorCode::RebalanceInProgress.code();
+    support::eventually("the leader hears of the rebalance", || {
+        heartbeat(&mut first, "g", one.generation_id, &one.member_id) == rebalances
+    });
+    let mut request = commit_request("g", "t", &[(0, 3, "")]);
+    request.member_id = one.member_id.clone();
+    for (generation, expected) in [
+        (one.generation_id, 0),
+        (one.generation_id - 1, ErrorCode::IllegalGeneration.code()),
+    ] {
+        request.generation_id_or_member_epoch = generation;
+        let answer: OffsetCommitResponse = first.call(8, &request);
+        assert_eq!(codes(&answer), [expected]);
+    }
+    assert_eq!(committed(&mut client, "g")[0].2, 3);
+}
+
+/// What a consumer subscribes to, as it tells its group (ConsumerProtocolSubscription 0).
+fn subscription(topic: &str) -> Bytes {
+    let name = topic.as_bytes();
+    let len = u8::try_from(name.len()).unwrap();
+    Bytes::from([&[0, 0, 0, 0, 0, 1, 0, len], name, &[255, 255, 255, 255]].concat())
+}
+
+#[test]
+fn fact_16_groups_are_described_listed_and_spared_as_in_kafka() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::start_with(dir.path(), AT_ONCE);
+    let mut client = broker.connect();
+    for topic in ["read", "other"] {
+        client.create_topic(topic, 1, &[]);
+    }
+    find(&mut client, &["g"]);
+    for topic in ["read", "other"] {
+        let answer: OffsetCommitResponse =
+            client.call(8, &commit_request("g", topic, &[(0, 4, "")]));
+        assert_eq!(codes(&answer), [0]);
+    }
+    let mut member = broker.connect();
+    let mut request = join_request("g", "", 10_000);
+    request.protocols[0].metadata = subscription("read");
+    let asked: JoinGroupResponse = member.call(7, &request);
+    request.member_id = asked.member_id;
+    let joined: JoinGroupResponse = member.call(7, &request);
+    sync(&mut member, "g", &joined, &[]);
+
+    let topic = |name: &str| OffsetDeleteRequestTopic {
+        name: StrBytes::from(name),
+        partitions: vec![OffsetDeleteRequestPartition { partition_index: 0 }],
+    };
+    let request = OffsetDeleteRequest {
+        group_id: StrBytes::from("g"),
+        topics: ["read", "other", "none"].map(topic).into(),
+    };
+    let answer: OffsetDeleteResponse = client.call(0, &request);
+    assert_eq!(answer.error_code, 0);
+    let code = |name: &str| {
+        let topic = answer.topics.iter().find(|topic| topic.name == name);
+        topic.unwrap().partitions[0].error_code
+    };
+    let subscribed = ErrorCode::GroupSubscribedToTopic.code();
+    let unknown = ErrorCode::UnknownTopicOrPartition.code();
+    assert_eq!(
+        ["read", "other", "none"].map(code),
+        [subscribed, 0, unknown]
+    );
+    let left = [("read".to_owned(), 0, 4, String::new())];
+    assert_eq!(committed(&mut client, "g"), left);
+
+    // Before version 6 an unknown group is a dead one.
+    let request = DescribeGroupsRequest {
+        groups: vec![StrBytes::from("none"), StrBytes::from("g")],
+        ..DescribeGroupsRequest::default()
+    };
+    for (version, expected) in [(5, 0), (6, ErrorCode::GroupIdNotFound.code())] {
+        let answer: DescribeGroupsResponse = client.call(version, &request);
+        let told = |at: usize| {
+            (
+                answer.groups[at].error_code,
+                &*answer.groups[at].group_state,
+            )
+        };
+        assert_eq!((told(0), told(1)), ((expected, "Dead"), (0, "Stable")));
+    }
+    let mut request = ListGroupsRequest {
+        types_filter: vec![StrBytes::from("Classic")],
+        ..ListGroupsRequest::default()
+    };
+    let listed: ListGroupsResponse = client.call(5, &request);
+    let group = &listed.groups[0];
+    let told = (
+        &*group.protocol_type,
+        &*group.group_state,
+        &*group.group_type,
+    );
+    assert_eq!(told, ("consumer", "Stable", "classic"));
+    request.types_filter = vec![StrBytes::from("consumer")];
+    let listed: ListGroupsResponse = client.call(5, &request);
+    assert_eq!(listed.groups, []);
 }
