@@ -1,15 +1,17 @@
 'use strict'
-// Drives a broker through kafkajs, which produces and administers; it reads in groups only, so the
-// program named by --reader reads back. One JSON line per case:
+// Drives a broker through kafkajs. It reads in groups only, so what was produced is read back by the
+// program that --reader names. One JSON line per case:
 // {"case": ..., "ok": ..., "detail": ..., "ms": ...}.
 //
 //   node kafkajs_client.js --bootstrap HOST:PORT --prefix NAME --reader FRANZ_GO matrix
 //   ... broker      the cases that want the broker to themselves
+//   ... groups      the cases of consumer groups
 
 const { parseArgs } = require('node:util')
 const { World, CODECS, MODES, TOPIC_SETTINGS, addCodecs, wants } = require('./world')
 const { standardSet, sizeSet } = require('./records')
 const { CASES, BROKER_CASES } = require('./admin')
+const { GROUP_CASES } = require('./groups')
 
 async function write(world, name, messages, codec, mode) {
   const topic = world.topic(name)
@@ -95,13 +97,14 @@ async function main() {
     },
   })
   const mode = positionals.join()
-  const known = ['matrix', 'broker'].includes(mode)
+  const known = ['matrix', 'broker', 'groups'].includes(mode)
   wants(values.bootstrap && values.reader && known, 'see the comment above')
   await addCodecs()
   const world = new World({ ...values, partitions: Number(values.partitions) })
   await world.admin.connect()
   let ok = true
-  const bodies = mode === 'matrix' ? cases(world) : named(world, BROKER_CASES)
+  const alone = mode === 'broker' ? BROKER_CASES : GROUP_CASES
+  const bodies = mode === 'matrix' ? cases(world) : named(world, alone)
   for (const [name, body] of bodies) ok = (await attempt(name, body)) && ok
   await world.close()
   process.exitCode = ok ? 0 : 1

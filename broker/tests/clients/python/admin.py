@@ -116,6 +116,24 @@ class Library(Adapter):
         """[(producer id, epoch, last sequence number)] out of DescribeProducers."""
         raise NotImplementedError
 
+    # Whether it can delete groups.
+    deletes_groups = True
+
+    def join(self, group, topic, auto_commit):
+        """A new groups.Member that reads the topic; from its start where nothing is committed."""
+        raise NotImplementedError
+
+    def groups(self):
+        """The names of all groups."""
+        raise NotImplementedError
+
+    def describe_group(self, group):
+        """(state in small letters, number of members)."""
+        raise NotImplementedError
+
+    def delete_group(self, group):
+        raise NotImplementedError
+
     def new_topic(self, topic, partitions, config):
         self.make(topic, partitions, 1, config, False)
 

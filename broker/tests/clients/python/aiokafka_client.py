@@ -3,17 +3,76 @@
 import asyncio
 import time
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition, errors
+from aiokafka import (
+    AIOKafkaConsumer,
+    AIOKafkaProducer,
+    ConsumerRebalanceListener,
+    TopicPartition,
+    errors,
+)
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic, RecordsToDelete
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 import admin
+import groups
 import harness
 from admin import Description, Setting
 from harness import Record, check
 
 
+class Member(groups.Member, ConsumerRebalanceListener):
+    """Works while the loop runs, so while any member or the library is waited for."""
+
+    def __init__(self, library, group, topic, auto_commit):
+        super().__init__()
+        self.library, self.group, self.topic = library, group, topic
+        library.wait(self.start(auto_commit))
+
+    async def start(self, auto_commit):
+        self.consumer = AIOKafkaConsumer(
+            bootstrap_servers=self.library.bootstrap,
+            group_id=self.group,
+            enable_auto_commit=auto_commit,
+            auto_offset_reset="earliest",
+            heartbeat_interval_ms=groups.HEARTBEAT_MS,
+            fetch_max_wait_ms=20,
+        )
+        self.consumer.subscribe([self.topic], listener=self)
+        # `start` waits for the assignment, which other members must take part in.
+        await self.consumer.start()
+
+    def on_partitions_revoked(self, revoked):
+        pass
+
+    def on_partitions_assigned(self, assigned):
+        self.assigned()
+
+    def step(self):
+        for records in self.library.wait(self.consumer.getmany(timeout_ms=20)).values():
+            for m in records:
+                self.take(m.partition, m.offset)
+
+    def owned(self):
+        return [p.partition for p in self.consumer.assignment()]
+
+    def commit(self, offsets):
+        sent = {TopicPartition(self.topic, p): of for p, of in offsets.items()}
+        self.library.wait(self.consumer.commit(sent))
+
+    def committed(self, partitions):
+        """The consumer gives offsets alone, the admin client the texts too."""
+        asked = [TopicPartition(self.topic, p) for p in partitions]
+        seen = self.library.wait(self.library.admin.list_consumer_group_offsets(self.group, partitions=asked))
+        for at, held in seen.items():
+            check(self.library.wait(self.consumer.committed(at)) == held.offset, f"{at}: not {held}")
+        return {at.partition: (held.offset, held.metadata) for at, held in seen.items()}
+
+    def leave(self):
+        self.library.wait(self.consumer.stop())
+
+
 class Aiokafka(admin.Library):
+    deletes_groups = False
     lacks = {
         "admin/incremental-alter-configs",
         "admin/log-dirs",
@@ -197,7 +256,22 @@ class Aiokafka(admin.Library):
         asked = {TopicPartition(topic, partition): RecordsToDelete(before)}
         return self.wait(self.admin.delete_records(asked))[TopicPartition(topic, partition)]
 
+    def join(self, group, topic, auto_commit):
+        return Member(self, group, topic, auto_commit)
+
+    def groups(self):
+        return [name for name, *_ in self.wait(self.admin.list_consumer_groups())]
+
+    def describe_group(self, group):
+        (answer,) = self.wait(self.admin.describe_consumer_groups([group]))
+        (seen,) = answer.to_object()["groups"]
+        check(seen["error_code"] == 0, f"{seen}")
+        return seen["state"].lower(), len(seen["members"])
+
+    def group_cases(self, prefix):
+        return groups.Groups(self, prefix).cases(groups.CASES)
+
 
 if __name__ == "__main__":
-    ARGS = harness.arguments(["matrix", "digest", "broker"])
+    ARGS = harness.arguments(["matrix", "digest", "broker", "groups"])
     harness.run(Aiokafka(ARGS.bootstrap), ARGS)

@@ -23,6 +23,7 @@ from confluent_kafka.admin import (
 )
 
 import admin
+import groups
 import harness
 from admin import Description, Setting
 from harness import Record, check
@@ -34,6 +35,43 @@ def only(futures):
     """The result for the one thing that was asked for."""
     (future,) = futures.values()
     return future.result(ADMIN_TIMEOUT_S)
+
+
+class Member(groups.Member):
+    def __init__(self, common, group, topic, auto_commit):
+        super().__init__()
+        self.topic = topic
+        config = {
+            "group.id": group,
+            "enable.auto.commit": auto_commit,
+            "auto.offset.reset": "earliest",
+            "heartbeat.interval.ms": groups.HEARTBEAT_MS,
+            "fetch.wait.max.ms": 20,
+        }
+        self.consumer = Consumer(common | config)
+        self.consumer.subscribe([topic], on_assign=self.assigned)
+
+    def step(self):
+        for m in self.consumer.consume(100, 0.02):
+            if m.error():
+                raise KafkaException(m.error())
+            self.take(m.partition(), m.offset())
+
+    def owned(self):
+        return [p.partition for p in self.consumer.assignment()]
+
+    def commit(self, offsets):
+        sent = [TopicPartition(self.topic, p, at, text) for p, (at, text) in offsets.items()]
+        for answered in self.consumer.commit(offsets=sent, asynchronous=False):
+            check(answered.error is None, f"commit: {answered}")
+
+    def committed(self, partitions):
+        asked = [TopicPartition(self.topic, p) for p in partitions]
+        seen = self.consumer.committed(asked, timeout=10)
+        return {p.partition: (p.offset, p.metadata or "") for p in seen}
+
+    def leave(self):
+        self.consumer.close()
 
 
 class Confluent(admin.Library):
@@ -175,7 +213,25 @@ class Confluent(admin.Library):
         (error,) = seen.values()
         return 0 if error is None else error.code()
 
+    def join(self, group, topic, auto_commit):
+        return Member(self.common, group, topic, auto_commit)
+
+    def groups(self):
+        seen = self.admin.list_consumer_groups().result(ADMIN_TIMEOUT_S)
+        check(not seen.errors, f"list_consumer_groups: {seen.errors}")
+        return [g.group_id for g in seen.valid]
+
+    def describe_group(self, group):
+        seen = only(self.admin.describe_consumer_groups([group]))
+        return seen.state.name.lower(), len(seen.members)
+
+    def delete_group(self, group):
+        only(self.admin.delete_consumer_groups([group]))
+
+    def group_cases(self, prefix):
+        return groups.Groups(self, prefix).cases(groups.CASES)
+
 
 if __name__ == "__main__":
-    ARGS = harness.arguments(["matrix", "digest", "broker"])
+    ARGS = harness.arguments(["matrix", "digest", "broker", "groups"])
     harness.run(Confluent(ARGS.bootstrap), ARGS)

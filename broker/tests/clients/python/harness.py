@@ -117,6 +117,10 @@ class Adapter:
         """The same, of cases that want the broker to themselves."""
         return []
 
+    def group_cases(self, prefix):
+        """The same, of consumer groups; see groups.py."""
+        return []
+
     def close(self):
         pass
 
@@ -389,14 +393,16 @@ def arguments(modes):
 
 
 def run(adapter, args):
-    """`matrix`: every case but those of `broker`, which want it to themselves. `digest TOPIC...`:
-    one line per topic with its digest."""
+    """`matrix`: every case but those of `broker`, which want it to themselves, and of `groups`.
+    `digest TOPIC...`: one line per topic with its digest."""
     adapter.settle = args.settle
     try:
         if args.mode == "matrix":
             cases = Matrix(adapter, args.prefix, args.partitions).cases()
         elif args.mode == "broker":
             cases = adapter.broker_cases(args.prefix)
+        elif args.mode == "groups":
+            cases = adapter.group_cases(args.prefix)
         else:
             cases = [
                 (f"digest/{t}", lambda t=t: digest(adapter, t, args.partitions)) for t in args.rest

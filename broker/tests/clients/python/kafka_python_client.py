@@ -1,9 +1,20 @@
 """kafka-python against a broker. See harness.py for the cases."""
 
+import queue
 import re
+import threading
 import time
+from concurrent.futures import Future
 
-from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition, errors
+from kafka import (
+    ConsumerRebalanceListener,
+    KafkaAdminClient,
+    KafkaConsumer,
+    KafkaProducer,
+    OffsetAndMetadata,
+    TopicPartition,
+    errors,
+)
 from kafka.admin import (
     AlterConfigOp,
     ConfigResource,
@@ -14,9 +25,82 @@ from kafka.admin import (
 from kafka.protocol.admin import ElectionType
 
 import admin
+import groups
 import harness
 from admin import Description, Setting
 from harness import Record
+
+
+class Member(groups.Member, ConsumerRebalanceListener):
+    """Polls on a thread of its own: a poll that ends while the group forms has not joined it."""
+
+    def __init__(self, bootstrap, group, topic, auto_commit):
+        super().__init__()
+        self.topic, self.asked, self.own, self.failed = topic, queue.Queue(), set(), None
+        self.consumer = KafkaConsumer(
+            bootstrap_servers=bootstrap,
+            group_id=group,
+            enable_auto_commit=auto_commit,
+            auto_offset_reset="earliest",
+            heartbeat_interval_ms=groups.HEARTBEAT_MS,
+            fetch_max_wait_ms=20,
+        )
+        self.consumer.subscribe([topic], listener=self)
+        self.thread = threading.Thread(target=self.work, daemon=True)
+        self.thread.start()
+
+    def on_partitions_revoked(self, revoked):
+        self.own -= {p.partition for p in revoked}
+
+    def on_partitions_assigned(self, assigned):
+        self.assigned()
+        self.own |= {p.partition for p in assigned}
+
+    def work(self):
+        try:
+            while not self.consumer._closed:
+                for records in self.consumer.poll(200).values():
+                    for m in records:
+                        self.take(m.partition, m.offset)
+                while not self.asked.empty():
+                    self.asked.get()()
+        except Exception as error:
+            self.failed = error
+
+    def ask(self, function):
+        """Has the thread call it between two polls: the consumer bears one thread only."""
+        answer = Future()
+
+        def call():
+            try:
+                answer.set_result(function())
+            except Exception as error:
+                answer.set_exception(error)
+
+        self.asked.put(call)
+        return answer.result(groups.LIMIT_S)
+
+    def step(self):
+        if self.failed:
+            raise self.failed
+        time.sleep(0.01)
+
+    def owned(self):
+        return list(self.own)
+
+    def commit(self, offsets):
+        at = lambda p: TopicPartition(self.topic, p)
+        sent = {at(p): OffsetAndMetadata(*of) for p, of in offsets.items()}
+        self.ask(lambda: self.consumer.commit(sent))
+
+    def committed(self, partitions):
+        of = lambda p: self.consumer.committed(TopicPartition(self.topic, p), metadata=True)
+        seen = self.ask(lambda: {p: of(p) for p in partitions})
+        return {p: (held.offset, held.metadata) for p, held in seen.items()}
+
+    def leave(self):
+        self.ask(self.consumer.close)
+        self.thread.join(groups.LIMIT_S)
 
 
 class KafkaPython(admin.Library):
@@ -177,7 +261,26 @@ class KafkaPython(admin.Library):
         (seen,) = self.admin.describe_producers([TopicPartition(topic, partition)]).values()
         return [(p.producer_id, p.producer_epoch, p.last_sequence) for p in seen.active_producers]
 
+    def join(self, group, topic, auto_commit):
+        return Member(self.bootstrap, group, topic, auto_commit)
+
+    def groups(self):
+        return [g["group_id"] for g in self.admin.list_groups()]
+
+    def describe_group(self, group):
+        (seen,) = self.admin.describe_groups([group]).values()
+        return seen["group_state"].lower(), len(seen["members"])
+
+    def delete_group(self, group):
+        """The library tells an error by the name of its class."""
+        (said,) = self.admin.delete_groups([group]).values()
+        if said != "OK":
+            raise getattr(errors, said)
+
+    def group_cases(self, prefix):
+        return groups.Groups(self, prefix).cases(groups.CASES)
+
 
 if __name__ == "__main__":
-    ARGS = harness.arguments(["matrix", "digest", "broker"])
+    ARGS = harness.arguments(["matrix", "digest", "broker", "groups"])
     harness.run(KafkaPython(ARGS.bootstrap), ARGS)

@@ -134,6 +134,17 @@ pub(crate) fn of(client: Client) -> Vec<String> {
     out
 }
 
+/// The cases of consumer groups, of the mode `groups`.
+pub(crate) fn groups(client: Client) -> &'static [&'static str] {
+    match client {
+        // It shows no assignments and has no admin API.
+        Client::Kcat => &[],
+        // The admin client knows groups since 2.0.
+        Client::Java011 | Client::Java11 => &["group/share", "group/commit"],
+        _ => &["group/share", "group/commit", "group/admin"],
+    }
+}
+
 /// Whether it can alter the broker's settings.
 pub(crate) fn alters_broker(client: Client) -> bool {
     client != Client::Kcat

@@ -16,6 +16,8 @@ use super::{Fault, cases, trial};
 const MATRIX_LIMIT: Duration = Duration::from_secs(240);
 /// The case that has a broker to itself.
 const BROKER_LIMIT: Duration = Duration::from_secs(60);
+/// All that a client does in groups.
+const GROUPS_LIMIT: Duration = Duration::from_secs(150);
 /// One client reading all topics of all others.
 const CROSS_LIMIT: Duration = Duration::from_secs(120);
 
@@ -197,6 +199,7 @@ pub(crate) fn jvm(installed: &std::path::Path) -> Command {
 pub(crate) struct Runs {
     matrix: [OnceLock<Report>; Client::ALL.len()],
     cross: [OnceLock<Report>; Client::ALL.len()],
+    groups: [OnceLock<Report>; Client::ALL.len()],
 }
 
 /// Names of topics differ from run to run, so that a foreign broker may be used again.
@@ -300,6 +303,27 @@ fn alter_broker(context: &Context, client: Client) -> Result<(), Fault> {
     report.result(BROKER_CASE).map(|_| ())
 }
 
+/// The report of a client's groups; on a broker of its own, which does not wait for more members.
+fn groups_report(context: &Context, client: Client) -> &Report {
+    context.runs.groups[client.index()].get_or_init(|| {
+        let ran = || {
+            let own = match context.bootstrap {
+                Some(_) => None,
+                None => Some(context.new_broker_with(&["group.initial.rebalance.delay.ms=0"])?),
+            };
+            let address = match &own {
+                Some(broker) => broker.address().to_owned(),
+                None => context.shared_address()?,
+            };
+            let mut command = client.command(context, &address, &prefix(client))?;
+            let _permit = context.permit();
+            let label = format!("groups {}", client.name());
+            Ok(run(&label, command.arg("groups"), GROUPS_LIMIT))
+        };
+        ran().unwrap_or_else(Report::of_fault)
+    })
+}
+
 /// Runs every client that is there, and waits: for suites that look at what they left.
 pub(crate) fn run_all(context: &Context) {
     for client in available(context) {
@@ -326,6 +350,14 @@ pub(crate) fn trials(context: &Arc<Context>) -> Vec<Trial> {
         out.push(trial(context, name, client.tools(), move |context| {
             matrix_report(context, client).only(&cases::of(client))
         }));
+    }
+    for client in Client::ALL {
+        for case in cases::groups(client) {
+            let name = format!("{}::{case}", client.name());
+            out.push(trial(context, name, client.tools(), move |context| {
+                groups_report(context, client).result(case).map(|_| ())
+            }));
+        }
     }
     // Not on a foreign broker, which is everybody's.
     let alone = context.bootstrap.is_none();

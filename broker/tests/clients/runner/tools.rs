@@ -357,16 +357,78 @@ fn delete_records(context: &Context) -> Result<(), Fault> {
     Ok(())
 }
 
+/// The console consumer reads in a group; the offsets it left are listed, described, reset and deleted.
+fn consumer_groups(context: &Context) -> Result<(), Fault> {
+    let tools = Tools::new(context, "groups")?;
+    tools.create()?;
+    let sent: Vec<String> = (0..30).map(|n| format!("key-{n}:line {n}\n")).collect();
+    tools.produce(&sent.concat())?;
+    let topic = tools.topic.as_str();
+    let group = ["--group", topic];
+    let asks = |args: &[&str], due: &[&str]| {
+        let class = "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand";
+        tools.says(class, &[&group[..], args].concat(), due)
+    };
+    let reader = "org.apache.kafka.tools.consumer.ConsoleConsumer";
+    let read = ["--topic", topic, "--from-beginning", "--max-messages", "30"];
+    let wait = ["--timeout-ms", CONSUMER_TIMEOUT];
+    tools.says(reader, &[&group[..], &read, &wait].concat(), &["line 29"])?;
+    let class = "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand";
+    tools.says(class, &["--list"], &[topic])?;
+    let empty = format!("Consumer group '{topic}' has no active members.");
+    let lines = tools.offsets("latest")?;
+    let said = asks(&["--describe"], &[&empty])?;
+    for (partition, end) in lines.iter().enumerate() {
+        check_described(&said, topic, partition, *end, *end)?;
+    }
+    asks(&["--describe", "--members"], &[&empty])?;
+    asks(&["--describe", "--state"], &["Empty"])?;
+    let reset = ["--reset-offsets", "--topic", topic, "--to-earliest"];
+    asks(&[&reset[..], &["--dry-run"]].concat(), &["NEW-OFFSET"])?;
+    check_described(&asks(&["--describe"], &[])?, topic, 0, lines[0], lines[0])?;
+    asks(&[&reset[..], &["--execute"]].concat(), &["NEW-OFFSET"])?;
+    check_described(&asks(&["--describe"], &[])?, topic, 0, 0, lines[0])?;
+    let first = format!("{topic}:0");
+    asks(&["--delete-offsets", "--topic", &first], &["Successful"])?;
+    let said = asks(&["--describe"], &[])?;
+    if check_described(&said, topic, 0, 0, lines[0]).is_ok() {
+        return Err(format!("a deleted offset is described: {said}"));
+    }
+    asks(&["--delete"], &["was successful"])?;
+    asks(&["--describe"], &["GroupIdNotFoundException"])?;
+    Ok(())
+}
+
+/// What the tool described of a partition: what is committed, and its end.
+fn check_described(
+    said: &str,
+    group: &str,
+    partition: usize,
+    committed: u64,
+    end: u64,
+) -> Result<(), Fault> {
+    let due = format!(
+        "{group} {group} {partition} {committed} {end} {}",
+        end - committed
+    );
+    let line = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+    match said.lines().any(|l| line(l).starts_with(&due)) {
+        true => Ok(()),
+        false => Err(format!("no \"{due}\" in: {said}")),
+    }
+}
+
 /// `tools::NAME`.
 pub(crate) fn trials(context: &Arc<Context>) -> Vec<Trial> {
     type Body = fn(&Context) -> Result<(), Fault>;
-    let all: [(&str, Body); 6] = [
+    let all: [(&str, Body); 7] = [
         ("topics", topics),
         ("console", console),
         ("versions", versions),
         ("fact_22_configs", fact_22_configs),
         ("log-dirs", log_dirs),
         ("delete-records", delete_records),
+        ("consumer-groups", consumer_groups),
     ];
     all.into_iter()
         .map(|(name, body)| {

@@ -32,6 +32,7 @@ func (c *client) Close() { c.shared.Close() }
 func (c *client) Traits() harness.Traits {
 	return harness.Traits{
 		Codecs: harness.Codecs, Modes: harness.Modes, TopicIDs: true, Defaults: true, Incremental: true,
+		CommitTexts: true,
 	}
 }
 

@@ -25,6 +25,8 @@ const (
 	InvalidReplicationFactor = 38
 	InvalidConfig            = 40
 	InvalidRequest           = 42
+	NonEmptyGroup            = 68
+	GroupIDNotFound          = 69
 	ElectionNotNeeded        = 84
 )
 
@@ -93,6 +95,10 @@ type Traits struct {
 	Incremental bool
 	// TextOnly: an error of ReplaceSettings is the broker's text, its code is lost.
 	TextOnly bool
+	// CommitTexts: the library commits texts with offsets.
+	CommitTexts bool
+	// KeepsGroups: the protocol it speaks by default cannot delete groups.
+	KeepsGroups bool
 }
 
 // Client is a library behind one face. Errors of the broker keep their code, which Code finds.

@@ -58,6 +58,8 @@ func run(w *World, more map[string]Mode, own func(w *World) []Case) (bool, error
 		return RunCases(cases), nil
 	case "broker":
 		return RunCases(brokerCases(w)), nil
+	case "groups":
+		return RunCases(groupCases(w)), nil
 	case "digest":
 		return RunCases(digestCases(w, rest)), nil
 	}
@@ -70,8 +72,9 @@ func run(w *World, more map[string]Mode, own func(w *World) []Case) (bool, error
 // Main is a whole program: it prints one JSON line per case,
 // {"case": ..., "ok": ..., "detail": ..., "ms": ...}, which the runner (broker/tests/clients.rs) reads.
 //
-//	PROGRAM --bootstrap HOST:PORT --prefix NAME matrix      every case but those of broker
+//	PROGRAM --bootstrap HOST:PORT --prefix NAME matrix      every case but those of broker and groups
 //	PROGRAM --bootstrap HOST:PORT --prefix NAME broker      the cases that want the broker to themselves
+//	PROGRAM --bootstrap HOST:PORT --prefix NAME groups      the cases of consumer groups
 //	PROGRAM --bootstrap HOST:PORT digest TOPIC...           a hash over all each topic holds
 //
 // own are cases that only this library has; more are further modes. Either may be nil.

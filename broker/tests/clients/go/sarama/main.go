@@ -51,6 +51,7 @@ func (c *client) Traits() harness.Traits {
 	return harness.Traits{
 		Codecs: harness.Codecs, Modes: harness.Modes,
 		Defaults: version.IsAtLeast(sarama.V2_4_0_0), Incremental: moved, TextOnly: !moved,
+		CommitTexts: true, KeepsGroups: !version.IsAtLeast(sarama.V1_1_0_0),
 	}
 }
 

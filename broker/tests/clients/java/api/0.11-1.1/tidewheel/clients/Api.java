@@ -5,6 +5,8 @@ import org.apache.kafka.clients.admin.ConfigEntry;
 import org.apache.kafka.clients.admin.TopicDescription;
 import org.apache.kafka.clients.consumer.ConsumerRecords;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
+import org.apache.kafka.clients.consumer.OffsetAndMetadata;
+import org.apache.kafka.common.TopicPartition;
 
 import java.util.List;
 
@@ -16,6 +18,10 @@ final class Api {
 
     static ConsumerRecords<byte[], byte[]> poll(KafkaConsumer<byte[], byte[]> from, long ms) {
         return from.poll(ms);
+    }
+
+    static OffsetAndMetadata committed(KafkaConsumer<byte[], byte[]> of, TopicPartition at) {
+        return of.committed(at);
     }
 
     /** Topics have no id here; a new text each time stands for one that was not used before. */

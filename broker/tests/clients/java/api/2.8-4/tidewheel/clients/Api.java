@@ -9,11 +9,13 @@ import org.apache.kafka.clients.admin.OffsetSpec;
 import org.apache.kafka.clients.admin.TopicDescription;
 import org.apache.kafka.clients.consumer.ConsumerRecords;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
+import org.apache.kafka.clients.consumer.OffsetAndMetadata;
 import org.apache.kafka.common.TopicPartition;
 
 import java.time.Duration;
 import java.util.List;
 import java.util.Map;
+import java.util.Set;
 import java.util.concurrent.TimeUnit;
 
 /** What differs between generations of the client, as it is since 2.8. */
@@ -24,6 +26,10 @@ final class Api {
 
     static ConsumerRecords<byte[], byte[]> poll(KafkaConsumer<byte[], byte[]> from, long ms) {
         return from.poll(Duration.ofMillis(ms));
+    }
+
+    static OffsetAndMetadata committed(KafkaConsumer<byte[], byte[]> of, TopicPartition at) {
+        return of.committed(Set.of(at)).get(at);
     }
 
     static String topicId(TopicDescription topic) {

@@ -14,12 +14,13 @@ import java.util.Map;
  * <pre>
  * Main --bootstrap HOST:PORT --prefix NAME [--partitions N] [--settle] matrix
  * Main --bootstrap HOST:PORT --prefix NAME [--settle] broker
+ * Main --bootstrap HOST:PORT --prefix NAME [--settle] groups
  * Main --bootstrap HOST:PORT digest TOPIC...
  * Main --bootstrap HOST:PORT --prefix NAME ledger FILE
  * </pre>
  *
- * `broker` holds the cases that want the broker to themselves. --settle waits for the leaders of a
- * new topic, which Apache Kafka needs.
+ * `broker` holds the cases that want the broker to themselves, `groups` those of consumer groups.
+ * --settle waits for the leaders of a new topic, which Apache Kafka needs.
  */
 public final class Main {
     private Main() {}
@@ -41,7 +42,7 @@ public final class Main {
         }
         if (words.isEmpty() || !options.containsKey("--bootstrap")) {
             System.err.println(
-                    "usage: Main --bootstrap HOST:PORT [--prefix NAME] matrix|broker|digest|ledger ...");
+                    "usage: Main --bootstrap HOST:PORT [--prefix NAME] matrix|broker|groups|digest|ledger ...");
             System.exit(2);
         }
         String mode = words.pop();
@@ -57,6 +58,7 @@ public final class Main {
                     switch (mode) {
                         case "matrix" -> runAll(new Matrix(world).cases());
                         case "broker" -> runAll(new AdminCases(world).brokerCases());
+                        case "groups" -> runAll(Groups.cases(world));
                         case "digest" -> runAll(Matrix.digests(world, rest));
                         case "ledger" -> new Ledger(world).run(rest.get(0));
                         default -> throw new IllegalArgumentException("unknown mode " + mode);
