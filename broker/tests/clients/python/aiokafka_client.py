@@ -38,7 +38,6 @@ class Member(groups.Member, ConsumerRebalanceListener):
             fetch_max_wait_ms=20,
         )
         self.consumer.subscribe([self.topic], listener=self)
-        # `start` waits for the assignment, which other members must take part in.
         await self.consumer.start()
 
     def on_partitions_revoked(self, revoked):
@@ -62,7 +61,8 @@ class Member(groups.Member, ConsumerRebalanceListener):
     def committed(self, partitions):
         """The consumer gives offsets alone, the admin client the texts too."""
         asked = [TopicPartition(self.topic, p) for p in partitions]
-        seen = self.library.wait(self.library.admin.list_consumer_group_offsets(self.group, partitions=asked))
+        of = self.library.admin.list_consumer_group_offsets(self.group, partitions=asked)
+        seen = self.library.wait(of)
         for at, held in seen.items():
             check(self.library.wait(self.consumer.committed(at)) == held.offset, f"{at}: not {held}")
         return {at.partition: (held.offset, held.metadata) for at, held in seen.items()}

@@ -32,7 +32,9 @@ from harness import Record
 
 
 class Member(groups.Member, ConsumerRebalanceListener):
-    """Polls on a thread of its own: a poll that ends while the group forms has not joined it."""
+    """Polls on a thread of its own: a poll that ends while the group forms has not joined it. The topic's
+    metadata is there before it subscribes: the library may assign nothing to itself without, and then
+    stays in that, with Apache Kafka too."""
 
     def __init__(self, bootstrap, group, topic, auto_commit):
         super().__init__()
@@ -45,6 +47,7 @@ class Member(groups.Member, ConsumerRebalanceListener):
             heartbeat_interval_ms=groups.HEARTBEAT_MS,
             fetch_max_wait_ms=20,
         )
+        self.consumer.partitions_for_topic(topic)
         self.consumer.subscribe([topic], listener=self)
         self.thread = threading.Thread(target=self.work, daemon=True)
         self.thread.start()
