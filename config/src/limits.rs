@@ -205,7 +205,7 @@ pub const GROUP_RECORD_BYTES_MAX: usize = 16 * 1024 * 1024;
 pub const GROUP_OFFSETS_MAX: usize = 200_000;
 
 /// Estimated bytes of all groups, members and offsets.
-pub const GROUP_STATE_BYTES_MAX: usize = 128 * 1024 * 1024;
+pub const GROUP_STATE_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// Groups and offsets that one look for expired offsets goes over before others have their turn.
 pub const GROUP_RETENTION_STEP: usize = 10_000;

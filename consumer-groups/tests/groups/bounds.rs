@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::support::{self, Runner};
-use tidewheel_config::GroupConfig;
+use tidewheel_config::{GroupConfig, limits};
 use tidewheel_consumer_groups::request::*;
 use tidewheel_consumer_groups::{GroupError, GroupLimits, GroupReply, GroupRequest};
 use tidewheel_protocol::Uuid;
@@ -54,7 +54,7 @@ fn names_that_nobody_comes_back_for_are_bounded_and_forgotten() {
         assert_eq!(join_result(&step).1, Some(expected));
     }
     let bytes = runner.coordinator.state_bytes();
-    assert!(bytes < 100 << 20, "{bytes}");
+    assert!(bytes < limits::GROUP_STATE_BYTES_MAX, "{bytes}");
     let retention_check_ms = runner.config.offsets_retention_check_interval_ms;
     while runner.next_tick(300_000).is_some() {}
     assert_eq!(runner.coordinator.state_bytes(), 0);
@@ -112,5 +112,5 @@ fn ten_thousand_groups_of_ten_partitions_are_little() {
         assert_eq!(step.records.len(), 10);
     }
     let bytes = runner.coordinator.state_bytes();
-    assert!(bytes < 100 << 20, "{bytes}");
+    assert!(bytes < limits::GROUP_STATE_BYTES_MAX, "{bytes}");
 }
