@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tidewheel_protocol::StrBytes;
+use tidewheel_protocol::{StrBytes, Uuid};
 
 use crate::error::GroupError;
 use crate::records::OffsetsRecord;
@@ -146,6 +146,8 @@ pub struct FetchedOffset {
     pub offset: i64,
     /// The leader epoch that was committed with it.
     pub leader_epoch: Option<i32>,
+    /// The id of the topic it was committed in, zero if it is not known.
+    pub topic_id: Uuid,
     /// The client's note beside it.
     pub metadata: StrBytes,
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tidewheel_consumer_groups::reply::FetchedPartition;
+use tidewheel_consumer_groups::reply::{FetchedPartition, FetchedTopic};
 use tidewheel_consumer_groups::request::{FetchOffsetsRequest, TopicPartitions};
 use tidewheel_consumer_groups::{GroupReply, GroupRequest};
 use tidewheel_protocol::messages::offset_fetch::{
@@ -13,6 +13,7 @@ use tidewheel_protocol::messages::offset_fetch::{
 use tidewheel_protocol::{ErrorCode, StrBytes, Uuid};
 
 use super::{Context, error};
+use crate::topics::TopicsSnapshot;
 
 pub(super) async fn handle(context: Context, request: OffsetFetchRequest) -> OffsetFetchResponse {
     if context.version >= 8 {
@@ -86,10 +87,15 @@ async fn fetch(
     });
     let error = match context.broker.groups().ask(&asked.group_id, request).await {
         Ok(GroupReply::FetchOffsets(Ok(topics))) => {
-            let topics = topics.into_iter();
+            // All that the group has may include what its coordinator has yet to forget.
+            let topics = match asked.topics {
+                Some(_) => topics,
+                None => of_present_topics(&known, topics),
+            };
             return OffsetFetchResponseGroup {
                 group_id: asked.group_id,
                 topics: topics
+                    .into_iter()
                     .map(|topic| OffsetFetchResponseTopics {
                         name: StrBytes::from(&*topic.topic),
                         partitions: topic.partitions.into_iter().map(found).collect(),
@@ -103,6 +109,22 @@ async fn fetch(
         Err(reason) => error::no_coordinator_code(reason),
     };
     refused(context.version, asked, error)
+}
+
+/// Without the offsets in topics that are gone, whether or not they were made again.
+fn of_present_topics(known: &TopicsSnapshot, mut fetched: Vec<FetchedTopic>) -> Vec<FetchedTopic> {
+    fetched.retain_mut(|fetched| {
+        let Some(topic) = known.named(&fetched.topic) else {
+            return false;
+        };
+        fetched.partitions.retain(|partition| {
+            let committed = partition.committed.as_ref();
+            let id = committed.map_or(Uuid::ZERO, |committed| committed.topic_id);
+            id == topic.id || id.is_zero()
+        });
+        !fetched.partitions.is_empty()
+    });
+    fetched
 }
 
 fn found(partition: FetchedPartition) -> OffsetFetchResponsePartitions {
@@ -150,5 +172,59 @@ fn refused(
             })
             .collect(),
         error_code: code.code(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tidewheel_consumer_groups::reply::FetchedOffset;
+
+    use super::*;
+    use crate::topics::{Topic, TopicRegistry};
+
+    fn fetched(topic: &str, ids: &[u8]) -> FetchedTopic {
+        let committed = |id: &u8| FetchedOffset {
+            offset: 1,
+            leader_epoch: None,
+            topic_id: Uuid([*id; 16]),
+            metadata: StrBytes::default(),
+        };
+        let partitions = (0..).zip(ids).map(|(partition, id)| FetchedPartition {
+            partition,
+            committed: Some(committed(id)),
+        });
+        FetchedTopic {
+            topic: topic.into(),
+            partitions: partitions.collect(),
+        }
+    }
+
+    /// A commit that was under way when its topic was deleted may come after the deletion.
+    #[test]
+    fn offsets_in_topics_that_are_gone_are_not_among_all_that_a_group_has() {
+        let topics = TopicRegistry::default();
+        let topic = |(name, id): (&str, u8)| {
+            Arc::new(Topic {
+                name: name.into(),
+                id: Uuid([id; 16]),
+                configs: Default::default(),
+                partitions: Vec::new(),
+            })
+        };
+        topics.insert_all([("same", 1), ("again", 2)].map(topic).into());
+        let all = vec![
+            fetched("again", &[1, 1]),
+            fetched("gone", &[1]),
+            fetched("same", &[1, 2, 0]),
+        ];
+        let present = of_present_topics(&topics.snapshot(), all);
+        let left: Vec<_> = present
+            .iter()
+            .map(|topic| {
+                let partitions = topic.partitions.iter().map(|p| p.partition);
+                (&*topic.topic, partitions.collect::<Vec<_>>())
+            })
+            .collect();
+        assert_eq!(left, [("same", vec![0, 2])]);
     }
 }

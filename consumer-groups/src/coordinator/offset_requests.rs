@@ -187,6 +187,7 @@ impl GroupCoordinator {
             committed: committed.map(|committed| FetchedOffset {
                 offset: committed.offset,
                 leader_epoch: committed.leader_epoch,
+                topic_id: committed.topic_id,
                 metadata: committed.metadata.clone(),
             }),
         };
