@@ -169,6 +169,12 @@ impl GroupCoordinator {
         out
     }
 
+    /// The clock from which `now_ms` comes was set: from now on it says `by_ms` more than it would have. Nobody
+    /// is silent for longer or has longer to come back because of that. Offsets expire by the new time.
+    pub fn clock_was_set(&mut self, by_ms: i64) {
+        self.deadlines.move_all(by_ms);
+    }
+
     /// When [`GroupCoordinator::tick`] has something to do next, in ms since 1970.
     #[must_use]
     pub fn next_deadline(&self) -> Option<i64> {

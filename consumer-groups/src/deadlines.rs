@@ -58,6 +58,17 @@ impl Deadlines {
         Some(timer)
     }
 
+    /// The clock was set by `by_ms`: each timer is due as much later by the new time.
+    pub(crate) fn move_all(&mut self, by_ms: i64) {
+        for at_ms in self.armed.values_mut() {
+            *at_ms = at_ms.saturating_add(by_ms);
+        }
+        let armed = self.armed.iter();
+        self.due = armed
+            .map(|(timer, at_ms)| (*at_ms, timer.clone()))
+            .collect();
+    }
+
     /// When the next timer is due.
     pub(crate) fn next_ms(&self) -> Option<i64> {
         self.due.first().map(|(at_ms, _)| *at_ms)
@@ -93,5 +104,18 @@ mod tests {
         assert_eq!(deadlines.pop_due(30), Some(join("b")));
         assert_eq!(deadlines.pop_due(30), None);
         assert_eq!((deadlines.next_ms(), deadlines.len()), (None, 0));
+    }
+
+    #[test]
+    fn timers_move_with_the_clock_and_keep_their_order() {
+        let mut deadlines = Deadlines::default();
+        deadlines.arm(join("a"), 10);
+        deadlines.arm(join("b"), 5);
+        deadlines.move_all(-1_000);
+        assert_eq!(deadlines.next_ms(), Some(-995));
+        deadlines.disarm(&join("b"));
+        assert_eq!(deadlines.pop_due(-991), None);
+        assert_eq!(deadlines.pop_due(-990), Some(join("a")));
+        assert_eq!(deadlines.len(), 0);
     }
 }

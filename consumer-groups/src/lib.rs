@@ -28,6 +28,8 @@
 //!    log names them until the next generation, and a restart lets their sessions run out.
 //! 5. If records that were replayed turn out not to be durable, the log directory is offline for good.
 //!    `close` answers everything that is parked, and the coordinator is dropped.
+//! 6. `now_ms` is the wall clock, by which offsets expire. When that is set, `clock_was_set` comes before
+//!    anything else, so that sessions and rebalances last as long as they should.
 #![forbid(unsafe_code)]
 
 pub mod error;

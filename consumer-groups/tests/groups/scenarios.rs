@@ -15,6 +15,7 @@
 //! | `fetch GROUP [TOPIC-PARTITION…] [id=]`, `describe GROUP`, `list [states=] [types=]` | answers |
 //! | `delete GROUP`, `delete-offsets GROUP TOPIC-PARTITION…`, `topics-deleted TOPIC…` | deletions |
 //! | `advance MS` | time passes; deadlines are printed with `+MS` |
+//! | `set-clock MS` | the clock is set that much ahead, or back |
 //! | `fail-append`, `restart`, `set NAME=VALUE…` | the log refuses what comes next; a new start; settings |
 
 use std::fs;
