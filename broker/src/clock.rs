@@ -15,17 +15,15 @@ pub(crate) fn now_ms() -> i64 {
     i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// Milliseconds since 1970 at the first call, and from then on by the monotonic clock: for waits and
-/// sessions, which a clock that is set must neither end nor lengthen.
+/// Milliseconds of the monotonic clock since the first call, which setting the wall clock does not move.
 #[expect(
     clippy::disallowed_methods,
     reason = "this is the one place that reads the clock"
 )]
 pub(crate) fn steady_ms() -> i64 {
-    static START: OnceLock<(Instant, i64)> = OnceLock::new();
-    let (began, began_ms) = START.get_or_init(|| (Instant::now(), now_ms()));
-    let passed = i64::try_from(began.elapsed().as_millis()).unwrap_or(i64::MAX);
-    began_ms.saturating_add(passed)
+    static BEGAN: OnceLock<Instant> = OnceLock::new();
+    let passed = BEGAN.get_or_init(Instant::now).elapsed();
+    i64::try_from(passed.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// The moment on the runtime's monotonic clock that lies `wait` ahead.

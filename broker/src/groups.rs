@@ -4,20 +4,29 @@
 //! the log it writes to. The topic is made when the first client looks for a coordinator.
 
 mod loading;
+mod offsets_log;
+mod pending;
+mod running;
 mod shard;
+mod wall_clock;
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use tidewheel_config::limits;
 use tidewheel_consumer_groups::request::TopicsDeletedRequest;
 use tidewheel_consumer_groups::{
     GroupCoordinator, GroupLimits, GroupReply, GroupRequest, HeldBytes,
 };
+use tidewheel_protocol::Uuid;
+use tokio::sync::Semaphore;
 use tracing::info;
 
 use self::loading::load;
+use self::offsets_log::OffsetsLog;
+pub(crate) use self::pending::{NoCoordinator, Pending};
 use self::shard::Shard;
-pub(crate) use self::shard::{NoCoordinator, Pending};
 use crate::broker::{Broker, BrokerError, NewTopic, create_topics};
 use crate::topics::{OFFSETS_TOPIC, Topic};
 
@@ -36,7 +45,7 @@ impl Groups {
     /// of the group's log fixed, before this returns; the answer may take a rebalance.
     pub(crate) fn ask(&self, group_id: &str, request: GroupRequest) -> Pending {
         match self.shard(group_id) {
-            Some(shard) => Arc::clone(shard).ask(request),
+            Some(shard) => shard.ask(request),
             None => Pending::refused(NoCoordinator::Elsewhere),
         }
     }
@@ -48,7 +57,7 @@ impl Groups {
     ) -> Vec<Result<GroupReply, NoCoordinator>> {
         let mut replies = Vec::new();
         for shard in self.all() {
-            replies.push(Arc::clone(shard).ask(request.clone()).await);
+            replies.push(shard.ask(request.clone()).await);
         }
         replies
     }
@@ -64,11 +73,13 @@ impl Groups {
         self.all().iter().map(|shard| shard.count()).sum()
     }
 
-    /// Tells all groups that topics are gone: nobody will read on from the offsets in them.
-    pub(crate) fn topics_deleted(&self, topics: Vec<Arc<str>>) {
+    /// Tells all groups that topics are gone, which the snapshot of topics says already: nobody will read on
+    /// from the offsets in them. A coordinator that is loading, or that cannot write now, sees it when it
+    /// is loaded.
+    pub(crate) fn topics_deleted(&self, topics: BTreeMap<Arc<str>, Uuid>) {
         let request = GroupRequest::TopicsDeleted(TopicsDeletedRequest { topics });
         for shard in self.all() {
-            Arc::clone(shard).tell(request.clone());
+            shard.tell(request.clone());
         }
     }
 
@@ -127,32 +138,70 @@ pub(crate) async fn find_groups(broker: &Arc<Broker>) -> Result<(), BrokerError>
     Ok(())
 }
 
-/// Makes the shards, once, and reads what their partitions hold.
+/// Makes the shards, once, and reads what their partitions hold. Those that hold nothing serve at once.
 fn open(broker: &Arc<Broker>, topic: &Arc<Topic>) {
-    let mut is_new = false;
+    let group = &broker.config().group;
+    let commit_timeout_ms = u64::try_from(group.offsets_commit_timeout_ms).unwrap_or(0);
+    let commit_timeout = Duration::from_millis(commit_timeout_ms);
+    let mut made = Vec::new();
     let shards = broker.groups().shards.get_or_init(|| {
-        is_new = true;
         let count = topic.partitions.len();
         let (bounds, held) = (GroupLimits::default().divided(count), HeldBytes::default());
         let shard = |partition| {
-            let coordinator = GroupCoordinator::new(broker.config().group.clone(), bounds.clone());
-            Arc::new(Shard::new(broker, partition, coordinator.sharing(&held)))
+            let coordinator = GroupCoordinator::new(group.clone(), bounds.clone()).sharing(&held);
+            let log = OffsetsLog::new(partition, broker.flush_signals());
+            let shard = Arc::new(Shard::new(log, commit_timeout));
+            if shard.log().is_empty() {
+                shard.serve(coordinator, |_| None);
+                made.push((Arc::clone(&shard), None));
+            } else {
+                made.push((Arc::clone(&shard), Some(coordinator)));
+            }
+            shard
         };
         topic.partitions.iter().map(shard).collect()
     });
-    if !is_new {
+    if made.is_empty() {
         return;
     }
-    for first in 0..LOADED_AT_ONCE {
-        let part = shards.iter().skip(first).step_by(LOADED_AT_ONCE);
-        let part: Vec<_> = part.map(Arc::clone).collect();
-        // Ends with the runtime; a start does not wait for it, only those who ask for a group.
-        tokio::task::spawn_blocking(move || part.iter().for_each(|shard| load(shard)));
-    }
-    for shard in shards {
-        tokio::spawn(shard::keep_time(Arc::clone(shard)));
-    }
     info!(partitions = shards.len(), "consumer groups are loading");
+    let places = Arc::new(Semaphore::new(LOADED_AT_ONCE));
+    for (shard, coordinator) in made {
+        let loading = coordinator.map(|coordinator| {
+            let (broker, shard) = (Arc::clone(broker), Arc::clone(&shard));
+            load_in_turn(broker, shard, coordinator, Arc::clone(&places))
+        });
+        tokio::spawn(async move {
+            if let Some(loading) = loading {
+                loading.await;
+            }
+            shard::keep_time(shard).await;
+        });
+    }
+}
+
+/// A start does not wait for it, only those who ask for a group.
+async fn load_in_turn(
+    broker: Arc<Broker>,
+    shard: Arc<Shard>,
+    coordinator: GroupCoordinator,
+    places: Arc<Semaphore>,
+) {
+    // Nobody closes it.
+    let Ok(place) = places.acquire_owned().await else {
+        return;
+    };
+    let (topics, loaded) = (Arc::clone(&broker), Arc::clone(&shard));
+    let work = move || {
+        load(&loaded, coordinator, |name| {
+            topics.topics().named(name).map(|topic| topic.id)
+        });
+        drop(place);
+    };
+    // A panic, or the end of the runtime.
+    if broker.read_blocking(work).await.is_none() {
+        shard.fail();
+    }
 }
 
 #[cfg(test)]

@@ -82,8 +82,14 @@ impl AppendWaiter {
     }
 }
 
-/// What is done when appended bytes are on disk, or when that has failed.
-pub(crate) type WhenDurable = Box<dyn FnOnce(Result<(), AppendError>) + Send>;
+/// What the broker itself has to do when appended bytes are on disk, or when that has failed.
+pub(crate) trait WhenDurable: Send {
+    /// Does it.
+    fn finish(self: Box<Self>, result: Result<(), AppendError>);
+
+    /// Whether nobody is left for whom it would be done.
+    fn is_gone(&self) -> bool;
+}
 
 /// Who waits for appended bytes to be on disk.
 enum DurableWaiter {
@@ -93,14 +99,14 @@ enum DurableWaiter {
         outcome: oneshot::Sender<AppendOutcome>,
     },
     /// The broker itself.
-    Own(WhenDurable),
+    Own(Box<dyn WhenDurable>),
 }
 
 impl DurableWaiter {
     fn finish(self, result: Result<(), AppendError>) {
         match self {
             Self::Batch { info, outcome } => answer(outcome, result.map(|()| info)),
-            Self::Own(then) => then(result),
+            Self::Own(then) => then.finish(result),
         }
     }
 
@@ -108,7 +114,7 @@ impl DurableWaiter {
     fn is_gone(&self) -> bool {
         match self {
             Self::Batch { outcome, .. } => outcome.is_closed(),
-            Self::Own(_) => false,
+            Self::Own(then) => then.is_gone(),
         }
     }
 }
@@ -205,7 +211,7 @@ impl Partition {
 
     /// Does `then` once all that is appended now is as durable as `acks=all` asks; returns whether that
     /// waits for the flush thread, which may do it before this returns or be the one who does.
-    pub(crate) fn when_durable(&self, then: WhenDurable) -> bool {
+    pub(crate) fn when_durable(&self, then: Box<dyn WhenDurable>) -> bool {
         let offsets = self.log.offsets();
         let waits = self.log.config().ack_all == AckAll::Disk && offsets.durable < offsets.log_end;
         if waits {
@@ -215,7 +221,7 @@ impl Partition {
             // A flush that ended in between has passed it by, and so has a failure.
             self.settle();
         } else {
-            then(Ok(()));
+            then.finish(Ok(()));
         }
         waits
     }
@@ -269,7 +275,7 @@ fn answer(outcome: oneshot::Sender<AppendOutcome>, result: AppendOutcome) {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::path::PathBuf;
 
     use tidewheel_config::{BrokerConfig, LogConfig, Sources};
@@ -280,12 +286,18 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn with_flush_messages_1_a_leader_append_is_answered_by_the_flush_round() {
+    /// A partition on a disk in memory, which nobody flushes.
+    pub(crate) fn partition(
+        disk: &SimFs,
+        overrides: &[(&str, &str)],
+    ) -> (LogManager<AppendWaiter>, Partition) {
         let dirs = vec![PathBuf::from("/data")];
         let options = LogManagerOptions::new(dirs, 1, "cluster".to_owned(), vec![Uuid([1; 16])]);
-        let logs = LogManager::open(Arc::new(SimFs::new()), options).unwrap();
-        let overrides = [("flush.messages".to_owned(), "1".to_owned())].into();
+        let logs = LogManager::open(Arc::new(disk.clone()), options).unwrap();
+        let overrides = overrides.iter().map(|(name, value)| {
+            let (name, value) = (*name, *value);
+            (name.to_owned(), value.to_owned())
+        });
         let config = BrokerConfig::load(&Sources::default()).unwrap();
         let live = LivePartition {
             tp: TopicPartition {
@@ -293,11 +305,21 @@ mod tests {
                 partition: 0,
             },
             topic_id: Uuid([2; 16]),
-            config: LogConfig::resolve(&config, &overrides).unwrap(),
+            config: LogConfig::resolve(&config, &overrides.collect()).unwrap(),
         };
         let partition = Partition::new(logs.create(live, 0).unwrap());
-        let batch = RecordBatchBuilder::new().record(1, None, None).build();
-        let records = batch.unwrap().bytes;
+        (logs, partition)
+    }
+
+    fn batch() -> RecordBatch {
+        let builder = RecordBatchBuilder::new().record(1, Some(b"k"), None);
+        builder.build().unwrap()
+    }
+
+    #[test]
+    fn with_flush_messages_1_a_leader_append_is_answered_by_the_flush_round() {
+        let (logs, partition) = partition(&SimFs::new(), &[("flush.messages", "1")]);
+        let records = batch().bytes;
         let (mut outcome, waits) = partition.append(records, Acks::Leader, true, 1).unwrap();
         assert!(waits, "the flush thread is woken");
         assert_eq!(outcome.try_recv().unwrap_err(), TryRecvError::Empty);
@@ -306,5 +328,39 @@ mod tests {
         assert!(logs.flush_round(0).error.is_none());
         partition.settle();
         assert_eq!(outcome.try_recv().unwrap().unwrap().base_offset, 0);
+    }
+
+    struct Listener {
+        /// Counts those that are still there.
+        _counted: Arc<()>,
+        is_gone: bool,
+    }
+
+    impl WhenDurable for Listener {
+        fn finish(self: Box<Self>, _: Result<(), AppendError>) {}
+
+        fn is_gone(&self) -> bool {
+            self.is_gone
+        }
+    }
+
+    #[test]
+    fn while_the_disk_hangs_those_whom_nobody_listens_to_do_not_pile_up() {
+        let (_logs, partition) = partition(&SimFs::new(), &[]);
+        partition.append_own(batch(), 1).unwrap();
+        let (stays, gone) = (Arc::new(()), Arc::new(()));
+        let wait = |counter: &Arc<()>, is_gone| {
+            let counted = Arc::clone(counter);
+            let listener = Listener {
+                _counted: counted,
+                is_gone,
+            };
+            assert!(partition.when_durable(Box::new(listener)));
+        };
+        (0..10).for_each(|_| wait(&stays, false));
+        (0..10_000).for_each(|_| wait(&gone, true));
+        assert_eq!(Arc::strong_count(&stays), 11);
+        let left = Arc::strong_count(&gone);
+        assert!(left < 200, "{left} are left");
     }
 }

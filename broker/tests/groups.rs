@@ -8,6 +8,7 @@
 mod support;
 
 use bytes::Bytes;
+use support::groups::{codes, commit_request, committed, find, loaded};
 use support::{Broker, Client};
 use tidewheel_protocol::messages::delete_groups::{DeleteGroupsRequest, DeleteGroupsResponse};
 use tidewheel_protocol::messages::describe_groups::{
@@ -24,10 +25,7 @@ use tidewheel_protocol::messages::leave_group::{
     LeaveGroupRequest, LeaveGroupResponse, MemberIdentity,
 };
 use tidewheel_protocol::messages::list_groups::{ListGroupsRequest, ListGroupsResponse};
-use tidewheel_protocol::messages::offset_commit::{
-    OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
-    OffsetCommitResponse,
-};
+use tidewheel_protocol::messages::offset_commit::OffsetCommitResponse;
 use tidewheel_protocol::messages::offset_delete::{
     OffsetDeleteRequest, OffsetDeleteRequestPartition, OffsetDeleteRequestTopic,
     OffsetDeleteResponse,
@@ -42,14 +40,6 @@ use tidewheel_protocol::{ErrorCode, StrBytes};
 
 /// So that a first rebalance does not wait for more members.
 const AT_ONCE: &[&str] = &["group.initial.rebalance.delay.ms=0"];
-
-fn find(client: &mut Client, keys: &[&str]) -> FindCoordinatorResponse {
-    let request = FindCoordinatorRequest {
-        coordinator_keys: keys.iter().map(|key| StrBytes::from(*key)).collect(),
-        ..FindCoordinatorRequest::default()
-    };
-    client.call(4, &request)
-}
 
 fn join_request(group: &str, member_id: &str, session_timeout_ms: i32) -> JoinGroupRequest {
     JoinGroupRequest {
@@ -114,64 +104,6 @@ fn heartbeat(client: &mut Client, group: &str, generation_id: i32, member_id: &s
     };
     let answer: HeartbeatResponse = client.call(4, &request);
     answer.error_code
-}
-
-/// Commits as a consumer that uses the group for its offsets only.
-fn commit_request(group: &str, topic: &str, offsets: &[(i32, i64, &str)]) -> OffsetCommitRequest {
-    let partitions =
-        offsets.iter().map(
-            |(partition_index, offset, text)| OffsetCommitRequestPartition {
-                partition_index: *partition_index,
-                committed_offset: *offset,
-                committed_metadata: Some(StrBytes::from(*text)),
-                ..OffsetCommitRequestPartition::default()
-            },
-        );
-    OffsetCommitRequest {
-        group_id: StrBytes::from(group),
-        topics: vec![OffsetCommitRequestTopic {
-            name: StrBytes::from(topic),
-            partitions: partitions.collect(),
-        }],
-        ..OffsetCommitRequest::default()
-    }
-}
-
-fn codes(answer: &OffsetCommitResponse) -> Vec<i16> {
-    let topics = answer.topics.iter();
-    topics
-        .flat_map(|topic| &topic.partitions)
-        .map(|partition| partition.error_code)
-        .collect()
-}
-
-/// All offsets of a group: topic, partition, offset, text.
-fn committed(client: &mut Client, group: &str) -> Vec<(String, i32, i64, String)> {
-    let request = OffsetFetchRequest {
-        groups: vec![OffsetFetchRequestGroup {
-            group_id: StrBytes::from(group),
-            topics: None,
-            ..OffsetFetchRequestGroup::default()
-        }],
-        ..OffsetFetchRequest::default()
-    };
-    let answer: OffsetFetchResponse = client.call(8, &request);
-    assert_eq!(answer.groups[0].error_code, 0);
-    let topics = answer.groups[0].topics.iter();
-    topics
-        .flat_map(|topic| {
-            topic.partitions.iter().map(|partition| {
-                let text = partition.metadata.clone().unwrap_or_default().to_string();
-                let offset = partition.committed_offset;
-                (
-                    topic.name.to_string(),
-                    partition.partition_index,
-                    offset,
-                    text,
-                )
-            })
-        })
-        .collect()
 }
 
 fn described(client: &mut Client, group: &str) -> DescribedGroup {
@@ -297,7 +229,7 @@ fn fact_01_16_what_was_committed_survives_a_kill_and_the_group_goes_on() {
     broker.kill();
 
     let broker = Broker::start_with(dir.path(), AT_ONCE);
-    let mut client = broker.connect();
+    let mut client = loaded(&broker);
     let expected = [
         ("t".to_owned(), 0, 5, "five".to_owned()),
         ("t".to_owned(), 2, 8, "v1".to_owned()),

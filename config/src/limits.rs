@@ -213,9 +213,6 @@ pub const GROUP_RETENTION_STEP: usize = 10_000;
 /// Bytes of a request to a group's coordinator that is answered without waiting for its turn.
 pub const INLINE_GROUP_BYTES_MAX: usize = 16 * 1024;
 
-/// How long a request about a group waits while its coordinator reads what it keeps.
-pub const GROUP_LOAD_WAIT: Duration = Duration::from_secs(5);
-
 /// Records that belong together are written in batches of about this many bytes.
 pub const OFFSETS_BATCH_BYTES: usize = 1024 * 1024;
 

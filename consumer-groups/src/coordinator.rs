@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tidewheel_config::{GroupConfig, limits};
+use tidewheel_protocol::Uuid;
 
+use self::offset_requests::is_same_topic;
 use crate::classic::group::ClassicGroup;
 use crate::classic::rebalance::Context;
 use crate::deadlines::{Deadlines, Timer};
@@ -98,9 +100,15 @@ impl GroupCoordinator {
         self
     }
 
-    /// Begins to serve what was replayed: sessions begin now, `now_ms` in ms since 1970.
-    pub fn loaded(&mut self, now_ms: i64) -> Output {
+    /// Begins to serve what was replayed: sessions begin now, `now_ms` in ms since 1970. `topic_id` tells the
+    /// id of a topic, none if there is no such topic: a deletion may have been cut short before the offsets
+    /// in it were deleted, which is made up for.
+    pub fn loaded(&mut self, now_ms: i64, topic_id: impl Fn(&str) -> Option<Uuid>) -> Output {
         let mut out = Output::default();
+        self.forget_topics(
+            |topic, id| !topic_id(topic).is_some_and(|now| is_same_topic(id, now)),
+            &mut out,
+        );
         let group_ids: Vec<Arc<str>> = self.groups.keys().map(Arc::clone).collect();
         for group_id in group_ids {
             self.change(&group_id, now_ms, &mut out, |group, cx| {

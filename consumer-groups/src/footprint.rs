@@ -131,3 +131,10 @@ impl Total {
         self.own = Footprint::default();
     }
 }
+
+/// A coordinator that is dropped without being closed, after a panic, takes nothing from the others.
+impl Drop for Total {
+    fn drop(&mut self) {
+        self.clear();
+    }
+}

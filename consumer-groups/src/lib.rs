@@ -21,8 +21,9 @@
 //! 3. The replies leave when all that was appended up to then, by this output or earlier ones, is as
 //!    durable as acknowledged data has to be: then nobody is told what a crash may take back.
 //!    Replies to heartbeats may leave at once.
-//! 4. If the log refuses the records, `append_failed` is called instead of `replay`, and what it returns is
-//!    an output like any other. Hard state has not changed then. Soft state that the records were to finish
+//! 4. If the log refuses records, `append_failed` is called instead of `replay`, and what it returns is
+//!    an output like any other. Where it took a first part of them, in batches of their own, that part is
+//!    replayed before, and `append_failed` hears of the rest. Hard state does not change by the call. Soft state that the records were to finish
 //!    is taken back: a generation that could not be stored is followed by a rebalance, a static member that
 //!    could not be replaced stays. Members who left stay away, as they would after a crash of theirs: the
 //!    log names them until the next generation, and a restart lets their sessions run out.

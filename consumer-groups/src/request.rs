@@ -1,5 +1,6 @@
 //! What may be asked of the coordinator. Every request concerns one group, except those that say so.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -254,6 +255,6 @@ pub struct DeleteOffsetsRequest {
 /// Topics were deleted. Concerns all groups.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TopicsDeletedRequest {
-    /// The topics.
-    pub topics: Vec<Arc<str>>,
+    /// The topics and their ids: offsets in a topic that was made again since stay.
+    pub topics: BTreeMap<Arc<str>, Uuid>,
 }

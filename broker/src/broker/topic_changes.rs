@@ -285,8 +285,7 @@ impl Broker {
         for (name, _) in &gone {
             info!(topic = %name, "deleted");
         }
-        let names = gone.into_iter().map(|(name, _)| name).collect();
-        self.groups.topics_deleted(names);
+        self.groups.topics_deleted(gone.into_iter().collect());
         Ok(())
     }
 

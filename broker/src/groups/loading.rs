@@ -3,10 +3,10 @@
 use std::fmt;
 
 use tidewheel_config::limits;
-use tidewheel_consumer_groups::OffsetsRecord;
-use tidewheel_protocol::{Batches, RecordBatch};
+use tidewheel_consumer_groups::{GroupCoordinator, OffsetsRecord};
+use tidewheel_protocol::{Batches, RecordBatch, Uuid};
 use tidewheel_storage::StorageError;
-use tracing::{debug, error, info, warn};
+use tracing::{error, info, warn};
 
 use super::shard::Shard;
 use crate::clock;
@@ -20,31 +20,38 @@ enum LoadError {
     Unreadable { offset: i64, reason: String },
 }
 
-/// Replays the log; blocks on the disk.
-pub(super) fn load(shard: &Shard) {
-    let partition = shard.partition().log().topic_partition();
+/// Replays the log and has the shard serve what it holds; blocks on the disk.
+pub(super) fn load(
+    shard: &Shard,
+    mut coordinator: GroupCoordinator,
+    topic_id: impl Fn(&str) -> Option<Uuid>,
+) {
+    let partition = shard.log().log().topic_partition();
     let began = clock::steady_ms();
     let mut records = 0_u64;
-    let loaded = shard.load(|replay| {
-        read_all(shard, &mut |record| {
-            records += 1;
-            replay(record);
-        })
+    let read = read_all(shard, &mut |record| {
+        records += 1;
+        coordinator.replay(&record);
     });
-    let took_ms = clock::steady_ms() - began;
-    match loaded {
+    match read {
         Err(error) => {
             error!(%partition, %error, "its groups have no coordinator until the next start");
+            shard.fail();
         }
-        Ok(()) if records > 0 => info!(%partition, records, took_ms, "groups are loaded"),
-        Ok(()) => debug!(%partition, took_ms, "no groups"),
+        Ok(()) => {
+            if shard.serve(coordinator, topic_id) {
+                let took_ms = clock::steady_ms() - began;
+                info!(%partition, records, took_ms, "groups are loaded");
+            }
+        }
     }
 }
 
 fn read_all(shard: &Shard, replay: &mut dyn FnMut(OffsetsRecord)) -> Result<(), LoadError> {
-    let log = shard.partition().log();
+    let log = shard.log().log();
     let mut offset = log.offsets().log_start;
-    while offset < log.offsets().log_end && !shard.is_closed() {
+    // A broker that stops need not know the rest.
+    while offset < log.offsets().log_end && shard.is_loading() {
         let read = log.read(offset, limits::OFFSETS_READ_BYTES, true)?;
         let Some(slice) = read.slice else { break };
         for batch in Batches::new(slice.bytes()?) {

@@ -4,6 +4,8 @@
     reason = "every test binary uses its own part of this module"
 )]
 
+pub(crate) mod groups;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};

@@ -262,21 +262,32 @@ impl GroupCoordinator {
         request: &TopicsDeletedRequest,
         out: &mut Output,
     ) -> GroupReply {
+        self.forget_topics(
+            |topic, id| {
+                let id_deleted = request.topics.get(topic);
+                id_deleted.is_some_and(|&deleted| is_same_topic(id, deleted))
+            },
+            out,
+        );
+        GroupReply::TopicsDeleted(Ok(()))
+    }
+
+    /// Deletes the offsets in topics of which `is_gone` says, by name and id, that they are no more.
+    pub(super) fn forget_topics(&self, is_gone: impl Fn(&str, Uuid) -> bool, out: &mut Output) {
         for (group_id, group) in &self.groups {
-            for deleted in &request.topics {
-                if let Some((topic, partitions)) = group.offsets.of_topic(deleted) {
-                    let partitions = partitions.keys();
-                    out.records
-                        .extend(partitions.map(|&p| tombstone(group_id, topic, p)));
-                }
+            for (topic, partitions) in group.offsets.topics() {
+                let gone = partitions
+                    .iter()
+                    .filter(|(_, offset)| is_gone(topic, offset.topic_id));
+                out.records
+                    .extend(gone.map(|(&p, _)| tombstone(group_id, topic, p)));
             }
         }
-        GroupReply::TopicsDeleted(Ok(()))
     }
 }
 
 /// Whether two ids may be those of the same topic: an id that nobody named may be any.
-fn is_same_topic(one: Uuid, other: Uuid) -> bool {
+pub(super) fn is_same_topic(one: Uuid, other: Uuid) -> bool {
     one == other || one.is_zero() || other.is_zero()
 }
 

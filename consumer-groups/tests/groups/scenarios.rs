@@ -13,10 +13,10 @@
 //! | `leave GROUP MEMBER[@INSTANCE]…` | LeaveGroup |
 //! | `commit GROUP TOPIC-PARTITION=OFFSET[/NOTE]… …` | OffsetCommit; `member=`, `generation=`, `instance=`, `retention=`, `at=`, `id=`, `v9` |
 //! | `fetch GROUP [TOPIC-PARTITION…] [id=]`, `describe GROUP`, `list [states=] [types=]` | answers |
-//! | `delete GROUP`, `delete-offsets GROUP TOPIC-PARTITION…`, `topics-deleted TOPIC…` | deletions |
+//! | `delete GROUP`, `delete-offsets GROUP TOPIC-PARTITION…`, `topics-deleted TOPIC… [id=]` | deletions |
 //! | `advance MS` | time passes; deadlines are printed with `+MS` |
 //! | `set-clock MS` | the clock is set that much ahead, or back |
-//! | `fail-append`, `restart`, `set NAME=VALUE…` | the log refuses what comes next; a new start; settings |
+//! | `fail-append`, `restart [TOPIC=ID\|gone…]`, `set NAME=VALUE…` | the log refuses what comes next; a new start, before which topics were made again or deleted; settings |
 
 use std::fs;
 use std::path::Path;

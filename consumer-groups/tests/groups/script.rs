@@ -118,6 +118,10 @@ impl Script {
             "set" => self.set(&words),
             "fail-append" => self.runner.append_fails = true,
             "restart" => {
+                let became = |id: &str| id.parse().ok().map(|id| Uuid([id; 16]));
+                let topics = words.named.iter();
+                let topics = topics.map(|&(topic, id)| (topic.to_owned(), became(id)));
+                self.runner.topics = topics.collect();
                 let step = self.runner.restart();
                 return self.render(&step, "");
             }
@@ -211,7 +215,7 @@ impl Script {
                     .plain
                     .iter()
                     .skip(1)
-                    .map(|&topic| topic.into())
+                    .map(|&topic| (topic.into(), words.topic_id()))
                     .collect(),
             }),
             other => panic!("what is {other}?"),

@@ -7,6 +7,7 @@ use tidewheel_consumer_groups::{
     GroupCoordinator, GroupError, GroupLimits, GroupReply, GroupRequest, OffsetsRecord, Output,
     ReplyToken,
 };
+use tidewheel_protocol::Uuid;
 
 /// What the log says when it takes nothing.
 pub(crate) const LOG_ERROR: GroupError = GroupError::NotCoordinator;
@@ -24,6 +25,8 @@ pub(crate) struct Runner {
     pub(crate) parked: BTreeMap<ReplyToken, i64>,
     /// Whether the log refuses the next records.
     pub(crate) append_fails: bool,
+    /// What became of topics: gone, or made again with this id. Others are there.
+    pub(crate) topics: BTreeMap<String, Option<Uuid>>,
     next_token: u64,
 }
 
@@ -46,9 +49,10 @@ impl Runner {
             started_ms: 0,
             parked: BTreeMap::new(),
             append_fails: false,
+            topics: BTreeMap::new(),
             next_token: 1,
         };
-        let loaded = runner.coordinator.loaded(0);
+        let loaded = runner.coordinator.loaded(0, |_| None);
         assert_eq!(loaded, Output::default());
         runner
     }
@@ -80,7 +84,9 @@ impl Runner {
         assert!(self.parked.is_empty(), "left waiting: {:?}", self.parked);
         self.coordinator = self.recovered();
         self.started_ms = self.now_ms;
-        let loaded = self.coordinator.loaded(self.now_ms);
+        let topics = &self.topics;
+        let topic_id = |topic: &str| topics.get(topic).copied().unwrap_or(Some(Uuid::ZERO));
+        let loaded = self.coordinator.loaded(self.now_ms, topic_id);
         let loaded = self.apply(loaded);
         Step {
             records: loaded.records,

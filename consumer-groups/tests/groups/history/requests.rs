@@ -57,7 +57,7 @@ impl History {
             }
             22 => {
                 let topic: Arc<str> = TOPICS[self.below(2)].into();
-                let topics = vec![Arc::clone(&topic)];
+                let topics = [(Arc::clone(&topic), Uuid::ZERO)].into();
                 let request = TopicsDeletedRequest { topics };
                 self.send(
                     GroupRequest::TopicsDeleted(request),

@@ -1,0 +1,150 @@
+//! A coordinator at work: the contract of `tidewheel-consumer-groups` in a few lines.
+//!
+//! A request is handled, what it decided is appended, and what was appended is replayed. Replies leave when
+//! everything before them is as durable as acknowledged data has to be.
+
+use std::collections::HashMap;
+
+use tidewheel_consumer_groups::{
+    GroupCoordinator, GroupError, GroupReply, GroupRequest, Output, ReplyToken,
+};
+use tidewheel_protocol::Uuid;
+use tokio::sync::oneshot;
+use tracing::warn;
+
+use super::offsets_log::{OffsetsLog, append_error, send};
+use super::pending::NoCoordinator;
+use super::wall_clock::WallClock;
+use crate::trouble::Trouble;
+
+pub(super) struct Running {
+    coordinator: GroupCoordinator,
+    log: OffsetsLog,
+    clock: WallClock,
+    next_token: u64,
+    waiting: HashMap<ReplyToken, oneshot::Sender<GroupReply>>,
+    appends: Trouble,
+}
+
+impl Running {
+    /// Serves what `coordinator` has replayed. `topic_id` tells the id of a topic, if it exists.
+    pub(super) fn new(
+        coordinator: GroupCoordinator,
+        log: OffsetsLog,
+        topic_id: impl Fn(&str) -> Option<Uuid>,
+    ) -> Self {
+        let mut running = Self {
+            coordinator,
+            log,
+            clock: WallClock::new(),
+            next_token: 0,
+            waiting: HashMap::new(),
+            appends: Trouble::default(),
+        };
+        let now_ms = running.now_ms();
+        let output = running.coordinator.loaded(now_ms, topic_id);
+        running.carry_out(output, false);
+        running
+    }
+
+    pub(super) fn coordinator(&self) -> &GroupCoordinator {
+        &self.coordinator
+    }
+
+    /// Decides about a request, and fixes its place in the order of the log. The reply may come later.
+    pub(super) fn handle(
+        &mut self,
+        request: GroupRequest,
+    ) -> Result<oneshot::Receiver<GroupReply>, NoCoordinator> {
+        if self.log.log().refusal().is_some() {
+            return Err(NoCoordinator::Failed);
+        }
+        let token = ReplyToken(self.next_token);
+        self.next_token += 1;
+        let (sender, receiver) = oneshot::channel();
+        self.waiting.insert(token, sender);
+        let at_once = matches!(request, GroupRequest::Heartbeat(_));
+        let now_ms = self.now_ms();
+        let output = self.coordinator.handle(request, token, now_ms);
+        self.carry_out(output, at_once);
+        Ok(receiver)
+    }
+
+    /// Does what is due, or some of it. Returns whether the log takes it.
+    pub(super) fn tick(&mut self) -> bool {
+        /// Then requests have their turn.
+        const AT_ONCE: usize = 100;
+        let now_ms = self.now_ms();
+        for _ in 0..AT_ONCE {
+            let next = self.coordinator.next_deadline();
+            if next.is_none_or(|at_ms| now_ms < at_ms) {
+                break;
+            }
+            let output = self.coordinator.tick(now_ms);
+            self.carry_out(output, false);
+        }
+        !self.appends.lasts()
+    }
+
+    /// Answers whoever waits.
+    pub(super) fn close(mut self) {
+        let output = self.coordinator.close(GroupError::NotCoordinator);
+        self.carry_out(output, true);
+    }
+
+    /// The clock is set from here on.
+    #[cfg(test)]
+    pub(super) fn set_clock(&mut self, by_ms: i64) {
+        self.clock.set(by_ms);
+    }
+
+    /// The time. If its clock was set, the coordinator has heard of it.
+    fn now_ms(&mut self) -> i64 {
+        let (now_ms, set_by_ms) = self.clock.look();
+        if set_by_ms != 0 {
+            self.coordinator.clock_was_set(set_by_ms);
+        }
+        now_ms
+    }
+
+    /// Appends and replays what was decided, and sees to it that the replies leave.
+    fn carry_out(&mut self, output: Output, at_once: bool) {
+        let output = self.write(output);
+        let replies: Vec<_> = output
+            .replies
+            .into_iter()
+            .filter_map(|(token, reply)| Some((self.waiting.remove(&token)?, reply)))
+            .collect();
+        if at_once {
+            send(replies);
+        } else if !replies.is_empty() {
+            self.log.release(replies);
+        }
+    }
+
+    /// Appends and replays the records of an output. Returns it without them, or what follows where the log
+    /// did not take all of them.
+    fn write(&mut self, mut output: Output) -> Output {
+        /// What follows a refusal may have records too, which may be refused again.
+        const TRIES: usize = 3;
+        for _ in 0..TRIES {
+            if output.records.is_empty() {
+                break;
+            }
+            let coordinator = &mut self.coordinator;
+            let replay = |record: &_| coordinator.replay(record);
+            match self.log.append(&mut output.records, replay) {
+                Ok(()) => drop(self.appends.ends()),
+                Err(error) => {
+                    if self.appends.begins() {
+                        let partition = self.log.log().topic_partition();
+                        warn!(%partition, %error, "what groups decide cannot be written");
+                    }
+                    let (code, now_ms) = (append_error(&error), self.now_ms());
+                    output = self.coordinator.append_failed(output, code, now_ms);
+                }
+            }
+        }
+        output
+    }
+}

@@ -1,0 +1,238 @@
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use bytes::Bytes;
+use tidewheel_config::GroupConfig;
+use tidewheel_consumer_groups::reply::TopicResults;
+use tidewheel_consumer_groups::request::{
+    CommitOffsetsRequest, CommitPartition, CommitTopic, FetchOffsetsRequest, HeartbeatRequest,
+    JoinProtocol, JoinRequest, TopicsDeletedRequest,
+};
+use tidewheel_consumer_groups::{GroupError, GroupLimits};
+use tidewheel_storage::LogManager;
+use tidewheel_storage::fs::SimFs;
+
+use super::super::loading::load;
+use super::*;
+use crate::partition::tests::partition;
+use crate::partition::{AppendWaiter, Partition};
+
+/// A shard on a disk in memory, with acknowledgements that need no flush.
+struct World {
+    disk: SimFs,
+    _logs: LogManager<AppendWaiter>,
+    partition: Arc<Partition>,
+}
+
+impl World {
+    fn new() -> Self {
+        let disk = SimFs::new();
+        let (logs, partition) = partition(&disk, &[("tidewheel.ack.all", "memory")]);
+        Self {
+            disk,
+            _logs: logs,
+            partition: Arc::new(partition),
+        }
+    }
+
+    /// As after a start: what the log holds is not read yet.
+    fn loading(&self) -> Arc<Shard> {
+        let log = OffsetsLog::new(&self.partition, &Arc::default());
+        Arc::new(Shard::new(log, Duration::from_secs(5)))
+    }
+
+    /// The same once it is read.
+    fn ready(&self) -> Arc<Shard> {
+        let shard = self.loading();
+        load(&shard, coordinator(), |_| Some(Uuid::ZERO));
+        shard
+    }
+}
+
+fn coordinator() -> GroupCoordinator {
+    GroupCoordinator::new(GroupConfig::default(), GroupLimits::default())
+}
+
+/// Commits the same offset and note for some partitions of a topic with the id 1.
+fn commit(partitions: i32, offset: i64, note: &str) -> GroupRequest {
+    let partitions = (0..partitions).map(|partition| CommitPartition {
+        partition,
+        offset,
+        leader_epoch: None,
+        metadata: Some(note.into()),
+        commit_timestamp_ms: None,
+    });
+    GroupRequest::CommitOffsets(CommitOffsetsRequest {
+        group_id: "g".into(),
+        member_id: "".into(),
+        instance_id: None,
+        generation: -1,
+        reports_unknown_group: true,
+        retention_ms: None,
+        topics: vec![CommitTopic {
+            topic: "t".into(),
+            topic_id: Uuid([1; 16]),
+            partitions: partitions.collect(),
+        }],
+    })
+}
+
+fn join() -> GroupRequest {
+    GroupRequest::Join(JoinRequest {
+        group_id: "g".into(),
+        member_id: "".into(),
+        instance_id: None,
+        client_id: "client".into(),
+        client_host: "/127.0.0.1".into(),
+        session_timeout_ms: 10_000,
+        rebalance_timeout_ms: 60_000,
+        protocol_type: "consumer".into(),
+        protocols: vec![JoinProtocol {
+            name: "range".into(),
+            metadata: Bytes::new(),
+        }],
+        member_id_required: false,
+        supports_skip_assignment: true,
+        new_member_uuid: 1,
+    })
+}
+
+fn heartbeat() -> GroupRequest {
+    GroupRequest::Heartbeat(HeartbeatRequest {
+        group_id: "g".into(),
+        member_id: "nobody".into(),
+        instance_id: None,
+        generation: 1,
+    })
+}
+
+/// What became of each partition of a commit.
+async fn results(commit: Pending) -> Vec<Result<(), GroupError>> {
+    match commit.await {
+        Ok(GroupReply::CommitOffsets(topics)) => {
+            let topics: Vec<TopicResults> = topics;
+            let partitions = topics.into_iter().flat_map(|topic| topic.partitions);
+            partitions.map(|(_, result)| result).collect()
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Partitions and offsets that the group has.
+async fn offsets(shard: &Shard) -> Vec<(i32, i64)> {
+    let request = FetchOffsetsRequest {
+        group_id: "g".into(),
+        topics: None,
+        require_stable: false,
+    };
+    match shard.ask(GroupRequest::FetchOffsets(request)).await {
+        Ok(GroupReply::FetchOffsets(Ok(topics))) => topics
+            .iter()
+            .flat_map(|topic| &topic.partitions)
+            .map(|p| (p.partition, p.committed.as_ref().unwrap().offset))
+            .collect(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn who_asks_while_groups_are_read_is_told_at_once_and_later_commits_count() {
+    let world = World::new();
+    assert_eq!(results(world.ready().ask(commit(1, 1, ""))).await, [Ok(())]);
+    let shard = world.loading();
+    let early: Vec<_> = (2..5)
+        .map(|offset| shard.ask(commit(1, offset, "")))
+        .collect();
+    assert_eq!((shard.weight("g"), shard.count()), (0, 0));
+    load(&shard, coordinator(), |_| Some(Uuid::ZERO));
+    assert_eq!(results(shard.ask(commit(1, 5, ""))).await, [Ok(())]);
+    for early in early {
+        assert_eq!(early.await, Err(NoCoordinator::Loading));
+    }
+    assert_eq!(offsets(&shard).await, [(0, 5)]);
+    assert_eq!(shard.count(), 1);
+}
+
+#[tokio::test]
+async fn a_stop_does_not_wait_for_groups_that_are_read() {
+    let world = World::new();
+    assert_eq!(results(world.ready().ask(commit(1, 1, ""))).await, [Ok(())]);
+    let shard = world.loading();
+    shard.close();
+    load(&shard, coordinator(), |_| Some(Uuid::ZERO));
+    let refused = shard.ask(heartbeat()).await;
+    assert_eq!(refused, Err(NoCoordinator::Elsewhere));
+    // Nothing is left to look at.
+    keep_time(shard).await;
+}
+
+/// A crash may come between the deletion of a topic and that of the offsets in it.
+#[tokio::test]
+async fn offsets_whose_topic_is_gone_when_groups_are_read_are_deleted() {
+    for successor in [None, Some(Uuid([2; 16]))] {
+        let world = World::new();
+        let written = results(world.ready().ask(commit(3, 1, ""))).await;
+        assert_eq!(written, [Ok(()); 3]);
+        let shard = world.loading();
+        // One that is deleted meanwhile is left to the end of the loading.
+        shard.tell(GroupRequest::TopicsDeleted(TopicsDeletedRequest {
+            topics: [("t".into(), Uuid([1; 16]))].into(),
+        }));
+        load(&shard, coordinator(), |_| successor);
+        assert_eq!(offsets(&shard).await, []);
+        // In the log, too.
+        assert_eq!(offsets(&world.ready()).await, []);
+    }
+}
+
+/// What the coordinator says is what the log says, also where it took a part of the records.
+#[tokio::test]
+async fn of_a_commit_that_fills_the_disk_halfway_the_first_half_stands() {
+    const PARTITIONS: i32 = 1_000;
+    let world = World::new();
+    let shard = world.ready();
+    let note = "x".repeat(4_000);
+    let answers = results(shard.ask(commit(PARTITIONS, 1, ""))).await;
+    assert!(answers.iter().all(Result::is_ok));
+    // Room for two batches of four.
+    world.disk.set_free_bytes(3 << 20);
+    let answers = results(shard.ask(commit(PARTITIONS, 2, &note))).await;
+    let refused = Err(GroupError::CoordinatorNotAvailable);
+    assert!(answers.iter().all(|answer| *answer == refused));
+    world.disk.set_free_bytes(1 << 40);
+
+    let served = offsets(&shard).await;
+    let stored = served.iter().filter(|(_, offset)| *offset == 2).count();
+    assert!((500..1_000).contains(&stored), "{stored}");
+    assert_eq!(offsets(&world.ready()).await, served);
+}
+
+#[tokio::test]
+async fn a_panic_ends_this_coordinator_and_nobody_waits_for_it() {
+    let world = World::new();
+    let shard = world.ready();
+    let waits = shard.ask(join());
+    let panicked = catch_unwind(AssertUnwindSafe(|| {
+        let _held = shard.lock();
+        panic!("as expected by this test");
+    }));
+    assert!(panicked.is_err());
+    assert_eq!(waits.await, Err(NoCoordinator::Elsewhere));
+    assert_eq!(shard.ask(heartbeat()).await, Err(NoCoordinator::Failed));
+    keep_time(Arc::clone(&shard)).await;
+    shard.close();
+}
+
+/// A member that is not heard of is missed after its session, however the clock is set meanwhile.
+#[tokio::test]
+async fn sessions_go_on_where_the_clock_is_set() {
+    let world = World::new();
+    let shard = world.ready();
+    drop(shard.ask(join()));
+    for by_ms in [3_600_000, -3_600_000] {
+        let due_ms = shard.timer.borrow().unwrap();
+        shard.lock().as_mut().unwrap().set_clock(by_ms);
+        assert_eq!(shard.tick(), Some(true));
+        let moved_ms = shard.timer.borrow().unwrap() - due_ms;
+        assert!((moved_ms - by_ms).abs() < 1_000, "{moved_ms}");
+    }
+}
