@@ -10,11 +10,15 @@ use tidewheel_consumer_groups::request::{
 use tidewheel_consumer_groups::{GroupError, GroupLimits};
 use tidewheel_storage::LogManager;
 use tidewheel_storage::fs::SimFs;
+use tokio::time::timeout;
 
 use super::super::loading::load;
 use super::*;
 use crate::partition::tests::partition;
 use crate::partition::{AppendWaiter, Partition};
+
+/// How long a test waits before it fails.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A shard on a disk in memory, with acknowledgements that need no flush.
 struct World {
@@ -162,7 +166,7 @@ async fn a_stop_does_not_wait_for_groups_that_are_read() {
     let refused = shard.ask(heartbeat()).await;
     assert_eq!(refused, Err(NoCoordinator::Elsewhere));
     // Nothing is left to look at.
-    keep_time(shard).await;
+    assert_eq!(timeout(PATIENCE, keep_time(shard)).await, Ok(()));
 }
 
 /// A crash may come between the deletion of a topic and that of the offsets in it.
@@ -216,9 +220,11 @@ async fn a_panic_ends_this_coordinator_and_nobody_waits_for_it() {
         panic!("as expected by this test");
     }));
     assert!(panicked.is_err());
-    assert_eq!(waits.await, Err(NoCoordinator::Elsewhere));
+    let told = timeout(PATIENCE, waits).await;
+    assert_eq!(told, Ok(Err(NoCoordinator::Elsewhere)));
     assert_eq!(shard.ask(heartbeat()).await, Err(NoCoordinator::Failed));
-    keep_time(Arc::clone(&shard)).await;
+    let ended = timeout(PATIENCE, keep_time(Arc::clone(&shard))).await;
+    assert_eq!(ended, Ok(()));
     shard.close();
 }
 
