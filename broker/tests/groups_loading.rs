@@ -9,8 +9,9 @@ mod support;
 
 use support::Broker;
 use support::groups::{codes, commit_request, committed, find, loaded};
-use tidewheel_protocol::ErrorCode;
+use tidewheel_protocol::messages::describe_groups::DescribeGroupsRequest;
 use tidewheel_protocol::messages::offset_commit::OffsetCommitResponse;
+use tidewheel_protocol::{ErrorCode, StrBytes};
 
 /// A data directory with a group whose log takes a moment to read: 40 MB.
 fn long_history() -> tempfile::TempDir {
@@ -66,9 +67,17 @@ fn commits_that_come_while_groups_are_read_keep_their_order() {
 fn a_broker_that_is_stopped_while_it_reads_its_groups_stops_cleanly() {
     let dir = long_history();
     let broker = Broker::start(dir.path());
-    // Asks, and is not there for the answer.
-    let mut client = broker.connect();
-    client.send(8, &commit_request("g", "t", &[(0, 1_000, "")]));
+    // What they ask for is weighed when its turn comes, also while the groups are closed.
+    let request = DescribeGroupsRequest {
+        groups: vec![StrBytes::from("g")],
+        ..DescribeGroupsRequest::default()
+    };
+    let mut clients: Vec<_> = (0..20).map(|_| broker.connect()).collect();
+    for client in &mut clients {
+        for _ in 0..60 {
+            client.send(5, &request);
+        }
+    }
     broker.terminate();
     assert_eq!(broker.wait(), Some(0));
     let broker = Broker::start(dir.path());
