@@ -13,6 +13,11 @@ use crate::partition::Partition;
 /// Where consumer groups keep their offsets and members, under Kafka's name.
 pub(crate) const OFFSETS_TOPIC: &str = "__consumer_offsets";
 
+/// Whether only the broker makes and writes to a topic of this name.
+pub(crate) fn is_internal(name: &str) -> bool {
+    name == OFFSETS_TOPIC
+}
+
 /// A topic with its partitions, in order of their numbers. A copy has the same partitions.
 #[derive(Clone, Debug)]
 pub(crate) struct Topic {
@@ -35,7 +40,7 @@ impl Topic {
 
     /// Whether only the broker writes to it.
     pub(crate) fn is_internal(&self) -> bool {
-        &*self.name == OFFSETS_TOPIC
+        is_internal(&self.name)
     }
 
     /// One partition by its number.

@@ -11,6 +11,7 @@ use tidewheel_protocol::{ErrorCode, StrBytes};
 
 use super::{Context, error, wait};
 use crate::broker::{BrokerError, CreatedTopic, NewTopic, create_topics};
+use crate::topics;
 
 pub(super) async fn handle(context: Context, request: CreateTopicsRequest) -> CreateTopicsResponse {
     let mut named: HashMap<StrBytes, usize> = HashMap::new();
@@ -23,6 +24,9 @@ pub(super) async fn handle(context: Context, request: CreateTopicsRequest) -> Cr
         .topics
         .into_iter()
         .partition(|topic| once(&topic.name));
+    let (internal, wanted): (Vec<_>, Vec<_>) = wanted
+        .into_iter()
+        .partition(|topic| is_refused(&context, &topic.name));
     let names: Vec<StrBytes> = wanted.iter().map(|topic| topic.name.clone()).collect();
     let new = wanted.into_iter().map(new_topic).collect();
     let validate_only = request.validate_only;
@@ -33,6 +37,10 @@ pub(super) async fn handle(context: Context, request: CreateTopicsRequest) -> Cr
         .zip(results)
         .map(|(name, result)| answer(&context, name, result))
         .collect();
+    topics.extend(internal.into_iter().map(|topic| {
+        let refused = Err(BrokerError::internal_topic(&topic.name));
+        answer(&context, topic.name, refused)
+    }));
     let mut refused: Vec<StrBytes> = doubled.into_iter().map(|topic| topic.name).collect();
     refused.sort();
     refused.dedup();
@@ -44,6 +52,12 @@ pub(super) async fn handle(context: Context, request: CreateTopicsRequest) -> Cr
         topics,
         ..CreateTopicsResponse::default()
     }
+}
+
+/// With other partitions or another policy than the broker's, the topic would lose what groups commit.
+/// Where it is there, that is what is told, as of any other.
+fn is_refused(context: &Context, name: &str) -> bool {
+    topics::is_internal(name) && context.broker.topics().named(name).is_none()
 }
 
 fn new_topic(topic: CreatableTopic) -> NewTopic {

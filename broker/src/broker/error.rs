@@ -108,7 +108,8 @@ pub(crate) enum BrokerError {
 }
 
 impl BrokerError {
-    /// A client wants to do to the broker's own topic what would take groups away from their offsets.
+    /// A client wants to make the broker's own topic, or to do to it what would take groups away from their
+    /// offsets.
     pub(crate) fn internal_topic(name: &str) -> Self {
         Self::InvalidTopic {
             name: name.to_owned(),

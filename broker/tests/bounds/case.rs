@@ -131,7 +131,9 @@ pub(crate) fn forget_topics(broker: &Broker) {
         ..MetadataRequest::default()
     };
     let answer: MetadataResponse = client.call(9, &request);
-    let names = answer.topics.iter().filter_map(|topic| topic.name.as_ref());
+    // The broker keeps its own.
+    let made = answer.topics.iter().filter(|topic| !topic.is_internal);
+    let names = made.filter_map(|topic| topic.name.as_ref());
     let foreign: Vec<StrBytes> = names
         .filter(|name| ![STEADY, BESIDE].contains(&name.as_ref()))
         .cloned()
