@@ -77,11 +77,11 @@ impl Outgoing {
     ) -> (Self, Option<oneshot::Receiver<()>>) {
         // What is appended is no longer held in memory, however long its reply takes.
         let share = match &reply {
-            Reply::Started(_) => MemoryShare::default(),
+            Reply::Started(_) | Reply::Alone(_) => MemoryShare::default(),
             Reply::Now(_) | Reply::Later(_) | Reply::Barrier(_) => share,
         };
         let holding = share.is_counted().then(|| Holding::new(session));
-        let is_barrier = matches!(reply, Reply::Barrier(_));
+        let is_barrier = matches!(reply, Reply::Alone(_) | Reply::Barrier(_));
         let (answered, barrier) = is_barrier.then(oneshot::channel).unzip();
         let outgoing = Self {
             reply,
@@ -170,6 +170,18 @@ async fn read_loop(
         // hangs up while it waits ends the fetches before it, and what it sent is read to its end. Any arm
         // may be dropped: none takes anything.
         let waits_for_peer = !*closing.borrow();
+        // Nothing is read before its answer is made either: it may wait for other clients, and a request
+        // that is read holds memory.
+        if let Some(answered) = &mut barrier {
+            tokio::select! {
+                _ = answered => barrier = None,
+                () = frames.hung_up(), if waits_for_peer => {
+                    closing.send_replace(true);
+                }
+                _ = stop.wait_for(|stop| *stop) => return true,
+            }
+            continue;
+        }
         let place = tokio::select! {
             place = queue.reserve() => place,
             () = frames.hung_up(), if waits_for_peer => {
@@ -200,12 +212,6 @@ async fn read_loop(
                 return false;
             }
         };
-        if let Some(answered) = barrier.take() {
-            tokio::select! {
-                _ = answered => {}
-                _ = stop.wait_for(|stop| *stop) => return true,
-            }
-        }
         let (counted, peer) = (frame.share.is_counted(), Arc::clone(&session));
         let memory = RequestMemory { free, counted };
         let call = match Call::new(frame.bytes, peer, Arc::clone(&broker), memory) {
@@ -285,7 +291,10 @@ async fn write_loop<W: AsyncWrite + Unpin>(
         drop(holding);
         let answer = match reply {
             Reply::Now(answer) => answer,
-            Reply::Started(future) | Reply::Later(future) | Reply::Barrier(future) => future.await,
+            Reply::Started(future)
+            | Reply::Alone(future)
+            | Reply::Later(future)
+            | Reply::Barrier(future) => future.await,
         };
         drop((share, answered));
         match answer {

@@ -210,8 +210,16 @@ pub const GROUP_STATE_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Groups and offsets that one look for expired offsets goes over before others have their turn.
 pub const GROUP_RETENTION_STEP: usize = 10_000;
 
-/// Bytes of a request to a group's coordinator that is answered without waiting for its turn.
+/// A longer request to a group's coordinator is read and decided about on the blocking pool, when there is
+/// memory for that.
 pub const INLINE_GROUP_BYTES_MAX: usize = 16 * 1024;
+
+/// Array memory that a request to a group's coordinator may decode to: of a SyncGroup some 30,000
+/// assignments, of an OffsetCommit some 25,000 partitions. A longer one closes its connection.
+pub const GROUP_ARRAY_BYTES_MAX: usize = 2 * 1024 * 1024;
+
+/// The same of an OffsetFetch: some 260,000 partitions, more than a group has offsets.
+pub const OFFSET_FETCH_ARRAY_BYTES_MAX: usize = 1024 * 1024;
 
 /// Records that belong together are written in batches of about this many bytes.
 pub const OFFSETS_BATCH_BYTES: usize = 1024 * 1024;

@@ -1,5 +1,6 @@
 //! JoinGroup: a member joins; answered when the group's next generation has begun.
 
+use std::future::Future;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -12,29 +13,33 @@ use tidewheel_protocol::messages::join_group::{
 };
 use tidewheel_protocol::{DecodeError, ErrorCode, StrBytes};
 
-use super::{Call, Reply, error};
+use super::{Call, Context, Reply, error, weight};
 use crate::groups::NoCoordinator;
 use crate::ids;
 
-pub(super) fn handle(mut call: Call) -> Result<Reply, DecodeError> {
+pub(super) async fn handle(call: Call) -> Result<Reply, DecodeError> {
     let is_long = call.body.remaining() > limits::GROUP_MEMBER_BYTES_MAX;
     let client_id = call.header.client_id.clone();
-    let request: JoinGroupRequest = call.decode()?;
-    let responder = call.responder();
-    let context = &responder.context;
+    let begin = move |context: Context, request| join(context, request, client_id, is_long);
+    call.joined(begin, weight::joined).await
+}
+
+fn join(
+    context: Context,
+    request: JoinGroupRequest,
+    client_id: Option<StrBytes>,
+    is_long: bool,
+) -> impl Future<Output = JoinGroupResponse> + Send + 'static {
+    let version = context.version;
     let member_id: Arc<str> = Arc::from(&*request.member_id);
     let joined = (!is_long).then(|| {
-        let request = join_request(
-            request,
-            context.version,
-            client_id,
-            context.session.peer.ip(),
-        );
+        let client_ip = context.session.peer.ip();
+        let request = join_request(request, version, client_id, client_ip);
         let group_id = Arc::clone(&request.group_id);
         let groups = context.broker.groups();
         groups.ask(&group_id, GroupRequest::Join(request))
     });
-    Ok(Reply::Started(Box::pin(async move {
+    async move {
         let reply = match joined {
             Some(joined) => joined.await,
             None => Ok(GroupReply::Join(JoinReply {
@@ -42,8 +47,8 @@ pub(super) fn handle(mut call: Call) -> Result<Reply, DecodeError> {
                 result: Err(GroupError::InvalidRequest),
             })),
         };
-        responder.frame(&response(responder.context.version, member_id, reply))
-    })))
+        response(version, member_id, reply)
+    }
 }
 
 /// A copy of all that is kept: slices would keep the whole frame in memory.

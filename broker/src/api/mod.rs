@@ -7,6 +7,7 @@ mod alter_configs;
 mod api_versions;
 mod create_partitions;
 mod create_topics;
+mod decided;
 mod delete_groups;
 mod delete_records;
 mod delete_topics;
@@ -76,19 +77,31 @@ enum Handle {
     Here(fn(Call) -> Result<Reply, DecodeError>),
     /// Where they are read or elsewhere; what comes after them on the connection waits.
     Produce,
+    /// The same, by a group's coordinator.
+    Decided(fn(Call) -> Begun),
 }
+
+type Begun = Pin<Box<dyn Future<Output = Result<Reply, DecodeError>> + Send>>;
 
 const fn api(
     key: ApiKey,
     versions: RangeInclusive<i16>,
     handle: fn(Call) -> Result<Reply, DecodeError>,
 ) -> Api {
+    served(key, versions, Handle::Here(handle))
+}
+
+const fn decided(key: ApiKey, versions: RangeInclusive<i16>, handle: fn(Call) -> Begun) -> Api {
+    served(key, versions, Handle::Decided(handle))
+}
+
+const fn served(key: ApiKey, versions: RangeInclusive<i16>, handle: Handle) -> Api {
     let advertised = *versions.start()..=*versions.end();
     Api {
         key,
         advertised,
         served: versions,
-        handle: Handle::Here(handle),
+        handle,
     }
 }
 
@@ -170,17 +183,21 @@ pub(crate) const APIS: &[Api] = &[
     api(ApiKey::FindCoordinator, 0..=6, |call| {
         call.answer(weight::find_coordinator, find_coordinator::handle)
     }),
-    api(ApiKey::JoinGroup, 0..=9, join_group::handle),
-    api(ApiKey::SyncGroup, 0..=5, sync_group::handle),
-    api(ApiKey::Heartbeat, 0..=4, |call| {
-        call.decided(heartbeat::handle)
+    decided(ApiKey::JoinGroup, 0..=9, |call| {
+        Box::pin(join_group::handle(call))
     }),
-    api(ApiKey::LeaveGroup, 0..=5, |call| {
-        call.decided(leave_group::handle)
+    decided(ApiKey::SyncGroup, 0..=5, |call| {
+        Box::pin(sync_group::handle(call))
+    }),
+    decided(ApiKey::Heartbeat, 0..=4, |call| {
+        Box::pin(call.decided(heartbeat::handle))
+    }),
+    decided(ApiKey::LeaveGroup, 0..=5, |call| {
+        Box::pin(call.decided(leave_group::handle))
     }),
     // Kafka 4 begins at version 2; sarama before 1.41 sends version 1.
-    api(ApiKey::OffsetCommit, 1..=9, |call| {
-        call.decided(offset_commit::handle)
+    decided(ApiKey::OffsetCommit, 1..=9, |call| {
+        Box::pin(call.decided(offset_commit::handle))
     }),
     api(ApiKey::OffsetFetch, 1..=9, |call| {
         call.answer(weight::offset_fetch, offset_fetch::handle)
@@ -205,9 +222,11 @@ pub(crate) enum Reply {
     Now(Answer),
     /// Begun; the write loop finishes it in its turn. The request's bytes are no longer needed.
     Started(Pin<Box<dyn Future<Output = Answer> + Send>>),
+    /// The same, and the connection's next request is not read before it is finished.
+    Alone(Pin<Box<dyn Future<Output = Answer> + Send>>),
     /// Finished by the write loop, in its turn.
     Later(Pin<Box<dyn Future<Output = Answer> + Send>>),
-    /// The same, and the connection's next request is not begun before it is finished.
+    /// The same, and the connection's next request is not read before it is finished.
     Barrier(Pin<Box<dyn Future<Output = Answer> + Send>>),
 }
 
@@ -423,26 +442,6 @@ impl Call {
         })
     }
 
-    /// For requests to a group's coordinator, which decides about them where they are read: `handle` has
-    /// asked it when it returns. What is long waits for its turn and for memory, and what comes after it
-    /// waits for that.
-    fn decided<Q, A, F>(mut self, handle: fn(Context, Q) -> F) -> Result<Reply, DecodeError>
-    where
-        Q: Message + Send + 'static,
-        A: Message + Send,
-        F: Future<Output = A> + Send + 'static,
-    {
-        if self.body.remaining() > limits::INLINE_GROUP_BYTES_MAX {
-            return self.change(weight::like_request, handle);
-        }
-        let request = self.decode()?;
-        let responder = self.responder();
-        let begun = handle(responder.context.clone(), request);
-        Ok(Reply::Started(Box::pin(async move {
-            responder.frame(&begun.await)
-        })))
-    }
-
     fn responder(self) -> Responder {
         Responder {
             correlation_id: self.header.correlation_id,
@@ -498,6 +497,7 @@ pub(crate) async fn dispatch(call: Call) -> Result<Reply, Refused> {
     let begun = match api.handle {
         Handle::Here(handle) => handle(call),
         Handle::Produce => produce::handle(call).await,
+        Handle::Decided(handle) => handle(call).await,
     };
     begun.map_err(|source| Refused::Malformed {
         key,

@@ -1,5 +1,6 @@
 //! SyncGroup: the leader hands out the assignment, the others wait for theirs.
 
+use std::future::Future;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -9,26 +10,32 @@ use tidewheel_consumer_groups::{GroupError, GroupReply, GroupRequest};
 use tidewheel_protocol::messages::sync_group::{SyncGroupRequest, SyncGroupResponse};
 use tidewheel_protocol::{DecodeError, ErrorCode, StrBytes};
 
-use super::{Call, Reply, error};
+use super::{Call, Context, Reply, error, weight};
 use crate::groups::NoCoordinator;
 
-pub(super) fn handle(mut call: Call) -> Result<Reply, DecodeError> {
+pub(super) async fn handle(call: Call) -> Result<Reply, DecodeError> {
     let is_long = call.body.remaining() > limits::GROUP_RECORD_BYTES_MAX;
-    let request: SyncGroupRequest = call.decode()?;
-    let responder = call.responder();
+    let begin = move |context: Context, request| sync(context, request, is_long);
+    call.joined(begin, weight::synced).await
+}
+
+fn sync(
+    context: Context,
+    request: SyncGroupRequest,
+    is_long: bool,
+) -> impl Future<Output = SyncGroupResponse> + Send + 'static {
     let synced = (!is_long).then(|| {
         let request = sync_request(request);
         let group_id = Arc::clone(&request.group_id);
-        let groups = responder.context.broker.groups();
+        let groups = context.broker.groups();
         groups.ask(&group_id, GroupRequest::Sync(request))
     });
-    Ok(Reply::Started(Box::pin(async move {
-        let reply = match synced {
+    async move {
+        response(match synced {
             Some(synced) => synced.await,
             None => Ok(GroupReply::Sync(Err(GroupError::UnknownServerError))),
-        };
-        responder.frame(&response(reply))
-    })))
+        })
+    }
 }
 
 /// A copy of all that is kept: slices would keep the whole frame in memory.

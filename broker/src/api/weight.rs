@@ -15,10 +15,12 @@ use tidewheel_protocol::messages::describe_topic_partitions::DescribeTopicPartit
 use tidewheel_protocol::messages::fetch::FetchRequest;
 use tidewheel_protocol::messages::find_coordinator::FindCoordinatorRequest;
 use tidewheel_protocol::messages::incremental_alter_configs::IncrementalAlterConfigsRequest;
+use tidewheel_protocol::messages::join_group::JoinGroupResponse;
 use tidewheel_protocol::messages::list_groups::ListGroupsRequest;
 use tidewheel_protocol::messages::metadata::MetadataRequest;
 use tidewheel_protocol::messages::offset_fetch::OffsetFetchRequest;
 use tidewheel_protocol::messages::produce::ProduceRequest;
+use tidewheel_protocol::messages::sync_group::SyncGroupResponse;
 
 use super::Context;
 use crate::topics::Topic;
@@ -45,6 +47,8 @@ const PER_PRODUCER: usize = 128;
 const PER_HELD_BYTE: usize = 2;
 const PER_LISTED_GROUP: usize = 256;
 const PER_COORDINATOR: usize = 128;
+/// A member as its leader is told of it, beside its ids and metadata.
+const PER_JOINED_MEMBER: usize = 256;
 /// All settings of one resource, without and with their documentation.
 const PER_RESOURCE: usize = 24 * 1024;
 const PER_DOCUMENTED_RESOURCE: usize = 40 * 1024;
@@ -189,6 +193,20 @@ pub(super) fn describe_groups(context: &Context, request: &DescribeGroupsRequest
 
 pub(super) fn list_groups(context: &Context, _: &ListGroupsRequest) -> usize {
     context.broker.groups().count() * PER_LISTED_GROUP
+}
+
+/// Of an answer that is made: what it tells a leader of all members.
+pub(super) fn joined(response: &JoinGroupResponse) -> usize {
+    let members = response.members.iter().map(|member| {
+        let instance = member.group_instance_id.as_ref().map_or(0, |id| id.len());
+        PER_JOINED_MEMBER + 2 * (member.member_id.len() + instance + member.metadata.len())
+    });
+    members.sum()
+}
+
+/// Of an answer that is made.
+pub(super) fn synced(response: &SyncGroupResponse) -> usize {
+    2 * response.assignment.len()
 }
 
 /// Each key of the request is answered with the address of the broker.
