@@ -59,7 +59,7 @@ pub(crate) struct Broker {
     producer_ids: Mutex<Range<i64>>,
     memory: MemoryPool,
     answer_memory: MemoryPool,
-    produce_answer_memory: MemoryPool,
+    early_answer_memory: MemoryPool,
     produce_lanes: ProduceLanes,
     fetch_sessions: FetchSessions,
     fetch_answer_memory: MemoryPool,
@@ -109,7 +109,7 @@ impl Broker {
             producer_ids: Mutex::new(0..0),
             memory: MemoryPool::growing(memory),
             answer_memory: MemoryPool::at_once(limits::ANSWER_BYTES_MAX),
-            produce_answer_memory: MemoryPool::at_once(limits::PRODUCE_ANSWER_BYTES_MAX),
+            early_answer_memory: MemoryPool::at_once(limits::EARLY_ANSWER_BYTES_MAX),
             produce_lanes: ProduceLanes::default(),
             fetch_sessions: FetchSessions::new(slots),
             fetch_answer_memory: MemoryPool::at_once(limits::FETCH_ANSWER_BYTES_MAX),
@@ -161,14 +161,15 @@ impl Broker {
         &self.memory
     }
 
-    /// What large answers take, but those of produce requests, from their turn until they have left.
+    /// What large answers take from their turn until they have left.
     pub(crate) fn answer_memory(&self) -> &MemoryPool {
         &self.answer_memory
     }
 
-    /// What large answers of produce requests take, from their beginning until they have left.
-    pub(crate) fn produce_answer_memory(&self) -> &MemoryPool {
-        &self.produce_answer_memory
+    /// What is taken by requests that are begun before their turn to answer, until their large answers have
+    /// left.
+    pub(crate) fn early_answer_memory(&self) -> &MemoryPool {
+        &self.early_answer_memory
     }
 
     pub(crate) fn produce_lanes(&self) -> &ProduceLanes {

@@ -270,7 +270,7 @@ impl Patience {
         drop(holding.wait_for(|count| *count > 0).await);
         tokio::select! {
             () = self.broker.memory().is_short() => {}
-            () = self.broker.produce_answer_memory().is_short() => {}
+            () = self.broker.early_answer_memory().is_short() => {}
         }
     }
 }
@@ -417,7 +417,7 @@ mod tests {
         };
         let is_given_up = async |holds: bool, short: bool, within: Duration| {
             let _holding = holds.then(|| Holding::new(&patience.session));
-            let pool = broker.produce_answer_memory();
+            let pool = broker.early_answer_memory();
             let _all = pool.try_share(pool.free_bytes(), 0);
             let mut more = MemoryShare::default();
             let ends = async {

@@ -17,7 +17,7 @@ use std::time::Duration;
 use tidewheel_config::limits;
 use tidewheel_consumer_groups::request::TopicsDeletedRequest;
 use tidewheel_consumer_groups::{
-    GroupCoordinator, GroupLimits, GroupReply, GroupRequest, HeldBytes,
+    GroupCoordinator, GroupLimits, GroupReply, GroupRequest, HeldBytes, Listed,
 };
 use tidewheel_protocol::Uuid;
 use tokio::sync::Semaphore;
@@ -68,9 +68,13 @@ impl Groups {
             .map_or(0, |shard| shard.weight(group_id))
     }
 
-    /// How many groups there are.
-    pub(crate) fn count(&self) -> usize {
-        self.all().iter().map(|shard| shard.count()).sum()
+    /// What a list of all groups takes.
+    pub(crate) fn listed(&self) -> Listed {
+        let shards = self.all().iter().map(|shard| shard.listed());
+        shards.fold(Listed::default(), |sum, listed| Listed {
+            groups: sum.groups + listed.groups,
+            bytes: sum.bytes + listed.bytes,
+        })
     }
 
     /// Tells all groups that topics are gone, which the snapshot of topics says already: nobody will read on

@@ -3,8 +3,8 @@
 //!
 //! What is held of a pool must come back without anybody being given more of the same pool. Request bytes
 //! have a place beyond the pool for that. Answers take theirs in their turn, one after the other on a
-//! connection, and then only have to be made and to leave. Those of produce requests, which are begun before
-//! their turn, have a pool of their own: they stand behind answers that may wait for the other one.
+//! connection, and then only have to be made and to leave. Those of requests that are begun before their turn
+//! have a pool of their own: they stand behind answers that may wait for the other one.
 //!
 //! An announced length reserves nothing: a hundred peers that announce 100 MB and send ten bytes
 //! cost ten bytes each. Every connection may hold a first small piece outside the pool (see

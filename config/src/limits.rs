@@ -33,9 +33,10 @@ pub const FREE_BYTES_PER_CONNECTION: usize = 16 * 1024;
 /// [`FETCH_BYTES_MAX`] closes its connection.
 pub const ANSWER_BYTES_MAX: usize = 48 * 1024 * 1024;
 
-/// The same for produce requests, whose memory is taken when they are begun, before their turn to answer:
-/// some 32,000 partitions at once. A request that needs more than all of it closes its connection.
-pub const PRODUCE_ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// The same for what is begun before its turn to answer, and whose memory is taken then: produce requests,
+/// some 32,000 partitions at once, and long requests to groups. A produce request that needs more than all of
+/// it closes its connection.
+pub const EARLY_ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// What one fetch may take of [`ANSWER_BYTES_MAX`]: some 32,000 partitions. An allocator keeps for a while
 /// what was taken on each thread, so that a fetch as large as all of it would cost a multiple.
@@ -214,7 +215,7 @@ pub const GROUP_RETENTION_STEP: usize = 10_000;
 /// memory for that.
 pub const INLINE_GROUP_BYTES_MAX: usize = 16 * 1024;
 
-/// Array memory that a request to a group's coordinator may decode to: of a SyncGroup some 30,000
+/// Array memory that a request about groups may decode to: of a SyncGroup some 30,000
 /// assignments, of an OffsetCommit some 25,000 partitions. A longer one closes its connection.
 pub const GROUP_ARRAY_BYTES_MAX: usize = 2 * 1024 * 1024;
 

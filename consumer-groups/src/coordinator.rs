@@ -15,7 +15,7 @@ use crate::classic::group::ClassicGroup;
 use crate::classic::rebalance::Context;
 use crate::deadlines::{Deadlines, Timer};
 use crate::error::GroupError;
-use crate::footprint::{Footprint, GroupLimits, HeldBytes, Total};
+use crate::footprint::{Footprint, GroupLimits, HeldBytes, Listed, Total};
 use crate::offsets::GroupOffsets;
 use crate::records::OffsetsRecord;
 use crate::reply::{GroupReply, MemberLeft, Output};
@@ -133,10 +133,17 @@ impl GroupCoordinator {
         group.map_or(0, |group| group.footprint().bytes)
     }
 
-    /// How many groups there are.
+    /// What [`GroupRequest::List`] without filters would answer with.
     #[must_use]
-    pub fn group_count(&self) -> usize {
-        self.groups.len()
+    pub fn listed(&self) -> Listed {
+        let names = self.groups.iter().map(|(id, group)| {
+            let Membership::Classic(group) = &group.membership;
+            id.len() + group.protocol_type.as_ref().map_or(0, |name| name.len())
+        });
+        Listed {
+            groups: self.groups.len(),
+            bytes: names.sum(),
+        }
     }
 
     /// Decides about a request. Its reply is in this output, or parked and in a later one.

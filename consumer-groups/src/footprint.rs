@@ -80,6 +80,15 @@ impl HeldBytes {
     }
 }
 
+/// What a list of groups takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Listed {
+    /// How many there are.
+    pub groups: usize,
+    /// Bytes of their ids and protocol types.
+    pub bytes: usize,
+}
+
 /// What a group, or all of them, hold. Kept up to date by every change, never counted anew.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Footprint {

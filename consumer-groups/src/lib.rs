@@ -46,7 +46,7 @@ mod offsets;
 
 pub use coordinator::GroupCoordinator;
 pub use error::GroupError;
-pub use footprint::{GroupLimits, HeldBytes};
+pub use footprint::{GroupLimits, HeldBytes, Listed};
 pub use records::{OffsetsRecord, OffsetsRecordError};
 pub use reply::{GroupReply, Output};
 pub use request::{GroupRequest, ReplyToken};

@@ -20,6 +20,12 @@ struct Asked<F> {
 }
 
 impl Call {
+    /// A request about groups: its arrays may not take more memory than this.
+    pub(super) fn of_groups(mut self, array_bytes_max: usize) -> Self {
+        self.body.limit_budget(array_bytes_max);
+        self
+    }
+
     /// For requests that are answered soon: `handle` has asked the coordinator when it returns, and that
     /// has decided. Nothing is read behind a long one before it is answered.
     pub(super) async fn decided<Q, A, F>(
@@ -65,9 +71,12 @@ impl Call {
         Ok(Reply::Alone(Box::pin(async move {
             let response = asked.reply.await;
             let weight = weigh(&response);
-            let free = limits::FREE_BYTES_PER_CONNECTION;
+            if weight <= limits::FREE_BYTES_PER_CONNECTION {
+                return asked.responder.frame(&response);
+            }
             let context = &asked.responder.context;
-            match context.answer_memory(weight, free).await {
+            let pool = context.broker.answer_memory();
+            match context.answer_memory(pool, weight).await {
                 Some(share) => asked.responder.counted(&response, share),
                 None => Answer::Close,
             }
@@ -99,7 +108,8 @@ impl Call {
         let context = self.context.clone();
         let holding = Holding::new(&context.session);
         let weight = bytes.saturating_mul(weight::PER_REQUEST_BYTE);
-        let Some(share) = context.answer_memory(weight, self.memory.free).await else {
+        let pool = context.broker.early_answer_memory();
+        let Some(share) = context.answer_memory(pool, weight).await else {
             return Ok(None);
         };
         let begun = context.broker.read_blocking(move || {
@@ -206,8 +216,7 @@ mod tests {
         assert_eq!(pool.free_bytes(), all);
 
         let answer = begun(&broker, &join("h", 1, 100_000)).await;
-        let mut others = MemoryShare::default();
-        pool.grow(&mut others, all).await;
+        let _others = pool.try_share(all, 0).unwrap();
         assert!(matches!(answer.await, Answer::Close), "it waits in vain");
     }
 
@@ -216,16 +225,15 @@ mod tests {
     async fn a_long_request_is_begun_when_there_is_memory_for_it() {
         let dir = tempfile::tempdir().unwrap();
         let broker = broker(dir.path()).await;
-        let pool = broker.answer_memory();
-        let mut others = MemoryShare::default();
-        pool.grow(&mut others, pool.free_bytes()).await;
+        let pool = broker.early_answer_memory();
+        let mut others = pool.try_share(pool.free_bytes(), 0);
         for (metadata, is_long) in [(100, false), (100_000, true)] {
             let group = metadata.to_string();
             let call = testing::call(&broker, JOIN_VERSION, &join(&group, 1, metadata));
             let mut begins = pin!(dispatch(call));
             assert_eq!(now(begins.as_mut()).is_pending(), is_long, "{metadata}");
             if is_long {
-                drop(std::mem::take(&mut others));
+                drop(others.take());
                 assert!(matches!(begins.await, Ok(Reply::Alone(_))));
             }
         }

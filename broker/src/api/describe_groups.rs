@@ -1,5 +1,6 @@
 //! DescribeGroups: a group's state and members.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use tidewheel_consumer_groups::reply::{DescribedMember, GroupDescription};
@@ -20,8 +21,12 @@ pub(super) async fn handle(
     request: DescribeGroupsRequest,
 ) -> DescribeGroupsResponse {
     let mut groups = Vec::with_capacity(request.groups.len());
+    let mut named = HashSet::new();
     for group_id in request.groups {
-        groups.push(describe(&context, group_id).await);
+        // Once each: a name of a few bytes may stand for megabytes of members.
+        if named.insert(group_id.clone()) {
+            groups.push(describe(&context, group_id).await);
+        }
     }
     DescribeGroupsResponse {
         groups,

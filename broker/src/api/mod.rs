@@ -181,6 +181,7 @@ pub(crate) const APIS: &[Api] = &[
         )
     }),
     api(ApiKey::FindCoordinator, 0..=6, |call| {
+        let call = call.of_groups(limits::GROUP_ARRAY_BYTES_MAX);
         call.answer(weight::find_coordinator, find_coordinator::handle)
     }),
     decided(ApiKey::JoinGroup, 0..=9, |call| {
@@ -200,18 +201,22 @@ pub(crate) const APIS: &[Api] = &[
         Box::pin(call.decided(offset_commit::handle))
     }),
     api(ApiKey::OffsetFetch, 1..=9, |call| {
+        let call = call.of_groups(limits::OFFSET_FETCH_ARRAY_BYTES_MAX);
         call.answer(weight::offset_fetch, offset_fetch::handle)
     }),
     api(ApiKey::DescribeGroups, 0..=6, |call| {
+        let call = call.of_groups(limits::GROUP_ARRAY_BYTES_MAX);
         call.answer(weight::describe_groups, describe_groups::handle)
     }),
     api(ApiKey::ListGroups, 0..=5, |call| {
         call.answer(weight::list_groups, list_groups::handle)
     }),
     api(ApiKey::DeleteGroups, 0..=2, |call| {
+        let call = call.of_groups(limits::GROUP_ARRAY_BYTES_MAX);
         call.change(weight::like_request, delete_groups::handle)
     }),
     api(ApiKey::OffsetDelete, 0..=0, |call| {
+        let call = call.of_groups(limits::GROUP_ARRAY_BYTES_MAX);
         call.change(weight::like_request, offset_delete::handle)
     }),
 ];

@@ -1,5 +1,6 @@
 //! OffsetFetch: how far a group has read; from version 8 on, several groups.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use tidewheel_consumer_groups::reply::{FetchedPartition, FetchedTopic};
@@ -18,7 +19,7 @@ use crate::topics::TopicsSnapshot;
 pub(super) async fn handle(context: Context, request: OffsetFetchRequest) -> OffsetFetchResponse {
     if context.version >= 8 {
         let mut groups = Vec::with_capacity(request.groups.len());
-        for group in request.groups {
+        for group in once(request.groups) {
             groups.push(fetch(&context, group, request.require_stable).await);
         }
         return OffsetFetchResponse {
@@ -40,7 +41,8 @@ pub(super) async fn handle(context: Context, request: OffsetFetchRequest) -> Off
         topics,
         ..OffsetFetchRequestGroup::default()
     };
-    let group = fetch(&context, group, request.require_stable).await;
+    let mut group = once(vec![group]);
+    let group = fetch(&context, group.remove(0), request.require_stable).await;
     OffsetFetchResponse {
         topics: group.topics.into_iter().map(single).collect(),
         error_code: group.error_code,
@@ -63,6 +65,29 @@ fn single(topic: OffsetFetchResponseTopics) -> OffsetFetchResponseTopic {
             })
             .collect(),
     }
+}
+
+/// Every partition of a group once, where it is named first, and everything at once only once: a client makes
+/// the same of the answer, and a partition of four bytes may stand for kilobytes of metadata.
+fn once(mut groups: Vec<OffsetFetchRequestGroup>) -> Vec<OffsetFetchRequestGroup> {
+    let mut all = HashSet::new();
+    let mut named: HashMap<_, HashSet<i32>> = HashMap::new();
+    groups.retain_mut(|group| {
+        let Some(topics) = &mut group.topics else {
+            return all.insert(group.group_id.clone());
+        };
+        let count = topics.len();
+        topics.retain_mut(|topic| {
+            let name = (group.group_id.clone(), topic.name.clone());
+            let before = named.entry(name).or_default();
+            let partitions = &mut topic.partition_indexes;
+            let count = partitions.len();
+            partitions.retain(|partition| before.insert(*partition));
+            !partitions.is_empty() || count == 0
+        });
+        !topics.is_empty() || count == 0
+    });
+    groups
 }
 
 async fn fetch(
@@ -226,5 +251,39 @@ mod tests {
             })
             .collect();
         assert_eq!(left, [("same", vec![0, 2])]);
+    }
+
+    /// Ten partitions that were asked for a hundred thousand times were answered as often, with all of their
+    /// metadata.
+    #[test]
+    fn what_is_asked_for_again_is_answered_once() {
+        let group = |name: &str, topics: Option<&[(&str, &[i32])]>| OffsetFetchRequestGroup {
+            group_id: StrBytes::from(name),
+            topics: topics.map(|topics| {
+                let topics = topics.iter();
+                topics
+                    .map(|(name, partitions)| OffsetFetchRequestTopics {
+                        name: StrBytes::from(*name),
+                        partition_indexes: partitions.to_vec(),
+                    })
+                    .collect()
+            }),
+            ..OffsetFetchRequestGroup::default()
+        };
+        let asked = vec![
+            group("g", Some(&[("t", &[2, 0, 2]), ("u", &[1]), ("t", &[0, 7])])),
+            group("h", Some(&[("t", &[0]), ("none", &[])])),
+            group("g", None),
+            group("g", Some(&[("t", &[0])])),
+            group("g", None),
+            group("empty", Some(&[])),
+        ];
+        let answered = vec![
+            group("g", Some(&[("t", &[2, 0]), ("u", &[1]), ("t", &[7])])),
+            group("h", Some(&[("t", &[0]), ("none", &[])])),
+            group("g", None),
+            group("empty", Some(&[])),
+        ];
+        assert_eq!(once(asked), answered);
     }
 }

@@ -55,7 +55,7 @@ pub(super) async fn handle(mut call: Call) -> Result<Reply, DecodeError> {
             None,
         ));
     }
-    if weight > limits::PRODUCE_ANSWER_BYTES_MAX {
+    if weight > limits::EARLY_ANSWER_BYTES_MAX {
         debug!(peer = %call.context.session.peer, "too many partitions to produce to at once");
         return Ok(Reply::Now(Answer::Close));
     }
@@ -67,7 +67,7 @@ pub(super) async fn handle(mut call: Call) -> Result<Reply, DecodeError> {
     let mut holding = None;
     if weight > call.memory.free {
         holding = Some(Holding::new(&context.session));
-        let pool = context.broker.produce_answer_memory();
+        let pool = context.broker.early_answer_memory();
         match context.answer_memory(pool, weight).await {
             Some(taken) => share = taken,
             None => return Ok(Reply::Now(Answer::Close)),

@@ -3,6 +3,8 @@
 //! Most answers are about as long as their requests. Those here are as long as what exists, so that a
 //! request of ten bytes may ask for tens of megabytes.
 
+use std::collections::{HashMap, HashSet};
+
 use tidewheel_protocol::Part;
 use tidewheel_protocol::messages::alter_configs::AlterConfigsRequest;
 use tidewheel_protocol::messages::create_partitions::CreatePartitionsRequest;
@@ -45,7 +47,14 @@ const PER_FETCHED_PARTITION: usize = 512;
 const PER_PRODUCER: usize = 128;
 /// What is told of a group, made once out of what it holds and once more as bytes.
 const PER_HELD_BYTE: usize = 2;
+/// A group in a list, beside its name.
 const PER_LISTED_GROUP: usize = 256;
+/// A group that is described, with the sentence that says that it is none.
+const PER_DESCRIBED_GROUP: usize = 512;
+/// An offset of a partition that was asked for, beside its metadata.
+const PER_FETCHED_OFFSET: usize = 192;
+/// Metadata is bounded in units of UTF-16, as Java counts characters.
+const UTF_8_PER_UNIT: usize = 3;
 const PER_COORDINATOR: usize = 128;
 /// A member as its leader is told of it, beside its ids and metadata.
 const PER_JOINED_MEMBER: usize = 256;
@@ -171,28 +180,45 @@ pub(super) fn describe_topic_partitions(
     usize::try_from(limit).map_or(PER_PARTITION, |limit| limit.saturating_mul(PER_PARTITION))
 }
 
-/// The answers about a group repeat what it holds.
+/// The partitions that are named, and of their metadata no more than the group holds: each is answered once.
 pub(super) fn offset_fetch(context: &Context, request: &OffsetFetchRequest) -> usize {
     let groups = context.broker.groups();
-    let first = request.topics.is_none() && context.version < 8;
-    let all = request.groups.iter().filter(|group| group.topics.is_none());
-    let all = all.map(|group| &*group.group_id);
-    all.chain(first.then_some(&*request.group_id))
-        .map(|group_id| PER_HELD_BYTE * groups.weight(group_id))
-        .sum()
+    let metadata_max = context.broker.config().group.offset_metadata_max_bytes;
+    let mut asked: HashMap<&str, (usize, bool)> = HashMap::new();
+    for group in &request.groups {
+        let (partitions, all) = asked.entry(&group.group_id).or_default();
+        let topics = group.topics.iter().flatten();
+        *partitions += topics
+            .map(|topic| topic.partition_indexes.len())
+            .sum::<usize>();
+        *all |= group.topics.is_none();
+    }
+    if context.version < 8 {
+        let topics = request.topics.iter().flatten();
+        let partitions = topics.map(|topic| topic.partition_indexes.len()).sum();
+        asked.insert(&request.group_id, (partitions, request.topics.is_none()));
+    }
+    let weigh = |(group_id, (partitions, all)): (&str, (usize, bool))| {
+        let held = PER_HELD_BYTE * groups.weight(group_id);
+        let metadata = partitions.saturating_mul(PER_HELD_BYTE * UTF_8_PER_UNIT * metadata_max);
+        let named = partitions.saturating_mul(PER_FETCHED_OFFSET);
+        named + held.min(metadata) + if all { held } else { 0 }
+    };
+    asked.into_iter().map(weigh).sum()
 }
 
+/// Each group that is named is described once, with all that it holds.
 pub(super) fn describe_groups(context: &Context, request: &DescribeGroupsRequest) -> usize {
     let groups = context.broker.groups();
-    let held = request
-        .groups
-        .iter()
-        .map(|group_id| groups.weight(group_id));
-    held.sum::<usize>() * PER_HELD_BYTE
+    let named: HashSet<&str> = request.groups.iter().map(|group_id| &**group_id).collect();
+    let weigh = |group_id| PER_DESCRIBED_GROUP + PER_HELD_BYTE * groups.weight(group_id);
+    named.into_iter().map(weigh).sum()
 }
 
+/// However few are asked for, all are looked at.
 pub(super) fn list_groups(context: &Context, _: &ListGroupsRequest) -> usize {
-    context.broker.groups().count() * PER_LISTED_GROUP
+    let listed = context.broker.groups().listed();
+    listed.groups * PER_LISTED_GROUP + listed.bytes * PER_HELD_BYTE
 }
 
 /// Of an answer that is made: what it tells a leader of all members.
@@ -213,4 +239,96 @@ pub(super) fn synced(response: &SyncGroupResponse) -> usize {
 pub(super) fn find_coordinator(context: &Context, request: &FindCoordinatorRequest) -> usize {
     let each = PER_COORDINATOR + context.endpoint().host.len();
     request.coordinator_keys.len() * each
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tidewheel_protocol::StrBytes;
+    use tidewheel_protocol::messages::offset_commit::{
+        OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
+    };
+    use tidewheel_protocol::messages::offset_fetch::{
+        OffsetFetchRequestGroup, OffsetFetchRequestTopics,
+    };
+
+    use super::*;
+    use crate::api::dispatch;
+    use crate::broker::Broker;
+    use crate::groups::find_groups;
+    use crate::testing;
+
+    /// The name of a group that has committed ten offsets with much metadata.
+    fn name() -> StrBytes {
+        StrBytes::from("g".repeat(1_000))
+    }
+
+    async fn with_a_group(dir: &std::path::Path) -> Arc<Broker> {
+        let broker = testing::broker(dir, &["offsets.topic.num.partitions=1"]);
+        find_groups(&broker).await.unwrap();
+        testing::create_topic(&broker, "t", 10).await;
+        let partition = |partition_index| OffsetCommitRequestPartition {
+            partition_index,
+            committed_metadata: Some(StrBytes::from("m".repeat(4_096))),
+            ..OffsetCommitRequestPartition::default()
+        };
+        let commit = OffsetCommitRequest {
+            group_id: name(),
+            generation_id_or_member_epoch: -1,
+            topics: vec![OffsetCommitRequestTopic {
+                name: StrBytes::from("t"),
+                partitions: (0..10).map(partition).collect(),
+            }],
+            ..OffsetCommitRequest::default()
+        };
+        // Decided when it is begun; nobody flushes here.
+        while broker.groups().weight(&name()) == 0 {
+            drop(dispatch(testing::call(&broker, 8, &commit)).await.unwrap());
+        }
+        broker
+    }
+
+    /// A name of a few bytes that stood a thousand times in a request was thought to weigh nothing, or was
+    /// answered a thousand times.
+    #[tokio::test]
+    async fn what_is_told_of_a_group_is_what_it_holds_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let broker = with_a_group(dir.path()).await;
+        let fetch = |times: usize, all: usize| {
+            let group = |topics| OffsetFetchRequestGroup {
+                group_id: name(),
+                topics,
+                ..OffsetFetchRequestGroup::default()
+            };
+            let topic = OffsetFetchRequestTopics {
+                name: StrBytes::from("t"),
+                partition_indexes: vec![3; times],
+            };
+            let mut groups = vec![group(Some(vec![topic]))];
+            groups.extend((0..all).map(|_| group(None)));
+            let request = OffsetFetchRequest {
+                groups,
+                ..OffsetFetchRequest::default()
+            };
+            let context = testing::call(&broker, 8, &request).context;
+            offset_fetch(&context, &request)
+        };
+        let held = 10 * 4_096;
+        assert!((2 * 4_096..10 * 4_096).contains(&fetch(1, 0)));
+        assert!((2 * held..4 * held + 192_000).contains(&fetch(1_000, 0)));
+        assert!((2 * held..8 * held).contains(&fetch(1, 1_000)));
+
+        let describe = |times: usize| {
+            let request = DescribeGroupsRequest {
+                groups: vec![name(); times],
+                ..DescribeGroupsRequest::default()
+            };
+            describe_groups(&testing::call(&broker, 5, &request).context, &request)
+        };
+        assert_eq!(describe(1_000), describe(1));
+        let request = ListGroupsRequest::default();
+        let listed = list_groups(&testing::call(&broker, 4, &request).context, &request);
+        assert!((2_000..4_000).contains(&listed));
+    }
 }

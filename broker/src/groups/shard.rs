@@ -4,7 +4,7 @@ use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tidewheel_consumer_groups::{GroupCoordinator, GroupReply, GroupRequest};
+use tidewheel_consumer_groups::{GroupCoordinator, GroupReply, GroupRequest, Listed};
 use tidewheel_protocol::Uuid;
 use tokio::sync::{oneshot, watch};
 use tracing::error;
@@ -124,11 +124,14 @@ impl Shard {
         running.map_or(0, |running| running.coordinator().group_bytes(group_id))
     }
 
-    /// How many groups it keeps; none while they are being read.
-    pub(super) fn count(&self) -> usize {
+    /// What a list of its groups takes; nothing while they are being read.
+    pub(super) fn listed(&self) -> Listed {
         let state = self.lock();
         let running = state.as_ref();
-        running.map_or(0, |running| running.coordinator().group_count())
+        running.map_or_else(
+            |_| Listed::default(),
+            |running| running.coordinator().listed(),
+        )
     }
 
     /// Does what is due, or some of it. Returns whether the log takes it; nothing where there is no

@@ -146,14 +146,14 @@ async fn who_asks_while_groups_are_read_is_told_at_once_and_later_commits_count(
     let early: Vec<_> = (2..5)
         .map(|offset| shard.ask(commit(1, offset, "")))
         .collect();
-    assert_eq!((shard.weight("g"), shard.count()), (0, 0));
+    assert_eq!((shard.weight("g"), shard.listed().groups), (0, 0));
     load(&shard, coordinator(), |_| Some(Uuid::ZERO));
     assert_eq!(results(shard.ask(commit(1, 5, ""))).await, [Ok(())]);
     for early in early {
         assert_eq!(early.await, Err(NoCoordinator::Loading));
     }
     assert_eq!(offsets(&shard).await, [(0, 5)]);
-    assert_eq!(shard.count(), 1);
+    assert_eq!(shard.listed().groups, 1);
 }
 
 #[tokio::test]
