@@ -14,6 +14,7 @@ mod case;
 mod descriptors;
 mod fetches;
 mod frames;
+mod groups;
 mod mutants;
 mod peers;
 #[path = "../support/mod.rs"]

@@ -1,0 +1,306 @@
+//! Hostile members and committers: groups that nobody needs, more than a coordinator takes in, and answers
+//! that nobody reads.
+
+use std::net::{SocketAddr, TcpStream};
+
+use bytes::Bytes;
+use socket2::{Domain, Socket, Type};
+use tidewheel_protocol::messages::describe_groups::{
+    DescribeGroupsRequest, DescribeGroupsResponse,
+};
+use tidewheel_protocol::messages::find_coordinator::{
+    FindCoordinatorRequest, FindCoordinatorResponse,
+};
+use tidewheel_protocol::messages::heartbeat::{HeartbeatRequest, HeartbeatResponse};
+use tidewheel_protocol::messages::join_group::{
+    JoinGroupRequest, JoinGroupRequestProtocol, JoinGroupResponse,
+};
+use tidewheel_protocol::messages::list_groups::ListGroupsRequest;
+use tidewheel_protocol::messages::offset_commit::{
+    OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
+    OffsetCommitResponse,
+};
+use tidewheel_protocol::messages::offset_fetch::{
+    OffsetFetchRequest, OffsetFetchRequestGroup, OffsetFetchRequestTopics, OffsetFetchResponse,
+};
+use tidewheel_protocol::messages::sync_group::{
+    SyncGroupRequest, SyncGroupRequestAssignment, SyncGroupResponse,
+};
+use tidewheel_protocol::{ErrorCode, Message, StrBytes};
+
+use crate::case::bounded_on;
+use crate::support::{Broker, Client, eventually};
+
+/// Group names that nobody comes back with: more than a broker keeps member ids for.
+const INVENTED: usize = if cfg!(debug_assertions) {
+    55_000
+} else {
+    100_000
+};
+/// One partition, so that what it has open is open before descriptors are counted.
+const SETTINGS: &[&str] = &[
+    "offsets.topic.num.partitions=1",
+    "group.initial.rebalance.delay.ms=0",
+];
+
+/// A group with one member, which sees no error while others are hostile.
+struct WellBehaved {
+    client: Client,
+    member: JoinGroupResponse,
+}
+
+impl WellBehaved {
+    fn new(broker: &Broker) -> Self {
+        let mut client = broker.connect();
+        client.create_topic("committed", 10, &[]);
+        eventually("the coordinator is there", || {
+            let found: FindCoordinatorResponse = client.call(2, &FindCoordinatorRequest::default());
+            let joined: JoinGroupResponse = client.call(3, &join("probe", 10));
+            (found.error_code, joined.error_code) == (0, 0)
+        });
+        let member: JoinGroupResponse = client.call(3, &join("well-behaved", 10));
+        assert_eq!(member.error_code, 0);
+        let synced: SyncGroupResponse = client.call(3, &sync("well-behaved", &member, vec![]));
+        assert_eq!(synced.error_code, 0);
+        Self { client, member }
+    }
+
+    fn gets_on(&mut self) {
+        let request = HeartbeatRequest {
+            group_id: StrBytes::from("well-behaved"),
+            generation_id: self.member.generation_id,
+            member_id: self.member.member_id.clone(),
+            ..HeartbeatRequest::default()
+        };
+        let answer: HeartbeatResponse = self.client.call(4, &request);
+        assert_eq!(answer.error_code, 0);
+        let mut request = commit("well-behaved", 10);
+        request.generation_id_or_member_epoch = self.member.generation_id;
+        request.member_id = self.member.member_id.clone();
+        assert_eq!(committed(&mut self.client, &request), 0);
+    }
+}
+
+/// Runs a hostile case beside a well-behaved group.
+fn bounded<T>(hostile: impl FnOnce(&Broker) -> T) {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::start_with(dir.path(), SETTINGS);
+    let mut group = WellBehaved::new(&broker);
+    group.gets_on();
+    bounded_on(&broker, |broker| {
+        let peers = hostile(broker);
+        group.gets_on();
+        peers
+    });
+}
+
+fn join(group: &str, metadata: usize) -> JoinGroupRequest {
+    JoinGroupRequest {
+        group_id: StrBytes::from(group),
+        session_timeout_ms: 1_800_000,
+        rebalance_timeout_ms: i32::MAX,
+        protocol_type: StrBytes::from("consumer"),
+        protocols: vec![JoinGroupRequestProtocol {
+            name: StrBytes::from("range"),
+            metadata: Bytes::from(vec![b'm'; metadata]),
+        }],
+        ..JoinGroupRequest::default()
+    }
+}
+
+fn sync(
+    group: &str,
+    member: &JoinGroupResponse,
+    assignments: Vec<SyncGroupRequestAssignment>,
+) -> SyncGroupRequest {
+    SyncGroupRequest {
+        group_id: StrBytes::from(group),
+        generation_id: member.generation_id,
+        member_id: member.member_id.clone(),
+        assignments,
+        ..SyncGroupRequest::default()
+    }
+}
+
+/// Ten offsets with metadata of this length.
+fn commit(group: &str, metadata: usize) -> OffsetCommitRequest {
+    let partition = |partition_index| OffsetCommitRequestPartition {
+        partition_index,
+        committed_metadata: Some(StrBytes::from("m".repeat(metadata))),
+        ..OffsetCommitRequestPartition::default()
+    };
+    OffsetCommitRequest {
+        group_id: StrBytes::from(group),
+        topics: vec![OffsetCommitRequestTopic {
+            name: StrBytes::from("committed"),
+            partitions: (0..10).map(partition).collect(),
+        }],
+        ..OffsetCommitRequest::default()
+    }
+}
+
+/// What is told of the first of them.
+fn committed(client: &mut Client, request: &OffsetCommitRequest) -> i16 {
+    let answer: OffsetCommitResponse = client.call(8, request);
+    answer.topics[0].partitions[0].error_code
+}
+
+fn fetch(group: &str, partitions: Option<usize>) -> OffsetFetchRequest {
+    OffsetFetchRequest {
+        groups: vec![OffsetFetchRequestGroup {
+            group_id: StrBytes::from(group),
+            topics: partitions.map(|count| {
+                vec![OffsetFetchRequestTopics {
+                    name: StrBytes::from("committed"),
+                    partition_indexes: vec![3; count],
+                }]
+            }),
+            ..OffsetFetchRequestGroup::default()
+        }],
+        ..OffsetFetchRequest::default()
+    }
+}
+
+fn describe(group: &str, times: usize) -> DescribeGroupsRequest {
+    DescribeGroupsRequest {
+        groups: vec![StrBytes::from(group); times],
+        ..DescribeGroupsRequest::default()
+    }
+}
+
+fn is_closed_for<Q: Message>(broker: &Broker, version: i16, request: &Q) {
+    let mut peer = broker.connect();
+    // Where it is closed before all is sent, too.
+    if peer.try_send(version, request) {
+        assert!(peer.is_closed_by_broker());
+    }
+}
+
+/// Members that ask for an id in a group of their own and never come back, and members that never sync.
+#[test]
+fn joins_with_invented_group_names() {
+    bounded(|broker| {
+        let mut peers: Vec<Client> = (0..8).map(|_| broker.connect()).collect();
+        let (mut named, mut refused) = (0, 0);
+        for first in (0..INVENTED).step_by(peers.len()) {
+            let sent: Vec<i32> = (first..)
+                .zip(&mut peers)
+                .map(|(number, peer)| peer.send(4, &join(&format!("invented-{number}"), 10)))
+                .collect();
+            for (peer, sent) in peers.iter_mut().zip(sent) {
+                let answer: JoinGroupResponse = peer.receive(4, sent);
+                match answer.error_code {
+                    code if code == ErrorCode::MemberIdRequired.code() => named += 1,
+                    code if code == ErrorCode::CoordinatorNotAvailable.code() => refused += 1,
+                    code => panic!("{code}"),
+                }
+            }
+        }
+        assert_eq!(named, 50_000, "GROUP_PENDING_MEMBERS_MAX");
+        assert_eq!(named + refused, INVENTED.next_multiple_of(peers.len()));
+        for number in 0..1_000 {
+            let group = format!("never-syncs-{number}");
+            let joined: JoinGroupResponse = peers[0].call(3, &join(&group, 1_000));
+            assert_eq!(joined.error_code, 0);
+        }
+        peers
+    });
+}
+
+/// More than a coordinator takes in has an error of its own, or closes the connection before it is decoded.
+#[test]
+fn joins_syncs_and_commits_of_more_than_a_group_takes() {
+    bounded(|broker| {
+        let mut client = broker.connect();
+        let too_much: JoinGroupResponse = client.call(3, &join("large", 5 << 20));
+        assert_eq!(too_much.error_code, ErrorCode::InvalidRequest.code());
+        let leader: JoinGroupResponse = client.call(3, &join("large", 1 << 20));
+        assert_eq!(leader.error_code, 0);
+        let given = |bytes: usize| SyncGroupRequestAssignment {
+            member_id: leader.member_id.clone(),
+            assignment: Bytes::from(vec![b'a'; bytes]),
+        };
+        let request = sync("large", &leader, vec![given(17 << 20)]);
+        let answer: SyncGroupResponse = client.call(3, &request);
+        assert_eq!(answer.error_code, ErrorCode::UnknownServerError.code());
+        let request = sync("large", &leader, vec![given(14 << 20)]);
+        let answer: SyncGroupResponse = client.call(3, &request);
+        assert_eq!((answer.error_code, answer.assignment.len()), (0, 14 << 20));
+
+        let code = committed(&mut client, &commit("texts", 5_000));
+        assert_eq!(code, ErrorCode::OffsetMetadataTooLarge.code());
+
+        is_closed_for(broker, 3, &sync("large", &leader, vec![given(0); 100_000]));
+        let mut request = join("large", 0);
+        request.protocols = vec![request.protocols[0].clone(); 100_000];
+        is_closed_for(broker, 3, &request);
+        let mut request = commit("texts", 0);
+        let entry = request.topics[0].partitions[0].clone();
+        request.topics[0].partitions = vec![entry; 100_000];
+        is_closed_for(broker, 8, &request);
+    });
+}
+
+/// Short names a hundred thousand times: answered once, or not at all.
+#[test]
+fn huge_lists_of_groups_and_partitions() {
+    bounded(|broker| {
+        let mut client = broker.connect();
+        assert_eq!(committed(&mut client, &commit("texts", 4_000)), 0);
+        let answer: OffsetFetchResponse = client.call(8, &fetch("texts", Some(250_000)));
+        assert_eq!(answer.groups[0].topics[0].partitions.len(), 1);
+        is_closed_for(broker, 8, &fetch("texts", Some(300_000)));
+        let answer: DescribeGroupsResponse = client.call(4, &describe("texts", 10_000));
+        assert_eq!(answer.groups.len(), 1);
+        is_closed_for(broker, 4, &describe("texts", 100_000));
+    });
+}
+
+/// A peer with next to no receive buffer, so that what it does not read stays with the broker.
+fn narrow(broker: &Broker) -> Client {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.set_recv_buffer_size(1_024).unwrap();
+    let to: SocketAddr = broker.address.parse().unwrap();
+    socket.connect(&to.into()).unwrap();
+    Client::new(TcpStream::from(socket))
+}
+
+/// A group that holds megabytes is described, asked for its offsets and led by peers that read nothing.
+#[test]
+fn slow_readers_of_large_answers_about_groups() {
+    bounded(|broker| {
+        let mut client = broker.connect();
+        let leader: JoinGroupResponse = client.call(3, &join("large", 1 << 20));
+        let given = SyncGroupRequestAssignment {
+            member_id: leader.member_id.clone(),
+            assignment: Bytes::from(vec![b'a'; 4 << 20]),
+        };
+        let request = sync("large", &leader, vec![given]);
+        let answer: SyncGroupResponse = client.call(3, &request);
+        assert_eq!(answer.error_code, 0);
+        for group in 0..100 {
+            let name = format!("{group}-{}", "n".repeat(1_000));
+            assert_eq!(committed(&mut client, &commit(&name, 4_000)), 0);
+        }
+        let mut peers: Vec<Client> = (0..100).map(|_| narrow(broker)).collect();
+        for (number, peer) in peers.iter_mut().enumerate() {
+            for _ in 0..3 {
+                match number % 4 {
+                    0 => peer.send(4, &describe("large", 1)),
+                    1 => peer.send(4, &ListGroupsRequest::default()),
+                    2 => peer.send(8, &fetch(&format!("5-{}", "n".repeat(1_000)), None)),
+                    _ => peer.send(3, &sync("large", &leader, vec![])),
+                };
+            }
+        }
+        for number in 20..40 {
+            let mut peer = narrow(broker);
+            peer.send(3, &join(&format!("led-{number}"), 1 << 20));
+            peers.push(peer);
+        }
+        // What one of them asked for is there when it reads at last.
+        let answer: DescribeGroupsResponse = peers[0].receive(4, 1);
+        assert_eq!(answer.groups[0].members[0].member_assignment.len(), 4 << 20);
+        peers
+    });
+}
