@@ -207,6 +207,27 @@ fn joins_with_invented_group_names() {
     });
 }
 
+/// Members that wait for others which never come, with a request behind the one that waits: their connections
+/// come back when they hang up.
+#[test]
+fn members_that_wait_for_ever_and_hang_up() {
+    bounded(|broker| {
+        let mut client = broker.connect();
+        for number in 0..20 {
+            let group = format!("waits-{number}");
+            let joined: JoinGroupResponse = client.call(3, &join(&group, 10));
+            assert_eq!(joined.error_code, 0);
+            let mut waiting = broker.connect();
+            waiting.send(3, &join(&group, 10));
+            waiting.send(4, &describe(&group, 1));
+            eventually("it waits", || {
+                let answer: DescribeGroupsResponse = client.call(4, &describe(&group, 1));
+                &*answer.groups[0].group_state == "PreparingRebalance"
+            });
+        }
+    });
+}
+
 /// More than a coordinator takes in has an error of its own, or closes the connection before it is decoded.
 #[test]
 fn joins_syncs_and_commits_of_more_than_a_group_takes() {
