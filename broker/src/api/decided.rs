@@ -16,7 +16,8 @@ struct Asked<F> {
     reply: F,
     /// The memory of a long one.
     share: MemoryShare,
-    is_long: bool,
+    /// Where that share is counted, until it is answered.
+    holding: Option<Holding>,
 }
 
 impl Call {
@@ -40,9 +41,10 @@ impl Call {
         let Some(asked) = self.ask(handle).await? else {
             return Ok(Reply::Now(Answer::Close));
         };
-        let is_long = asked.is_long;
+        let is_long = asked.holding.is_some();
         let answer = Box::pin(async move {
             let response = asked.reply.await;
+            drop(asked.holding);
             asked.responder.counted(&response, asked.share)
         });
         Ok(match is_long {
@@ -67,7 +69,7 @@ impl Call {
         let Some(asked) = self.ask(handle).await? else {
             return Ok(Reply::Now(Answer::Close));
         };
-        drop(asked.share);
+        drop((asked.share, asked.holding));
         Ok(Reply::Alone(Box::pin(async move {
             let response = asked.reply.await;
             let weight = weigh(&response);
@@ -102,7 +104,7 @@ impl Call {
                 responder: self.responder(),
                 reply,
                 share: MemoryShare::default(),
-                is_long: false,
+                holding: None,
             }));
         }
         let context = self.context.clone();
@@ -118,12 +120,11 @@ impl Call {
             Ok::<_, DecodeError>((self.responder(), reply))
         });
         let begun = begun.await.transpose()?;
-        drop(holding);
         Ok(begun.map(|(responder, reply)| Asked {
             responder,
             reply,
             share,
-            is_long: true,
+            holding: Some(holding),
         }))
     }
 }
