@@ -183,8 +183,8 @@ pub const BENCH_WORKERS_MAX: u32 = 10_000;
 pub const GROUPS_MAX: usize = 100_000;
 
 /// Members that were given a member id and have not joined with it. Whoever invents group names and
-/// never comes back fills this, not the memory.
-pub const GROUP_PENDING_MEMBERS_MAX: usize = 50_000;
+/// never comes back fills this, and about half of [`GROUP_STATE_BYTES_MAX`].
+pub const GROUP_PENDING_MEMBERS_MAX: usize = 25_000;
 
 /// How long a member id that was given out waits for its member, and how long a new member, which
 /// cannot send heartbeats yet, may wait for a rebalance to end.
