@@ -68,6 +68,11 @@ impl SegmentList {
         after.checked_sub(1).map_or(&[], |at| &self.0[at..])
     }
 
+    /// Whether this segment is still in it.
+    pub(crate) fn holds(&self, segment: &Arc<LogSegment>) -> bool {
+        self.0.iter().any(|listed| Arc::ptr_eq(listed, segment))
+    }
+
     /// Whether these segments are still in it, one after the other.
     pub(crate) fn has_run(&self, run: &[Arc<LogSegment>]) -> bool {
         let same = |pair: (&Arc<LogSegment>, &Arc<LogSegment>)| Arc::ptr_eq(pair.0, pair.1);

@@ -419,11 +419,48 @@ fn what_retention_takes_during_a_pass_does_not_come_back() {
         .clean_due(manager, &|| NOW, &mut pace, &mut |_| {});
     assert!(calls >= 50, "{calls}");
     world.check();
-    assert_eq!(world.clean(NOW).len(), 1, "nothing counts as clean yet");
-    world.check();
+    assert_eq!(world.clean(NOW).len(), 0, "the rest of it is compacted");
     world.settle();
     world.restart(false);
     assert_eq!(world.log.offsets().log_start, 100);
+    world.check();
+}
+
+#[test]
+fn a_log_gets_on_whose_first_segment_goes_during_every_part_of_a_pass() {
+    let mut world = World::new(LogConfig {
+        segment_bytes: 500,
+        ..config()
+    });
+    fill(&mut world, 0..80);
+    let (before, log) = (segments(&world), &world.log);
+    // What takes its segments one by one also closes their files, as an idle log's are.
+    let (mut calls, mut taken) = (0, 0);
+    let manager = world.manager.as_ref().unwrap();
+    let mut pace = |_| {
+        calls += 1;
+        let end = log.offsets().log_start + 8;
+        if calls % 3 == 0 && end < 120 {
+            log.advance_log_start(end).unwrap();
+            taken += log.apply_retention(NOW).unwrap().deleted_segments;
+            manager.checkpoint(NOW).unwrap();
+            manager.unlink_deleted(i64::MAX).unwrap();
+            manager.release_idle(i64::MAX, 0);
+            manager.release_idle(i64::MAX, 0);
+        }
+        true
+    };
+    let mut reports = Vec::new();
+    let mut report = |report| reports.push(report);
+    world
+        .cleaner
+        .clean_due(manager, &|| NOW, &mut pace, &mut report);
+    assert!(taken >= 10, "{taken} of {before} segments");
+    assert_eq!(reports.len(), 1, "{reports:?}");
+    assert!(reports[0].outcome.as_ref().unwrap().cleaned_to > 120);
+    world.check();
+    assert_eq!(world.clean(NOW).len(), 0, "all of it is compacted");
+    world.restart(false);
     world.check();
 }
 

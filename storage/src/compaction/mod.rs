@@ -30,7 +30,7 @@ use crate::error::StorageError;
 use crate::log_manager::LogManager;
 use crate::partition_log::PartitionLog;
 use crate::shared_log::LogId;
-use choice::{Cleanable, GroupLimits, group};
+use choice::{Cleanable, Group, GroupLimits, group};
 use filter::Filter;
 use offset_map::{MapSize, OffsetMap};
 use rewrite::{Visited, for_each_batch, rewrite};
@@ -223,7 +223,7 @@ impl LogCleaner {
             log.set_cleaned_to(cleanable.first_dirty);
             logs.write_dir_checkpoints(*dir)?;
         }
-        let newest = self.newest_offsets(cleanable, pace)?;
+        let newest = self.newest_offsets(log, cleanable, pace)?;
         let filter = Filter {
             newest: &newest,
             producers: &producers,
@@ -249,20 +249,10 @@ impl LogCleaner {
             .map_or(cleanable.end, |next| next.base_offset());
         let mut horizon_ms: Option<i64> = None;
         for group in group(&cleanable.segments[..count], end, limits) {
-            let files = log.begin_cleaned(&group)?;
-            let cleaned = rewrite(log.dir(), &group, &filter, config, files, pace);
-            let cleaned = cleaned.inspect_err(|_| log.give_up_cleaned(&group))?;
-            stats.bytes_before += group.bytes();
-            stats.bytes_after += cleaned.entry.log_bytes;
-            horizon_ms = [horizon_ms, cleaned.horizon_ms].into_iter().flatten().min();
-            if !cleaned.changed {
-                log.give_up_cleaned(&group);
-            } else if !log.swap(&group, cleaned, now_ms)? {
-                // A value that stays in the group must not outlive the tombstone behind it: the next pass
-                // goes over all of it once more.
-                stats.cleaned_to = cleanable.first_dirty;
-                return Ok(stats);
-            }
+            let done = compact_group(log, group, &filter, config, pace)?;
+            stats.bytes_before += done.bytes_before;
+            stats.bytes_after += done.bytes_after;
+            horizon_ms = [horizon_ms, done.horizon_ms].into_iter().flatten().min();
         }
         self.horizons.remove(&log.id());
         self.horizons
@@ -275,6 +265,7 @@ impl LogCleaner {
     /// The newest offsets of the keys in the dirty part, as far as they find room.
     fn newest_offsets(
         &self,
+        log: &PartitionLog,
         cleanable: &Cleanable,
         pace: &mut Pace<'_>,
     ) -> Result<OffsetMap, StorageError> {
@@ -292,7 +283,7 @@ impl LogCleaner {
                 continue;
             }
             let mut full = false;
-            for_each_batch(segment, end, first_dirty, pace, |batch| {
+            let read = for_each_batch(segment, end, first_dirty, pace, |batch| {
                 let error = |error| {
                     let what = format!("at offset {}: {error}", batch.header.base_offset);
                     StorageError::corrupt(&segment.log_path(), 0, what)
@@ -303,7 +294,12 @@ impl LogCleaner {
                 } else {
                     Visited::Wrote(0)
                 })
-            })?;
+            });
+            match read {
+                // Retention took it, and all that is older than what it held.
+                Err(error) if !is_stop(&error) && !log.lists(segment) => {}
+                read => read?,
+            }
             if full {
                 break;
             }
@@ -311,6 +307,58 @@ impl LogCleaner {
         }
         Ok(newest)
     }
+}
+
+/// What became of a group.
+#[derive(Debug, Default)]
+struct Compacted {
+    bytes_before: u64,
+    bytes_after: u64,
+    /// The first delete horizon in it that has not come yet, ms since 1970.
+    horizon_ms: Option<i64>,
+}
+
+/// Writes what stays of a group, and puts that in its place. Where retention takes its first segments
+/// meanwhile, the rest is written once more: a value in it must not outlive the tombstone behind it, and
+/// a pass that ended there would never get on in a log that always loses its first segment.
+fn compact_group(
+    log: &Arc<PartitionLog>,
+    mut group: Group,
+    filter: &Filter<'_>,
+    config: &LogConfig,
+    pace: &mut Pace<'_>,
+) -> Result<Compacted, StorageError> {
+    while log.keep_listed(&mut group) {
+        let files = log.begin_cleaned(&group)?;
+        let cleaned = match rewrite(log.dir(), &group, filter, config, files, pace) {
+            Ok(cleaned) => cleaned,
+            Err(error) => {
+                log.give_up_cleaned(&group);
+                if is_stop(&error) || group.segments.iter().all(|segment| log.lists(segment)) {
+                    return Err(error);
+                }
+                continue;
+            }
+        };
+        let done = Compacted {
+            bytes_before: group.bytes(),
+            bytes_after: cleaned.entry.log_bytes,
+            horizon_ms: cleaned.horizon_ms,
+        };
+        if !cleaned.changed {
+            log.give_up_cleaned(&group);
+            return Ok(done);
+        }
+        if log.swap(&group, cleaned, filter.now_ms)? {
+            return Ok(done);
+        }
+    }
+    Ok(Compacted::default())
+}
+
+/// Whether the work ended because it was told to, or because the partition is gone.
+fn is_stop(error: &StorageError) -> bool {
+    matches!(error, StorageError::Closed | StorageError::PartitionDeleted)
 }
 
 /// The records of a batch without their compression.

@@ -40,6 +40,22 @@ impl PartitionLog {
         Ok(CleaningView::of(&log, recovery_point))
     }
 
+    /// Takes from a group what is in the log no more; false where nothing is left of it.
+    pub(crate) fn keep_listed(&self, group: &mut Group) -> bool {
+        let list = Arc::clone(self.lock().segments().list());
+        group.segments.retain(|segment| list.holds(segment));
+        assert!(
+            group.segments.is_empty() || list.has_run(&group.segments),
+            "only the first segments of a log leave it"
+        );
+        !group.segments.is_empty()
+    }
+
+    /// Whether a segment is still in the log.
+    pub(crate) fn lists(&self, segment: &Arc<LogSegment>) -> bool {
+        self.lock().segments().list().holds(segment)
+    }
+
     /// Makes the files that a group is to be written to.
     pub(crate) fn begin_cleaned(&self, group: &Group) -> Result<CleanedFiles, StorageError> {
         let _maintenance = self.maintenance();
