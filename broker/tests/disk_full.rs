@@ -10,120 +10,44 @@
 
 mod support;
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+#[path = "support/machine.rs"]
+mod machine;
 
-use libtest_mimic::{Arguments, Failed, Trial};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use machine::{LoopDisk, succeeds, tool};
 use support::{Broker, batch};
 use tidewheel_protocol::ErrorCode;
 
 const IMAGE_BYTES: u64 = 48 << 20;
+const MKFS: [&str; 6] = ["mkfs.ext4", "-q", "-m", "0", "-O", "^has_journal"];
 
 fn main() -> ExitCode {
-    let arguments = Arguments::from_args();
-    let missing = what_is_missing();
-    let required = std::env::var_os("CI").is_some_and(|ci| ci == "true");
-    let name = match &missing {
-        Some(why) if !required => {
-            format!("fact_25_a_full_disk_refuses_produce_and_recovers (ignored: {why})")
-        }
-        _ => "fact_25_a_full_disk_refuses_produce_and_recovers".to_owned(),
-    };
-    let trial = Trial::test(name, move || match missing {
-        Some(why) => Err(Failed::from(why)),
-        None => {
-            fact_25_a_full_disk_refuses_produce_and_recovers();
-            Ok(())
-        }
-    });
-    let ignored = !required && what_is_missing().is_some();
-    libtest_mimic::run(&arguments, vec![trial.with_ignored_flag(ignored)]).exit_code()
+    let name = "fact_25_a_full_disk_refuses_produce_and_recovers".to_owned();
+    let test = Box::new(fact_25_a_full_disk_refuses_produce_and_recovers);
+    machine::run(machine::missing_for_mounts(&MKFS[..1]), vec![(name, test)])
 }
 
-fn what_is_missing() -> Option<String> {
-    if !rustix::process::geteuid().is_root() {
-        return Some("mounting a loop device needs root".to_owned());
-    }
-    let made = tool("mkfs.ext4").arg("-V").output();
-    made.err().map(|error| format!("mkfs.ext4: {error}"))
-}
-
-/// A system tool, also where /sbin is not on the path.
-fn tool(name: &str) -> Command {
-    let path = std::env::var("PATH").unwrap_or_default();
-    let mut command = Command::new(name);
-    command.env("PATH", format!("{path}:/usr/sbin:/sbin"));
-    command
-}
-
-/// A small file system, unmounted when dropped.
-struct SmallDisk {
-    mount: PathBuf,
-    _dir: tempfile::TempDir,
-}
-
-impl SmallDisk {
-    fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let image = dir.path().join("image");
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "the image of the file system, never mapped"
-        )]
-        std::fs::File::create(&image)
-            .unwrap()
-            .set_len(IMAGE_BYTES)
-            .unwrap();
-        let mount = dir.path().join("mount");
-        std::fs::create_dir(&mount).unwrap();
-        succeeds(
-            tool("mkfs.ext4")
-                .args(["-q", "-m", "0", "-O", "^has_journal"])
-                .arg(&image),
-        );
-        succeeds(tool("mount").args(["-o", "loop"]).arg(&image).arg(&mount));
-        Self { mount, _dir: dir }
-    }
-
-    fn data(&self) -> PathBuf {
-        self.mount.join("data")
-    }
-
-    /// Takes all space but about `left` bytes.
-    fn fill(&self, left: u64) -> PathBuf {
-        let filler = self.mount.join("filler");
-        let free = rustix::fs::statvfs(&self.mount).unwrap();
-        let bytes = (free.f_bavail * free.f_frsize).saturating_sub(left);
-        let length = bytes.to_string();
-        succeeds(tool("fallocate").args(["-l", &length]).arg(&filler));
-        filler
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        succeeds(tool("umount").arg(&self.mount));
-    }
-}
-
-fn succeeds(command: &mut Command) {
-    let output = command.output().unwrap();
-    assert!(
-        output.status.success(),
-        "{command:?}: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+/// Takes all space but about `left` bytes.
+fn fill(disk: &LoopDisk, left: u64) -> PathBuf {
+    let filler = disk.root().join("filler");
+    let free = rustix::fs::statvfs(disk.root()).unwrap();
+    let bytes = (free.f_bavail * free.f_frsize).saturating_sub(left);
+    let length = bytes.to_string();
+    succeeds(tool("fallocate").args(["-l", &length]).arg(&filler));
+    filler
 }
 
 fn fact_25_a_full_disk_refuses_produce_and_recovers() {
-    let disk = SmallDisk::new();
+    let disk = LoopDisk::new(IMAGE_BYTES, &MKFS);
     let broker = Broker::start_with(&disk.data(), &["log.segment.bytes=4194304"]);
     let mut client = broker.connect();
     client.create_topic("t", 1, &[]);
     let value = "x".repeat(100_000);
     let first = client.produce("t", 0, -1, batch(&["first"]));
     assert_eq!(first.error_code, 0);
-    let filler = disk.fill(1 << 20);
+    let filler = fill(&disk, 1 << 20);
     let mut acked = 1;
     let refused = loop {
         let answer = client.produce("t", 0, -1, batch(&[&value]));

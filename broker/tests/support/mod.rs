@@ -282,6 +282,21 @@ impl Client {
         self.receive(version, correlation_id)
     }
 
+    /// Sends and receives; `None` where the broker closed the connection.
+    pub(crate) fn try_call<Q: Message, A: Message>(
+        &mut self,
+        version: i16,
+        request: &Q,
+    ) -> Option<A> {
+        if !self.try_send(version, request) {
+            return None;
+        }
+        let mut reader = Reader::new(self.read_frame()?);
+        let header = ResponseHeader::decode(&mut reader, A::KEY, version).expect("a header");
+        assert_eq!(header.correlation_id, self.correlation_id);
+        Some(A::decode(&mut reader, version).expect("the body decodes"))
+    }
+
     /// Whether the broker closes this connection (rather than answer or keep it open).
     pub(crate) fn is_closed_by_broker(&mut self) -> bool {
         let mut byte = [0; 1];
