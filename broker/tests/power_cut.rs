@@ -10,7 +10,7 @@
     reason = "a failed step of a test fails the test, and a failed round says its seed"
 )]
 
-#[path = "power_cut/ledger.rs"]
+#[path = "support/ledger.rs"]
 mod ledger;
 #[path = "support/machine.rs"]
 mod machine;

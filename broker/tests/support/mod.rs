@@ -9,7 +9,7 @@ pub(crate) mod groups;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -81,6 +81,14 @@ impl Broker {
 
     /// Starts a command that says itself where its data lies, first of all in `data_dir`.
     pub(crate) fn spawn_as_is(command: &mut Command, data_dir: &Path) -> Self {
+        Self::try_spawn_as_is(command, data_dir).expect("the broker says that it is ready")
+    }
+
+    /// The same where it may end before it is ready: how it ended.
+    pub(crate) fn try_spawn_as_is(
+        command: &mut Command,
+        data_dir: &Path,
+    ) -> Result<Self, ExitStatus> {
         command.env("TIDEWHEEL_LOG", "warn");
         // They are meant for the test.
         command.env_remove("TIDEWHEEL_FUZZ_SEED");
@@ -94,19 +102,22 @@ impl Broker {
         stdout
             .read_line(&mut line)
             .expect("the broker says something");
+        if line.is_empty() {
+            return Err(child.wait().expect("the broker ends"));
+        }
         let ready: serde_json::Value = serde_json::from_str(&line).expect("the line is JSON");
         let listener = ready["listeners"][0].as_str().expect("a listener");
         let address = listener
             .strip_prefix("PLAINTEXT://")
             .expect("plaintext")
             .to_owned();
-        Self {
+        Ok(Self {
             child,
             stdout,
             ready,
             address,
             data_dir: data_dir.to_owned(),
-        }
+        })
     }
 
     pub(crate) fn pid(&self) -> u32 {

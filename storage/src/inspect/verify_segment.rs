@@ -94,8 +94,9 @@ pub(super) fn verify_segment(
 ) -> Result<SegmentFacts, StorageError> {
     let path = dir.join(segment_file(base_offset, "log"));
     let mut reader = LogFileReader::open(fs, &path)?;
-    let mut offsets = open_offset_index(fs, dir, base_offset, walk, report)?;
-    let mut times = open_time_index(fs, dir, base_offset, walk, report)?;
+    let segment = (base_offset, reader.len());
+    let mut offsets = open_offset_index(fs, dir, segment, walk, report)?;
+    let mut times = open_time_index(fs, dir, segment, walk, report)?;
     let mut facts = SegmentFacts {
         base_offset,
         log_bytes: reader.len(),
@@ -283,20 +284,34 @@ fn count_records(batch: &RecordBatch, holes: bool) -> Result<u64, String> {
     Ok(u64::try_from(count).unwrap_or_default())
 }
 
+/// An empty segment needs no index: the process may have ended while it was made.
+fn report_missing_index(
+    path: &Path,
+    what: &str,
+    log_bytes: u64,
+    walk: &Walk,
+    report: &mut Report<'_>,
+) {
+    if log_bytes > 0 {
+        report.add(walk.rules.tail_severity(), path, 0, what);
+    }
+}
+
 fn open_offset_index(
     fs: &dyn FileSystem,
     dir: &Path,
-    base_offset: i64,
+    (base_offset, log_bytes): (i64, u64),
     walk: &Walk,
     report: &mut Report<'_>,
 ) -> Result<Option<IndexWalk<OffsetEntry>>, StorageError> {
     let path = dir.join(segment_file(base_offset, "index"));
     let Some(bytes) = checkpoint::read_small(fs, &path)? else {
-        report.add(
-            walk.rules.tail_severity(),
+        report_missing_index(
             &path,
-            0,
             "the offset index is missing",
+            log_bytes,
+            walk,
+            report,
         );
         return Ok(None);
     };
@@ -315,18 +330,13 @@ fn open_offset_index(
 fn open_time_index(
     fs: &dyn FileSystem,
     dir: &Path,
-    base_offset: i64,
+    (base_offset, log_bytes): (i64, u64),
     walk: &Walk,
     report: &mut Report<'_>,
 ) -> Result<Option<IndexWalk<TimeEntry>>, StorageError> {
     let path = dir.join(segment_file(base_offset, "timeindex"));
     let Some(bytes) = checkpoint::read_small(fs, &path)? else {
-        report.add(
-            walk.rules.tail_severity(),
-            &path,
-            0,
-            "the time index is missing",
-        );
+        report_missing_index(&path, "the time index is missing", log_bytes, walk, report);
         return Ok(None);
     };
     report.summary.files += 1;

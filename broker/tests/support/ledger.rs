@@ -1,6 +1,12 @@
 //! Producers and an administrator at work, what they were told, and what must hold because of it.
 
+#![allow(
+    dead_code,
+    reason = "every test binary uses its own part of this module"
+)]
+
 use std::collections::BTreeMap;
+use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::thread::Scope;
@@ -41,7 +47,7 @@ impl Random {
 }
 
 /// Everything that was acknowledged.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Ledger {
     strict: Vec<Strict>,
     loose: Vec<Loose>,
@@ -75,21 +81,45 @@ impl Ledger {
         power: &'scope Power,
         acked: &SyncSender<()>,
     ) {
-        let connect = || (broker.connect(), acked.clone());
+        // It may be gone already.
+        let connect = || {
+            let socket = TcpStream::connect(&broker.address).ok()?;
+            Some((Client::new(socket), acked.clone()))
+        };
         for producer in &mut self.strict {
-            let (mut client, acked) = connect();
+            let Some((mut client, acked)) = connect() else {
+                return;
+            };
             scope.spawn(
-                move || while producer.produce(&mut client, power) && acked.send(()).is_ok() {},
+                move || {
+                    while producer.produce(&mut client, power) && acked.send(()).is_ok() {}
+                },
             );
         }
         for producer in &mut self.loose {
-            let (mut client, acked) = connect();
+            let Some((mut client, acked)) = connect() else {
+                return;
+            };
             scope.spawn(
-                move || while producer.produce(&mut client, power) && acked.send(()).is_ok() {},
+                move || {
+                    while producer.produce(&mut client, power) && acked.send(()).is_ok() {}
+                },
             );
         }
-        let ((mut client, acked), topics) = (connect(), &mut self.topics);
+        let Some((mut client, acked)) = connect() else {
+            return;
+        };
+        let topics = &mut self.topics;
         scope.spawn(move || while topics.change(&mut client, power) && acked.send(()).is_ok() {});
+    }
+
+    /// Only the process died: whatever was acknowledged stays, also with `acks=1`.
+    pub(crate) fn only_the_process_died(&mut self) {
+        for producer in &mut self.loose {
+            let acked = producer.sent.iter();
+            let acked = acked.filter_map(|(id, (_, at))| Some((*id, (*at)?)));
+            producer.kept.extend(acked);
+        }
     }
 }
 
@@ -188,7 +218,6 @@ fn log_start(client: &mut Client, (topic, partition): (&str, i32)) -> i64 {
                 timestamp: -2,
                 ..ListOffsetsPartition::default()
             }],
-            ..ListOffsetsTopic::default()
         }],
         ..ListOffsetsRequest::default()
     };
@@ -199,7 +228,7 @@ fn log_start(client: &mut Client, (topic, partition): (&str, i32)) -> i64 {
 }
 
 /// What an idempotent producer sent with `acks=all`, one batch after the other.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Strict {
     partition: i32,
     /// Base offset and bytes.
@@ -271,12 +300,12 @@ impl Strict {
 }
 
 /// What was sent with `acks=1`.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Loose {
     partition: i32,
     /// By id: bytes, and where it went if that was said.
     sent: BTreeMap<u64, (Bytes, Option<i64>)>,
-    /// What the last start had found: it stays.
+    /// What stays, by id: what the last start had found.
     kept: BTreeMap<u64, i64>,
 }
 
@@ -312,15 +341,15 @@ impl Loose {
             assert!(kept.insert(id, found_at).is_none(), "it is there twice");
         }
         for (id, base_offset) in &self.kept {
-            let still = kept.get(id).is_some() || *base_offset < start;
-            assert!(still, "batch {id}, which an earlier start had found");
+            let still = kept.contains_key(id) || *base_offset < start;
+            assert!(still, "batch {id} at {base_offset} is lost");
         }
         self.kept = kept;
     }
 }
 
 /// Topics that come and go.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Topics {
     /// By name: id and partitions.
     exist: BTreeMap<String, (Uuid, i32)>,
