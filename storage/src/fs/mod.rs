@@ -12,7 +12,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 pub use real::RealFs;
-pub use sim::{Fault, SimFs};
+pub use sim::{Fault, Lie, SimFs};
 
 /// How a file is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -74,6 +74,18 @@ pub enum Fault {
     Crash,
 }
 
+/// What a disk says that is not so. A program that leaves a step out makes of an honest disk what such
+/// a disk makes of an honest program: so a harness shows that it would notice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lie {
+    /// A sync of the file or directory returns, and nothing is durable.
+    SyncDoesNothing,
+    /// A sync of the file makes durable what was there when it was synced before.
+    SyncComesLate,
+    /// [`LogFile::drop_cache`] forgets nothing.
+    CacheStays,
+}
+
 impl Fault {
     fn error(self) -> io::Error {
         match self {
@@ -126,6 +138,12 @@ impl SimFs {
     /// Plans `fault` for the operation with this number, counted from 0. It fires once.
     pub fn fail_at(&self, op: u64, fault: Fault) {
         self.disk().faults.insert(op, fault);
+    }
+
+    /// From here on the disk lies about the paths for which `about` says so, files by the name under
+    /// which they were opened, and so do the disks of later starts.
+    pub fn lie(&self, lie: Lie, about: fn(&Path) -> bool) {
+        self.disk().lies.push((lie, about));
     }
 
     /// How many bytes may still be written. A write that needs more fills the disk and fails with
@@ -211,8 +229,8 @@ impl FileSystem for SimFs {
         let id = open_node(&mut disk, path, mode)?;
         let len = disk.content(id)?.len();
         Ok(Arc::new(SimFile::new(
-            self.clone(),
-            id,
+            (self.clone(), id),
+            path,
             len,
             mode != OpenMode::Read,
         )))
@@ -288,7 +306,9 @@ impl FileSystem for SimFs {
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
         let mut disk = self.disk();
         let id = dir_at(&disk, path)?;
+        let lie = disk.lies(Lie::SyncDoesNothing, path);
         match disk.begin()? {
+            None if lie => {}
             None => disk.dir_mut(id)?.sync(),
             Some(fault) => {
                 disk.powered_off = fault == Fault::Crash;

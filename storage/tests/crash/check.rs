@@ -26,6 +26,7 @@ pub(crate) fn check(fs: SimFs, ledger: &Ledger, crash: Crash) {
     };
     world.start().expect("the start after a crash");
     check_partitions(&world, crash);
+    check_found_stays(&world);
     probe(&mut world);
     let before: Vec<_> = summaries(&world);
     world
@@ -50,6 +51,18 @@ pub(crate) fn check(fs: SimFs, ledger: &Ledger, crash: Crash) {
             .unwrap();
         check_duplicates(&log, &read_all(&log, 1 << 20));
     }
+}
+
+/// A start has said that all it found is durable: a power cut right after it takes none of that.
+fn check_found_stays(world: &World) {
+    let found = summaries(world);
+    let mut again = World {
+        fs: world.fs.crash_lose_all_unsynced(),
+        ledger: world.ledger.clone(),
+        manager: None,
+    };
+    again.start().expect("the start after a second power cut");
+    assert_eq!(found, summaries(&again), "what a start found stays");
 }
 
 fn check_partitions(world: &World, crash: Crash) {

@@ -22,6 +22,8 @@ pub(super) struct Content {
     write_ends: Vec<usize>,
     /// The smallest length the file was cut to since the last sync.
     cut: Option<usize>,
+    /// What a late sync will make durable.
+    late: Vec<u8>,
 }
 
 impl Content {
@@ -79,6 +81,11 @@ impl Content {
             self.durable[range.clone()].copy_from_slice(&self.live[range]);
         }
         self.write_ends.clear();
+    }
+
+    /// Makes durable what was there at the last call; the rest stays as un-synced as it was.
+    pub(super) fn sync_late(&mut self) {
+        self.durable = std::mem::replace(&mut self.late, self.live.clone());
     }
 
     /// As Linux does after a failed sync: the pages count as clean, readers still see them.

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, ErrorKind};
 use std::path::{Component, Path, PathBuf};
 
-use super::Fault;
 use super::chance::Chance;
 use super::content::Content;
+use super::{Fault, Lie};
 
 /// Number of a file or directory; a file keeps it when it is renamed.
 pub(super) type NodeId = u64;
@@ -78,6 +78,9 @@ pub(super) enum Node {
     Dir(Directory),
 }
 
+/// Whether a lie is about a path.
+type About = fn(&Path) -> bool;
+
 #[derive(Clone, Debug)]
 pub(super) struct Disk {
     nodes: BTreeMap<NodeId, Node>,
@@ -88,6 +91,8 @@ pub(super) struct Disk {
     pub(super) powered_off: bool,
     pub(super) free_bytes: u64,
     pub(super) locks: BTreeSet<PathBuf>,
+    /// Lies, and the paths that they are about.
+    pub(super) lies: Vec<(Lie, About)>,
 }
 
 impl Disk {
@@ -100,7 +105,14 @@ impl Disk {
             powered_off: false,
             free_bytes,
             locks: BTreeSet::new(),
+            lies: Vec::new(),
         }
+    }
+
+    /// Whether the disk tells this lie about `path`.
+    pub(super) fn lies(&self, lie: Lie, path: &Path) -> bool {
+        let told = |(told, about): &(Lie, About)| *told == lie && about(path);
+        self.lies.iter().any(told)
     }
 
     /// Fails once the power is off.

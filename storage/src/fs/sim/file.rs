@@ -1,11 +1,12 @@
 //! Open files and maps of a simulated disk. Bytes settle as in a real file.
 
 use std::io::{self, ErrorKind, IoSlice};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use super::disk::NodeId;
-use super::{Fault, SimFs};
+use super::{Fault, Lie, SimFs};
 use crate::fs::real::settled;
 use crate::fs::{LogFile, MappedFile};
 
@@ -16,6 +17,7 @@ const PIECE_LEN: u64 = 64 << 10;
 pub(super) struct SimFile {
     fs: SimFs,
     id: NodeId,
+    path: PathBuf,
     writable: bool,
     /// Changed only while the disk's mutex is held.
     settled_len: Arc<AtomicU64>,
@@ -23,11 +25,12 @@ pub(super) struct SimFile {
 }
 
 impl SimFile {
-    pub(super) fn new(fs: SimFs, id: NodeId, len: u64, writable: bool) -> Self {
+    pub(super) fn new((fs, id): (SimFs, NodeId), path: &Path, len: u64, writable: bool) -> Self {
         let settled_len = Arc::new(AtomicU64::new(len));
         Self {
             fs,
             id,
+            path: path.to_owned(),
             writable,
             settled_len,
             mapped: AtomicBool::new(false),
@@ -108,7 +111,10 @@ impl LogFile for SimFile {
 
     fn sync_data(&self) -> io::Result<()> {
         let mut disk = self.fs.disk();
+        let late = disk.lies(Lie::SyncComesLate, &self.path);
         match disk.begin()? {
+            None if disk.lies(Lie::SyncDoesNothing, &self.path) => {}
+            None if late => disk.content_mut(self.id)?.sync_late(),
             None => disk.content_mut(self.id)?.sync(),
             Some(Fault::Crash) => {
                 disk.powered_off = true;
@@ -126,7 +132,9 @@ impl LogFile for SimFile {
         let mut disk = self.fs.disk();
         disk.check_power()?;
         let position = usize::try_from(position).map_err(|_| ErrorKind::InvalidInput)?;
-        disk.content_mut(self.id)?.drop_cache(position);
+        if !disk.lies(Lie::CacheStays, &self.path) {
+            disk.content_mut(self.id)?.drop_cache(position);
+        }
         Ok(())
     }
 
