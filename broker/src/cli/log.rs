@@ -1,7 +1,8 @@
-//! `tidewheel log dump|verify`: looks at the files of a stopped data directory.
+//! `tidewheel log dump|verify|reindex`: looks at the files of a stopped data directory, and makes damaged
+//! indexes anew.
 //!
 //! Exit codes: 0 all is well, 1 the environment failed (a missing directory, one in use), 2 usage,
-//! 5 `verify` found damage.
+//! 5 `verify` found damage, or damage is left after `reindex`.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -11,7 +12,10 @@ use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
 use tidewheel_storage::error::StorageError;
 use tidewheel_storage::fs::{FileSystem, RealFs};
-use tidewheel_storage::inspect::{self, DumpEntry, DumpOptions, Finding, VerifySummary};
+use tidewheel_storage::inspect::{
+    self, DumpEntry, DumpOptions, Finding, ReindexOptions, Reindexed, ReindexedSegment,
+    VerifySummary,
+};
 
 use super::{EXIT_ENVIRONMENT, say};
 
@@ -38,6 +42,17 @@ enum LogCommand {
     Verify {
         #[command(flatten)]
         target: TargetArguments,
+    },
+    /// Make those indexes of a stopped data directory anew in which verify finds damage
+    Reindex {
+        #[command(flatten)]
+        target: TargetArguments,
+        /// Only say what would be made anew
+        #[arg(long)]
+        dry_run: bool,
+        /// The topic's index.interval.bytes
+        #[arg(long, value_name = "BYTES", default_value_t = 4096)]
+        index_interval_bytes: u32,
     },
 }
 
@@ -66,6 +81,17 @@ pub(crate) fn run(args: &LogArguments) -> ExitCode {
             dump(&fs, target, DumpOptions { records: *records }, &mut out)
         }
         LogCommand::Verify { target } => verify(&fs, target, &mut out),
+        LogCommand::Reindex {
+            target,
+            dry_run,
+            index_interval_bytes,
+        } => {
+            let options = ReindexOptions {
+                interval_bytes: *index_interval_bytes,
+                dry_run: *dry_run,
+            };
+            reindex(&fs, target, options, &mut out)
+        }
     };
     match code {
         Ok(code) => code,
@@ -154,6 +180,67 @@ fn verify(
         0 => ExitCode::SUCCESS,
         _ => ExitCode::from(EXIT_DAMAGE),
     })
+}
+
+fn reindex(
+    fs: &dyn FileSystem,
+    target: &TargetArguments,
+    options: ReindexOptions,
+    out: &mut dyn Write,
+) -> Result<ExitCode, Failure> {
+    let mut printer = Printer {
+        out,
+        format: target.format,
+        error: None,
+    };
+    let (mut rebuilt, mut left) = (0, 0);
+    let outcome = inspect::reindex(fs, &target.path, options, &mut |segment| {
+        match segment.outcome {
+            Reindexed::Rebuilt { .. } => rebuilt += 1,
+            Reindexed::Damaged { .. } => left += 1,
+        }
+        let line = SegmentLine {
+            r#type: "segment",
+            segment: &segment,
+        };
+        printer.line(&line, &segment.to_string());
+    });
+    let dry_run = options.dry_run;
+    let verb = if dry_run { "to rebuild" } else { "rebuilt" };
+    let text = format!(
+        "{}: indexes of {rebuilt} segments {verb}, {left} segments left as they are",
+        target.path.display()
+    );
+    if outcome.is_ok() {
+        let line = ReindexLine {
+            r#type: "summary",
+            rebuilt,
+            left,
+            dry_run,
+        };
+        printer.line(&line, &text);
+    }
+    printer.finish()?;
+    outcome.map_err(Failure::Storage)?;
+    Ok(match left == 0 && (rebuilt == 0 || !dry_run) {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::from(EXIT_DAMAGE),
+    })
+}
+
+#[derive(Serialize)]
+struct SegmentLine<'a> {
+    r#type: &'static str,
+    #[serde(flatten)]
+    segment: &'a ReindexedSegment,
+}
+
+#[derive(Serialize)]
+struct ReindexLine {
+    r#type: &'static str,
+    rebuilt: u64,
+    left: u64,
+    dry_run: bool,
 }
 
 #[derive(Serialize)]
@@ -266,6 +353,16 @@ mod tests {
     fn arguments_are_read() {
         assert!(parse(&["dump", "/data", "--records", "--format", "json"]).is_ok());
         assert!(parse(&["verify", "/data"]).is_ok());
+        assert!(
+            parse(&[
+                "reindex",
+                "/data",
+                "--dry-run",
+                "--index-interval-bytes",
+                "512"
+            ])
+            .is_ok()
+        );
         for wrong in [
             &["verify"][..],
             &["repair", "/data"],

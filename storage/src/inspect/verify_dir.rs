@@ -50,21 +50,31 @@ pub fn verify(
     let data_dir = target.data_dir(fs);
     let _lock = lock(fs, data_dir.as_deref())?;
     let mut report = Report::new(out);
-    match (&target, &data_dir) {
+    verify_target(fs, &target, data_dir.as_deref(), &mut report)?;
+    Ok(report.summary)
+}
+
+/// The same for a caller who holds the lock of the directory.
+pub(super) fn verify_target(
+    fs: &dyn FileSystem,
+    target: &Target,
+    data_dir: Option<&Path>,
+    report: &mut Report<'_>,
+) -> Result<(), StorageError> {
+    match (target, data_dir) {
         (Target::DataDir(dir), _) => {
-            let surroundings = Surroundings::read(fs, dir, &mut report)?;
-            surroundings.verify_all(fs, &mut report)?;
+            let surroundings = Surroundings::read(fs, dir, report)?;
+            surroundings.verify_all(fs, report)
         }
         (Target::PartitionDir(dir), Some(data_dir)) => {
-            let surroundings = Surroundings::read(fs, data_dir, &mut report)?;
-            surroundings.verify_one(fs, dir, &mut report)?;
+            let surroundings = Surroundings::read(fs, data_dir, report)?;
+            surroundings.verify_one(fs, dir, report).map(drop)
         }
         (Target::PartitionDir(dir), None) => {
-            verify_partition(fs, dir, Rules::STRICT, None, &mut report)?;
+            verify_partition(fs, dir, Rules::STRICT, None, report).map(drop)
         }
-        (Target::File(path), _) => verify_file(fs, path, &mut report)?,
+        (Target::File(path), _) => verify_file(fs, path, report),
     }
-    Ok(report.summary)
 }
 
 impl Surroundings {
