@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use tidewheel_config::CleanerConfig;
 use tidewheel_storage::{CleanerOptions, CleaningReport, LogCleaner};
 use tracing::{error, info, warn};
 
@@ -27,7 +26,7 @@ pub(crate) fn run(broker: &Broker, signal: &FlushSignal) {
     // Never without a pause: looking at all logs takes time.
     let backoff_ms = u64::try_from(config.backoff_ms).unwrap_or(0).max(1);
     while !signal.wait(Duration::from_millis(backoff_ms)) {
-        let mut pacer = Pacer::new(&config, signal);
+        let mut pacer = Pacer::new(config.io_max_bytes_per_second, signal);
         let mut pace = |bytes| pacer.pass(bytes);
         let logs = broker.logs();
         cleaner.clean_due(logs, &clock::now_ms, &mut pace, &mut tell);
@@ -59,7 +58,7 @@ fn tell(report: CleaningReport) {
 }
 
 /// Keeps the work below a rate, and ends it when the broker stops.
-struct Pacer<'a> {
+pub(crate) struct Pacer<'a> {
     signal: &'a FlushSignal,
     bytes_per_second: f64,
     begun: tokio::time::Instant,
@@ -72,12 +71,13 @@ struct Pacer<'a> {
 }
 
 impl<'a> Pacer<'a> {
-    fn new(config: &CleanerConfig, signal: &'a FlushSignal) -> Self {
+    /// A pace of so many bytes in a second, on average.
+    pub(crate) fn new(bytes_per_second: f64, signal: &'a FlushSignal) -> Self {
         // Above this no disk is limited by it, and the arithmetic stays small.
-        let limited = config.io_max_bytes_per_second < 1e12;
+        let limited = bytes_per_second < 1e12;
         Self {
             signal,
-            bytes_per_second: config.io_max_bytes_per_second,
+            bytes_per_second,
             begun: clock::deadline(Duration::ZERO),
             bytes: 0,
             unchecked: 0,
@@ -91,7 +91,7 @@ impl<'a> Pacer<'a> {
     }
 
     /// Waits as long as the rate asks for after `bytes` more; false where the broker stops.
-    fn pass(&mut self, bytes: u64) -> bool {
+    pub(crate) fn pass(&mut self, bytes: u64) -> bool {
         self.bytes += bytes;
         self.unchecked += bytes;
         if self.unchecked >= self.step || bytes == 0 {
@@ -117,24 +117,14 @@ impl<'a> Pacer<'a> {
 mod tests {
     use super::*;
 
-    fn config(io_max_bytes_per_second: f64) -> CleanerConfig {
-        CleanerConfig {
-            enable: true,
-            backoff_ms: 1,
-            dedupe_buffer_bytes: 1 << 20,
-            load_factor: 0.9,
-            io_max_bytes_per_second,
-        }
-    }
-
     #[test]
     fn the_rate_says_how_long_to_wait() {
         let signal = FlushSignal::default();
-        let mut pacer = Pacer::new(&config(1_000.0), &signal);
+        let mut pacer = Pacer::new(1_000.0, &signal);
         pacer.bytes = 60_000;
         let ahead = pacer.ahead();
         assert!(Duration::from_secs(30) < ahead && ahead <= Duration::from_secs(60));
-        let mut free = Pacer::new(&config(f64::MAX), &signal);
+        let mut free = Pacer::new(f64::MAX, &signal);
         free.bytes = u64::MAX;
         assert_eq!(free.ahead(), Duration::ZERO);
         assert!(free.pass(0));
@@ -143,7 +133,7 @@ mod tests {
     #[test]
     fn a_stop_ends_the_work_also_where_the_rate_makes_it_wait() {
         let signal = FlushSignal::default();
-        let mut pacer = Pacer::new(&config(1.0), &signal);
+        let mut pacer = Pacer::new(1.0, &signal);
         signal.stop();
         assert!(!pacer.pass(PACE_BYTES));
         assert!(pacer.stopped);

@@ -35,6 +35,7 @@ mod new_topic;
 mod partition;
 mod produce_lanes;
 mod ready;
+mod scrub;
 mod storage_threads;
 mod sync;
 mod topics;

@@ -1,4 +1,5 @@
-//! The only place that starts threads: one that makes data durable, one that cleans up, one that compacts.
+//! The only place that starts threads: one that makes data durable, one that cleans up, one that compacts,
+//! one that scrubs.
 //!
 //! The flush thread of a log directory starts a round as soon as a producer waits for the disk, and
 //! otherwise when unsynced data grows old (`tidewheel.flush.interval.ms`) or large
@@ -18,6 +19,7 @@ use tracing::{error, info, warn};
 use crate::broker::Broker;
 use crate::clock;
 use crate::compaction;
+use crate::scrub;
 use crate::trouble::Trouble;
 
 /// How long a partition keeps its files open that nobody reads or writes.
@@ -78,6 +80,7 @@ pub(crate) struct StorageThreads {
     broker: Arc<Broker>,
     cleaner_signal: Arc<FlushSignal>,
     compactor_signal: Arc<FlushSignal>,
+    scrubber_signal: Arc<FlushSignal>,
     threads: Vec<JoinHandle<()>>,
     failed: watch::Receiver<Option<String>>,
 }
@@ -103,10 +106,16 @@ impl StorageThreads {
             let run = move || compaction::run(&compactor, &signal);
             threads.push(spawn("compactor", run)?);
         }
+        let scrubber_signal = Arc::new(FlushSignal::default());
+        if broker.config().scrub_bytes_per_second > 0 {
+            let (scrubber, signal) = (Arc::clone(broker), Arc::clone(&scrubber_signal));
+            threads.push(spawn("scrubber", move || scrub::run(&scrubber, &signal))?);
+        }
         Ok(Self {
             broker: Arc::clone(broker),
             cleaner_signal,
             compactor_signal,
+            scrubber_signal,
             threads,
             failed,
         })
@@ -128,6 +137,7 @@ impl StorageThreads {
             .for_each(FlushSignal::stop);
         self.cleaner_signal.stop();
         self.compactor_signal.stop();
+        self.scrubber_signal.stop();
         for thread in self.threads.drain(..) {
             if thread.join().is_err() {
                 error!("a storage thread ended badly");

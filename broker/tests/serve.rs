@@ -312,3 +312,23 @@ fn partitions_keep_their_own_records_over_several_directories_and_a_lost_one() {
     }
     assert!(broker.stop());
 }
+
+#[test]
+fn sealed_segments_are_scrubbed_unless_the_rate_is_0() {
+    for (rate, scrubbers) in [("1000000", 1), ("0", 0)] {
+        let dir = tempfile::tempdir().unwrap();
+        let rate = format!("tidewheel.scrub.max.bytes.per.second={rate}");
+        let broker = Broker::start_with(dir.path(), &[&rate]);
+        let tasks = format!("/proc/{}/task", broker.pid());
+        let names = std::fs::read_dir(tasks).unwrap().map(|task| {
+            let name = task.unwrap().path().join("comm");
+            std::fs::read_to_string(name).unwrap_or_default()
+        });
+        // The kernel keeps fifteen bytes of a name.
+        let found = names
+            .filter(|name| name.trim() == "tidewheel-scrub")
+            .count();
+        assert_eq!(found, scrubbers, "{rate}");
+        assert!(broker.stop());
+    }
+}

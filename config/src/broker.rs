@@ -81,6 +81,8 @@ pub struct BrokerConfig {
     pub flush_unsynced_max_bytes: u64,
     /// `tidewheel.flush.interval.ms`: age of unsynced bytes that starts a flush.
     pub flush_interval_ms: i64,
+    /// `tidewheel.scrub.max.bytes.per.second`; 0 for no scrubbing.
+    pub scrub_bytes_per_second: u32,
     /// One sentence each about settings that were given but have no effect here.
     pub warnings: Vec<String>,
     /// The values behind the fields above, for DescribeConfigs.
@@ -100,6 +102,20 @@ pub struct CleanerConfig {
     pub load_factor: f64,
     /// `log.cleaner.io.max.bytes.per.second`, read and written together.
     pub io_max_bytes_per_second: f64,
+}
+
+impl CleanerConfig {
+    fn from_settings(settings: &Settings) -> CleanerConfig {
+        CleanerConfig {
+            enable: settings.boolean("log.cleaner.enable"),
+            backoff_ms: settings.number("log.cleaner.backoff.ms"),
+            dedupe_buffer_bytes: settings.within("log.cleaner.dedupe.buffer.size"),
+            load_factor: settings::double(settings.get("log.cleaner.io.buffer.load.factor")),
+            io_max_bytes_per_second: settings::double(
+                settings.get("log.cleaner.io.max.bytes.per.second"),
+            ),
+        }
+    }
 }
 
 impl BrokerConfig {
@@ -160,20 +176,13 @@ impl BrokerConfig {
             log_retention_check_interval_ms: settings.number("log.retention.check.interval.ms"),
             log_flush_offset_checkpoint_interval_ms: settings
                 .number("log.flush.offset.checkpoint.interval.ms"),
-            cleaner: CleanerConfig {
-                enable: settings.boolean("log.cleaner.enable"),
-                backoff_ms: settings.number("log.cleaner.backoff.ms"),
-                dedupe_buffer_bytes: settings.within("log.cleaner.dedupe.buffer.size"),
-                load_factor: settings::double(settings.get("log.cleaner.io.buffer.load.factor")),
-                io_max_bytes_per_second: settings::double(
-                    settings.get("log.cleaner.io.max.bytes.per.second"),
-                ),
-            },
+            cleaner: CleanerConfig::from_settings(&settings),
             log_segment_delete_delay_ms: log.file_delete_delay_ms,
             producer_id_expiration_ms: settings.number("producer.id.expiration.ms"),
             flush_unsynced_max_bytes: settings.within("tidewheel.flush.unsynced.max.bytes"),
             flush_interval_ms: settings.number("tidewheel.flush.interval.ms"),
             group: GroupConfig::from_settings(&settings),
+            scrub_bytes_per_second: settings.within("tidewheel.scrub.max.bytes.per.second"),
             log,
             warnings,
             settings,

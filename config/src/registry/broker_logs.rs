@@ -69,6 +69,15 @@ pub(super) const KEYS: &[ConfigKey] = &[
     .range(1, 3_600_000)
     .unit(Milliseconds),
     ConfigKey::broker(
+        "tidewheel.scrub.max.bytes.per.second",
+        Long,
+        "16777216",
+        "How fast all sealed segments are read and checked, once a day from ten minutes after the \
+         start; 0 for never. A damaged partition takes no data until the next start.",
+    )
+    .range(0, 4_294_967_295)
+    .unit(Bytes),
+    ConfigKey::broker(
         "log.flush.interval.messages",
         Long,
         "9223372036854775807",

@@ -40,7 +40,7 @@ use rewrite::{Visited, for_each_batch, rewrite};
 pub type Pace<'a> = dyn FnMut(u64) -> bool + 'a;
 
 /// Tells `pace` of bytes.
-fn paced(pace: &mut Pace<'_>, bytes: u64) -> Result<(), StorageError> {
+pub(crate) fn paced(pace: &mut Pace<'_>, bytes: u64) -> Result<(), StorageError> {
     if pace(bytes) {
         Ok(())
     } else {
