@@ -1,4 +1,5 @@
-//! What a run must reach: `e2e.p99<10ms`, `rate>=50k`, `errors=0`.
+//! What a run must reach: `e2e.p99<10ms`, `rate>=50k`, `errors=0`; and what two brokers must reach beside
+//! each other: `cpu_per_gb>=6x` holds where the peer's median is at least six times the broker's.
 
 use std::fmt;
 use std::str::FromStr;
@@ -13,6 +14,8 @@ pub(crate) struct Assertion {
     figure: String,
     comparison: Comparison,
     bound: f64,
+    /// Whether the bound is one of the peer's figure to the broker's.
+    ratio: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,7 +38,7 @@ const COMPARISONS: [(&str, Comparison); 5] = [
 
 /// Why text is no assertion.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no assertion such as e2e.p99<10ms, rate>=50k or errors=0")]
+#[error("{0:?} is no assertion such as e2e.p99<10ms, rate>=50k, errors=0 or cpu_per_gb>=3x")]
 pub(crate) struct InvalidAssertion(String);
 
 impl FromStr for Assertion {
@@ -48,12 +51,19 @@ impl FromStr for Assertion {
             Some((figure.trim(), *comparison, bound.trim()))
         });
         let (figure, comparison, bound) = found.ok_or_else(invalid)?;
-        let bound = bound_of(figure, bound).ok_or_else(invalid)?;
+        let times = bound.strip_suffix('x');
+        let bound = match times {
+            // A figure of that name must exist, whatever its unit.
+            Some(times) if bound_of(figure, "1").is_some() => times.trim().parse().ok(),
+            Some(_) => None,
+            None => bound_of(figure, bound),
+        };
         Ok(Self {
             text: text.to_owned(),
             figure: figure.to_owned(),
             comparison,
-            bound,
+            bound: bound.ok_or_else(invalid)?,
+            ratio: times.is_some(),
         })
     }
 }
@@ -94,14 +104,31 @@ impl Assertion {
         let Some(value) = summary.figure(&self.figure) else {
             return Some(format!("{}: the run has no {}", self.text, self.figure));
         };
-        let holds = match self.comparison {
+        (!self.holds(value)).then(|| format!("{}: it is {value:.3}", self.text))
+    }
+
+    /// Whether it speaks of the peer's figure beside the broker's.
+    #[must_use]
+    pub(crate) fn is_ratio(&self) -> bool {
+        self.ratio
+    }
+
+    /// The name of its figure.
+    #[must_use]
+    pub(crate) fn figure(&self) -> &str {
+        &self.figure
+    }
+
+    /// Whether it holds for a value of its figure.
+    #[must_use]
+    pub(crate) fn holds(&self, value: f64) -> bool {
+        match self.comparison {
             Comparison::Less => value < self.bound,
             Comparison::LessOrEqual => value <= self.bound,
             Comparison::Equal => (value - self.bound).abs() < 1e-9,
             Comparison::GreaterOrEqual => value >= self.bound,
             Comparison::Greater => value > self.bound,
-        };
-        (!holds).then(|| format!("{}: it is {value:.3}", self.text))
+        }
     }
 }
 
@@ -150,9 +177,26 @@ mod tests {
     }
 
     #[test]
+    fn a_bound_in_times_is_one_of_two_brokers() {
+        for (text, figure) in [
+            ("cpu_per_gb>=6x", "cpu_per_gb"),
+            ("e2e.p99.9 > 1.25x", "e2e.p99.9"),
+            ("memory>=40x", "memory"),
+        ] {
+            let assertion: Assertion = text.parse().unwrap();
+            assert!(assertion.is_ratio(), "{text}");
+            assert_eq!(assertion.figure(), figure);
+            assert!(assertion.holds(100.0) && !assertion.holds(1.0));
+        }
+        assert!(!"rate>6".parse::<Assertion>().unwrap().is_ratio());
+    }
+
+    #[test]
     fn nonsense_is_refused() {
         for text in [
             "",
+            "speed>5x",
+            "rate>x",
             "rate",
             "speed>5",
             "rate>",

@@ -19,6 +19,8 @@ use crate::workload::{Mode, Workload};
 
 mod load_arguments;
 mod several;
+mod start;
+mod versus;
 
 pub(crate) use load_arguments::LoadArguments;
 
@@ -44,12 +46,16 @@ enum BenchCommand {
     E2e(SingleArguments),
     /// The same beside consumers that read everything again from the start
     Mixed(SingleArguments),
+    /// Produce what a topic holds once more, at the times its timestamps tell
+    Replay(SingleArguments),
     /// Run every workload file of a folder and write an index of their reports
     Suite(several::SuiteArguments),
     /// Compare the results of two sides, and say when a difference is noise
     Compare(several::CompareArguments),
     /// Run the same load against two brokers in turn, and print ratios
-    Versus(several::VersusArguments),
+    Versus(versus::VersusArguments),
+    /// Start a broker several times, and measure until it answers
+    Start(start::StartArguments),
 }
 
 /// What the commands of one workload have in common.
@@ -132,14 +138,21 @@ async fn run_command(command: &BenchCommand) -> Result<u8, BenchError> {
         BenchCommand::Consume(arguments) => single(Mode::Consume, arguments).await,
         BenchCommand::E2e(arguments) => single(Mode::E2e, arguments).await,
         BenchCommand::Mixed(arguments) => single(Mode::Mixed, arguments).await,
+        BenchCommand::Replay(arguments) => single(Mode::Replay, arguments).await,
         BenchCommand::Suite(arguments) => several::run_suite(arguments).await,
         BenchCommand::Compare(arguments) => several::run_compare(arguments),
-        BenchCommand::Versus(arguments) => several::run_versus(arguments).await,
+        BenchCommand::Versus(arguments) => versus::run_versus(arguments).await,
+        BenchCommand::Start(arguments) => start::run_start(arguments).await,
     }
 }
 
 async fn single(mode: Mode, arguments: &SingleArguments) -> Result<u8, BenchError> {
     let workload = arguments.load.workload(Some(mode))?;
+    if arguments.assertions.iter().any(Assertion::is_ratio) {
+        return Err(BenchError::usage(
+            "a bound in times (x) compares two brokers: use versus",
+        ));
+    }
     let mut code = 0;
     for number in 1..=arguments.runs {
         let dir = arguments

@@ -5,6 +5,8 @@
 
 use std::fmt::Write;
 
+use serde::Serialize;
+
 use crate::error::BenchError;
 use crate::summary::Summary;
 
@@ -45,7 +47,7 @@ const FIGURES: [(&str, &str, Better); 22] = [
 ];
 
 /// The least, the middle and the largest of several runs.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub(crate) struct Spread {
     pub(crate) min: f64,
     pub(crate) median: f64,
@@ -53,7 +55,7 @@ pub(crate) struct Spread {
 }
 
 impl Spread {
-    fn of(mut values: Vec<f64>) -> Option<Self> {
+    pub(crate) fn of(mut values: Vec<f64>) -> Option<Self> {
         values.sort_by(f64::total_cmp);
         let (min, max) = (*values.first()?, *values.last()?);
         let middle = values.len() / 2;
@@ -66,7 +68,8 @@ impl Spread {
 }
 
 /// What can be said about a figure.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub(crate) enum Verdict {
     /// The second side is better in every run.
     Better,
@@ -90,8 +93,11 @@ impl Verdict {
 }
 
 /// One figure of both sides.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct Row {
+    /// As assertions name it.
+    pub(crate) figure: &'static str,
+    /// For people.
     pub(crate) name: &'static str,
     pub(crate) first: Spread,
     pub(crate) second: Spread,
@@ -128,6 +134,7 @@ pub(crate) fn compare(first: &[Summary], second: &[Summary]) -> Result<Vec<Row>,
         let measured = first.max > 0.0 || second.max > 0.0;
         let ratio = (first.median > 0.0).then(|| second.median / first.median);
         measured.then(|| Row {
+            figure,
             name,
             first,
             second,
@@ -161,6 +168,7 @@ fn check_alike<'a>(mut runs: impl Iterator<Item = &'a Summary>) -> Result<(), Be
         // How topics are called and made does not matter.
         workload.topic.clear();
         workload.name.clear();
+        workload.goals.clear();
         workload.create = true;
         workload
     };
@@ -221,11 +229,15 @@ pub(crate) fn render(names: [&str; 2], rows: &[Row]) -> String {
     text
 }
 
-fn show(spread: &Spread) -> String {
-    let number = |value: f64| match value {
+/// A figure in as many digits as it is worth.
+pub(crate) fn number(value: f64) -> String {
+    match value {
         _ if value >= 1000.0 => format!("{value:.0}"),
         _ => format!("{value:.3}"),
-    };
+    }
+}
+
+fn show(spread: &Spread) -> String {
     format!(
         "{} ({}..{})",
         number(spread.median),

@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use crate::client::Cluster;
+use crate::process::is_on_this_host;
 use crate::values::Acks;
 
 /// The machine and the program that measured.
@@ -28,6 +31,12 @@ pub struct Environment {
     pub version: String,
     /// The commit it was built from.
     pub commit: String,
+    /// The file system of the broker's logs, where they are on this host.
+    #[serde(default)]
+    pub broker_filesystem: String,
+    /// The broker's settings that are not its defaults; secrets are empty.
+    #[serde(default)]
+    pub broker_settings: BTreeMap<String, String>,
 }
 
 impl Environment {
@@ -58,8 +67,53 @@ impl Environment {
                 .unwrap_or_default(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             commit: env!("TIDEWHEEL_COMMIT").to_owned(),
+            broker_filesystem: String::new(),
+            broker_settings: BTreeMap::new(),
         }
     }
+
+    /// Asks the broker for its settings, and looks where its logs lie. What it does not tell stays empty.
+    pub(crate) async fn look_at_broker(&mut self, cluster: &mut Cluster) {
+        self.broker_settings = cluster.broker_settings().await.unwrap_or_default();
+        if !is_on_this_host(cluster.connection().address()) {
+            return;
+        }
+        let dirs = cluster.log_dirs().await.unwrap_or_default();
+        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+        let found = dirs.first().and_then(|dir| filesystem(&mounts, dir));
+        self.broker_filesystem = found.unwrap_or_default();
+    }
+
+    /// A number that is the same for the same settings, apart from where the broker listens and stores.
+    #[must_use]
+    pub fn settings_digest(&self) -> String {
+        // FNV-1a: it must be the same in every version of this program, and nobody attacks it.
+        let mut hash: u64 = 0xCBF2_9CE4_8422_2325;
+        let lasting = self.broker_settings.iter().filter(|(name, _)| {
+            let place = ["listener", "log.dir", "node.id", "broker.id", "quorum"];
+            !place.iter().any(|word| name.contains(word))
+        });
+        for (name, value) in lasting {
+            for byte in format!("{name}={value}\n").bytes() {
+                hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01B3);
+            }
+        }
+        format!("{hash:016x}")
+    }
+}
+
+/// The kind of file system a path is on, from the text of `mountinfo`.
+fn filesystem(mounts: &str, path: &str) -> Option<String> {
+    let mounted = mounts.lines().filter_map(|line| {
+        let (left, right) = line.split_once(" - ")?;
+        let point = left.split_whitespace().nth(4)?;
+        let kind = right.split_whitespace().next()?;
+        let inside = Path::new(path).starts_with(point);
+        inside.then_some((point.len(), kind))
+    });
+    // Of mounts at the same place the last one is seen.
+    let (_, kind) = mounted.max_by_key(|(len, _)| *len)?;
+    Some(kind.to_owned())
 }
 
 fn cpu_model(cpuinfo: &str) -> String {
@@ -107,6 +161,17 @@ impl Durability {
         }
     }
 
+    /// In a word or two.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Unacknowledged => "never",
+            Self::PageCache => "page cache",
+            Self::Disk => "on disk",
+            Self::Unknown => "-",
+        }
+    }
+
     /// For people.
     #[must_use]
     pub fn describe(self) -> &'static str {
@@ -143,6 +208,36 @@ mod tests {
         assert_eq!(class(Acks::All, &memory), Durability::PageCache);
         assert_eq!(class(Acks::None, &kafka_synced), Durability::Unacknowledged);
         assert_eq!(Durability::of(Acks::All, None), Durability::Unknown);
+    }
+
+    #[test]
+    fn the_deepest_mount_is_the_one_a_path_is_on() {
+        let mounts = "22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw\n\
+                      40 22 0:35 / /tmp rw - tmpfs tmpfs rw\n\
+                      41 22 0:36 / /tm rw - xfs /dev/sdb rw\n";
+        assert_eq!(filesystem(mounts, "/tmp/data").as_deref(), Some("tmpfs"));
+        assert_eq!(filesystem(mounts, "/var/lib").as_deref(), Some("ext4"));
+        assert_eq!(filesystem("", "/var"), None);
+    }
+
+    #[test]
+    fn the_digest_follows_settings_and_not_places() {
+        let digest = |pairs: &[(&str, &str)]| {
+            let settings = pairs.iter();
+            let environment = Environment {
+                broker_settings: settings
+                    .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                    .collect(),
+                ..Environment::default()
+            };
+            environment.settings_digest()
+        };
+        let plain = digest(&[("num.io.threads", "8"), ("listeners", "PLAINTEXT://a:1")]);
+        assert_eq!(
+            plain,
+            digest(&[("num.io.threads", "8"), ("log.dirs", "/x")])
+        );
+        assert_ne!(plain, digest(&[("num.io.threads", "9")]));
     }
 
     #[test]

@@ -46,6 +46,16 @@ pub enum BenchError {
     /// A batch cannot be made.
     #[error("cannot make a batch: {0}")]
     Batch(#[from] BatchError),
+    /// What consumers were to begin with could not be produced.
+    #[error("what consumers begin with could not be filled in: {lost} records are missing")]
+    NotFilled {
+        /// How many records failed or were not sent.
+        lost: u64,
+    },
+    /// librdkafka refused to begin.
+    #[cfg(feature = "librdkafka")]
+    #[error("librdkafka: {0}")]
+    Librdkafka(String),
     /// A worker of the run ended in a panic.
     #[error("a worker failed: {0}")]
     Worker(String),
@@ -72,7 +82,10 @@ impl BenchError {
             | Self::File { .. }
             | Self::System { .. }
             | Self::Batch(_)
+            | Self::NotFilled { .. }
             | Self::Worker(_) => 1,
+            #[cfg(feature = "librdkafka")]
+            Self::Librdkafka(_) => 1,
         }
     }
 }

@@ -11,7 +11,10 @@ use crate::workload::Workload;
 pub(crate) mod consumer;
 mod feeder;
 mod lane;
+#[cfg_attr(not(feature = "librdkafka"), path = "load/librdkafka_absent.rs")]
+pub(crate) mod librdkafka;
 pub(crate) mod producer;
+pub(crate) mod recording;
 
 /// When the phases of a run begin, nanoseconds of its clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +38,8 @@ pub(crate) struct Shared {
     pub(crate) workload: Workload,
     /// Marks the values of this run.
     pub(crate) run_id: u64,
+    /// Records that were there for the consumers before the load began.
+    pub(crate) filled: u64,
 }
 
 impl Shared {

@@ -105,6 +105,13 @@ impl BatchMaker {
         self.ends.len()
     }
 
+    /// One value, by its place in a full batch.
+    #[cfg(feature = "librdkafka")]
+    pub(crate) fn value(&self, index: usize) -> &[u8] {
+        // After the value comes the count of headers, one byte.
+        &self.records[self.values_at[index]..self.ends[index] - 1]
+    }
+
     /// Bytes of the values of a batch of so many records.
     pub(crate) fn value_bytes(&self, count: usize) -> u64 {
         self.value_bytes[count - 1]

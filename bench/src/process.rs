@@ -1,7 +1,7 @@
 //! What a process takes of this host, read from `/proc`.
 
 use std::fs;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
@@ -126,15 +126,23 @@ pub(crate) fn field(text: &str, name: &str) -> Option<u64> {
     line[name.len()..].split_whitespace().next()?.parse().ok()
 }
 
-/// The process that listens on an address of this host, as far as this user may see.
-pub(crate) fn listener(address: &str) -> Option<u32> {
+/// An address of this host: by number, or `localhost`.
+fn loopback(address: &str) -> Option<SocketAddr> {
     let address: SocketAddr = match address.strip_prefix("localhost:") {
         Some(port) => format!("127.0.0.1:{port}").parse().ok()?,
         None => address.parse().ok()?,
     };
-    if !is_loopback(address.ip()) {
-        return None;
-    }
+    address.ip().is_loopback().then_some(address)
+}
+
+/// Whether an address is one that only this host reaches.
+pub(crate) fn is_on_this_host(address: &str) -> bool {
+    loopback(address).is_some()
+}
+
+/// The process that listens on an address of this host, as far as this user may see.
+pub(crate) fn listener(address: &str) -> Option<u32> {
+    let address = loopback(address)?;
     let tables = ["/proc/net/tcp", "/proc/net/tcp6"];
     let inode = tables.iter().find_map(|table| {
         let text = fs::read_to_string(table).ok()?;
@@ -149,10 +157,6 @@ pub(crate) fn listener(address: &str) -> Option<u32> {
             fs::read_link(entry.path()).is_ok_and(|target| target.as_os_str() == wanted.as_str())
         })
     })
-}
-
-fn is_loopback(ip: IpAddr) -> bool {
-    ip.is_loopback()
 }
 
 /// The inode of the socket in state LISTEN (0A) on a port, from a table of `/proc/net`.

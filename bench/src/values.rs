@@ -171,6 +171,44 @@ impl FromStr for Rate {
     }
 }
 
+/// A number with the largest unit that leaves at least one of it, in three digits at most.
+fn scaled(value: f64, units: &[(&str, f64)]) -> String {
+    let fitting = units.iter().find(|(_, size)| value >= *size);
+    let (unit, size) = fitting.copied().unwrap_or(("", 1.0));
+    let text = format!("{:.2}", value / size);
+    let text = text.trim_end_matches('0').trim_end_matches('.');
+    format!("{text}{unit}")
+}
+
+/// Bytes as people read them: `1KiB`, `1.5MiB`, `100B`.
+pub(crate) fn describe_bytes(bytes: f64) -> String {
+    const KIB: f64 = 1024.0;
+    let units = [
+        ("GiB", KIB * KIB * KIB),
+        ("MiB", KIB * KIB),
+        ("KiB", KIB),
+        ("B", 1.0),
+    ];
+    scaled(bytes, &units)
+}
+
+/// A count as people read it: `2.1M`, `50k`, `7`.
+pub(crate) fn describe_count(count: f64) -> String {
+    scaled(count, &[("G", 1e9), ("M", 1e6), ("k", 1e3)])
+}
+
+impl Rate {
+    /// For people: `50k/s`.
+    #[must_use]
+    pub fn describe(self) -> String {
+        match self {
+            Self::Records(value) => format!("{}/s", describe_count(value)),
+            Self::Bytes(value) => format!("{}/s", describe_bytes(value)),
+            Self::Max => "max".to_owned(),
+        }
+    }
+}
+
 impl fmt::Display for Rate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -215,6 +253,17 @@ impl FromStr for ValueSize {
             };
         }
         parse_bytes(text).map(Self::Fixed)
+    }
+}
+
+impl ValueSize {
+    /// For people: `1KiB`.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        match self {
+            Self::Fixed(bytes) => describe_bytes(*bytes as f64),
+            Self::File(_) | Self::Uniform(..) => self.to_string(),
+        }
     }
 }
 
@@ -401,6 +450,22 @@ mod tests {
         assert_eq!(parse_duration("1.5s"), Ok(Duration::from_millis(1500)));
         assert_eq!(parse_duration("2m"), Ok(Duration::from_secs(120)));
         assert_eq!(parse_duration("250us"), Ok(Duration::from_micros(250)));
+    }
+
+    #[test]
+    fn people_read_short_numbers() {
+        for (bytes, text) in [
+            (100.0, "100B"),
+            (1024.0, "1KiB"),
+            (1_572_864.0, "1.5MiB"),
+            (0.0, "0"),
+        ] {
+            assert_eq!(describe_bytes(bytes), text);
+        }
+        assert_eq!(Rate::Records(50_000.0).describe(), "50k/s");
+        assert_eq!(Rate::Records(1_234_567.0).describe(), "1.23M/s");
+        assert_eq!(Rate::Bytes(104_857_600.0).describe(), "100MiB/s");
+        assert_eq!(ValueSize::Uniform(1, 2).describe(), "dist:uniform:1:2");
     }
 
     #[test]

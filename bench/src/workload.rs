@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use tidewheel_config::limits;
 use tidewheel_protocol::Compression;
 
+use crate::assertion::Assertion;
 use crate::error::BenchError;
 use crate::payload::STAMP_BYTES;
 use crate::values::{Acks, ByteSize, Codec, Keys, Rate, Span, ValueSize};
@@ -26,6 +27,8 @@ pub enum Mode {
     E2e,
     /// The same beside consumers that read everything again from the start.
     Mixed,
+    /// What a topic holds, produced once more, at the times its timestamps tell.
+    Replay,
 }
 
 impl Mode {
@@ -37,6 +40,7 @@ impl Mode {
             Self::Consume => "consume",
             Self::E2e => "e2e",
             Self::Mixed => "mixed",
+            Self::Replay => "replay",
         }
     }
 
@@ -50,6 +54,12 @@ impl Mode {
     #[must_use]
     pub fn is_stamped(self) -> bool {
         matches!(self, Self::E2e | Self::Mixed)
+    }
+
+    /// Whether anything is consumed.
+    #[must_use]
+    pub fn consumes(self) -> bool {
+        matches!(self, Self::Consume | Self::E2e | Self::Mixed)
     }
 }
 
@@ -79,6 +89,18 @@ pub struct Workload {
     pub subscriptions: u32,
     /// In `mixed`: consumers of each topic that read it from the start, again and again.
     pub catch_up: u32,
+    /// Bytes of values that are produced before anything is measured: what consumers begin with.
+    pub fill: ByteSize,
+    /// In `consume`: begin again at the start until the duration is over.
+    pub repeat: bool,
+    /// In `replay`: the topic that is read and produced once more.
+    pub source: Option<String>,
+    /// In `replay`: where that topic is, if not at the brokers of the run.
+    pub source_brokers: Vec<String>,
+    /// In `replay`: how many times as fast as it was recorded.
+    pub speed: f64,
+    /// Through what records are produced and consumed.
+    pub client: Client,
     /// What values are.
     pub size: ValueSize,
     /// The share of each value that is random; the rest is zeros.
@@ -111,6 +133,30 @@ pub struct Workload {
     pub fetch_bytes: ByteSize,
     /// The congestion control of the bench's own sockets; the broker's are its own affair.
     pub congestion: Option<String>,
+    /// What `versus` should show, as assertions: `cpu_per_gb>=6x`.
+    pub goals: Vec<String>,
+}
+
+/// Through what records are produced and consumed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Client {
+    /// The bench's own: batches made beforehand, so that it costs little.
+    #[default]
+    Native,
+    /// librdkafka, record by record, as an application uses it.
+    Librdkafka,
+}
+
+impl Client {
+    /// Its name in flags and files.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Native => "native",
+            Self::Librdkafka => "librdkafka",
+        }
+    }
 }
 
 impl Default for Workload {
@@ -127,6 +173,12 @@ impl Default for Workload {
             consumers: 1,
             subscriptions: 1,
             catch_up: 0,
+            fill: ByteSize(0),
+            repeat: false,
+            source: None,
+            source_brokers: Vec::new(),
+            speed: 1.0,
+            client: Client::Native,
             size: ValueSize::Fixed(1024),
             random_ratio: 0.5,
             rate: Rate::Max,
@@ -143,6 +195,7 @@ impl Default for Workload {
             timeout: Span(Duration::from_secs(30)),
             fetch_bytes: ByteSize(1024 * 1024),
             congestion: None,
+            goals: Vec::new(),
         }
     }
 }
@@ -177,8 +230,23 @@ impl Workload {
     /// # Errors
     /// With a sentence about the first contradiction.
     pub fn check(&self) -> Result<(), BenchError> {
+        let rules = self.sizes().into_iter().chain(self.parts());
+        for (holds, sentence) in rules {
+            if !holds {
+                return Err(BenchError::usage(sentence));
+            }
+        }
+        for goal in &self.goals {
+            let parsed: Result<Assertion, _> = goal.parse();
+            parsed.map_err(|error| BenchError::usage(error.to_string()))?;
+        }
+        Ok(())
+    }
+
+    /// Whether numbers are within their bounds.
+    fn sizes(&self) -> [(bool, &'static str); 9] {
         let workers = 1..=limits::BENCH_WORKERS_MAX;
-        let rules = [
+        [
             (
                 workers.contains(&self.producers) && workers.contains(&self.consumers),
                 "there must be between 1 and 10000 producers and consumers",
@@ -190,11 +258,6 @@ impl Workload {
             (
                 self.partitions.is_none_or(|partitions| partitions > 0),
                 "there must be at least one partition",
-            ),
-            (
-                self.catch_up <= limits::BENCH_WORKERS_MAX
-                    && (self.mode == Mode::Mixed) == (self.catch_up > 0),
-                "catch-up consumers belong to mixed, which has at least one",
             ),
             (
                 (1..=1000).contains(&self.in_flight),
@@ -220,6 +283,17 @@ impl Workload {
                 self.value_size_max() <= limits::BENCH_VALUE_BYTES_MAX,
                 "a value has at most 64 MiB",
             ),
+        ]
+    }
+
+    /// Whether everything that is asked for belongs to the mode.
+    fn parts(&self) -> [(bool, &'static str); 8] {
+        [
+            (
+                self.catch_up <= limits::BENCH_WORKERS_MAX
+                    && (self.mode == Mode::Mixed) == (self.catch_up > 0),
+                "catch-up consumers belong to mixed, which has at least one",
+            ),
             (
                 !self.mode.is_stamped() || self.value_size_min() >= STAMP_BYTES as u64,
                 "end-to-end latency needs values of at least 16 bytes, which carry the time",
@@ -228,11 +302,29 @@ impl Workload {
                 !self.mode.is_stamped() || self.acks != Acks::None,
                 "end-to-end runs need acks=1 or acks=all, to know what to wait for",
             ),
-        ];
-        match rules.iter().find(|(holds, _)| !holds) {
-            Some((_, sentence)) => Err(BenchError::usage(*sentence)),
-            None => Ok(()),
-        }
+            (
+                !self.repeat || self.mode == Mode::Consume,
+                "to begin again at the start is for consume",
+            ),
+            (
+                self.fill.0 == 0 || !matches!(self.mode, Mode::Produce | Mode::Replay),
+                "only consumers find what was filled in before: produce and replay have none",
+            ),
+            (
+                (self.mode == Mode::Replay) == self.source.is_some(),
+                "replay, and nothing else, needs --source, the topic that is produced once more",
+            ),
+            (
+                self.mode != Mode::Replay || self.rate == Rate::Max && self.speed > 0.0,
+                "replay keeps the times of its source: it has a speed above 0 and no rate",
+            ),
+            (
+                self.client == Client::Native
+                    || !self.repeat
+                        && matches!(self.mode, Mode::Produce | Mode::Consume | Mode::E2e),
+                "librdkafka takes part in produce, consume without --repeat, and e2e",
+            ),
+        ]
     }
 
     fn value_size_min(&self) -> u64 {
@@ -264,7 +356,7 @@ impl Workload {
     /// Whether sending waits for answers, so that stalls hide themselves.
     #[must_use]
     pub fn is_closed_loop(&self) -> bool {
-        self.rate == Rate::Max
+        self.rate == Rate::Max && self.mode.produces() && self.mode != Mode::Replay
     }
 
     /// One line that says what it does.
@@ -278,15 +370,27 @@ impl Workload {
                 "{}p→{}c+{} catching up",
                 self.producers, self.consumers, self.catch_up
             ),
+            Mode::Replay => format!("{}p", self.producers),
         };
         let mode = self.mode.name();
-        if self.mode == Mode::Consume {
-            return format!("{mode} {} {sides}", self.topic);
+        let client = match self.client {
+            Client::Native => String::new(),
+            other => format!(" through {}", other.name()),
+        };
+        match (&self.source, self.mode) {
+            (_, Mode::Consume) => format!("{mode} {} {sides}{client}", self.topic),
+            (Some(source), _) => format!(
+                "{mode} {source}→{} {sides} at {}x acks={}",
+                self.topic, self.speed, self.acks
+            ),
+            (None, _) => format!(
+                "{mode} {} {sides} {} @{} acks={}{client}",
+                self.topic,
+                self.size.describe(),
+                self.rate.describe(),
+                self.acks
+            ),
         }
-        format!(
-            "{mode} {} {sides} {}B @{} acks={}",
-            self.topic, self.size, self.rate, self.acks
-        )
     }
 }
 
@@ -306,81 +410,4 @@ pub(crate) fn read_text(path: &Path) -> Result<String, BenchError> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn our_own_files_use_the_names_of_the_flags() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("steady.toml");
-        let text = "mode = 'e2e'\nrate = '50k/s'\nbatch-bytes = '16KiB'\nkeys = 'zipf:1.1'\n\
-                    [topic-config]\n'flush.messages' = '1'\n";
-        std::fs::write(&path, text).unwrap();
-        let workload = Workload::read(&path).unwrap();
-        assert_eq!(workload.name, "steady");
-        assert_eq!(workload.mode, Mode::E2e);
-        assert_eq!(workload.rate, Rate::Records(50_000.0));
-        assert_eq!(workload.batch_bytes, ByteSize(16 * 1024));
-        assert_eq!(workload.topic_config["flush.messages"], "1");
-        assert_eq!(workload.acks, Acks::All);
-
-        std::fs::write(&path, "rates = '5'\n").unwrap();
-        assert_eq!(Workload::read(&path).unwrap_err().exit_code(), 2);
-    }
-
-    #[test]
-    fn a_workload_survives_its_own_file_form() {
-        let workload = Workload {
-            rate: Rate::Bytes(1e6),
-            size: ValueSize::Uniform(100, 200),
-            ..Workload::default()
-        };
-        let text = toml::to_string(&workload).unwrap();
-        assert_eq!(toml::from_str::<Workload>(&text).unwrap(), workload);
-    }
-
-    #[test]
-    fn contradictions_are_refused() {
-        let fine = Workload::default();
-        assert!(fine.check().is_ok());
-        let wrong = [
-            Workload {
-                producers: 0,
-                ..fine.clone()
-            },
-            Workload {
-                catch_up: 1,
-                ..fine.clone()
-            },
-            Workload {
-                mode: Mode::Mixed,
-                ..fine.clone()
-            },
-            Workload {
-                mode: Mode::E2e,
-                size: ValueSize::Fixed(15),
-                ..fine.clone()
-            },
-            Workload {
-                mode: Mode::E2e,
-                acks: Acks::None,
-                ..fine.clone()
-            },
-            Workload {
-                batch_bytes: ByteSize(1 << 40),
-                ..fine.clone()
-            },
-            Workload {
-                size: ValueSize::Fixed(1 << 40),
-                ..fine.clone()
-            },
-            Workload {
-                partitions: Some(0),
-                ..fine
-            },
-        ];
-        for workload in wrong {
-            assert!(workload.check().is_err(), "{workload:?}");
-        }
-    }
-}
+mod tests;

@@ -176,6 +176,9 @@ pub const BENCH_BATCH_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// Bytes of a file that the bench reads: workloads and results.
 pub const BENCH_FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
+/// Bytes of batches that the bench holds to produce them once more.
+pub const BENCH_REPLAY_BYTES_MAX: u64 = 1024 * 1024 * 1024;
+
 /// Producers or consumers of one bench run.
 pub const BENCH_WORKERS_MAX: u32 = 10_000;
 /// Consumer groups, with or without members. A bound of one coordinator, like all that follow: a runner

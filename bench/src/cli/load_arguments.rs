@@ -1,12 +1,12 @@
 //! The flags that describe a load. Each that is given wins over the workload file.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
 use crate::error::BenchError;
 use crate::values::{Acks, ByteSize, Codec, Keys, Rate, Span, ValueSize};
-use crate::workload::{Mode, Workload};
+use crate::workload::{Client, Mode, Workload};
 
 /// Flags of a load.
 #[derive(Debug, Clone, Default, Args)]
@@ -41,6 +41,24 @@ pub(crate) struct LoadArguments {
     /// In mixed: consumers of each topic that read it from the start again and again [1]
     #[arg(long)]
     catch_up: Option<u32>,
+    /// Before the measurement, produce so many bytes for the consumers to begin with [0]
+    #[arg(long, value_name = "BYTES")]
+    fill: Option<ByteSize>,
+    /// In consume: begin again at the start until the duration is over
+    #[arg(long)]
+    repeat: bool,
+    /// In replay: the topic whose records are produced once more
+    #[arg(long, value_name = "TOPIC")]
+    source: Option<String>,
+    /// In replay: the brokers that have that topic [those of --brokers]
+    #[arg(long, value_name = "BROKERS", value_delimiter = ',')]
+    source_brokers: Vec<String>,
+    /// In replay: how many times as fast as it was recorded [1]
+    #[arg(long)]
+    speed: Option<f64>,
+    /// Through what to produce and consume [native]
+    #[arg(long, value_enum)]
+    client: Option<Client>,
     /// Bytes of a value: 1KiB, dist:uniform:MIN:MAX, or file:PATH for its content [1KiB]
     #[arg(short, long)]
     size: Option<ValueSize>,
@@ -101,10 +119,27 @@ fn set<T: Clone>(place: &mut T, given: &Option<T>) {
 impl LoadArguments {
     /// The workload of the file, with the flags over it; `mode` is that of the subcommand.
     pub(crate) fn workload(&self, mode: Option<Mode>) -> Result<Workload, BenchError> {
-        let mut workload = match &self.workload {
+        self.over(self.workload.as_deref(), mode)
+    }
+
+    /// The workload of `file`, with the flags over it.
+    pub(crate) fn over(
+        &self,
+        file: Option<&Path>,
+        mode: Option<Mode>,
+    ) -> Result<Workload, BenchError> {
+        let mut workload = match file {
             Some(path) => Workload::read(path)?,
             None => Workload::default(),
         };
+        self.put_scene(&mut workload, mode)?;
+        self.put_load(&mut workload);
+        workload.check()?;
+        Ok(workload)
+    }
+
+    /// Who takes part, and where.
+    fn put_scene(&self, workload: &mut Workload, mode: Option<Mode>) -> Result<(), BenchError> {
         set(&mut workload.mode, &mode);
         set(&mut workload.topic, &self.topic);
         set(&mut workload.topics, &self.topics);
@@ -125,6 +160,21 @@ impl LoadArguments {
             workload.catch_up = 1;
         }
         set(&mut workload.catch_up, &self.catch_up);
+        set(&mut workload.fill, &self.fill);
+        workload.repeat |= self.repeat;
+        if self.source.is_some() {
+            workload.source.clone_from(&self.source);
+        }
+        if !self.source_brokers.is_empty() {
+            workload.source_brokers.clone_from(&self.source_brokers);
+        }
+        set(&mut workload.speed, &self.speed);
+        set(&mut workload.client, &self.client);
+        Ok(())
+    }
+
+    /// What is sent, how fast and for how long.
+    fn put_load(&self, workload: &mut Workload) {
         set(&mut workload.size, &self.size);
         set(&mut workload.random_ratio, &self.random_ratio);
         set(&mut workload.rate, &self.rate);
@@ -143,8 +193,6 @@ impl LoadArguments {
         if self.congestion.is_some() {
             workload.congestion.clone_from(&self.congestion);
         }
-        workload.check()?;
-        Ok(workload)
     }
 }
 

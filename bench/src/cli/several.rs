@@ -1,4 +1,4 @@
-//! Commands about several runs: `compare`, `versus` and `suite`.
+//! Commands about several runs: `compare` and `suite`.
 
 use std::fmt::Write;
 use std::fs;
@@ -6,19 +6,14 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::{CommonArguments, EXIT_CHECK, EXIT_FAILED, LoadArguments, run_and_report, show};
-use crate::client::Cluster;
-use crate::clock::wall_ms;
+use super::{CommonArguments, EXIT_CHECK, EXIT_FAILED, run_and_report, show};
 use crate::compare::{Row, compare, render};
 use crate::error::BenchError;
 use crate::output::say;
-use crate::process::host_ticks;
 use crate::report::html::{escape, page};
 use crate::report::{chart, json};
-use crate::run::RunOptions;
 use crate::summary::Summary;
-use crate::values::whole;
-use crate::workload::{Mode, Workload};
+use crate::workload::Workload;
 
 /// Arguments of `compare`.
 #[derive(Debug, Clone, Args)]
@@ -33,30 +28,6 @@ pub(crate) struct CompareArguments {
     /// Write an overlay of the distributions, and this table, as a page
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
-}
-
-/// Arguments of `versus`.
-#[derive(Debug, Clone, Args)]
-pub(crate) struct VersusArguments {
-    /// The other broker: host:port
-    #[arg(long, value_name = "BROKER")]
-    peer: String,
-    /// Its process on this host; found by its port where it may be seen
-    #[arg(long, value_name = "PID")]
-    peer_pid: Option<u32>,
-    /// Measured rounds of each side; one more, the first, is dropped
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
-    rounds: u32,
-    /// What is run against each
-    #[arg(long, value_enum, default_value_t = Mode::Produce)]
-    mode: Mode,
-    /// Measure although the machine is busy
-    #[arg(long)]
-    busy: bool,
-    #[command(flatten)]
-    load: LoadArguments,
-    #[command(flatten)]
-    common: CommonArguments,
 }
 
 /// Arguments of `suite`.
@@ -171,145 +142,48 @@ fn write_page(
     write_file(file, &page("Comparison", &body))
 }
 
-fn write_file(file: &Path, text: &str) -> Result<(), BenchError> {
+pub(super) fn write_file(file: &Path, text: &str) -> Result<(), BenchError> {
     fs::write(file, text).map_err(|source| BenchError::File {
         path: file.into(),
         source,
     })
 }
 
-/// One of the two brokers of `versus`.
-struct Contender {
-    name: &'static str,
-    options: RunOptions,
-    runs: Vec<Summary>,
-}
-
-pub(super) async fn run_versus(arguments: &VersusArguments) -> Result<u8, BenchError> {
-    let workload = arguments.load.workload(Some(arguments.mode))?;
-    if !arguments.busy {
-        check_idle().await?;
+/// The workload files of a folder, by name; or the one file that is named.
+pub(super) fn workload_files(path: &Path) -> Result<Vec<PathBuf>, BenchError> {
+    if path.is_file() {
+        return Ok(vec![path.to_owned()]);
     }
-    let own = arguments.common.options();
-    let peer = RunOptions {
-        brokers: vec![arguments.peer.clone()],
-        broker_pid: arguments.peer_pid,
-        ..own.clone()
+    let is_workload = |path: &PathBuf| {
+        let extension = path.extension().and_then(|extension| extension.to_str());
+        matches!(extension, Some("toml" | "yaml" | "yml"))
     };
-    let mut sides = [("broker", own), ("peer", peer)].map(|(name, options)| Contender {
-        name,
-        options,
-        runs: Vec::new(),
-    });
-    let mark = wall_ms();
-    for round in 0..=arguments.rounds {
-        for side in &mut sides {
-            let dir = arguments.common.out.as_ref();
-            let dir = dir.map(|dir| dir.join(side.name).join(format!("run-{round}")));
-            say(&format!(
-                "round {round} of {}: {}",
-                arguments.rounds, side.name
-            ));
-            let dir = dir.filter(|_| round > 0);
-            let summary = one_round(&workload, side, mark, round, dir.as_deref()).await?;
-            if summary.interrupted {
-                return Ok(EXIT_FAILED);
-            }
-            side.runs.push(summary);
-        }
-        if round == 0 {
-            // Better to hear now than after all rounds that the two cannot be compared.
-            compare(&sides[0].runs, &sides[1].runs)?;
-            // Caches and memory were cold.
-            sides.iter_mut().for_each(|side| side.runs.clear());
-        }
+    let files: Vec<PathBuf> = entries(path)?.into_iter().filter(is_workload).collect();
+    match files.is_empty() {
+        true => Err(BenchError::usage(format!(
+            "there are no workloads in {}",
+            path.display()
+        ))),
+        false => Ok(files),
     }
-    let [first, second] = &sides;
-    let rows = compare(&first.runs, &second.runs)?;
-    show(&format!(
-        "\n{}\n{}",
-        workload.headline(),
-        render([first.name, second.name], &rows)
-    ))?;
-    let failed = sides.iter().flat_map(|side| &side.runs);
-    let failed = failed.map(Summary::failures).sum::<u64>();
-    Ok(if failed > 0 { EXIT_FAILED } else { 0 })
 }
 
-/// Runs once on topics of the round's own, which are removed again. Consuming needs what is there.
-async fn one_round(
-    workload: &Workload,
-    side: &Contender,
-    mark: i64,
-    round: u32,
-    dir: Option<&Path>,
-) -> Result<Summary, BenchError> {
-    let mut workload = workload.clone();
-    let own_topics = workload.mode.produces();
-    if own_topics {
-        workload.topic = format!("{}-{mark}-{round}", workload.topic);
-    }
-    let summary = run_and_report(&workload, &side.options, dir).await;
-    if own_topics {
-        let mut cluster = Cluster::connect(&side.options.brokers, workload.timeout.0).await?;
-        for topic in workload.topic_names() {
-            match cluster.delete_topic(&topic).await {
-                // The run ended before it was made: its own error says more.
-                Err(_) if summary.is_err() => {}
-                deleted => deleted?,
-            }
-        }
-    }
-    summary
-}
-
-/// The share of processor time that must be idle, and for how long it is watched.
-const IDLE_MIN: f64 = 0.85;
-const IDLE_WATCH: std::time::Duration = std::time::Duration::from_secs(2);
-
-async fn check_idle() -> Result<(), BenchError> {
-    let before = host_ticks();
-    tokio::time::sleep(IDLE_WATCH).await;
-    let (Some(before), Some(after)) = (before, host_ticks()) else {
-        return Ok(());
-    };
-    let all = (after.0 - before.0).max(1) as f64;
-    let idle = after.1.saturating_sub(before.1) as f64 / all;
-    if idle >= IDLE_MIN {
-        return Ok(());
-    }
-    Err(BenchError::usage(format!(
-        "the machine is only {} % idle, a comparison needs {} %: stop what runs, or say --busy",
-        whole(idle * 100.0),
-        whole(IDLE_MIN * 100.0)
-    )))
+/// The name of a file without its extension.
+pub(super) fn stem(file: &Path) -> String {
+    let stem = file.file_stem().unwrap_or_default();
+    stem.to_string_lossy().into_owned()
 }
 
 pub(super) async fn run_suite(arguments: &SuiteArguments) -> Result<u8, BenchError> {
     let Some(out) = &arguments.common.out else {
         return Err(BenchError::usage("a suite needs --out, for its results"));
     };
-    let is_workload = |path: &PathBuf| {
-        let extension = path.extension().and_then(|extension| extension.to_str());
-        matches!(extension, Some("toml" | "yaml" | "yml"))
-    };
-    let files: Vec<PathBuf> = entries(&arguments.folder)?
-        .into_iter()
-        .filter(is_workload)
-        .collect();
-    if files.is_empty() {
-        return Err(BenchError::usage(format!(
-            "there are no workloads in {}",
-            arguments.folder.display()
-        )));
-    }
     // All are read before the first runs: a mistake in the last would come late.
     let mut workloads = Vec::new();
-    for file in &files {
+    for file in &workload_files(&arguments.folder)? {
         let workload = Workload::read(file)?;
         workload.check()?;
-        let stem = file.file_stem().unwrap_or_default();
-        workloads.push((stem.to_string_lossy().into_owned(), workload));
+        workloads.push((stem(file), workload));
     }
     let mut rows = String::new();
     let mut code = 0;

@@ -10,6 +10,9 @@ use tidewheel_protocol::messages::delete_topics::{DeleteTopicsRequest, DeleteTop
 use tidewheel_protocol::messages::describe_configs::{
     DescribeConfigsRequest, DescribeConfigsResource, DescribeConfigsResponse,
 };
+use tidewheel_protocol::messages::describe_log_dirs::{
+    DescribeLogDirsRequest, DescribeLogDirsResponse,
+};
 use tidewheel_protocol::messages::list_offsets::{
     ListOffsetsPartition, ListOffsetsRequest, ListOffsetsResponse, ListOffsetsTopic,
 };
@@ -23,6 +26,9 @@ use super::{ClientError, Connection};
 /// The newest version of Metadata that names topics in all cases.
 const METADATA: i16 = 12;
 const RESOURCE_TOPIC: i8 = 2;
+const RESOURCE_BROKER: i8 = 4;
+/// The source of a setting that nobody chose.
+const DEFAULT_CONFIG: i8 = 5;
 
 /// A topic to create.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,6 +105,17 @@ impl Cluster {
     #[must_use]
     pub fn connection(&self) -> &Connection {
         &self.connection
+    }
+
+    /// Whether the broker answers what every client asks first.
+    pub async fn is_ready(&mut self) -> bool {
+        let request = MetadataRequest {
+            topics: Some(Vec::new()),
+            ..MetadataRequest::default()
+        };
+        let answer: Result<MetadataResponse, ClientError> =
+            self.connection.call(METADATA, &request, self.timeout).await;
+        answer.is_ok_and(|answer| !answer.brokers.is_empty())
     }
 
     /// Looks a topic up, without creating it.
@@ -204,9 +221,40 @@ impl Cluster {
         &mut self,
         name: &str,
     ) -> Result<BTreeMap<String, String>, ClientError> {
+        self.configs(RESOURCE_TOPIC, name, true).await
+    }
+
+    /// Settings of the broker that answers which somebody chose; secrets are empty.
+    ///
+    /// # Errors
+    /// Where the broker refuses or does not answer.
+    pub async fn broker_settings(&mut self) -> Result<BTreeMap<String, String>, ClientError> {
+        let request = MetadataRequest {
+            topics: Some(Vec::new()),
+            ..MetadataRequest::default()
+        };
+        let answer: MetadataResponse = self
+            .connection
+            .call(METADATA, &request, self.timeout)
+            .await?;
+        let here = self.connection.address();
+        let brokers = &answer.brokers;
+        let this = brokers
+            .iter()
+            .find(|broker| address(&broker.host, broker.port) == here);
+        let id = this.or(brokers.first()).map_or(0, |broker| broker.node_id);
+        self.configs(RESOURCE_BROKER, &id.to_string(), false).await
+    }
+
+    async fn configs(
+        &mut self,
+        kind: i8,
+        name: &str,
+        defaults: bool,
+    ) -> Result<BTreeMap<String, String>, ClientError> {
         let request = DescribeConfigsRequest {
             resources: vec![DescribeConfigsResource {
-                resource_type: RESOURCE_TOPIC,
+                resource_type: kind,
                 resource_name: StrBytes::from(name),
                 configuration_keys: None,
             }],
@@ -219,15 +267,41 @@ impl Cluster {
         let mut configs = BTreeMap::new();
         for result in answer.results {
             if result.error_code != 0 {
-                let what = format!("settings of topic {name}");
+                let what = format!("settings of {name}");
                 return Err(refused(what, result.error_code, None));
             }
             for config in result.configs {
-                let value = config.value.map(|value| value.to_string());
-                configs.insert(config.name.to_string(), value.unwrap_or_default());
+                if defaults || config.config_source != DEFAULT_CONFIG {
+                    let value = config.value.map(|value| value.to_string());
+                    configs.insert(config.name.to_string(), value.unwrap_or_default());
+                }
             }
         }
         Ok(configs)
+    }
+
+    /// The directories in which the broker that answers keeps its logs.
+    ///
+    /// # Errors
+    /// Where the broker refuses or does not answer.
+    pub async fn log_dirs(&mut self) -> Result<Vec<String>, ClientError> {
+        let request = DescribeLogDirsRequest {
+            // No partition is asked for: the directories alone.
+            topics: Some(Vec::new()),
+        };
+        let answer: DescribeLogDirsResponse = self
+            .connection
+            .call(i16::MAX, &request, self.timeout)
+            .await?;
+        if answer.error_code != 0 {
+            return Err(refused(
+                "log directories".to_owned(),
+                answer.error_code,
+                None,
+            ));
+        }
+        let dirs = answer.results.iter().map(|dir| dir.log_dir.to_string());
+        Ok(dirs.collect())
     }
 }
 

@@ -33,8 +33,16 @@ pub(crate) enum Purpose {
     Follow,
     /// Read once from the start to where the partitions end now.
     ReadAll,
-    /// Read from the start to the end, and again.
+    /// Read from the start to the end, and again, as the load that is measured.
+    Repeat,
+    /// The same beside the load that is measured.
     CatchUp,
+}
+
+impl Purpose {
+    fn starts_over(self) -> bool {
+        matches!(self, Self::Repeat | Self::CatchUp)
+    }
 }
 
 /// Which partitions of which topic at which broker.
@@ -50,7 +58,7 @@ struct Position {
     partition: i32,
     start: i64,
     next: i64,
-    /// Where `ReadAll` ends and `CatchUp` begins again.
+    /// Where `ReadAll` ends, and whoever starts over does.
     end: i64,
 }
 
@@ -250,7 +258,7 @@ impl Consumer {
             let records = data.records.unwrap_or_default();
             let (whole, next) = whole_batches(&records);
             position.next = next.unwrap_or(position.next);
-            if self.purpose == Purpose::CatchUp && position.next >= position.end {
+            if self.purpose.starts_over() && position.next >= position.end {
                 position.end = data.high_watermark;
                 if position.next >= position.end {
                     position.next = position.start;
@@ -288,7 +296,11 @@ impl Consumer {
                 }
                 match stamps(&batch, shared.run_id) {
                     Ok(due) => {
-                        records += due.len() as u64;
+                        records += match shared.filled {
+                            0 => due.len() as u64,
+                            // What was filled in before has no stamps, and is to be consumed too.
+                            _ => count,
+                        };
                         latencies.extend(due);
                     }
                     Err(error) => note_error(worker, &error.to_string()),

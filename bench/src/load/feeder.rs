@@ -9,6 +9,8 @@ use crate::keys::KeyChooser;
 use crate::payload::{BatchMaker, Mark};
 use crate::schedule::Schedule;
 
+use super::recording::Recording;
+
 /// When the records of a batch were due.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Due {
@@ -40,6 +42,9 @@ pub(super) struct Feeder {
     pub(super) maker: BatchMaker,
     run_id: Option<u64>,
     keyed: Option<Keyed>,
+    recording: Option<Recording>,
+    /// When the load begins: what a recording's times are relative to.
+    start: u64,
     targets: usize,
     next_target: usize,
 }
@@ -59,6 +64,8 @@ pub(super) struct Batch {
     pub(super) target: usize,
     pub(super) bytes: Bytes,
     pub(super) due: Due,
+    /// Bytes of its values; of the whole batch where those are not known.
+    pub(super) value_bytes: u64,
 }
 
 /// What there is to send.
@@ -80,6 +87,10 @@ pub(super) struct FeederOptions {
     pub(super) end: u64,
     pub(super) run_id: Option<u64>,
     pub(super) chooser: Option<KeyChooser>,
+    /// What is sent in the place of records that are made.
+    pub(super) recording: Option<Recording>,
+    /// When the load begins.
+    pub(super) start: u64,
     pub(super) targets: usize,
     /// The partition to begin with: producers begin at different ones.
     pub(super) first_target: usize,
@@ -100,6 +111,8 @@ impl Feeder {
                 gathered: vec![Vec::new(); targets],
                 waiting: VecDeque::new(),
             }),
+            recording: options.recording,
+            start: options.start,
             targets,
             next_target: options.first_target % targets,
         }
@@ -114,7 +127,8 @@ impl Feeder {
             .schedule
             .as_ref()
             .map_or(0, |schedule| schedule.total() - self.next);
-        rest + gathered
+        let recorded = self.recording.as_ref().map_or(0, Recording::records);
+        rest + gathered + recorded
     }
 
     /// Ends the schedule here: what is not due yet never will be. Returns how many records that leaves.
@@ -122,6 +136,9 @@ impl Feeder {
         if let Some(schedule) = &mut self.schedule {
             let due = schedule.due_by(now).max(self.next);
             schedule.cut(due);
+        }
+        if let Some(recording) = &mut self.recording {
+            recording.cut(now.saturating_sub(self.start));
         }
         self.end = self.end.min(now);
     }
@@ -145,6 +162,18 @@ impl Feeder {
         let Ready::Batch { target } = self.ready(now, can_send) else {
             return Ok(None);
         };
+        if let Some(recording) = &mut self.recording {
+            let start = self.start;
+            return Ok(recording.pop().map(|batch| Batch {
+                target,
+                value_bytes: batch.bytes.len() as u64,
+                bytes: batch.bytes,
+                due: Due::Now {
+                    at: start + batch.after,
+                    count: batch.records,
+                },
+            }));
+        }
         if let Some(keyed) = &mut self.keyed {
             keyed.waiting.retain(|&waiting| waiting != target);
             let marks = std::mem::take(&mut keyed.gathered[target]);
@@ -161,7 +190,12 @@ impl Feeder {
                 self.maker.marked(marks, self.run_id, wall_ms)?
             }
         };
-        Ok(Some(Batch { target, bytes, due }))
+        Ok(Some(Batch {
+            target,
+            bytes,
+            due,
+            value_bytes: self.maker.value_bytes(count),
+        }))
     }
 
     /// When each record of a batch was due.
@@ -194,7 +228,13 @@ impl Feeder {
             }
         };
         let bytes = self.maker.marked(marks.into_iter(), self.run_id, wall_ms)?;
-        Ok(Batch { target, bytes, due })
+        let value_bytes = self.maker.value_bytes(due.count());
+        Ok(Batch {
+            target,
+            bytes,
+            due,
+            value_bytes,
+        })
     }
 
     fn take_due(&mut self, now: u64) -> Due {
@@ -215,6 +255,17 @@ impl Feeder {
     fn ready(&mut self, now: u64, can_send: impl Fn(usize) -> bool) -> Ready {
         if self.keyed.is_some() {
             return self.ready_keyed(now, can_send);
+        }
+        if let Some(recording) = &self.recording {
+            let Some(next) = recording.front() else {
+                return Ready::Never;
+            };
+            let (due, target) = (self.start + next.after, next.partition % self.targets);
+            return match (due <= now, can_send(target)) {
+                (false, _) => Ready::At(due),
+                (true, true) => Ready::Batch { target },
+                (true, false) => Ready::At(u64::MAX),
+            };
         }
         let until = match &self.schedule {
             None if now < self.end => now,

@@ -20,6 +20,8 @@ fn feeder(rate: Option<f64>, linger: u64, keys: Keys, targets: usize) -> Feeder 
         end: SECOND,
         run_id: None,
         chooser: KeyChooser::new(keys, targets, 1),
+        recording: None,
+        start: 0,
         targets,
         first_target: 0,
     };

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::feeder::{Due, Feeder, FeederOptions};
 use super::lane::{InFlight, Lane, Outcome};
+use super::recording::Recording;
 use super::{Stop, Worker};
 use crate::client::{ClientError, ProduceFrame, TopicInfo};
 use crate::clock::{PreciseTimer, wall_ms};
@@ -18,7 +19,7 @@ use crate::values::{Acks, Keys, Rate};
 use crate::workload::Workload;
 
 /// Records that leave later than this after they were due and had lingered are called late: 1 ms.
-const LATE: u64 = 1_000_000;
+pub(super) const LATE: u64 = 1_000_000;
 
 /// What a producer needs before the run's times are known.
 #[derive(Debug)]
@@ -27,6 +28,8 @@ pub(crate) struct ProducerSetup {
     /// For each partition: its lane, and the frame around its batches.
     targets: Vec<(usize, ProduceFrame)>,
     maker: BatchMaker,
+    /// In the place of records that are made.
+    pub(crate) recording: Option<Recording>,
 }
 
 /// Which of how many producers.
@@ -82,6 +85,7 @@ impl ProducerSetup {
             lanes,
             targets,
             maker,
+            recording: None,
         })
     }
 
@@ -99,7 +103,8 @@ impl ProducerSetup {
     ) -> Result<Producer, BenchError> {
         let shared = &worker.shared;
         let (phases, workload) = (shared.phases, &shared.workload);
-        let schedule = (workload.rate != Rate::Max).then(|| {
+        let is_paced = workload.rate != Rate::Max && self.recording.is_none();
+        let schedule = is_paced.then(|| {
             let duration = phases.end - phases.start;
             Schedule::new(
                 phases.start,
@@ -115,7 +120,10 @@ impl ProducerSetup {
             linger: workload.linger.nanos(),
             end: phases.end,
             run_id: workload.mode.is_stamped().then_some(shared.run_id),
-            chooser: KeyChooser::new(workload.keys, targets, workload.seed ^ share.index),
+            chooser: KeyChooser::new(workload.keys, targets, workload.seed ^ share.index)
+                .filter(|_| self.recording.is_none()),
+            recording: self.recording,
+            start: phases.start,
             targets,
             first_target: usize::try_from(share.index).unwrap_or_default(),
         };
@@ -235,7 +243,6 @@ impl Producer {
             };
             let (lane, frame) = &self.targets[batch.target];
             let wire_bytes = (frame.overhead() + batch.bytes.len()) as u64;
-            let value_bytes = self.feeder.maker.value_bytes(batch.due.count());
             // Making a batch takes time too: it leaves now.
             let sent = self.now();
             let lane = *lane;
@@ -248,7 +255,7 @@ impl Producer {
             let flight = InFlight {
                 due: batch.due,
                 sent,
-                value_bytes,
+                value_bytes: batch.value_bytes,
             };
             self.note_sent(&flight, wire_bytes);
             match sending {

@@ -37,7 +37,7 @@ fn write_all(summary: &Summary, out: &mut String) -> std::fmt::Result {
     writeln!(
         out,
         "environment  {}, {}, {} cores usable, congestion control {} (bench: {}), load {:.2}, \
-         tidewheel {} {}",
+         tidewheel {} {}; broker: logs on {}, settings {}",
         here.kernel,
         here.cpu,
         here.cores_usable,
@@ -45,7 +45,12 @@ fn write_all(summary: &Summary, out: &mut String) -> std::fmt::Result {
         here.client_congestion_control,
         here.load_average,
         here.version,
-        here.commit
+        here.commit,
+        match here.broker_filesystem.as_str() {
+            "" => "an unknown file system",
+            known => known,
+        },
+        here.settings_digest()
     )
 }
 

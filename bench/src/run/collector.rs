@@ -56,13 +56,14 @@ impl Collector {
         }
     }
 
-    /// Records acknowledged that some subscription has not consumed.
+    /// Records filled in or acknowledged that some subscription has not consumed.
     pub(super) fn backlog(&self) -> u64 {
         let workload = &self.shared.workload;
         if !workload.mode.is_stamped() {
             return 0;
         }
-        let due = self.lifetime.acked * u64::from(workload.subscriptions);
+        let there = self.shared.filled + self.lifetime.acked;
+        let due = there * u64::from(workload.subscriptions);
         due.saturating_sub(self.lifetime.consumed)
     }
 

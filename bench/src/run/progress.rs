@@ -22,6 +22,8 @@ pub(crate) enum ProgressKind {
     Live,
     /// A line every five seconds.
     Lines,
+    /// Nothing: what runs is not the run that was asked for.
+    Silent,
 }
 
 pub(super) struct Progress {
@@ -44,7 +46,7 @@ impl Progress {
                 Some(span / 1_000_000),
                 ProgressDrawTarget::stderr_with_hz(REDRAWS),
             ),
-            ProgressKind::Lines => ProgressBar::hidden(),
+            ProgressKind::Lines | ProgressKind::Silent => ProgressBar::hidden(),
         };
         if let Ok(style) = ProgressStyle::with_template("{prefix}  {bar:20} {msg}") {
             bar.set_style(style.progress_chars("━╸─"));
