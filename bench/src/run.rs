@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::client::{ClientError, Cluster, NewTopic, TopicInfo};
+use crate::client::{ClientError, Cluster, Connection, NewTopic, TopicInfo, list_offsets};
 use crate::clock::{Clock, wall_ms};
 use crate::environment::{Durability, Environment};
 use crate::error::BenchError;
@@ -20,7 +20,7 @@ mod progress;
 mod team;
 
 use collector::Collector;
-use crew::Crew;
+use crew::{Crew, divide};
 pub(crate) use progress::ProgressKind;
 use team::{Team, Watches};
 
@@ -241,7 +241,8 @@ async fn find_or_create(
     }
 }
 
-/// Kafka's brokers hear of a new topic a moment after it was made.
+/// Kafka's brokers hear of a new topic a moment after it was made, and that they lead its partitions
+/// another moment later.
 async fn await_leaders(
     cluster: &mut Cluster,
     name: &str,
@@ -249,7 +250,11 @@ async fn await_leaders(
 ) -> Result<TopicInfo, ClientError> {
     let clock = Clock::start();
     loop {
-        match cluster.topic(name).await {
+        let found = match cluster.topic(name).await {
+            Ok(topic) => ask_leaders(&topic, workload).await.map(|()| topic),
+            Err(error) => Err(error),
+        };
+        match found {
             Err(ClientError::Refused { .. } | ClientError::NoLeader { .. })
                 if clock.now() < workload.timeout.nanos() =>
             {
@@ -258,6 +263,17 @@ async fn await_leaders(
             other => return other,
         }
     }
+}
+
+/// Asks every leader for the ends of its partitions, which it knows once it leads them.
+async fn ask_leaders(topic: &TopicInfo, workload: &Workload) -> Result<(), ClientError> {
+    const AT_END: i64 = -1;
+    let timeout = workload.timeout.0;
+    for one in divide(topic, 1) {
+        let mut leader = Connection::open(&one.leader, timeout).await?;
+        list_offsets(&mut leader, &one.topic, &one.partitions, AT_END, timeout).await?;
+    }
+    Ok(())
 }
 
 /// Tells this run's records from those of others.

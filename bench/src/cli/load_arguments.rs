@@ -219,6 +219,73 @@ mod tests {
         assert_eq!(arguments.workload(None).unwrap().mode, Mode::E2e);
     }
 
+    #[derive(Debug, clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        load: LoadArguments,
+    }
+
+    /// The workload of a command line.
+    fn parse(mode: Mode, line: &str) -> Workload {
+        let words = std::iter::once("bench").chain(line.split_whitespace());
+        let line = <Line as clap::Parser>::try_parse_from(words).unwrap();
+        line.load.workload(Some(mode)).unwrap()
+    }
+
+    #[test]
+    fn every_flag_reaches_the_workload() {
+        let line = "-t a --topics 2 -p 3 --topic-config x=y --no-create --producers 4 --consumers 5 \
+                    --subscriptions 6 --fill 1MiB --size 2KiB --random-ratio 0.25 --rate 7k/s \
+                    --duration 8s --warmup 9s --drain 10s --acks 1 --batch-bytes 16KiB \
+                    --linger 11ms --in-flight 12 -z lz4 --keys rr:13 --seed 14 --timeout 15s \
+                    --fetch-bytes 2MiB --congestion reno --client native";
+        let workload = parse(Mode::E2e, line);
+        let span = |seconds| Span(std::time::Duration::from_secs(seconds));
+        let expected = Workload {
+            mode: Mode::E2e,
+            topic: "a".to_owned(),
+            topics: 2,
+            partitions: Some(3),
+            topic_config: [("x".to_owned(), "y".to_owned())].into(),
+            create: false,
+            producers: 4,
+            consumers: 5,
+            subscriptions: 6,
+            fill: ByteSize(1 << 20),
+            size: ValueSize::Fixed(2048),
+            random_ratio: 0.25,
+            rate: Rate::Records(7000.0),
+            duration: span(8),
+            warmup: span(9),
+            drain: span(10),
+            acks: Acks::Leader,
+            batch_bytes: ByteSize(16 << 10),
+            linger: Span(std::time::Duration::from_millis(11)),
+            in_flight: 12,
+            compression: Codec(tidewheel_protocol::Compression::Lz4),
+            keys: Keys::RoundRobin(13),
+            seed: 14,
+            timeout: span(15),
+            fetch_bytes: ByteSize(2 << 20),
+            congestion: Some("reno".to_owned()),
+            ..Workload::default()
+        };
+        assert_eq!(workload, expected);
+        assert_eq!(parse(Mode::Mixed, "--catch-up 3").catch_up, 3);
+        assert!(parse(Mode::Consume, "--repeat").repeat);
+        let replay = parse(
+            Mode::Replay,
+            "--source s --source-brokers h:1,h:2 --speed 2.5",
+        );
+        assert_eq!(replay.source.as_deref(), Some("s"));
+        assert_eq!(replay.source_brokers, ["h:1", "h:2"]);
+        assert!((replay.speed - 2.5).abs() < 1e-9);
+        assert_eq!(
+            parse(Mode::Produce, "--client librdkafka").client,
+            Client::Librdkafka
+        );
+    }
+
     #[test]
     fn what_contradicts_itself_is_refused() {
         let arguments = LoadArguments {

@@ -120,7 +120,7 @@ impl Crew {
 }
 
 /// The partitions of a topic for so many consumers, each at one broker.
-fn divide(topic: &TopicInfo, consumers: u32) -> Vec<Assignment> {
+pub(super) fn divide(topic: &TopicInfo, consumers: u32) -> Vec<Assignment> {
     let mut assignments: Vec<Assignment> = Vec::new();
     for consumer in 0..consumers as usize {
         let before = assignments.len();

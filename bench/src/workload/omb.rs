@@ -1,7 +1,9 @@
 //! Workload files of the OpenMessaging Benchmark, read as they are.
 //!
-//! Names and meanings follow `Workload.java` of <https://github.com/openmessaging/benchmark>. What is
-//! asked for and not served is refused, never ignored: a backlog that is built and drained.
+//! Names and meanings follow `Workload.java` of <https://github.com/openmessaging/benchmark>. Its backlog
+//! is what consumers begin with: it is produced before the measurement, and drained while the producers
+//! go on at their rate for the stated duration, then until nothing is left. What is not known is refused,
+//! never ignored.
 
 use std::path::Path;
 use std::time::Duration;
@@ -10,7 +12,7 @@ use serde::Deserialize;
 
 use super::{Mode, Workload};
 use crate::error::BenchError;
-use crate::values::{Keys, Rate, Span, ValueSize};
+use crate::values::{ByteSize, Keys, Rate, Span, ValueSize};
 
 #[derive(Debug, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
@@ -57,6 +59,8 @@ impl Default for OmbWorkload {
 
 /// Keys that the benchmark's distributors draw from.
 const KEY_COUNT: u32 = 10_000;
+/// A backlog is drained to its end, whatever the stated duration: a day is as long as for ever.
+const BACKLOG_DRAIN: Span = Span(Duration::from_secs(24 * 3600));
 
 /// Reads the text of the file at `path`.
 pub(super) fn parse(text: &str, path: &Path) -> Result<Workload, BenchError> {
@@ -66,13 +70,6 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<Workload, BenchError> {
     };
     let omb: OmbWorkload =
         serde_yaml_ng::from_str(text).map_err(|error| wrong(error.to_string()))?;
-    if omb.consumer_backlog_size_gb > 0 {
-        return Err(wrong(
-            "consumerBacklogSizeGB is not served; measure catching up with `bench consume` or \
-             `bench mixed`"
-                .to_owned(),
-        ));
-    }
     let keys = match omb.key_distributor.as_str() {
         "NO_KEY" => Keys::None,
         "KEY_ROUND_ROBIN" => Keys::RoundRobin(KEY_COUNT),
@@ -86,6 +83,9 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<Workload, BenchError> {
         .map_or(ValueSize::Fixed(omb.message_size), ValueSize::File);
     let minutes = |count: u64| Span(Duration::from_secs(count.saturating_mul(60)));
     let defaults = Workload::default();
+    // Its gigabytes are 2^30 bytes, counted once for every subscription.
+    let backlog = omb.consumer_backlog_size_gb.saturating_mul(1 << 30);
+    let backlog = backlog / u64::from(omb.subscriptions_per_topic.max(1));
     Ok(Workload {
         name: omb.name,
         mode: match omb.subscriptions_per_topic {
@@ -108,6 +108,11 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<Workload, BenchError> {
         },
         duration: minutes(omb.test_duration_minutes),
         warmup: minutes(omb.warmup_duration_minutes),
+        fill: ByteSize(backlog),
+        drain: match backlog {
+            0 => defaults.drain,
+            _ => BACKLOG_DRAIN,
+        },
         keys,
         ..defaults
     })
@@ -162,6 +167,41 @@ testDurationMinutes: 15
         workload.check().unwrap();
     }
 
+    /// `workloads/1-topic-100-partitions-1kb-4p-4c-200k-backlog.yaml` from there, likewise.
+    const BACKLOG: &str = r#"
+name: Backlog for 200k rate 4 producers and 4 consumers on 1 topic / 100 partition
+
+topics: 1
+partitionsPerTopic: 100
+
+messageSize: 1024
+useRandomizedPayloads: true
+randomBytesRatio: 0.5
+randomizedPayloadPoolSize: 1000
+
+subscriptionsPerTopic: 1
+consumerPerSubscription: 4
+producersPerTopic: 4
+
+producerRate: 200000
+
+consumerBacklogSizeGB: 512
+testDurationMinutes: 5
+"#;
+
+    #[test]
+    fn a_backlog_is_filled_in_before_and_drained() {
+        let workload = parse(BACKLOG, Path::new("backlog.yaml")).unwrap();
+        assert_eq!(workload.mode, Mode::E2e);
+        assert_eq!(workload.fill, ByteSize(512 << 30));
+        assert_eq!((workload.producers, workload.consumers), (4, 4));
+        assert_eq!(workload.drain, BACKLOG_DRAIN);
+        workload.check().unwrap();
+        let twice = BACKLOG.replace("subscriptionsPerTopic: 1", "subscriptionsPerTopic: 2");
+        let workload = parse(&twice, Path::new("backlog.yaml")).unwrap();
+        assert_eq!(workload.fill, ByteSize(256 << 30));
+    }
+
     #[test]
     fn the_payload_file_is_found_beside_the_folder_of_workloads() {
         let dir = tempfile::tempdir().unwrap();
@@ -178,7 +218,7 @@ testDurationMinutes: 15
     fn what_is_not_served_is_refused() {
         let path = Path::new("w.yaml");
         for text in [
-            "consumerBacklogSizeGB: 100",
+            "consumerBacklogSizeGB: -1",
             "keyDistributor: SOMETHING",
             "topics: many",
             "- a list",

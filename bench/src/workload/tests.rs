@@ -67,10 +67,63 @@ fn contradictions_are_refused() {
         },
         Workload {
             partitions: Some(0),
+            ..fine.clone()
+        },
+        Workload {
+            mode: Mode::Replay,
+            ..fine.clone()
+        },
+        Workload {
+            source: Some("t".to_owned()),
+            ..fine.clone()
+        },
+        Workload {
+            mode: Mode::Replay,
+            source: Some("t".to_owned()),
+            rate: Rate::Records(5.0),
+            ..fine.clone()
+        },
+        Workload {
+            mode: Mode::Replay,
+            source: Some("t".to_owned()),
+            speed: 0.0,
+            ..fine.clone()
+        },
+        Workload {
+            repeat: true,
+            ..fine.clone()
+        },
+        Workload {
+            fill: ByteSize(5),
+            ..fine.clone()
+        },
+        Workload {
+            mode: Mode::Mixed,
+            catch_up: 1,
+            client: Client::Librdkafka,
+            ..fine.clone()
+        },
+        Workload {
+            goals: vec!["cpu_per_gb>=much".to_owned()],
             ..fine
         },
     ];
     for workload in wrong {
         assert!(workload.check().is_err(), "{workload:?}");
     }
+}
+
+#[test]
+fn the_workloads_of_this_repository_are_whole() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("workloads");
+    let mut count = 0;
+    for set in ["record", "smoke"] {
+        for entry in std::fs::read_dir(folder.join(set)).unwrap() {
+            let workload = Workload::read(&entry.unwrap().path()).unwrap();
+            workload.check().unwrap();
+            assert!(!workload.goals.is_empty(), "{}", workload.name);
+            count += 1;
+        }
+    }
+    assert_eq!(count, 12);
 }

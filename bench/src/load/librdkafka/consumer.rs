@@ -101,6 +101,12 @@ impl RecordConsumer {
                 .add_partition_offset(&self.topic, *partition, Offset::Offset(*start))
                 .map_err(|error| failed(&error))?;
         }
+        if self.once {
+            // What is there already is not to be had before the measurement begins.
+            let shared = &worker.shared;
+            let lead = shared.phases.start.saturating_sub(shared.clock.now());
+            tokio::time::sleep(std::time::Duration::from_nanos(lead)).await;
+        }
         consumer
             .assign(&assignment)
             .map_err(|error| failed(&error))?;
