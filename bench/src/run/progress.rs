@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::load::Shared;
+use crate::load::{Phases, Shared};
 use crate::output::say;
 use crate::recorder::{Counts, Interval, Series};
+use crate::values::describe_count;
+use crate::workload::Workload;
 
 /// Seconds between two plain lines.
 const LINE_SECONDS: f64 = 5.0;
@@ -79,28 +81,13 @@ impl Progress {
             self.rates = rates(&fresh, seconds);
             self.last = (now, *lifetime);
         }
-        let phase = match now {
-            _ if now < phases.measure => "warming up, ",
-            _ if now < phases.end => "",
-            _ => "draining, ",
-        };
         self.bar.set_position(passed / 1_000_000);
-        let time = |nanos: u64| {
-            let seconds = Duration::from_nanos(nanos).as_secs();
-            format!("{:02}:{:02}", seconds / 60, seconds % 60)
-        };
-        let backlog = match self.shared.workload.mode.is_stamped() {
-            true => format!(" backlog {backlog}"),
-            false => String::new(),
-        };
+        self.bar
+            .set_prefix(place(&self.shared.workload, phases, now));
+        let text = figures(&self.shared.workload, lifetime, backlog);
         self.bar.set_message(format!(
-            "{}/{} {phase}sent {}{}{backlog}{} err {}",
-            time(passed),
-            time(phases.end - phases.start),
-            lifetime.sent,
-            self.rates,
-            self.latency,
-            lifetime.failed,
+            "{}{}{}{} err {}",
+            text[0], self.rates, text[1], self.latency, lifetime.failed
         ));
     }
 
@@ -154,6 +141,38 @@ impl Progress {
     }
 }
 
+/// What runs, and where it is: `e2e orders 3p→3c 1KiB @50k/s acks=all   00:42/01:00`.
+fn place(workload: &Workload, phases: &Phases, now: u64) -> String {
+    let phase = match now {
+        _ if now < phases.measure => " warming up",
+        _ if now < phases.end => "",
+        _ => " draining",
+    };
+    let time = |nanos: u64| {
+        let seconds = Duration::from_nanos(nanos).as_secs();
+        format!("{:02}:{:02}", seconds / 60, seconds % 60)
+    };
+    format!(
+        "{}   {}/{}{phase}",
+        workload.headline(),
+        time(now.saturating_sub(phases.start)),
+        time(phases.end - phases.start)
+    )
+}
+
+/// What is left of and right of the rates: how much was sent or read, and how much waits.
+fn figures(workload: &Workload, lifetime: &Counts, backlog: u64) -> [String; 2] {
+    let (verb, count) = match workload.mode.produces() {
+        true => ("sent", lifetime.sent),
+        false => ("read", lifetime.consumed),
+    };
+    let backlog = match workload.mode.is_stamped() {
+        true => format!(" backlog {backlog}"),
+        false => String::new(),
+    };
+    [format!("{verb} {}", describe_count(count as f64)), backlog]
+}
+
 fn rates(fresh: &Counts, seconds: f64) -> String {
     let per_second = |count: u64| count as f64 / seconds;
     let mut text = String::new();
@@ -176,5 +195,49 @@ fn main_series(interval: &Interval) -> Series {
     match interval.series(Series::EndToEnd).is_empty() {
         true => Series::Response,
         false => Series::EndToEnd,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::values::Rate;
+    use crate::workload::Mode;
+
+    #[test]
+    fn the_live_line_says_what_runs_where_it_is_and_what_waits() {
+        let workload = Workload {
+            mode: Mode::E2e,
+            topic: "orders".to_owned(),
+            producers: 3,
+            consumers: 3,
+            rate: Rate::Records(50_000.0),
+            ..Workload::default()
+        };
+        const SECOND: u64 = 1_000_000_000;
+        let phases = Phases {
+            start: SECOND,
+            measure: 3 * SECOND,
+            end: 61 * SECOND,
+            deadline: 71 * SECOND,
+        };
+        let line = "e2e orders 3p→3c 1KiB @50k/s acks=all   00:42/01:00";
+        assert_eq!(place(&workload, &phases, 43 * SECOND), line);
+        assert!(place(&workload, &phases, 2 * SECOND).ends_with("warming up"));
+        assert!(place(&workload, &phases, 62 * SECOND).ends_with("draining"));
+        let counts = Counts {
+            sent: 2_100_000,
+            consumed: 7,
+            ..Counts::default()
+        };
+        assert_eq!(
+            figures(&workload, &counts, 212),
+            ["sent 2.1M", " backlog 212"]
+        );
+        let consume = Workload {
+            mode: Mode::Consume,
+            ..workload
+        };
+        assert_eq!(figures(&consume, &counts, 0), ["read 7", ""]);
     }
 }

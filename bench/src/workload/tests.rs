@@ -67,8 +67,18 @@ fn contradictions_are_refused() {
         },
         Workload {
             partitions: Some(0),
-            ..fine.clone()
+            ..fine
         },
+    ];
+    for workload in wrong {
+        assert!(workload.check().is_err(), "{workload:?}");
+    }
+}
+
+#[test]
+fn what_does_not_belong_to_the_mode_is_refused() {
+    let fine = Workload::default();
+    let wrong = [
         Workload {
             mode: Mode::Replay,
             ..fine.clone()
