@@ -21,6 +21,9 @@ use crate::reply::{GroupReply, JoinReply, Joined, Output};
 /// [`limits::GROUP_NEW_MEMBER_WAIT`] in ms.
 const NEW_MEMBER_WAIT_MS: i64 = limits::GROUP_NEW_MEMBER_WAIT.as_secs().cast_signed() * 1000;
 
+/// The shortest time between two looks at whether a static member that is away has come back.
+const LOOK_FOR_ABSENT_MS: i64 = 1_000;
+
 /// What a group's changes need beside the group.
 pub(crate) struct Context<'a> {
     pub(crate) config: &'a GroupConfig,
@@ -146,7 +149,9 @@ impl ClassicGroup {
         } else if self.elect_leader() {
             self.complete_generation(cx);
         } else {
-            cx.arm(self.join_timer(), self.rebalance_timeout_ms());
+            // Nobody is there but static members that are away, who may have allowed no time at all.
+            let wait_ms = self.rebalance_timeout_ms().max(LOOK_FOR_ABSENT_MS);
+            cx.arm(self.join_timer(), wait_ms);
         }
     }
 
