@@ -60,6 +60,7 @@ pub(crate) struct Broker {
     memory: MemoryPool,
     answer_memory: MemoryPool,
     early_answer_memory: MemoryPool,
+    made_answer_memory: MemoryPool,
     produce_lanes: ProduceLanes,
     fetch_sessions: FetchSessions,
     fetch_answer_memory: MemoryPool,
@@ -110,6 +111,7 @@ impl Broker {
             memory: MemoryPool::growing(memory),
             answer_memory: MemoryPool::at_once(limits::ANSWER_BYTES_MAX),
             early_answer_memory: MemoryPool::at_once(limits::EARLY_ANSWER_BYTES_MAX),
+            made_answer_memory: MemoryPool::at_once(limits::MADE_ANSWER_BYTES_MAX),
             produce_lanes: ProduceLanes::default(),
             fetch_sessions: FetchSessions::new(slots),
             fetch_answer_memory: MemoryPool::at_once(limits::FETCH_ANSWER_BYTES_MAX),
@@ -170,6 +172,11 @@ impl Broker {
     /// left.
     pub(crate) fn early_answer_memory(&self) -> &MemoryPool {
         &self.early_answer_memory
+    }
+
+    /// What answers take that are made already while they wait for [`Self::answer_memory`].
+    pub(crate) fn made_answer_memory(&self) -> &MemoryPool {
+        &self.made_answer_memory
     }
 
     pub(crate) fn produce_lanes(&self) -> &ProduceLanes {

@@ -38,6 +38,11 @@ pub const ANSWER_BYTES_MAX: usize = 48 * 1024 * 1024;
 /// it closes its connection.
 pub const EARLY_ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
 
+/// Answers that are made already, of what members of a group told each other, while they wait for
+/// [`ANSWER_BYTES_MAX`]. One that takes more than all of it is counted as all of it; one that finds none
+/// closes its connection, and its member joins anew.
+pub const MADE_ANSWER_BYTES_MAX: usize = 8 * 1024 * 1024;
+
 /// What one fetch may take of [`ANSWER_BYTES_MAX`]: some 32,000 partitions. An allocator keeps for a while
 /// what was taken on each thread, so that a fetch as large as all of it would cost a multiple.
 pub const FETCH_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -189,7 +194,7 @@ pub const GROUPS_MAX: usize = 100_000;
 /// never comes back fills this, and about half of [`GROUP_STATE_BYTES_MAX`].
 pub const GROUP_PENDING_MEMBERS_MAX: usize = 25_000;
 
-/// How long a member id that was given out waits for its member, and how long a new member, which
+/// How long a member id that was given out waits for its member at most, and how long a new member, which
 /// cannot send heartbeats yet, may wait for a rebalance to end.
 pub const GROUP_NEW_MEMBER_WAIT: Duration = Duration::from_secs(300);
 

@@ -77,8 +77,7 @@ impl Call {
                 return asked.responder.frame(&response);
             }
             let context = &asked.responder.context;
-            let pool = context.broker.answer_memory();
-            match context.answer_memory(pool, weight).await {
+            match memory_for_made(context, weight).await {
                 Some(share) => asked.responder.counted(&response, share),
                 None => Answer::Close,
             }
@@ -127,6 +126,19 @@ impl Call {
             holding: Some(holding),
         }))
     }
+}
+
+/// Memory for an answer that is made already; `None` where the connection has to close. While it waits, it
+/// is counted elsewhere: what it holds may be no part of its group any more.
+async fn memory_for_made(context: &Context, weight: usize) -> Option<MemoryShare> {
+    let pool = context.broker.answer_memory();
+    let is_giant = weight > limits::ANSWER_BYTES_MAX / 2;
+    if !is_giant && let Some(share) = pool.try_share(weight, 0) {
+        return Some(share);
+    }
+    let counted = weight.min(limits::MADE_ANSWER_BYTES_MAX);
+    let _waits = context.broker.made_answer_memory().try_share(counted, 0)?;
+    context.answer_memory(pool, weight).await
 }
 
 #[cfg(test)]

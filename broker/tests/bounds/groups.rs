@@ -16,6 +16,9 @@ use tidewheel_protocol::messages::join_group::{
     JoinGroupRequest, JoinGroupRequestProtocol, JoinGroupResponse,
 };
 use tidewheel_protocol::messages::list_groups::ListGroupsRequest;
+use tidewheel_protocol::messages::list_offsets::{
+    ListOffsetsPartition, ListOffsetsRequest, ListOffsetsResponse, ListOffsetsTopic,
+};
 use tidewheel_protocol::messages::offset_commit::{
     OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
     OffsetCommitResponse,
@@ -286,19 +289,25 @@ fn narrow(broker: &Broker) -> Client {
     Client::new(TcpStream::from(socket))
 }
 
+/// A group that holds megabytes, and its only member.
+fn large_group(client: &mut Client) -> JoinGroupResponse {
+    let leader: JoinGroupResponse = client.call(3, &join("large", 1 << 20));
+    let given = SyncGroupRequestAssignment {
+        member_id: leader.member_id.clone(),
+        assignment: Bytes::from(vec![b'a'; 4 << 20]),
+    };
+    let request = sync("large", &leader, vec![given]);
+    let answer: SyncGroupResponse = client.call(3, &request);
+    assert_eq!(answer.error_code, 0);
+    leader
+}
+
 /// A group that holds megabytes is described, asked for its offsets and led by peers that read nothing.
 #[test]
 fn slow_readers_of_large_answers_about_groups() {
     bounded(|broker| {
         let mut client = broker.connect();
-        let leader: JoinGroupResponse = client.call(3, &join("large", 1 << 20));
-        let given = SyncGroupRequestAssignment {
-            member_id: leader.member_id.clone(),
-            assignment: Bytes::from(vec![b'a'; 4 << 20]),
-        };
-        let request = sync("large", &leader, vec![given]);
-        let answer: SyncGroupResponse = client.call(3, &request);
-        assert_eq!(answer.error_code, 0);
+        let leader = large_group(&mut client);
         for group in 0..100 {
             let name = format!("{group}-{}", "n".repeat(1_000));
             assert_eq!(committed(&mut client, &commit(&name, 4_000)), 0);
@@ -322,6 +331,62 @@ fn slow_readers_of_large_answers_about_groups() {
         // What one of them asked for is there when it reads at last.
         let answer: DescribeGroupsResponse = peers[0].receive(4, 1);
         assert_eq!(answer.groups[0].members[0].member_assignment.len(), 4 << 20);
+        peers
+    });
+}
+
+/// The end of the log of all groups.
+fn end_of_groups(client: &mut Client) -> i64 {
+    let partition = ListOffsetsPartition {
+        timestamp: -1,
+        ..ListOffsetsPartition::default()
+    };
+    let request = ListOffsetsRequest {
+        topics: vec![ListOffsetsTopic {
+            name: StrBytes::from("__consumer_offsets"),
+            partitions: vec![partition],
+        }],
+        ..ListOffsetsRequest::default()
+    };
+    let answer: ListOffsetsResponse = client.call(7, &request);
+    answer.topics[0].partitions[0].offset
+}
+
+/// A static member that comes again and again, and reads nothing of what it is told as the leader: each
+/// answer has a megabyte that is no part of the group any more when the next one is there.
+#[test]
+fn a_static_leader_that_comes_again_and_again_and_reads_nothing() {
+    bounded(|broker| {
+        let mut client = broker.connect();
+        let mut request = join("replaced", 1 << 20);
+        request.group_instance_id = Some(StrBytes::from("static"));
+        let leader: JoinGroupResponse = client.call(9, &request);
+        assert_eq!(leader.error_code, 0);
+        let synced: SyncGroupResponse = client.call(3, &sync("replaced", &leader, vec![]));
+        assert_eq!(synced.error_code, 0);
+        let again: JoinGroupResponse = client.call(9, &request);
+        assert_eq!((again.error_code, again.members.len()), (0, 1));
+        // The memory of all answers is held by others.
+        large_group(&mut client);
+        let asks = |_| {
+            let mut peer = narrow(broker);
+            for _ in 0..3 {
+                peer.send(4, &describe("large", 1));
+            }
+            peer
+        };
+        let mut peers: Vec<Client> = (0..40).map(asks).collect();
+        let mut decided = end_of_groups(&mut client);
+        let comes = |_| {
+            let mut peer = narrow(broker);
+            peer.send(9, &request);
+            eventually("it has taken the place of the one before it", || {
+                decided < end_of_groups(&mut client)
+            });
+            decided = end_of_groups(&mut client);
+            peer
+        };
+        peers.extend((0..300).map(comes));
         peers
     });
 }
