@@ -23,7 +23,7 @@ use tidewheel_protocol::Uuid;
 use tokio::sync::Semaphore;
 use tracing::info;
 
-use self::loading::load;
+use self::loading::{Loaded, load, until_settled};
 use self::offsets_log::OffsetsLog;
 pub(crate) use self::pending::{NoCoordinator, Pending};
 use self::shard::Shard;
@@ -55,9 +55,11 @@ impl Groups {
         &self,
         request: &GroupRequest,
     ) -> Vec<Result<GroupReply, NoCoordinator>> {
-        let mut replies = Vec::new();
-        for shard in self.all() {
-            replies.push(shard.ask(request.clone()).await);
+        let shards = self.all().iter();
+        let asked: Vec<_> = shards.map(|shard| shard.ask(request.clone())).collect();
+        let mut replies = Vec::with_capacity(asked.len());
+        for reply in asked {
+            replies.push(reply.await);
         }
         replies
     }
@@ -152,11 +154,13 @@ fn open(broker: &Arc<Broker>, topic: &Arc<Topic>) {
         let count = topic.partitions.len();
         let (bounds, held) = (GroupLimits::default().divided(count), HeldBytes::default());
         let shard = |partition| {
-            let coordinator = GroupCoordinator::new(group.clone(), bounds.clone()).sharing(&held);
+            let (group, bounds, held) = (group.clone(), bounds.clone(), held.clone());
+            let coordinator =
+                move || GroupCoordinator::new(group.clone(), bounds.clone()).sharing(&held);
             let log = OffsetsLog::new(partition, broker.flush_signals());
             let shard = Arc::new(Shard::new(log, commit_timeout));
             if shard.log().is_empty() {
-                shard.serve(coordinator, |_| None);
+                shard.serve(coordinator(), |_| None);
                 made.push((Arc::clone(&shard), None));
             } else {
                 made.push((Arc::clone(&shard), Some(coordinator)));
@@ -188,24 +192,30 @@ fn open(broker: &Arc<Broker>, topic: &Arc<Topic>) {
 async fn load_in_turn(
     broker: Arc<Broker>,
     shard: Arc<Shard>,
-    coordinator: GroupCoordinator,
+    coordinator: impl Fn() -> GroupCoordinator + Send + Sync + 'static,
     places: Arc<Semaphore>,
 ) {
-    // Nobody closes it.
-    let Ok(place) = places.acquire_owned().await else {
-        return;
+    let coordinator = Arc::new(coordinator);
+    let attempt = || async {
+        // Nobody closes it.
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else {
+            return Loaded::Settled;
+        };
+        let (topics, loaded) = (Arc::clone(&broker), Arc::clone(&shard));
+        // A new one each time: what another attempt has replayed may be a part.
+        let coordinator = Arc::clone(&coordinator);
+        let work = move || {
+            let _place = place;
+            let topic_id = |name: &str| topics.topics().named(name).map(|topic| topic.id);
+            load(&loaded, coordinator(), topic_id)
+        };
+        broker.read_blocking(work).await.unwrap_or_else(|| {
+            // A panic, or the end of the runtime.
+            shard.fail();
+            Loaded::Settled
+        })
     };
-    let (topics, loaded) = (Arc::clone(&broker), Arc::clone(&shard));
-    let work = move || {
-        load(&loaded, coordinator, |name| {
-            topics.topics().named(name).map(|topic| topic.id)
-        });
-        drop(place);
-    };
-    // A panic, or the end of the runtime.
-    if broker.read_blocking(work).await.is_none() {
-        shard.fail();
-    }
+    until_settled(attempt).await;
 }
 
 #[cfg(test)]

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use tidewheel_consumer_groups::request::DeleteGroupRequest;
 use tidewheel_consumer_groups::{GroupReply, GroupRequest};
-use tidewheel_protocol::ErrorCode;
 use tidewheel_protocol::messages::delete_groups::{
     DeletableGroupResult, DeleteGroupsRequest, DeleteGroupsResponse,
 };
+use tidewheel_protocol::{ErrorCode, StrBytes};
 
 use super::{Context, error};
 
@@ -17,11 +17,17 @@ pub(super) async fn handle(context: Context, request: DeleteGroupsRequest) -> De
     let mut seen = HashSet::new();
     let mut names = request.groups_names;
     names.retain(|name| seen.insert(name.clone()));
-    for group_id in names {
+    let groups = context.broker.groups();
+    let ask = |group_id: StrBytes| {
         let delete = GroupRequest::DeleteGroup(DeleteGroupRequest {
             group_id: Arc::from(&*group_id),
         });
-        let code = match context.broker.groups().ask(&group_id, delete).await {
+        (groups.ask(&group_id, delete), group_id)
+    };
+    // All are asked before one is waited for: what they write reaches the disk together.
+    let asked: Vec<_> = names.into_iter().map(ask).collect();
+    for (reply, group_id) in asked {
+        let code = match reply.await {
             Ok(GroupReply::DeleteGroup(result)) => error::group_outcome(result),
             Ok(_) => ErrorCode::UnknownServerError,
             Err(reason) => error::no_coordinator_code(reason),

@@ -12,6 +12,7 @@ use tidewheel_protocol::messages::describe_groups::{
 use tidewheel_protocol::{ErrorCode, StrBytes};
 
 use super::{Context, error};
+use crate::groups::NoCoordinator;
 
 /// The state of a group that is not there.
 const DEAD: &str = "Dead";
@@ -20,13 +21,21 @@ pub(super) async fn handle(
     context: Context,
     request: DescribeGroupsRequest,
 ) -> DescribeGroupsResponse {
-    let mut groups = Vec::with_capacity(request.groups.len());
     let mut named = HashSet::new();
-    for group_id in request.groups {
-        // Once each: a name of a few bytes may stand for megabytes of members.
-        if named.insert(group_id.clone()) {
-            groups.push(describe(&context, group_id).await);
-        }
+    let mut names = request.groups;
+    // Once each: a name of a few bytes may stand for megabytes of members.
+    names.retain(|group_id| named.insert(group_id.clone()));
+    let ask = |group_id: StrBytes| {
+        let request = GroupRequest::Describe(DescribeRequest {
+            group_id: Arc::from(&*group_id),
+        });
+        (context.broker.groups().ask(&group_id, request), group_id)
+    };
+    // All are asked before one is waited for, which a disk that hangs may take long for.
+    let asked: Vec<_> = names.into_iter().map(ask).collect();
+    let mut groups = Vec::with_capacity(asked.len());
+    for (reply, group_id) in asked {
+        groups.push(described(context.version, group_id, reply.await));
     }
     DescribeGroupsResponse {
         groups,
@@ -34,15 +43,14 @@ pub(super) async fn handle(
     }
 }
 
-async fn describe(context: &Context, group_id: StrBytes) -> DescribedGroup {
-    let request = GroupRequest::Describe(DescribeRequest {
-        group_id: Arc::from(&*group_id),
-    });
-    match context.broker.groups().ask(&group_id, request).await {
+fn described(
+    version: i16,
+    group_id: StrBytes,
+    reply: Result<GroupReply, NoCoordinator>,
+) -> DescribedGroup {
+    match reply {
         Ok(GroupReply::Describe(Ok(group))) => found(group_id, group),
-        Ok(GroupReply::Describe(Err(GroupError::GroupIdNotFound))) => {
-            unknown(context.version, group_id)
-        }
+        Ok(GroupReply::Describe(Err(GroupError::GroupIdNotFound))) => unknown(version, group_id),
         Ok(GroupReply::Describe(Err(error))) => refused(group_id, error::group_code(error)),
         Ok(_) => refused(group_id, ErrorCode::UnknownServerError),
         Err(reason) => refused(group_id, error::no_coordinator_code(reason)),

@@ -14,13 +14,18 @@ use tidewheel_protocol::messages::offset_fetch::{
 use tidewheel_protocol::{ErrorCode, StrBytes, Uuid};
 
 use super::{Context, error};
+use crate::groups::{NoCoordinator, Pending};
 use crate::topics::TopicsSnapshot;
 
 pub(super) async fn handle(context: Context, request: OffsetFetchRequest) -> OffsetFetchResponse {
     if context.version >= 8 {
-        let mut groups = Vec::with_capacity(request.groups.len());
-        for group in once(request.groups) {
-            groups.push(fetch(&context, group, request.require_stable).await);
+        // All are asked before one is waited for, which a disk that hangs may take long for.
+        let asked = once(request.groups).into_iter();
+        let asked = asked.map(|group| ask(&context, group, request.require_stable));
+        let asked: Vec<_> = asked.collect();
+        let mut groups = Vec::with_capacity(asked.len());
+        for (reply, group) in asked {
+            groups.push(fetched(&context, group, reply.await));
         }
         return OffsetFetchResponse {
             groups,
@@ -42,7 +47,8 @@ pub(super) async fn handle(context: Context, request: OffsetFetchRequest) -> Off
         ..OffsetFetchRequestGroup::default()
     };
     let mut group = once(vec![group]);
-    let group = fetch(&context, group.remove(0), request.require_stable).await;
+    let (reply, group) = ask(&context, group.remove(0), request.require_stable);
+    let group = fetched(&context, group, reply.await);
     OffsetFetchResponse {
         topics: group.topics.into_iter().map(single).collect(),
         error_code: group.error_code,
@@ -90,11 +96,12 @@ fn once(mut groups: Vec<OffsetFetchRequestGroup>) -> Vec<OffsetFetchRequestGroup
     groups
 }
 
-async fn fetch(
+/// Asks the coordinator.
+fn ask(
     context: &Context,
     asked: OffsetFetchRequestGroup,
     require_stable: bool,
-) -> OffsetFetchResponseGroup {
+) -> (Pending, OffsetFetchRequestGroup) {
     let known = context.broker.topics();
     let wanted = |topic: &OffsetFetchRequestTopics| TopicPartitions {
         topic: Arc::from(&*topic.name),
@@ -110,30 +117,44 @@ async fn fetch(
         topics: topics.map(|topics| topics.iter().map(wanted).collect()),
         require_stable,
     });
-    let error = match context.broker.groups().ask(&asked.group_id, request).await {
-        Ok(GroupReply::FetchOffsets(Ok(topics))) => {
-            // All that the group has may include what its coordinator has yet to forget.
-            let topics = match asked.topics {
-                Some(_) => topics,
-                None => of_present_topics(&known, topics),
-            };
-            return OffsetFetchResponseGroup {
-                group_id: asked.group_id,
-                topics: topics
-                    .into_iter()
-                    .map(|topic| OffsetFetchResponseTopics {
-                        name: StrBytes::from(&*topic.topic),
-                        partitions: topic.partitions.into_iter().map(found).collect(),
-                    })
-                    .collect(),
-                ..OffsetFetchResponseGroup::default()
-            };
-        }
-        Ok(GroupReply::FetchOffsets(Err(error))) => error::group_code(error),
-        Ok(_) => ErrorCode::UnknownServerError,
-        Err(reason) => error::no_coordinator_code(reason),
+    (context.broker.groups().ask(&asked.group_id, request), asked)
+}
+
+fn fetched(
+    context: &Context,
+    asked: OffsetFetchRequestGroup,
+    reply: Result<GroupReply, NoCoordinator>,
+) -> OffsetFetchResponseGroup {
+    let topics = match reply {
+        // All that the group has may include what its coordinator has yet to forget.
+        Ok(GroupReply::FetchOffsets(Ok(topics))) => match asked.topics {
+            Some(_) => topics,
+            None => of_present_topics(&context.broker.topics(), topics),
+        },
+        other => return refused(context.version, asked, refusal(&other)),
     };
-    refused(context.version, asked, error)
+    let topics = topics.into_iter().map(|topic| OffsetFetchResponseTopics {
+        name: StrBytes::from(&*topic.topic),
+        partitions: topic.partitions.into_iter().map(found).collect(),
+    });
+    OffsetFetchResponseGroup {
+        group_id: asked.group_id,
+        topics: topics.collect(),
+        ..OffsetFetchResponseGroup::default()
+    }
+}
+
+fn refusal(reply: &Result<GroupReply, NoCoordinator>) -> ErrorCode {
+    let code = match reply {
+        Ok(GroupReply::FetchOffsets(Err(error))) => error::group_code(*error),
+        Ok(_) => ErrorCode::UnknownServerError,
+        Err(reason) => error::no_coordinator_code(*reason),
+    };
+    match code {
+        // As Kafka says it to consumers, which before version 3.9 give up at the other one here.
+        ErrorCode::CoordinatorNotAvailable => ErrorCode::NotCoordinator,
+        code => code,
+    }
 }
 
 /// Without the offsets in topics that are gone, whether or not they were made again.
@@ -202,6 +223,7 @@ fn refused(
 
 #[cfg(test)]
 mod tests {
+    use tidewheel_consumer_groups::GroupError;
     use tidewheel_consumer_groups::reply::FetchedOffset;
 
     use super::*;
@@ -251,6 +273,17 @@ mod tests {
             })
             .collect();
         assert_eq!(left, [("same", vec![0, 2])]);
+    }
+
+    #[test]
+    fn consumers_look_for_their_coordinator_where_it_cannot_answer() {
+        let too_late = Err(NoCoordinator::Failed);
+        let not_durable = GroupReply::FetchOffsets(Err(GroupError::CoordinatorNotAvailable));
+        for reply in [too_late, Ok(not_durable)] {
+            assert_eq!(refusal(&reply), ErrorCode::NotCoordinator);
+        }
+        let loading = refusal(&Err(NoCoordinator::Loading));
+        assert_eq!(loading, ErrorCode::CoordinatorLoadInProgress);
     }
 
     /// Ten partitions that were asked for a hundred thousand times were answered as often, with all of their

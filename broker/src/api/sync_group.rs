@@ -69,6 +69,19 @@ fn response(reply: Result<GroupReply, NoCoordinator>) -> SyncGroupResponse {
         },
         Ok(GroupReply::Sync(Err(error))) => refused(error::group_code(error)),
         Ok(_) => refused(ErrorCode::UnknownServerError),
+        // The generation is lost, and its members join anew: many clients give up at any other code here.
+        Err(NoCoordinator::Loading) => refused(ErrorCode::RebalanceInProgress),
         Err(reason) => refused(error::no_coordinator_code(reason)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn members_join_anew_where_their_group_is_being_read() {
+        let told = response(Err(NoCoordinator::Loading)).error_code;
+        assert_eq!(told, ErrorCode::RebalanceInProgress.code());
     }
 }

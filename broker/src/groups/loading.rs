@@ -1,6 +1,7 @@
 //! Reads a partition of `__consumer_offsets` back into its coordinator.
 
 use std::fmt;
+use std::time::Duration;
 
 use tidewheel_config::limits;
 use tidewheel_consumer_groups::{GroupCoordinator, OffsetsRecord};
@@ -20,12 +21,28 @@ enum LoadError {
     Unreadable { offset: i64, reason: String },
 }
 
+impl LoadError {
+    /// Whether another try may go well: descriptors or memory may be short for a while.
+    fn may_pass(&self) -> bool {
+        matches!(self, Self::Storage(StorageError::Io { .. }))
+    }
+}
+
+/// What became of an attempt to load.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Loaded {
+    /// The shard serves, or never will.
+    Settled,
+    /// The disk did not let it, this time.
+    NotYet,
+}
+
 /// Replays the log and has the shard serve what it holds; blocks on the disk.
 pub(super) fn load(
     shard: &Shard,
     mut coordinator: GroupCoordinator,
     topic_id: impl Fn(&str) -> Option<Uuid>,
-) {
+) -> Loaded {
     let partition = shard.log().log().topic_partition();
     let began = clock::steady_ms();
     let mut records = 0_u64;
@@ -34,6 +51,10 @@ pub(super) fn load(
         coordinator.replay(&record);
     });
     match read {
+        Err(error) if error.may_pass() => {
+            warn!(%partition, %error, "its groups have no coordinator yet");
+            return Loaded::NotYet;
+        }
         Err(error) => {
             error!(%partition, %error, "its groups have no coordinator until the next start");
             shard.fail();
@@ -45,6 +66,18 @@ pub(super) fn load(
             }
         }
     }
+    Loaded::Settled
+}
+
+/// Attempts to load until that is settled, with longer and longer waits between.
+pub(super) async fn until_settled<F: Future<Output = Loaded>>(mut attempt: impl FnMut() -> F) {
+    const FIRST_WAIT: Duration = Duration::from_secs(1);
+    const LONGEST_WAIT: Duration = Duration::from_secs(30);
+    let mut wait = FIRST_WAIT;
+    while attempt().await == Loaded::NotYet {
+        tokio::time::sleep(wait).await;
+        wait = (wait * 2).min(LONGEST_WAIT);
+    }
 }
 
 fn read_all(shard: &Shard, replay: &mut dyn FnMut(OffsetsRecord)) -> Result<(), LoadError> {
@@ -53,7 +86,12 @@ fn read_all(shard: &Shard, replay: &mut dyn FnMut(OffsetsRecord)) -> Result<(), 
     // A broker that stops need not know the rest.
     while offset < log.offsets().log_end && shard.is_loading() {
         let read = log.read(offset, limits::OFFSETS_READ_BYTES, true)?;
-        let Some(slice) = read.slice else { break };
+        let Some(slice) = read.slice else {
+            return Err(unreadable(
+                offset,
+                &"there is nothing before the end of the log",
+            ));
+        };
         for batch in Batches::new(slice.bytes()?) {
             let batch = batch.map_err(|error| unreadable(offset, &error))?;
             replay_batch(&batch, replay)?;
@@ -91,5 +129,44 @@ fn unreadable(offset: i64, reason: &dyn fmt::Display) -> LoadError {
     LoadError::Unreadable {
         offset,
         reason: reason.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::Arc;
+
+    use tokio::time::timeout;
+
+    use super::*;
+
+    #[test]
+    fn only_what_the_system_refused_is_tried_again() {
+        let io = StorageError::Io {
+            op: "map",
+            path: "00.log".into(),
+            source: Arc::new(io::Error::from_raw_os_error(24)),
+        };
+        assert!(LoadError::from(io).may_pass());
+        assert!(!LoadError::from(StorageError::Closed).may_pass());
+        assert!(!unreadable(0, &"a lie").may_pass());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn loading_is_attempted_until_it_is_settled() {
+        let waits = 1 + 2 + 4 + 8 + 16 + 30 + 30;
+        for (seconds, is_settled) in [(waits - 1, false), (waits + 1, true)] {
+            let mut left = 8;
+            let settled = until_settled(|| {
+                left -= 1;
+                std::future::ready(match left {
+                    0 => Loaded::Settled,
+                    _ => Loaded::NotYet,
+                })
+            });
+            let settled = timeout(Duration::from_secs(seconds), settled).await;
+            assert_eq!((settled.is_ok(), left == 0), (is_settled, is_settled));
+        }
     }
 }

@@ -28,16 +28,16 @@ impl Pending {
         Self(Box::pin(std::future::ready(Err(reason))))
     }
 
-    /// What comes through `reply`, within `at_most`.
+    /// What comes through `reply`, within `at_most`. Only within a runtime, whose time that is.
     pub(super) fn new(reply: oneshot::Receiver<GroupReply>, at_most: Option<Duration>) -> Self {
         let reply = async { reply.await.map_err(|_| NoCoordinator::Elsewhere) };
+        let Some(at_most) = at_most else {
+            return Self(Box::pin(reply));
+        };
+        // From now on, not from when somebody waits for it: there may be others before it.
+        let reply = timeout(at_most, reply);
         Self(Box::pin(async move {
-            match at_most {
-                Some(at_most) => timeout(at_most, reply)
-                    .await
-                    .unwrap_or(Err(NoCoordinator::Failed)),
-                None => reply.await,
-            }
+            reply.await.unwrap_or(Err(NoCoordinator::Failed))
         }))
     }
 }

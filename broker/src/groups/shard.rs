@@ -56,8 +56,9 @@ impl Shard {
     }
 
     /// Begins to serve what `coordinator` has replayed; returns whether it does, which it does not where the
-    /// broker stops already. `topic_id` tells the id of a topic, if it exists. It is asked under the lock: of a topic that is deleted meanwhile either
-    /// this hears or the coordinator, see [`Groups::topics_deleted`](super::Groups::topics_deleted).
+    /// broker stops already. `topic_id` tells the id of a topic, if it exists. It is asked under the lock: of
+    /// a topic that is deleted meanwhile either this hears or the coordinator, see
+    /// [`Groups::topics_deleted`](super::Groups::topics_deleted).
     pub(super) fn serve(
         &self,
         coordinator: GroupCoordinator,

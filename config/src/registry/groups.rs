@@ -69,7 +69,7 @@ pub(super) const KEYS: &[ConfigKey] = &[
         "offsets.commit.timeout.ms",
         Int,
         "5000",
-        "How long a request that changes a group waits for the disk before it is refused.",
+        "How long a request to a group waits for the disk before it is refused; JoinGroup and SyncGroup wait as long as their rebalance takes.",
     )
     .min(1)
     .unit(Milliseconds),

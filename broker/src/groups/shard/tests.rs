@@ -12,7 +12,7 @@ use tidewheel_storage::LogManager;
 use tidewheel_storage::fs::SimFs;
 use tokio::time::timeout;
 
-use super::super::loading::load;
+use super::super::loading::{Loaded, load};
 use super::*;
 use crate::partition::tests::partition;
 use crate::partition::{AppendWaiter, Partition};
@@ -47,7 +47,8 @@ impl World {
     /// The same once it is read.
     fn ready(&self) -> Arc<Shard> {
         let shard = self.loading();
-        load(&shard, coordinator(), |_| Some(Uuid::ZERO));
+        let loaded = load(&shard, coordinator(), |_| Some(Uuid::ZERO));
+        assert_eq!(loaded, Loaded::Settled);
         shard
     }
 }
