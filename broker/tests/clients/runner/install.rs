@@ -69,6 +69,7 @@ type Installed = OnceLock<Result<PathBuf, Fault>>;
 pub(crate) struct Installs {
     python: Installed,
     franz_go: Installed,
+    kgo_suite: Installed,
     sarama: Installed,
     shopify: Installed,
     kafka_go: Installed,
@@ -115,6 +116,15 @@ impl Installs {
         self.franz_go
             .get_or_init(|| go("franz-go", "franz-go", "go.mod"))
             .clone()
+    }
+
+    /// The tests of franz-go's client, of the version that its program uses.
+    pub(crate) fn kgo_suite(&self) -> Result<PathBuf, Fault> {
+        let inputs = ["go/franz-go/go.mod", "go/franz-go/go.sum"];
+        let made = self
+            .kgo_suite
+            .get_or_init(|| install("kgo-suite", &inputs, kgo_suite));
+        Ok(made.clone()?.join("kgo.test"))
     }
 
     /// The sarama program.
@@ -190,6 +200,16 @@ fn go(name: &str, folder: &str, mod_file: &str) -> Result<PathBuf, Fault> {
         must_succeed("go build", build.current_dir(sources().join(&folder))).map(|_| ())
     });
     Ok(made?.join("client"))
+}
+
+fn kgo_suite(target: &Path) -> Result<(), Fault> {
+    let mut build = Command::new("go");
+    build.args(["test", "-c", "-mod=readonly", "-o"]);
+    build.arg(target.join("kgo.test"));
+    build.arg("github.com/twmb/franz-go/pkg/kgo");
+    build.env("GOTOOLCHAIN", "local");
+    build.current_dir(sources().join("go/franz-go"));
+    must_succeed("go test -c", &mut build).map(|_| ())
 }
 
 fn java(profile: &str) -> Result<PathBuf, Fault> {

@@ -6,6 +6,7 @@ mod context;
 mod crash;
 mod dataset;
 mod dump_log;
+mod go_suites;
 mod install;
 mod matrix;
 mod process;
@@ -34,6 +35,7 @@ pub(crate) fn main() -> ExitCode {
     trials.extend(tools::trials(&context));
     trials.extend(shipper::trials(&context));
     trials.extend(rust_suites::trials(&context));
+    trials.extend(go_suites::trials(&context));
     // A trial mostly waits for the suite it belongs to: all start, and permits bound the suites.
     args.test_threads.get_or_insert(trials.len().max(1));
     process::kill_children_on_signals();
