@@ -17,6 +17,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "python"
 
 import harness
 from harness import ALL_CODECS, MODES, Failure, Record, check
+from kcat_groups import Groups
 
 TIMEOUT_S = 60
 # Between records and between key and value: bytes that no record of ours contains.
@@ -323,9 +324,10 @@ class Cases:
 
 
 def main():
-    args = harness.arguments(["matrix"])
+    args = harness.arguments(["matrix", "groups"])
     kcat = Kcat(args.bootstrap, args.partitions, args.settle)
-    results = [harness.attempt(name, body) for name, body in Cases(kcat, args.prefix).all()]
+    cases = (Groups if args.mode == "groups" else Cases)(kcat, args.prefix)
+    results = [harness.attempt(name, body) for name, body in cases.all()]
     sys.exit(0 if all(results) else 1)
 
 

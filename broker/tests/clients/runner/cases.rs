@@ -137,10 +137,8 @@ pub(crate) fn of(client: Client) -> Vec<String> {
 /// The cases of consumer groups, of the mode `groups`.
 pub(crate) fn groups(client: Client) -> &'static [&'static str] {
     match client {
-        // It shows no assignments and has no admin API.
-        Client::Kcat => &[],
-        // The admin client knows groups since 2.0.
-        Client::Java011 | Client::Java11 => &["group/share", "group/commit"],
+        // It has no admin API; the Java admin client knows groups since 2.0.
+        Client::Kcat | Client::Java011 | Client::Java11 => &["group/share", "group/commit"],
         _ => &["group/share", "group/commit", "group/admin"],
     }
 }
