@@ -1,10 +1,12 @@
-//! The only place that starts threads: one that makes data durable, one that cleans up, one that compacts,
-//! one that scrubs.
+//! The only place that starts threads: one that makes data durable, with its helpers, one that cleans up, one
+//! that compacts, one that scrubs.
 //!
 //! The flush thread of a log directory starts a round as soon as a producer waits for the disk, and
 //! otherwise when unsynced data grows old (`tidewheel.flush.interval.ms`) or large
 //! (`tidewheel.flush.unsynced.max.bytes`). Whoever comes while a round runs waits for the next one,
 //! which begins when this one ends: group commit without a timer.
+
+mod flush_crew;
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -16,6 +18,7 @@ use tidewheel_storage::StorageError;
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
+use self::flush_crew::FlushCrew;
 use crate::broker::Broker;
 use crate::clock;
 use crate::compaction;
@@ -174,10 +177,10 @@ fn flush_loop(broker: &Broker, dir: usize, failure: &watch::Sender<Option<String
     let interval_ms = broker.config().flush_interval_ms;
     // Nobody waits for data that is looked at this often: four times in the age it may reach.
     let period = millis((interval_ms / 4).clamp(1, 1_000));
-    let mut trouble = Trouble::default();
+    let (mut crew, mut trouble) = (FlushCrew::default(), Trouble::default());
     while !signal.wait(period) {
         if is_due(broker, dir) {
-            flush(broker, dir, &mut trouble);
+            flush(broker, dir, &mut crew, &mut trouble);
         }
         if let Some(error) = broker.logs().offline_cause(dir) {
             go_offline(broker, dir, &error, failure);
@@ -196,8 +199,11 @@ fn is_due(broker: &Broker, dir: usize) -> bool {
 
 /// One round, and word of it to those who waited. What could not be synced for want of descriptors is due
 /// again after a pause or with the next append that waits.
-fn flush(broker: &Broker, dir: usize, trouble: &mut Trouble) {
-    let round = broker.logs().flush_round(dir);
+fn flush(broker: &Broker, dir: usize, crew: &mut FlushCrew, trouble: &mut Trouble) {
+    let Some(work) = broker.logs().begin_flush_round(dir) else {
+        return;
+    };
+    let round = crew.run(work);
     match &round.error {
         Some(error) if error.is_out_of_descriptors() => {
             if trouble.begins() {

@@ -38,6 +38,10 @@ pub const ANSWER_BYTES_MAX: usize = 48 * 1024 * 1024;
 /// it closes its connection.
 pub const EARLY_ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
 
+/// Threads that sync beside the flush thread of a log directory while several logs wait for the disk. More
+/// of them win little: their syncs share commits of the file system's journal.
+pub const FLUSH_HELPERS: usize = 15;
+
 /// Answers that are made already, of what members of a group told each other, while they wait for
 /// [`ANSWER_BYTES_MAX`]. One that takes more than all of it is counted as all of it; one that finds none
 /// closes its connection, and its member joins anew.

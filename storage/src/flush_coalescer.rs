@@ -9,6 +9,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::error::StorageError;
+use crate::flush_work::FlushWork;
 use crate::intervals::has_passed;
 use crate::log_dir::LogDir;
 use crate::partition_log::PartitionLog;
@@ -102,37 +103,19 @@ impl FlushCoalescer {
             .state
     }
 
-    /// Runs one round on this thread.
-    pub(crate) fn round(&self, dir: &LogDir) -> FlushRound {
-        let mut round = FlushRound::default();
-        if let Err(error) = dir.check_online() {
-            round.error = Some(dir.offline_cause().cloned().unwrap_or(error));
-            return round;
-        }
-        let logs = self.take();
-        let plans: Vec<_> = logs.iter().map(|log| (log, log.flush_plan())).collect();
-        for (log, plan) in plans {
-            match plan.execute(log.dir()) {
-                Ok(()) => {
-                    log.flushed(&plan);
-                    round.advanced.push(log.id());
-                }
-                Err(StorageError::PartitionDeleted) => {}
-                Err(error) if error.is_out_of_descriptors() => {
-                    self.put_back(log);
-                    round.error = Some(error);
-                }
-                Err(error) => {
-                    round.error = Some(error);
-                    break;
-                }
+    /// Begins a round: who appends from here on belongs to the next one.
+    pub(crate) fn begin_round(&self, dir: &Arc<LogDir>) -> FlushWork {
+        match dir.check_online() {
+            Ok(()) => FlushWork::new(dir, self.take()),
+            Err(error) => {
+                let cause = dir.offline_cause().cloned().unwrap_or(error);
+                FlushWork::refused(dir, cause)
             }
         }
-        round
     }
 
     /// Lists a log again whose sync could not begin: somebody may wait for it.
-    fn put_back(&self, log: &Arc<PartitionLog>) {
+    pub(crate) fn put_back(&self, log: &Arc<PartitionLog>) {
         let mut dirty = self.dirty.lock().unwrap_or_else(PoisonError::into_inner);
         if log.list_as_dirty() {
             dirty.logs.push(Arc::clone(log));

@@ -19,6 +19,7 @@ mod batch_scan;
 mod compaction;
 mod dir_checkpoints;
 mod flush_coalescer;
+mod flush_work;
 mod intervals;
 mod log;
 mod log_checkpoint;
@@ -59,6 +60,7 @@ pub use batch_validator::{
 pub use compaction::{CleanerOptions, CleaningReport, CleaningStats, LogCleaner, Pace};
 pub use error::StorageError;
 pub use flush_coalescer::{DirtyState, FlushRound};
+pub use flush_work::FlushWork;
 pub use log::RetentionOutcome;
 pub use log_dir_report::LogDirReport;
 pub use log_loading::{LivePartition, LoadedLogs, METADATA_TOPIC};

@@ -7,7 +7,7 @@
 
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use tidewheel_protocol::{TopicPartition, Uuid};
@@ -31,6 +31,10 @@ pub(crate) struct LogDir {
     path: PathBuf,
     offline: OnceLock<StorageError>,
     coalescer: FlushCoalescer,
+    /// How often somebody asked to have the names in it synced.
+    names_wanted: AtomicU64,
+    /// How many of these were answered. Held while the directory is synced.
+    names_synced: Mutex<u64>,
 }
 
 impl LogDir {
@@ -41,6 +45,8 @@ impl LogDir {
             path,
             offline: OnceLock::new(),
             coalescer: FlushCoalescer::default(),
+            names_wanted: AtomicU64::new(0),
+            names_synced: Mutex::new(0),
         }
     }
 
@@ -118,7 +124,7 @@ impl LogDir {
         self.fs.rename(&from, &to).map_err(failed)?;
         if id.is_none() {
             // A crash must not give a half-unlinked directory its old name back.
-            self.sync_dir(&self.path)?;
+            self.sync_names()?;
             self.fs.remove_dir_all(&to).map_err(failed)?;
         }
         Ok(())
@@ -155,11 +161,23 @@ impl LogDir {
         Ok(id)
     }
 
-    /// Makes the entries of a directory durable.
-    pub(crate) fn sync_dir(&self, path: &Path) -> Result<(), StorageError> {
-        self.fs
-            .sync_dir(path)
-            .map_err(|error| self.sync_failed(StorageError::from_io("sync", path, error)))
+    /// Makes the names in this directory durable. Those who come while it is synced share the next sync. One
+    /// at a time: after one that failed another succeeds, and the names that the first was to sync are
+    /// lost all the same.
+    pub(crate) fn sync_names(&self) -> Result<(), StorageError> {
+        let wanted = self.names_wanted.fetch_add(1, Ordering::AcqRel) + 1;
+        // Nothing panics while it is held.
+        let synced = self.names_synced.lock();
+        let mut synced = synced.unwrap_or_else(PoisonError::into_inner);
+        self.check_online()?;
+        if *synced < wanted {
+            let covered = self.names_wanted.load(Ordering::Acquire);
+            self.fs.sync_dir(&self.path).map_err(|error| {
+                self.sync_failed(StorageError::from_io("sync", &self.path, error))
+            })?;
+            *synced = covered;
+        }
+        Ok(())
     }
 }
 
@@ -375,7 +393,7 @@ impl PartitionDir {
         }
         fs.sync_dir(&self.path).map_err(failed)?;
         if first {
-            fs.sync_dir(self.log_dir.path()).map_err(failed)?;
+            self.log_dir.sync_names()?;
             self.durable.store(true, Ordering::Release);
             *self.identity() = None;
         }

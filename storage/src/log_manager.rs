@@ -24,6 +24,7 @@ use crate::checkpoint::{take_clean_shutdown, write_clean_shutdown};
 use crate::dir_checkpoints::DirCheckpoints;
 use crate::error::StorageError;
 use crate::flush_coalescer::{DirtyState, FlushRound};
+use crate::flush_work::FlushWork;
 use crate::fs::{DirLock, FileSystem};
 use crate::intervals::has_passed;
 use crate::log_dir::{DELETED_SUFFIX, LogDir};
@@ -259,13 +260,18 @@ impl<W> LogManager<W> {
             .unwrap_or_default()
     }
 
-    /// Runs one round of group commit for a log directory on this thread. After a failed sync the directory is
-    /// offline: everybody who waits for one of its logs gets that error.
+    /// Begins a round of group commit for a log directory, if there is one of this number. After a failed
+    /// sync the directory is offline: everybody who waits for one of its logs gets that error.
+    #[must_use]
+    pub fn begin_flush_round(&self, dir: usize) -> Option<FlushWork> {
+        let dir = &self.dirs.get(dir)?.dir;
+        Some(dir.coalescer().begin_round(dir))
+    }
+
+    /// Runs a whole round on this thread.
     pub fn flush_round(&self, dir: usize) -> FlushRound {
-        let Some(managed) = self.dirs.get(dir) else {
-            return FlushRound::default();
-        };
-        managed.dir.coalescer().round(&managed.dir)
+        let work = self.begin_flush_round(dir);
+        work.map(|work| work.finish()).unwrap_or_default()
     }
 
     pub(crate) fn logs_of(&self, dir: usize) -> Vec<Arc<PartitionLog>> {
@@ -480,8 +486,7 @@ fn unlink_dirs(managed: &ManagedDir, now_ms: i64) -> Result<(), StorageError> {
         .collect();
     if !due.is_empty() {
         // A crash must not give a half-unlinked directory its old name back.
-        managed.dir.check_online()?;
-        managed.dir.sync_dir(path)?;
+        managed.dir.sync_names()?;
     }
     let mut outcome = Ok(());
     for entry in due {

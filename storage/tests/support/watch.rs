@@ -3,7 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
 
 use tidewheel_storage::fs::{DirEntry, DirLock, DiskSpace, FileSystem, LogFile, OpenMode, SimFs};
 
@@ -12,6 +13,16 @@ pub(crate) struct WatchedFs {
     fs: SimFs,
     opened: Arc<Mutex<Vec<PathBuf>>>,
     exhausted: Arc<AtomicBool>,
+    meeting: Arc<Meeting>,
+}
+
+/// Where those who sync directories wait for each other.
+#[derive(Debug, Default)]
+struct Meeting {
+    is_on: AtomicBool,
+    /// How many are there, and the most that were.
+    present: Mutex<(usize, usize)>,
+    came: Condvar,
 }
 
 impl WatchedFs {
@@ -20,7 +31,18 @@ impl WatchedFs {
             fs,
             opened: Arc::default(),
             exhausted: Arc::default(),
+            meeting: Arc::default(),
         }
+    }
+
+    /// From now on whoever syncs a directory waits for another one who does, until two have met.
+    pub(crate) fn call_meeting(&self) {
+        self.meeting.is_on.store(true, Ordering::Relaxed);
+    }
+
+    /// How many synced directories at the same time.
+    pub(crate) fn most_at_once(&self) -> usize {
+        self.meeting.present.lock().unwrap().1
     }
 
     /// From now on no file or directory can be opened, or can be again.
@@ -37,6 +59,19 @@ impl WatchedFs {
 
     pub(crate) fn opened(&self) -> Vec<PathBuf> {
         self.opened.lock().unwrap().clone()
+    }
+}
+
+impl Meeting {
+    fn attend(&self) {
+        const PATIENCE: Duration = Duration::from_secs(10);
+        let mut present = self.present.lock().unwrap();
+        present.0 += 1;
+        present.1 = present.1.max(present.0);
+        self.came.notify_all();
+        let is_alone = |present: &mut (usize, usize)| present.1 < 2;
+        let waited = self.came.wait_timeout_while(present, PATIENCE, is_alone);
+        waited.unwrap().0.0 -= 1;
     }
 }
 
@@ -74,6 +109,9 @@ impl FileSystem for WatchedFs {
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
         self.check_descriptors()?;
+        if self.meeting.is_on.load(Ordering::Relaxed) {
+            self.meeting.attend();
+        }
         self.fs.sync_dir(path)
     }
 
