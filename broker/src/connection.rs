@@ -7,19 +7,21 @@
 //! After a request that changes topics the next one is begun when that one is done, so that it sees
 //! the change.
 
-use std::io::{self, IoSlice};
+mod writing;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use bytes::{Buf, Bytes};
 use tidewheel_config::limits;
-use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedReadHalf;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
 use tracing::debug;
 
+use self::writing::{Patience, write_loop};
 use crate::api::{self, Answer, Call, Reply, RequestMemory};
 use crate::broker::Broker;
 use crate::frame_reader::{FrameLimits, FrameReader, ReadEnd};
@@ -91,6 +93,37 @@ impl Outgoing {
         };
         (outgoing, barrier)
     }
+
+    /// Its answer, now that it is its turn.
+    async fn answer(self) -> Answer {
+        drop(self.holding);
+        let answer = match self.reply {
+            Reply::Now(answer) => answer,
+            Reply::Started(future)
+            | Reply::Alone(future)
+            | Reply::Later(future)
+            | Reply::Barrier(future) => future.await,
+        };
+        drop((self.share, self.answered));
+        answer
+    }
+
+    /// Its answer, if that is made already, or was begun before its turn and can be made at once.
+    fn ready(&mut self) -> Option<Answer> {
+        let answer = match &mut self.reply {
+            Reply::Now(answer) => std::mem::replace(answer, Answer::Nothing),
+            Reply::Started(future) => {
+                // Whoever waits for it asks again.
+                let mut nobody = Context::from_waker(Waker::noop());
+                match future.as_mut().poll(&mut nobody) {
+                    Poll::Ready(answer) => answer,
+                    Poll::Pending => return None,
+                }
+            }
+            Reply::Alone(_) | Reply::Later(_) | Reply::Barrier(_) => return None,
+        };
+        Some(answer)
+    }
 }
 
 /// Serves one client until it closes, misbehaves, idles too long, or `stop` turns true.
@@ -121,16 +154,22 @@ pub(crate) async fn serve(
     let frames = FrameReader::new(reader, broker.memory().clone(), limits);
     let (queue, replies) = mpsc::channel(limits::REQUESTS_IN_FLIGHT_PER_CONNECTION_MAX);
 
-    let reading = async {
+    // A task of its own: were it a part of this one, each request would wake the task that runs already,
+    // and the runtime another thread to look for more of that.
+    let mut reader = JoinSet::new();
+    reader.spawn(async move {
         let answers = read_loop(frames, queue, session, broker, stop, &closing_tx).await;
         closing_tx.send_replace(true);
-        if answers {
+        answers
+    });
+    let reading = async {
+        if let Some(Ok(true)) = reader.join_next().await {
             std::future::pending().await
         }
     };
     // A peer that closed its half still gets the replies that need no more waiting.
     let grace = async {
-        // The sender lives as long as this does.
+        // Without a sender the reader is gone, too.
         drop(closing.wait_for(|closing| *closing).await);
         tokio::time::sleep(limits::CLOSE_GRACE).await;
     };
@@ -237,238 +276,5 @@ async fn read_loop(
                 return true;
             }
         }
-    }
-}
-
-/// How long a peer may take to receive some of an answer.
-struct Patience {
-    stall: Duration,
-    session: Arc<Session>,
-    broker: Arc<Broker>,
-}
-
-impl Patience {
-    /// Resolves when a peer has to be given up that has received too little since. It ends sooner where it
-    /// keeps memory from others: that of the answer, if that is `counted`, and that of requests behind it.
-    async fn ends(&self, counted: bool) {
-        let sooner = async {
-            if !counted {
-                self.keeps_from_others().await;
-            }
-            tokio::time::sleep(limits::COUNTED_WRITE_STALL).await;
-        };
-        tokio::select! {
-            () = tokio::time::sleep(self.stall) => {}
-            () = sooner => {}
-        }
-    }
-
-    /// Resolves when requests that wait for their turn hold what others are short of.
-    async fn keeps_from_others(&self) {
-        // The session lives as long as this does.
-        let mut holding = self.session.holding.subscribe();
-        drop(holding.wait_for(|count| *count > 0).await);
-        tokio::select! {
-            () = self.broker.memory().is_short() => {}
-            () = self.broker.early_answer_memory().is_short() => {}
-        }
-    }
-}
-
-/// Finishes and writes the replies in order, until the queue ends.
-async fn write_loop<W: AsyncWrite + Unpin>(
-    mut writer: W,
-    mut replies: mpsc::Receiver<Outgoing>,
-    patience: &Patience,
-) -> io::Result<()> {
-    while let Some(Outgoing {
-        reply,
-        share,
-        holding,
-        answered,
-    }) = replies.recv().await
-    {
-        drop(holding);
-        let answer = match reply {
-            Reply::Now(answer) => answer,
-            Reply::Started(future)
-            | Reply::Alone(future)
-            | Reply::Later(future)
-            | Reply::Barrier(future) => future.await,
-        };
-        drop((share, answered));
-        match answer {
-            Answer::Parts(parts) => {
-                write_all(&mut writer, parts, || patience.ends(false)).await?;
-            }
-            Answer::Counted(parts, share) => {
-                let counted = share.is_counted();
-                write_all(&mut writer, parts, || patience.ends(counted)).await?;
-                drop(share);
-            }
-            Answer::Fetched(parts, share) => {
-                write_all(&mut writer, parts, || patience.ends(false)).await?;
-                drop(share);
-            }
-            Answer::Nothing => {}
-            Answer::Close => return Ok(()),
-        }
-    }
-    writer.shutdown().await
-}
-
-/// Writes all parts. A peer that has not taken `limits::WRITE_PROGRESS_BYTES` more before patience `ends` is
-/// given up.
-async fn write_all<W: AsyncWrite + Unpin, E: Future<Output = ()>>(
-    writer: &mut W,
-    mut parts: Vec<Bytes>,
-    ends: impl Fn() -> E,
-) -> io::Result<()> {
-    let mut rest = parts.as_mut_slice();
-    while !rest.is_empty() {
-        rest = tokio::select! {
-            biased;
-            written = write_some(writer, rest) => written?,
-            () = ends() => return Err(io::ErrorKind::TimedOut.into()),
-        };
-    }
-    Ok(())
-}
-
-/// Writes some of `parts` with vectored writes: all, or `limits::WRITE_PROGRESS_BYTES` at least. Returns
-/// what is left of them.
-async fn write_some<'a, W: AsyncWrite + Unpin>(
-    writer: &mut W,
-    parts: &'a mut [Bytes],
-) -> io::Result<&'a mut [Bytes]> {
-    let (mut first, mut progress) = (0, 0);
-    loop {
-        while parts.get(first).is_some_and(Bytes::is_empty) {
-            first += 1;
-        }
-        if first == parts.len() || progress >= limits::WRITE_PROGRESS_BYTES {
-            return Ok(parts.get_mut(first..).unwrap_or_default());
-        }
-        let rest = parts.get_mut(first..).unwrap_or_default();
-        let slices: Vec<IoSlice<'_>> = rest
-            .iter()
-            .take(limits::WRITE_PARTS_MAX)
-            .map(|part| IoSlice::new(part))
-            .collect();
-        let written = writer.write_vectored(&slices).await?;
-        if written == 0 {
-            return Err(io::ErrorKind::WriteZero.into());
-        }
-        advance(rest, written);
-        progress += written;
-    }
-}
-
-/// Takes `written` bytes off the front of `parts`.
-fn advance(parts: &mut [Bytes], mut written: usize) {
-    for part in parts {
-        let taken = written.min(part.len());
-        part.advance(taken);
-        written -= taken;
-        if written == 0 {
-            return;
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use tokio::io::AsyncReadExt;
-    use tokio::time::timeout;
-
-    use super::*;
-    use crate::testing;
-
-    const STALL: Duration = Duration::from_secs(10);
-
-    fn stall() -> tokio::time::Sleep {
-        tokio::time::sleep(STALL)
-    }
-
-    fn parts() -> Vec<Bytes> {
-        vec![
-            Bytes::from(vec![1; 100_000]),
-            Bytes::new(),
-            Bytes::from(vec![2; 100_000]),
-        ]
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_peer_that_stops_reading_is_given_up() {
-        let (mut ours, _theirs) = tokio::io::duplex(1_000);
-        let stopped = write_all(&mut ours, parts(), stall).await;
-        assert_eq!(stopped.unwrap_err().kind(), io::ErrorKind::TimedOut);
-    }
-
-    /// Behind the answer that it does not read, others' memory may wait.
-    #[tokio::test(start_paused = true)]
-    async fn a_peer_that_keeps_memory_from_others_is_given_up_sooner() {
-        let dir = tempfile::tempdir().unwrap();
-        let broker = testing::broker(dir.path(), &[]);
-        let patience = Patience {
-            stall: limits::WRITE_STALL,
-            session: testing::session(),
-            broker: Arc::clone(&broker),
-        };
-        let is_given_up = async |holds: bool, short: bool, within: Duration| {
-            let _holding = holds.then(|| Holding::new(&patience.session));
-            let pool = broker.early_answer_memory();
-            let _all = pool.try_share(pool.free_bytes(), 0);
-            let mut more = MemoryShare::default();
-            let ends = async {
-                tokio::select! {
-                    () = patience.ends(false) => {}
-                    () = pool.grow(&mut more, 1), if short => {}
-                }
-            };
-            timeout(within, ends).await.is_ok()
-        };
-        let soon = 2 * limits::COUNTED_WRITE_STALL;
-        assert!(is_given_up(true, true, soon).await);
-        for (holds, short) in [(true, false), (false, true)] {
-            assert!(!is_given_up(holds, short, soon).await);
-            assert!(is_given_up(holds, short, limits::WRITE_STALL).await);
-        }
-    }
-
-    /// One byte now and then is no progress: the reply would be held for days.
-    #[tokio::test(start_paused = true)]
-    async fn a_peer_that_reads_drop_by_drop_is_given_up() {
-        let (mut ours, mut theirs) = tokio::io::duplex(1_000);
-        let reading = async {
-            loop {
-                theirs.read_u8().await.unwrap();
-                tokio::time::sleep(STALL / 2).await;
-            }
-        };
-        tokio::select! {
-            () = reading => {}
-            stopped = write_all(&mut ours, parts(), stall) => {
-                assert_eq!(stopped.unwrap_err().kind(), io::ErrorKind::TimedOut);
-            }
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_slow_peer_that_gets_on_receives_everything_in_order() {
-        let (mut ours, mut theirs) = tokio::io::duplex(1_000);
-        let reading = async {
-            let mut received = Vec::new();
-            let mut piece = vec![0; 40_000];
-            while received.len() < 200_000 {
-                theirs.read_exact(&mut piece).await.unwrap();
-                received.extend_from_slice(&piece);
-                tokio::time::sleep(STALL / 3).await;
-            }
-            received
-        };
-        let (received, written) = tokio::join!(reading, write_all(&mut ours, parts(), stall));
-        written.unwrap();
-        assert_eq!(received, parts().concat());
     }
 }
