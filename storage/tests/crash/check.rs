@@ -55,14 +55,21 @@ pub(crate) fn check(fs: SimFs, ledger: &Ledger, crash: Crash) {
 
 /// A start has said that all it found is durable: a power cut right after it takes none of that.
 fn check_found_stays(world: &World) {
-    let found = summaries(world);
+    // A start that has to look for damage removes segments before the log start, a clean one leaves that to
+    // retention: sizes may differ.
+    let found = |world: &World| {
+        let mut found = summaries(world);
+        found.iter_mut().for_each(|(.., bytes, _)| *bytes = 0);
+        found
+    };
+    let before = found(world);
     let mut again = World {
         fs: world.fs.crash_lose_all_unsynced(),
         ledger: world.ledger.clone(),
         manager: None,
     };
     again.start().expect("the start after a second power cut");
-    assert_eq!(found, summaries(&again), "what a start found stays");
+    assert_eq!(before, found(&again), "what a start found stays");
 }
 
 fn check_partitions(world: &World, crash: Crash) {
