@@ -8,6 +8,7 @@ use super::broker::Broker;
 use super::crash::CrashRun;
 use super::install::{Installs, Tool};
 use super::matrix::Runs;
+use super::restless;
 
 /// Suites that run at the same time: client programs wait a lot, so one more than the cores.
 const MOST_AT_ONCE: usize = 3;
@@ -27,6 +28,8 @@ pub(crate) struct Context {
     pub(crate) runs: Runs,
     /// What the kill loop left.
     pub(crate) crash: OnceLock<Result<CrashRun, Fault>>,
+    /// What became of restless groups.
+    pub(crate) restless: restless::Runs,
     binary: OsString,
     shared: OnceLock<Result<Mutex<Broker>, Fault>>,
     free: Mutex<usize>,
@@ -47,6 +50,7 @@ impl Context {
             installs: Installs::default(),
             runs: Runs::default(),
             crash: OnceLock::new(),
+            restless: restless::Runs::default(),
             binary: binary.unwrap_or_else(|| env!("CARGO_BIN_EXE_tidewheel").into()),
             shared: OnceLock::new(),
             free: Mutex::new(MOST_AT_ONCE),

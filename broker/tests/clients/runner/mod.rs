@@ -10,6 +10,7 @@ mod go_suites;
 mod install;
 mod matrix;
 mod process;
+mod restless;
 mod rust_suites;
 mod shipper;
 mod tools;
@@ -31,6 +32,7 @@ pub(crate) fn main() -> ExitCode {
     let mut trials = matrix::trials(&context);
     trials.extend(dataset::trials(&context));
     trials.extend(crash::trials(&context));
+    trials.extend(restless::trials(&context));
     trials.extend(dump_log::trials(&context));
     trials.extend(tools::trials(&context));
     trials.extend(shipper::trials(&context));

@@ -271,14 +271,14 @@ pub(crate) fn tail(text: &str) -> &str {
     &text[from..]
 }
 
-/// Tells people what took how long; the outcome does not depend on it.
+/// Tells people something; the outcome does not depend on it.
+pub(crate) fn note(text: &str) {
+    writeln!(std::io::stderr(), "{text}").ok();
+}
+
+/// Tells people what took how long.
 pub(crate) fn note_duration(what: &str, since: Instant) {
-    writeln!(
-        std::io::stderr(),
-        "{what}: {:.1} s",
-        (now() - since).as_secs_f32()
-    )
-    .ok();
+    note(&format!("{what}: {:.1} s", (now() - since).as_secs_f32()));
 }
 
 /// Runs a client program to its end and gathers its cases.

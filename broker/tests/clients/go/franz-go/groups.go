@@ -79,8 +79,13 @@ func (m *member) Commit(ctx context.Context, offsets map[int32]harness.Commit) e
 		}
 		return nil
 	})
+	return commitOffsets(ctx, m.client, m.topic, own)
+}
+
+// commitOffsets waits for the answer; an error is also that of a single partition.
+func commitOffsets(ctx context.Context, own *kgo.Client, topic string, offsets map[int32]kgo.EpochOffset) error {
 	var failed error
-	m.client.CommitOffsetsSync(ctx, map[string]map[int32]kgo.EpochOffset{m.topic: own},
+	own.CommitOffsetsSync(ctx, map[string]map[int32]kgo.EpochOffset{topic: offsets},
 		func(_ *kgo.Client, _ *kmsg.OffsetCommitRequest, answer *kmsg.OffsetCommitResponse, err error) {
 			failed = err
 			if err == nil {

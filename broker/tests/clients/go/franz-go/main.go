@@ -4,6 +4,7 @@
 //	franz-go --bootstrap HOST:PORT --prefix NAME dataset LIST MB   real text, line by line, hashed per key
 //	franz-go --bootstrap HOST:PORT --prefix NAME ledger FILE       produce until stdin closes, note every ack
 //	franz-go --bootstrap HOST:PORT verify FILE...                  compare ledgers with what the broker holds
+//	franz-go --bootstrap HOST:PORT flow|member|observe|audit ...   a restless group, see restless.go
 package main
 
 import (
@@ -31,7 +32,14 @@ func main() {
 			"dataset": func(w *harness.World, args []string) (bool, error) {
 				return harness.RunCases(datasetCases(with(w), args)), nil
 			},
-			"ledger": func(w *harness.World, args []string) (bool, error) { return runLedger(with(w), args) },
+			"ledger":  func(w *harness.World, args []string) (bool, error) { return runLedger(with(w), args) },
+			"flow":    func(w *harness.World, args []string) (bool, error) { return runFlow(with(w), args) },
+			"member":  func(w *harness.World, args []string) (bool, error) { return runRestless(with(w), args) },
+			"observe": func(w *harness.World, args []string) (bool, error) { return runObserver(with(w), args) },
+			"audit": func(w *harness.World, args []string) (bool, error) {
+				cases, err := auditCases(with(w), args)
+				return err == nil && harness.RunCases(cases), err
+			},
 			"verify": func(w *harness.World, args []string) (bool, error) {
 				if len(args) == 0 {
 					return false, errors.New("verify needs FILE...")

@@ -1,0 +1,449 @@
+//! A group whose members come, go and are killed while producers run, and whose broker is killed.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use libtest_mimic::Trial;
+use rustix::process::Signal;
+use serde::Deserialize;
+
+use super::broker::Broker;
+use super::context::Context;
+use super::install::Tool;
+use super::matrix::{Client, jvm, script};
+use super::process::{Process, Report, note, note_duration, now, run, tail};
+use super::{Fault, trial};
+
+/// For a step: to produce on after a kill, to read all that is left, to leave.
+const STEP_LIMIT: Duration = Duration::from_secs(60);
+/// How long a kill of the broker waits for a rebalance to fall into.
+const REBALANCE_LIMIT: Duration = Duration::from_secs(2);
+const AUDIT_LIMIT: Duration = Duration::from_secs(120);
+const SECONDS: u64 = 10;
+const SECONDS_FULL: u64 = 180;
+const PARTITIONS: &str = "12";
+const MEMBERS_MAX: usize = 20;
+/// JVMs among them: each takes a core for a second to start.
+const JVMS_MAX: usize = 3;
+/// Records between two actions, at most: a third of a second.
+const RECORDS_BETWEEN: u64 = 600;
+/// Members are expelled after 3 s, and nobody waits for the first rebalance.
+const SETTINGS: [&str; 2] = [
+    "group.initial.rebalance.delay.ms=0",
+    "group.min.session.timeout.ms=1000",
+];
+const GROUP: &str = "restless";
+const TOPIC: &str = "restless-topic";
+const ASSIGNORS: [&str; 2] = ["range", "cooperative-sticky"];
+const CASES: [&str; 6] = [
+    "delivered",
+    "order",
+    "commits",
+    "offsets-topic",
+    "owners",
+    "one-at-a-time",
+];
+const TOOLS: [Tool; 4] = [Tool::Go, Tool::Python, Tool::Java, Tool::OwnBroker];
+
+/// What was found, by assignor.
+#[derive(Default)]
+pub(crate) struct Runs([OnceLock<Result<Outcome, Fault>>; ASSIGNORS.len()]);
+
+struct Outcome {
+    flow: Report,
+    audit: Report,
+}
+
+#[derive(Deserialize)]
+struct Progress {
+    progress: u64,
+}
+
+/// A look of the observer.
+#[derive(Deserialize)]
+struct Look {
+    state: String,
+    lag: i64,
+}
+
+/// splitmix64, from a seed that is printed.
+struct Chance(u64);
+
+impl Chance {
+    fn below(&mut self, end: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ mixed >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
+        (mixed ^ mixed >> 31) % end.max(1)
+    }
+}
+
+struct Member {
+    client: Client,
+    process: Process,
+    /// It was told to kill itself at some time.
+    dies: bool,
+}
+
+impl Member {
+    /// Waits for its end, which must be a clean one unless it kills itself.
+    fn ended(&mut self) -> Result<(), Fault> {
+        let (status, stderr) = self.process.wait()?;
+        use std::os::unix::process::ExitStatusExt;
+        if status.success() || self.dies && status.signal() == Some(Signal::KILL.as_raw()) {
+            return Ok(());
+        }
+        Err(format!(
+            "a member of {} ended with {status}: {}",
+            self.client.name(),
+            tail(&stderr)
+        ))
+    }
+}
+
+/// What happened, for the reader of a failure.
+#[derive(Default, Debug)]
+struct Tally {
+    joined: usize,
+    left: usize,
+    killed: usize,
+    broker_killed: usize,
+    of_them_in_a_rebalance: usize,
+}
+
+/// The group with all around it.
+struct Restless<'a> {
+    context: &'a Context,
+    assignor: &'static str,
+    chance: Chance,
+    broker: Broker,
+    flow: Process,
+    flow_report: Report,
+    acked: u64,
+    observer: Process,
+    members: Vec<Member>,
+    journals: Vec<PathBuf>,
+    tally: Tally,
+}
+
+/// A program of the franz-go folder.
+fn franz_go(context: &Context, broker: &Broker, mode: &[&str]) -> Result<Command, Fault> {
+    let mut command = Client::FranzGo.command(context, broker.address(), "unused")?;
+    command.args(mode);
+    Ok(command)
+}
+
+impl<'a> Restless<'a> {
+    fn start(context: &'a Context, assignor: &'static str, seed: u64) -> Result<Self, Fault> {
+        let broker = context.new_broker_with(&SETTINGS)?;
+        let mut flow = franz_go(context, &broker, &["flow", TOPIC, PARTITIONS])?;
+        let mut observe = franz_go(context, &broker, &["observe", GROUP, TOPIC, PARTITIONS])?;
+        observe.arg(broker.beside("observer"));
+        let flow = Process::start("the producer", &mut flow)?;
+        let mut restless = Self {
+            context,
+            assignor,
+            chance: Chance(seed),
+            observer: Process::start("the observer", &mut observe)?,
+            broker,
+            flow,
+            flow_report: Report::default(),
+            acked: 0,
+            members: Vec::new(),
+            journals: Vec::new(),
+            tally: Tally::default(),
+        };
+        // The topic is there.
+        restless.advance(1)?;
+        Ok(restless)
+    }
+
+    /// A line of the producer; false at the end of its output.
+    fn flow_line(&mut self, until: Instant) -> Result<bool, Fault> {
+        let Some(line) = self.flow.line(until)? else {
+            return Ok(false);
+        };
+        if !self.flow_report.take(&line) {
+            let progress: Progress =
+                serde_json::from_str(&line).map_err(|e| format!("{line}: {e}"))?;
+            self.acked = progress.progress;
+        }
+        Ok(true)
+    }
+
+    /// Waits until so many more records are acknowledged.
+    fn advance(&mut self, records: u64) -> Result<(), Fault> {
+        while self.flow_line(now()).is_ok_and(|more| more) {}
+        let (goal, until) = (self.acked + records, now() + STEP_LIMIT);
+        while self.acked < goal {
+            if !self.flow_line(until)? {
+                return Err("the producer ended".to_owned());
+            }
+        }
+        Ok(())
+    }
+
+    fn look(&mut self, until: Instant) -> Result<Look, Fault> {
+        let line = self.observer.line(until)?;
+        let line = line.ok_or("the observer ended")?;
+        serde_json::from_str(&line).map_err(|e| format!("{line}: {e}"))
+    }
+
+    /// A member of any client, which may kill itself in the middle of something.
+    fn join(&mut self, may_die: bool) -> Result<(), Fault> {
+        let jvms = self.members.iter().filter(|m| m.client == Client::Java4);
+        let client = match self.chance.below(5) {
+            0 if jvms.count() < JVMS_MAX => Client::Java4,
+            0..=2 => Client::Confluent,
+            _ => Client::FranzGo,
+        };
+        self.join_as(client, may_die)
+    }
+
+    fn join_as(&mut self, client: Client, may_die: bool) -> Result<(), Fault> {
+        let mut command = match client {
+            Client::Java4 => {
+                let mut command = jvm(&self.context.installs.java_4()?);
+                command.arg("tidewheel.clients.RestlessMember");
+                command
+            }
+            Client::Confluent => script(
+                Command::new(self.context.installs.python()?),
+                "python/restless.py",
+            ),
+            _ => Command::new(self.context.installs.franz_go()?),
+        };
+        command.args(["--bootstrap", self.broker.address(), "member", GROUP, TOPIC]);
+        let name = format!("{}-{}", client.name(), self.journals.len());
+        let journal = self.broker.beside(&name);
+        command.arg(self.assignor).arg(&journal);
+        let place = match self.chance.below(6) {
+            0 if may_die => "assigned",
+            1 if may_die => "revoked",
+            2 if may_die => "commit",
+            _ => "never",
+        };
+        command.arg(format!("{place}:{}", 1 + self.chance.below(3)));
+        let process = Process::start(&name, &mut command)?;
+        self.journals.push(journal);
+        self.members.push(Member {
+            client,
+            process,
+            dies: place != "never",
+        });
+        self.tally.joined += 1;
+        Ok(())
+    }
+
+    fn pick(&mut self) -> Option<Member> {
+        let picked = usize::try_from(self.chance.below(self.members.len() as u64)).unwrap_or(0);
+        (!self.members.is_empty()).then(|| self.members.swap_remove(picked))
+    }
+
+    /// Sees who has killed itself; nobody else may end unasked.
+    fn bury(&mut self) -> Result<(), Fault> {
+        let mut at = 0;
+        while at < self.members.len() {
+            if self.members[at].process.drain(now()) {
+                self.members.swap_remove(at).ended()?;
+                self.tally.killed += 1;
+            } else {
+                at += 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// `kill -9` of the broker, if need be once the group is in the middle of a rebalance.
+    fn kill_broker(&mut self, in_a_rebalance: bool) -> Result<(), Fault> {
+        if in_a_rebalance {
+            // Looks that were taken before say nothing about now.
+            while self.look(now()).is_ok() {}
+            let until = now() + REBALANCE_LIMIT;
+            while let Ok(look) = self.look(until) {
+                if look.state.ends_with("Rebalance") {
+                    self.tally.of_them_in_a_rebalance += 1;
+                    break;
+                }
+            }
+        }
+        self.broker.kill()?;
+        self.tally.broker_killed += 1;
+        self.broker.start_again()
+    }
+
+    fn act(&mut self) -> Result<(), Fault> {
+        match self.chance.below(10) {
+            0..=3 => {
+                for _ in 0..=self.chance.below(4) {
+                    if self.members.len() < MEMBERS_MAX {
+                        self.join(true)?;
+                    }
+                }
+            }
+            4..=5 => {
+                if let Some(member) = self.pick() {
+                    leave(member)?;
+                    self.tally.left += 1;
+                }
+            }
+            6..=7 => {
+                if let Some(mut member) = self.pick() {
+                    member.dies = true;
+                    member.process.signal(Signal::KILL);
+                    member.ended()?;
+                    self.tally.killed += 1;
+                }
+            }
+            8 => {
+                if self.members.len() < MEMBERS_MAX {
+                    self.join(true)?;
+                }
+                self.kill_broker(true)?;
+            }
+            _ => self.kill_broker(false)?,
+        }
+        Ok(())
+    }
+
+    /// Lets the group read to the end, and everybody leave.
+    fn finish(&mut self) -> Result<(), Fault> {
+        for client in [Client::FranzGo, Client::Confluent, Client::Java4] {
+            self.join_as(client, false)?;
+        }
+        drop(self.flow.stdin());
+        let until = now() + STEP_LIMIT;
+        while self.flow_line(until)? {}
+        let (status, stderr) = self.flow.wait()?;
+        self.flow_report.ended("the producer", status, &stderr);
+        while self.look(now()).is_ok() {}
+        // The look that is under way may have seen the end of the topic as it was.
+        self.look(until)?;
+        loop {
+            let look = self.look(until)?;
+            if look.lag == 0 {
+                break;
+            }
+            self.bury()?;
+            if now() >= until {
+                return Err(format!("{} records behind, {}", look.lag, look.state));
+            }
+        }
+        while let Some(member) = self.pick() {
+            leave(member)?;
+        }
+        drop(self.observer.stdin());
+        if !self.observer.drain(now() + STEP_LIMIT) {
+            return Err("the observer does not end".to_owned());
+        }
+        Ok(())
+    }
+
+    fn audit(&mut self) -> Result<Report, Fault> {
+        let mode = ["audit", GROUP, TOPIC, PARTITIONS];
+        let mut audit = franz_go(self.context, &self.broker, &mode)?;
+        audit.arg(self.broker.beside("observer"));
+        audit.args(self.journals.iter().filter(|journal| journal.exists()));
+        let report = run("audit", &mut audit, AUDIT_LIMIT);
+        self.broker.stop()?;
+        Ok(report)
+    }
+}
+
+/// A clean end, by the end of its input.
+fn leave(mut member: Member) -> Result<(), Fault> {
+    drop(member.process.stdin());
+    if !member.process.drain(now() + STEP_LIMIT) {
+        return Err(format!("a member of {} stays", member.client.name()));
+    }
+    member.ended()
+}
+
+fn number(variable: &str) -> Result<Option<u64>, Fault> {
+    match std::env::var(variable) {
+        Ok(text) => text
+            .parse()
+            .map(Some)
+            .map_err(|e| format!("{variable}={text}: {e}")),
+        Err(_) => Ok(None),
+    }
+}
+
+fn run_loop(context: &Context, assignor: &'static str) -> Result<Outcome, Fault> {
+    // Building comes first: no member shall wait for another's compiler.
+    context.installs.python()?;
+    context.installs.franz_go()?;
+    context.installs.java_4()?;
+    let seconds = number("TIDEWHEEL_RESTLESS_SECONDS")?;
+    let by_default = if context.is_full {
+        SECONDS_FULL
+    } else {
+        SECONDS
+    };
+    let seed = number("TIDEWHEEL_RESTLESS_SEED")?.unwrap_or_else(|| u64::from(std::process::id()));
+    let _permit = context.permit();
+    note(&format!(
+        "restless {assignor}: TIDEWHEEL_RESTLESS_SEED={seed}"
+    ));
+    let started = now();
+    let mut restless = Restless::start(context, assignor, seed)?;
+    let until = now() + Duration::from_secs(seconds.unwrap_or(by_default));
+    let steps = |restless: &mut Restless<'_>| {
+        while now() < until {
+            let records = 1 + restless.chance.below(RECORDS_BETWEEN);
+            restless.advance(records)?;
+            restless.bury()?;
+            restless.act()?;
+        }
+        restless.finish()?;
+        restless.audit()
+    };
+    let audit = steps(&mut restless);
+    note(&format!("restless {assignor}: {:?}", restless.tally));
+    note_duration(&format!("restless {assignor}"), started);
+    Ok(Outcome {
+        audit: audit?,
+        flow: restless.flow_report,
+    })
+}
+
+fn outcome(context: &Context, index: usize) -> Result<&Outcome, Fault> {
+    context.restless.0[index]
+        .get_or_init(|| run_loop(context, ASSIGNORS[index]))
+        .as_ref()
+        .map_err(Clone::clone)
+}
+
+fn judge(
+    context: &Context,
+    index: usize,
+    case: &str,
+    report: fn(&Outcome) -> &Report,
+) -> Result<(), Fault> {
+    let detail = report(outcome(context, index)?).result(case)?;
+    note(&format!("restless {} {case}: {detail}", ASSIGNORS[index]));
+    Ok(())
+}
+
+/// `restless::ASSIGNOR::CASE`.
+pub(crate) fn trials(context: &Arc<Context>) -> Vec<Trial> {
+    let mut out = Vec::new();
+    for (index, assignor) in ASSIGNORS.into_iter().enumerate() {
+        let name = format!("restless::{assignor}::flow");
+        out.push(trial(context, name, &TOOLS, move |context| {
+            judge(context, index, "flow", |found| &found.flow)
+        }));
+        for case in CASES {
+            let name = format!("restless::{assignor}::{case}");
+            out.push(trial(context, name, &TOOLS, move |context| {
+                judge(context, index, &format!("audit/{case}"), |found| {
+                    &found.audit
+                })
+            }));
+        }
+    }
+    out
+}
