@@ -127,11 +127,15 @@ func auditCases(w *world, args []string) ([]harness.Case, error) {
 	if err := a.readOffsetsTopic(); err != nil {
 		return nil, err
 	}
+	return a.cases(), nil
+}
+
+func (a *audit) cases() []harness.Case {
 	return []harness.Case{
 		{"audit/delivered", a.delivered}, {"audit/order", a.order}, {"audit/commits", a.commits},
 		{"audit/offsets-topic", a.offsetsTopic}, {"audit/owners", a.owners},
 		{"audit/one-at-a-time", a.oneAtATime},
-	}, nil
+	}
 }
 
 // readOffsetsTopic reads the records of the group, as a monitor of lags does.
