@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tidewheel_protocol::wire::STRING_BYTES_MAX;
+
 use super::group::{ClassicGroup, Replaced, State};
 use super::member::{Member, kept_protocols, protocol_bytes};
 use super::rebalance::{Context, answer_parked};
@@ -9,9 +11,14 @@ use crate::error::GroupError;
 use crate::reply::{GroupReply, JoinReply, Joined};
 use crate::request::{JoinRequest, ReplyToken};
 
-/// A member id as Kafka makes it: a name that says who, and random bits.
+/// What follows the name in a member id: a hyphen and the random bits.
+const MEMBER_ID_SUFFIX_BYTES: usize = 1 + 36;
+
+/// A member id as Kafka makes it: a name that says who, and random bits. A name with which it would be no
+/// text of the protocol any more is cut: Kafka cannot answer such a client.
 fn new_member_id(request: &JoinRequest) -> Arc<str> {
     let name = request.instance_id.as_ref().unwrap_or(&request.client_id);
+    let name = &name[..name.floor_char_boundary(STRING_BYTES_MAX - MEMBER_ID_SUFFIX_BYTES)];
     let hex = format!("{:032x}", request.new_member_uuid);
     let parts = [
         &hex[..8],

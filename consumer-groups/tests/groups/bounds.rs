@@ -7,6 +7,7 @@ use tidewheel_config::{GroupConfig, limits};
 use tidewheel_consumer_groups::request::*;
 use tidewheel_consumer_groups::{GroupError, GroupLimits, GroupReply, GroupRequest};
 use tidewheel_protocol::Uuid;
+use tidewheel_protocol::wire::STRING_BYTES_MAX;
 
 fn join(group_id: String, member_id: &Arc<str>, uuid: u128) -> GroupRequest {
     GroupRequest::Join(JoinRequest {
@@ -114,4 +115,43 @@ fn ten_thousand_groups_of_ten_partitions_are_little() {
     }
     let bytes = runner.coordinator.state_bytes();
     assert!(bytes < limits::GROUP_STATE_BYTES_MAX, "{bytes}");
+}
+
+/// Of a text that is longer than the protocol's, clients would hear less than the id, and never get in.
+#[test]
+fn whatever_a_client_calls_itself_it_is_told_all_of_its_member_id() {
+    let nobody: Arc<str> = "".into();
+    for (name, instance_id) in [
+        ("a".repeat(STRING_BYTES_MAX), None),
+        ("ü".repeat(STRING_BYTES_MAX / 2), None),
+        (
+            "c".to_owned(),
+            Some(Arc::from("i".repeat(STRING_BYTES_MAX))),
+        ),
+    ] {
+        let mut runner = runner();
+        let mut ask = |member_id: &Arc<str>, uuid| {
+            let GroupRequest::Join(mut request) = join("g".to_owned(), member_id, uuid) else {
+                unreachable!("it was made as one");
+            };
+            request.client_id = name.as_str().into();
+            request.instance_id = instance_id.clone();
+            runner.send(GroupRequest::Join(request)).1
+        };
+        let mut step = ask(&nobody, 0xABC);
+        if instance_id.is_none() {
+            let (member_id, refused) = join_result(&step);
+            assert_eq!(refused, Some(GroupError::MemberIdRequired));
+            assert!(member_id.len() > STRING_BYTES_MAX - 2 && member_id.len() <= STRING_BYTES_MAX);
+            step = ask(&member_id, 0xDEF);
+        }
+        assert!(step.replies.is_empty(), "it waits for others");
+        while step.replies.is_empty() {
+            step = runner.next_tick(10_000).unwrap();
+        }
+        let (member_id, refused) = join_result(&step);
+        assert_eq!(refused, None);
+        assert!(member_id.len() <= STRING_BYTES_MAX);
+        assert!(member_id.ends_with("-00000000-0000-0000-0000-000000000abc"));
+    }
 }
