@@ -74,8 +74,11 @@ impl History {
             members: Vec::new(),
             waits_for: None,
         });
+        let mut runner = Runner::new(config, GroupLimits::default());
+        // Before the clock was ever set back, it was later than 1970.
+        runner.set_clock(1_000_000_000);
         History {
-            runner: Runner::new(config, GroupLimits::default()),
+            runner,
             clients: clients.collect(),
             trace: Vec::new(),
             offsets: BTreeMap::new(),
@@ -101,8 +104,16 @@ impl History {
         self.steps += 1;
         match self.below(100) {
             0 => self.restart(),
-            1..=4 => self.runner.append_fails = true,
-            5..=19 => {
+            1..=4 => {
+                self.runner.append_fails = true;
+                self.trace.push("the next append fails".to_owned());
+            }
+            5 => {
+                let by_ms = [-7_200_000, -4_000, 4_000, 7_200_000][self.below(4)];
+                self.trace.push(format!("the clock is set by {by_ms}"));
+                self.runner.set_clock(by_ms);
+            }
+            6..=19 => {
                 let by_ms = [1, 50, 900, 3_000, 7_000][self.below(5)];
                 self.pass(by_ms);
             }
@@ -168,6 +179,10 @@ impl History {
 
     /// Notes what came of a step.
     fn take(&mut self, step: &Step) {
+        if step.refused_records > 0 {
+            let refused = step.refused_records;
+            self.trace.push(format!("log refuses {refused} records"));
+        }
         for record in &step.records {
             self.trace.push(format!("{record:?}"));
             self.note_generation(record);

@@ -126,11 +126,7 @@ impl Script {
                 return self.render(&step, "");
             }
             "advance" => return self.advance(words.at(1).parse().unwrap()),
-            "set-clock" => {
-                let by_ms = words.at(1).parse().unwrap();
-                self.runner.now_ms += by_ms;
-                self.runner.coordinator.clock_was_set(by_ms);
-            }
+            "set-clock" => self.runner.set_clock(words.at(1).parse().unwrap()),
             _ => {
                 self.requests += 1;
                 let request = self.request(&words);

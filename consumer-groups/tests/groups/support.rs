@@ -77,6 +77,14 @@ impl Runner {
         Some(self.apply(output))
     }
 
+    /// Sets the clock. What lasts goes on as long as it would have.
+    pub(crate) fn set_clock(&mut self, by_ms: i64) {
+        self.now_ms += by_ms;
+        self.started_ms += by_ms;
+        self.parked.values_mut().for_each(|since| *since += by_ms);
+        self.coordinator.clock_was_set(by_ms);
+    }
+
     /// Drops the coordinator and makes a new one from the log.
     pub(crate) fn restart(&mut self) -> Step {
         let closed = self.coordinator.close(GroupError::CoordinatorNotAvailable);
