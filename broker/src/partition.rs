@@ -226,6 +226,14 @@ impl Partition {
         waits
     }
 
+    /// Does `then`, with an error, once nothing that is appended will become durable any more.
+    pub(crate) fn when_failed(&self, then: Box<dyn WhenDurable>) {
+        let waiter = DurableWaiter::Own(then);
+        self.unsynced.push(i64::MAX, waiter, DurableWaiter::is_gone);
+        // A failure that came in between has passed it by.
+        self.settle();
+    }
+
     /// Hands out outcomes of the log. Returns whether one of them waits for the disk.
     fn deliver(&self, outcomes: Vec<(AppendWaiter, Result<AppendInfo, StorageError>)>) -> bool {
         let mut unsynced = false;

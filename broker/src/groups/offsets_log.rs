@@ -81,6 +81,11 @@ impl OffsetsLog {
         Ok(count)
     }
 
+    /// Does `then` once the log takes nothing any more.
+    pub(super) fn when_failed(&self, then: impl WhenDurable + 'static) {
+        self.partition.when_failed(Box::new(then));
+    }
+
     /// Lets replies go when all that was appended until now is durable.
     pub(super) fn release(&self, replies: Vec<Addressed>) {
         if self.partition.when_durable(Box::new(Replies(replies))) {

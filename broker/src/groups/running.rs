@@ -13,7 +13,6 @@ use tokio::sync::oneshot;
 use tracing::warn;
 
 use super::offsets_log::{OffsetsLog, append_error, send};
-use super::pending::NoCoordinator;
 use super::wall_clock::WallClock;
 use crate::trouble::Trouble;
 
@@ -52,13 +51,7 @@ impl Running {
     }
 
     /// Decides about a request, and fixes its place in the order of the log. The reply may come later.
-    pub(super) fn handle(
-        &mut self,
-        request: GroupRequest,
-    ) -> Result<oneshot::Receiver<GroupReply>, NoCoordinator> {
-        if self.log.log().refusal().is_some() {
-            return Err(NoCoordinator::Failed);
-        }
+    pub(super) fn handle(&mut self, request: GroupRequest) -> oneshot::Receiver<GroupReply> {
         let token = ReplyToken(self.next_token);
         self.next_token += 1;
         let (sender, receiver) = oneshot::channel();
@@ -67,7 +60,7 @@ impl Running {
         let now_ms = self.now_ms();
         let output = self.coordinator.handle(request, token, now_ms);
         self.carry_out(output, at_once);
-        Ok(receiver)
+        receiver
     }
 
     /// Does what is due, or some of it. Returns whether the log takes it.

@@ -1,7 +1,7 @@
 //! The coordinator of the groups that one partition of `__consumer_offsets` keeps, and who may use it when.
 
 use std::ops::{Deref, DerefMut};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use tidewheel_consumer_groups::{GroupCoordinator, GroupReply, GroupRequest, Listed};
@@ -13,6 +13,7 @@ use super::offsets_log::OffsetsLog;
 use super::pending::{NoCoordinator, Pending};
 use super::running::Running;
 use crate::clock;
+use crate::partition::{AppendError, WhenDurable};
 
 /// A coordinator, or why there is none: at first it is loading.
 type State = Result<Running, NoCoordinator>;
@@ -92,6 +93,17 @@ impl Shard {
         std::mem::replace(state, Err(reason)).ok()
     }
 
+    /// Where the log takes nothing any more, nobody is to wait for what it would have to take.
+    fn end_if_lost(&self, state: &mut State) {
+        if state.is_ok() && self.log.log().refusal().is_some() {
+            let partition = self.log.log().topic_partition();
+            error!(%partition, "its groups cannot be written: they have no coordinator until the next start");
+            if let Some(running) = self.end(state, NoCoordinator::Failed) {
+                running.close();
+            }
+        }
+    }
+
     /// See [`Groups::ask`](super::Groups::ask).
     pub(super) fn ask(&self, request: GroupRequest) -> Pending {
         // A rebalance takes its time; what else is not done then waits for a disk that hangs.
@@ -112,8 +124,9 @@ impl Shard {
 
     fn begin(&self, request: GroupRequest) -> Result<oneshot::Receiver<GroupReply>, NoCoordinator> {
         let mut state = self.lock();
+        self.end_if_lost(&mut state);
         let running = state.as_mut().map_err(|reason| *reason)?;
-        let reply = running.handle(request)?;
+        let reply = running.handle(request);
         self.hurry_timer(running.coordinator().next_deadline());
         Ok(reply)
     }
@@ -139,6 +152,7 @@ impl Shard {
     /// coordinator any more.
     fn tick(&self) -> Option<bool> {
         let mut state = self.lock();
+        self.end_if_lost(&mut state);
         let running = state.as_mut().ok()?;
         let goes_well = running.tick();
         self.set_timer(running.coordinator().next_deadline());
@@ -199,6 +213,22 @@ impl Drop for Held<'_> {
     }
 }
 
+/// Has [`keep_time`] look at a shard whose log has failed.
+struct Look(Weak<Shard>);
+
+impl WhenDurable for Look {
+    /// May be called by whoever holds the state.
+    fn finish(self: Box<Self>, result: Result<(), AppendError>) {
+        if let (Err(_), Some(shard)) = (result, self.0.upgrade()) {
+            shard.timer.send_modify(|_| {});
+        }
+    }
+
+    fn is_gone(&self) -> bool {
+        self.0.strong_count() == 0
+    }
+}
+
 /// Looks at sessions and rebalances when their time is over, as long as there is a coordinator.
 pub(super) async fn keep_time(shard: Arc<Shard>) {
     /// The longest sleep: the clock may be set while the time until the next deadline is computed.
@@ -206,6 +236,7 @@ pub(super) async fn keep_time(shard: Arc<Shard>) {
     /// After what the log did not take, a full disk mostly: it is decided again.
     const RETRY: Duration = Duration::from_secs(1);
     let mut timer = shard.timer.subscribe();
+    shard.log.when_failed(Look(Arc::downgrade(&shard)));
     while let Some(goes_well) = shard.tick() {
         if !goes_well {
             tokio::time::sleep(RETRY).await;

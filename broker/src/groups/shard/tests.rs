@@ -9,7 +9,7 @@ use tidewheel_consumer_groups::request::{
 };
 use tidewheel_consumer_groups::{GroupError, GroupLimits};
 use tidewheel_storage::LogManager;
-use tidewheel_storage::fs::SimFs;
+use tidewheel_storage::fs::{Fault, SimFs};
 use tokio::time::timeout;
 
 use super::super::loading::{Loaded, load};
@@ -23,7 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// A shard on a disk in memory, with acknowledgements that need no flush.
 struct World {
     disk: SimFs,
-    _logs: LogManager<AppendWaiter>,
+    logs: LogManager<AppendWaiter>,
     partition: Arc<Partition>,
 }
 
@@ -33,7 +33,7 @@ impl World {
         let (logs, partition) = partition(&disk, &[("tidewheel.ack.all", "memory")]);
         Self {
             disk,
-            _logs: logs,
+            logs,
             partition: Arc::new(partition),
         }
     }
@@ -241,5 +241,46 @@ async fn sessions_go_on_where_the_clock_is_set() {
         assert_eq!(shard.tick(), Some(true));
         let moved_ms = shard.timer.borrow().unwrap() - due_ms;
         assert!((moved_ms - by_ms).abs() < 1_000, "{moved_ms}");
+    }
+}
+
+/// A rebalance may take minutes: who waits for it is not to wait for a disk that is lost.
+#[tokio::test]
+async fn when_the_disk_is_lost_members_that_wait_are_sent_away() {
+    let world = World::new();
+    let shard = world.ready();
+    assert_eq!(results(shard.ask(commit(1, 1, ""))).await, [Ok(())]);
+    let keeper = tokio::spawn(keep_time(Arc::clone(&shard)));
+    let waits = shard.ask(join());
+    tokio::task::yield_now().await;
+    world.disk.fail_at(world.disk.op_count() + 1, Fault::Eio);
+    assert!(world.logs.flush_round(0).error.is_some());
+    // As the flush thread does for every partition of a directory that is lost.
+    world.partition.settle();
+    let told = timeout(PATIENCE, waits).await;
+    let Ok(Ok(GroupReply::Join(told))) = told else {
+        panic!("{told:?}");
+    };
+    assert_eq!(told.result.unwrap_err(), GroupError::NotCoordinator);
+    assert!(timeout(PATIENCE, keeper).await.is_ok());
+    assert_eq!(shard.ask(heartbeat()).await, Err(NoCoordinator::Failed));
+}
+
+/// The same where the first to see it is a request, or the clock.
+#[tokio::test]
+async fn whoever_sees_that_the_disk_is_lost_sends_all_away() {
+    for by_request in [true, false] {
+        let world = World::new();
+        let shard = world.ready();
+        assert_eq!(results(shard.ask(commit(1, 1, ""))).await, [Ok(())]);
+        let waits = shard.ask(join());
+        world.disk.fail_at(world.disk.op_count() + 1, Fault::Eio);
+        assert!(world.logs.flush_round(0).error.is_some());
+        match by_request {
+            true => assert_eq!(shard.ask(heartbeat()).await, Err(NoCoordinator::Failed)),
+            false => assert_eq!(shard.tick(), None),
+        }
+        let told = timeout(PATIENCE, waits).await;
+        assert!(matches!(told, Ok(Ok(GroupReply::Join(_)))), "{told:?}");
     }
 }
