@@ -220,8 +220,9 @@ pub const GROUP_OFFSETS_MAX: usize = 200_000;
 /// Estimated bytes of all groups, members and offsets.
 pub const GROUP_STATE_BYTES_MAX: usize = 64 * 1024 * 1024;
 
-/// Groups and offsets that one look for expired offsets goes over before others have their turn.
-pub const GROUP_RETENTION_STEP: usize = 10_000;
+/// Groups and offsets that one look for expired offsets goes over before others have their turn, but for
+/// the last of the groups; and offsets that it deletes.
+pub const GROUP_RETENTION_STEP: usize = 2_000;
 
 /// A longer request to a group's coordinator is read and decided about on the blocking pool, when there is
 /// memory for that.

@@ -287,6 +287,7 @@ impl GroupCoordinator {
                 self.change_classic(group_id, now_ms, &mut out, take_back);
             }
         }
+        self.give_up_retention(now_ms);
         out
     }
 

@@ -30,7 +30,8 @@ pub struct GroupLimits {
     /// Bytes of everything, estimated, in all coordinators that share [`HeldBytes`]: new members and offsets beyond are refused with
     /// [`CoordinatorNotAvailable`](crate::GroupError::CoordinatorNotAvailable).
     pub state_bytes: usize,
-    /// Groups and offsets that one look for expired offsets goes over before others have their turn.
+    /// Groups and offsets that one look for expired offsets goes over before others have their turn, but for
+    /// the last of the groups; and offsets that it deletes.
     pub retention_step: usize,
 }
 

@@ -243,7 +243,8 @@ pub(super) async fn keep_time(shard: Arc<Shard>) {
         }
         let next = *timer.borrow_and_update();
         let left_ms = next.map_or(LOOK_AGAIN_MS, |at| at.saturating_sub(clock::now_ms()));
-        let left_ms = left_ms.clamp(0, LOOK_AGAIN_MS).unsigned_abs();
+        // What is due is done in parts, so that requests have their turn in between.
+        let left_ms = left_ms.clamp(1, LOOK_AGAIN_MS).unsigned_abs();
         tokio::select! {
             () = tokio::time::sleep(Duration::from_millis(left_ms)) => {}
             // The shard holds the sender, so it is there.

@@ -64,15 +64,14 @@ impl ClassicGroup {
     }
 
     /// When offsets of topics that nobody is subscribed to expire.
-    pub(crate) fn expiry(&self, subscription: &Subscription) -> Expiry {
-        let knows = matches!(subscription, Subscription::Topics(_));
+    pub(crate) fn expiry(&self) -> Expiry {
         match (&self.protocol_type, self.state) {
             (None, _) => Expiry::AfterCommit,
             (Some(_), State::Empty) => {
                 let since = self.state_timestamp_ms.map(Expiry::After);
                 since.unwrap_or(Expiry::AfterCommit)
             }
-            (Some(_), State::Stable) if knows => Expiry::AfterCommit,
+            (Some(_), State::Stable) if self.uses_consumer_protocol() => Expiry::AfterCommit,
             (Some(_), _) => Expiry::Never,
         }
     }

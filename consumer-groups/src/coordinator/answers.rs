@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
+use super::offset_requests::tombstone;
 use super::{Group, GroupCoordinator, Membership};
 use crate::classic::group::{ClassicGroup, State};
 use crate::classic::member::Member;
 use crate::error::GroupError;
-use crate::records::{OffsetKey, OffsetsRecord};
+use crate::records::OffsetsRecord;
 use crate::reply::{DescribedMember, GroupDescription, GroupReply, ListedGroup, Output};
 use crate::request::{DeleteGroupRequest, DescribeRequest, ListRequest};
 
@@ -78,13 +79,9 @@ impl GroupCoordinator {
             return GroupReply::DeleteGroup(Err(GroupError::NonEmptyGroup));
         }
         for (topic, partitions) in group.offsets.topics() {
-            let keys = partitions.keys().map(|&partition| OffsetKey {
-                group_id: Arc::clone(group_id),
-                topic: Arc::clone(topic),
-                partition,
-            });
-            let tombstone = |key| OffsetsRecord::OffsetCommit { key, value: None };
-            out.records.extend(keys.map(tombstone));
+            let partitions = partitions.keys();
+            out.records
+                .extend(partitions.map(|&p| tombstone(group_id, topic, p)));
         }
         // The group itself comes last: what a torn append leaves behind is a group with fewer offsets.
         out.records.push(OffsetsRecord::GroupMetadata {

@@ -45,7 +45,7 @@ impl Room {
     }
 }
 
-fn tombstone(group_id: &Arc<str>, topic: &Arc<str>, partition: i32) -> OffsetsRecord {
+pub(super) fn tombstone(group_id: &Arc<str>, topic: &Arc<str>, partition: i32) -> OffsetsRecord {
     OffsetsRecord::OffsetCommit {
         key: OffsetKey {
             group_id: Arc::clone(group_id),

@@ -1,7 +1,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use bytes::Bytes;
-use tidewheel_config::GroupConfig;
+use tidewheel_config::{GroupConfig, limits};
 use tidewheel_consumer_groups::reply::TopicResults;
 use tidewheel_consumer_groups::request::{
     CommitOffsetsRequest, CommitPartition, CommitTopic, FetchOffsetsRequest, HeartbeatRequest,
@@ -282,5 +282,32 @@ async fn whoever_sees_that_the_disk_is_lost_sends_all_away() {
         }
         let told = timeout(PATIENCE, waits).await;
         assert!(matches!(told, Ok(Ok(GroupReply::Join(_)))), "{told:?}");
+    }
+}
+
+/// Hundreds of thousands of offsets may expire at once.
+#[tokio::test]
+async fn others_have_their_turn_while_many_offsets_expire() {
+    const PARTITIONS: i32 = 15_000;
+    let world = World::new();
+    let shard = world.ready();
+    let GroupRequest::CommitOffsets(mut request) = commit(PARTITIONS, 1, "") else {
+        unreachable!("it was made as one");
+    };
+    for partition in &mut request.topics[0].partitions {
+        partition.commit_timestamp_ms = Some(0);
+    }
+    let answers = results(shard.ask(GroupRequest::CommitOffsets(request))).await;
+    assert!(answers.iter().all(Result::is_ok));
+    // So much earlier is the next look.
+    let mut earlier_ms = GroupConfig::default().offsets_retention_check_interval_ms;
+    let mut left = answers.len();
+    while left > 0 {
+        shard.lock().as_mut().unwrap().set_clock(-earlier_ms);
+        assert_eq!(shard.tick(), Some(true));
+        let now = offsets(&shard).await.len();
+        let gone = left - now;
+        assert!((1..=limits::GROUP_RETENTION_STEP).contains(&gone), "{gone}");
+        (left, earlier_ms) = (now, 1_000);
     }
 }
