@@ -331,6 +331,8 @@ impl GroupCoordinator {
         let result = change(group, &mut cx);
         self.total.replace(before, group.footprint());
         if group.is_nothing() {
+            let Membership::Classic(classic) = &group.membership;
+            self.deadlines.disarm(&classic.join_timer());
             self.total.replace(group.footprint(), Footprint::default());
             self.groups.remove(group_id);
         }

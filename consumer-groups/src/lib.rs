@@ -23,10 +23,11 @@
 //!    Replies to heartbeats may leave at once.
 //! 4. If the log refuses records, `append_failed` is called instead of `replay`, and what it returns is
 //!    an output like any other. Where it took a first part of them, in batches of their own, that part is
-//!    replayed before, and `append_failed` hears of the rest. Hard state does not change by the call. Soft state that the records were to finish
-//!    is taken back: a generation that could not be stored is followed by a rebalance, a static member that
-//!    could not be replaced stays. Members who left stay away, as they would after a crash of theirs: the
-//!    log names them until the next generation, and a restart lets their sessions run out.
+//!    replayed before, and `append_failed` hears of the rest. Hard state does not change by the call. Soft
+//!    state that the records were to finish is taken back: a generation that could not be stored is followed
+//!    by a rebalance, a static member that could not be replaced stays. Members who left stay away, as they
+//!    would after a crash of theirs: the log names them until the next generation, or until it takes the
+//!    record that nobody is left, which `tick` brings again; a restart before lets their sessions run out.
 //! 5. If records that were replayed turn out not to be durable, the log directory is offline for good.
 //!    `close` answers everything that is parked, and the coordinator is dropped.
 //! 6. `now_ms` is the wall clock, by which offsets expire. When that is set, `clock_was_set` comes before

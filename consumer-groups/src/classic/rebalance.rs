@@ -9,6 +9,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use tidewheel_config::{GroupConfig, limits};
 
 use super::group::{ClassicGroup, InitialDelay, Replaced, State};
@@ -23,6 +24,9 @@ const NEW_MEMBER_WAIT_MS: i64 = limits::GROUP_NEW_MEMBER_WAIT.as_secs().cast_sig
 
 /// The shortest time between two looks at whether a static member that is away has come back.
 const LOOK_FOR_ABSENT_MS: i64 = 1_000;
+
+/// After which time the record of a group that became empty is written again, if the log refused it.
+const RECORD_AGAIN_MS: i64 = 1_000;
 
 /// What a group's changes need beside the group.
 pub(crate) struct Context<'a> {
@@ -47,7 +51,7 @@ impl Context<'_> {
 }
 
 impl ClassicGroup {
-    fn join_timer(&self) -> Timer {
+    pub(crate) fn join_timer(&self) -> Timer {
         Timer::Join(Arc::clone(&self.id))
     }
 
@@ -174,8 +178,11 @@ impl ClassicGroup {
         self.protocol_name = None;
         self.leader = None;
         self.enter(State::Empty, cx.now_ms);
-        let record = self.record(|member| member.assignment.clone());
-        cx.out.records.push(record);
+        self.record_empty(cx);
+    }
+
+    fn record_empty(&self, cx: &mut Context) {
+        cx.out.records.push(self.record(|_| Bytes::new()));
     }
 
     fn next_generation(&mut self) {
@@ -268,10 +275,12 @@ impl ClassicGroup {
         }
     }
 
-    /// The time to join is up.
+    /// The time to join is up. Of a group that is empty, the log is to hear that once more.
     pub(crate) fn join_is_due(&mut self, cx: &mut Context) {
-        let State::PreparingRebalance { initial } = self.state else {
-            return;
+        let initial = match self.state {
+            State::PreparingRebalance { initial } => initial,
+            State::Empty => return self.record_empty(cx),
+            State::CompletingRebalance | State::Stable => return,
         };
         let more = initial.filter(|initial| initial.member_added && initial.remaining_ms > 0);
         let Some(initial) = more else {
@@ -320,7 +329,7 @@ impl ClassicGroup {
     }
 
     /// The group's record could not be stored: a static member that it replaces is put back; a generation
-    /// that it finishes begins anew.
+    /// that it finishes begins anew; that nobody is left is written again later, unless somebody joins before.
     pub(crate) fn generation_was_not_stored(&mut self, cx: &mut Context) {
         if let Some(replaced) = self.replaced.take() {
             let Replaced { member, new_id } = *replaced;
@@ -329,6 +338,8 @@ impl ClassicGroup {
             self.replace(&new_id, member);
         } else if self.state == State::CompletingRebalance {
             self.prepare_rebalance(cx);
+        } else if self.is_empty() {
+            cx.arm(self.join_timer(), RECORD_AGAIN_MS);
         }
     }
 }

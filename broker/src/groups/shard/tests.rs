@@ -311,3 +311,27 @@ async fn others_have_their_turn_while_many_offsets_expire() {
         (left, earlier_ms) = (now, 1_000);
     }
 }
+
+/// That members are gone is decided again where the log did not take it when their time had come.
+#[tokio::test]
+async fn what_a_full_disk_kept_from_the_log_in_its_time_is_written_later() {
+    let world = World::new();
+    let shard = world.ready();
+    assert_eq!(results(shard.ask(commit(1, 1, ""))).await, [Ok(())]);
+    drop(shard.ask(join()));
+    let next = || {
+        let due_ms = shard.timer.borrow().unwrap();
+        let left_ms = (due_ms - clock::now_ms()).max(1_000);
+        shard.lock().as_mut().unwrap().set_clock(-left_ms);
+        shard.tick()
+    };
+    let written = || world.partition.log().offsets().log_end;
+    world.disk.set_free_bytes(0);
+    assert_eq!(next(), Some(true), "the joining is over");
+    assert_eq!(next(), Some(false), "the member is not heard of");
+    assert_eq!(next(), Some(false), "the disk is still full");
+    assert_eq!(written(), 1);
+    world.disk.set_free_bytes(1 << 40);
+    assert_eq!(next(), Some(true));
+    assert_eq!(written(), 2);
+}
