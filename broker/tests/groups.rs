@@ -453,6 +453,8 @@ fn fact_16_groups_are_described_listed_and_spared_as_in_kafka() {
             )
         };
         assert_eq!((told(0), told(1)), ((expected, "Dead"), (0, "Stable")));
+        let due = (expected != 0).then_some("Group none not found.");
+        assert_eq!(answer.groups[0].error_message.as_deref(), due);
     }
     let mut request = ListGroupsRequest {
         types_filter: vec![StrBytes::from("Classic")],
@@ -460,12 +462,8 @@ fn fact_16_groups_are_described_listed_and_spared_as_in_kafka() {
     };
     let listed: ListGroupsResponse = client.call(5, &request);
     let group = &listed.groups[0];
-    let told = (
-        &*group.protocol_type,
-        &*group.group_state,
-        &*group.group_type,
-    );
-    assert_eq!(told, ("consumer", "Stable", "classic"));
+    let told = [&group.protocol_type, &group.group_state, &group.group_type];
+    assert_eq!(told, [&"consumer", &"Stable", &"classic"]);
     request.types_filter = vec![StrBytes::from("consumer")];
     let listed: ListGroupsResponse = client.call(5, &request);
     assert_eq!(listed.groups, []);

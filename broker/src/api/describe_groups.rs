@@ -81,7 +81,7 @@ fn unknown(version: i16, group_id: StrBytes) -> DescribedGroup {
     let (code, message) = match version {
         0..=5 => (ErrorCode::None, None),
         _ => {
-            let message = format!("there is no group {group_id}");
+            let message = format!("Group {group_id} not found.");
             (ErrorCode::GroupIdNotFound, Some(StrBytes::from(message)))
         }
     };

@@ -7,6 +7,7 @@ mod crash;
 mod dataset;
 mod dump_log;
 mod go_suites;
+mod group_tool;
 mod install;
 mod matrix;
 mod process;
