@@ -9,7 +9,7 @@ mod support;
 
 use std::net::TcpListener;
 
-use support::{Broker, batch, run, tidewheel};
+use support::{Broker, batch, eventually, run, tidewheel};
 use tidewheel_protocol::messages::metadata::{MetadataRequest, MetadataResponse};
 use tidewheel_protocol::{ErrorCode, StrBytes};
 
@@ -320,15 +320,16 @@ fn sealed_segments_are_scrubbed_unless_the_rate_is_0() {
         let rate = format!("tidewheel.scrub.max.bytes.per.second={rate}");
         let broker = Broker::start_with(dir.path(), &[&rate]);
         let tasks = format!("/proc/{}/task", broker.pid());
-        let names = std::fs::read_dir(tasks).unwrap().map(|task| {
-            let name = task.unwrap().path().join("comm");
-            std::fs::read_to_string(name).unwrap_or_default()
-        });
+        let named = |wanted: &str| {
+            let tasks = std::fs::read_dir(&tasks).unwrap();
+            let comm = |task: std::io::Result<std::fs::DirEntry>| task.unwrap().path().join("comm");
+            let names = tasks.map(|task| std::fs::read_to_string(comm(task)).unwrap_or_default());
+            names.filter(|name| name.trim() == wanted).count()
+        };
+        // A thread names itself when it first runs; the main one keeps this name.
+        eventually("every thread has its name", || named("tidewheel") == 1);
         // The kernel keeps fifteen bytes of a name.
-        let found = names
-            .filter(|name| name.trim() == "tidewheel-scrub")
-            .count();
-        assert_eq!(found, scrubbers, "{rate}");
+        assert_eq!(named("tidewheel-scrub"), scrubbers, "{rate}");
         assert!(broker.stop());
     }
 }
