@@ -3,6 +3,7 @@
 //! Each partition of that topic has a [`Shard`]: the state machine of `tidewheel-consumer-groups` with
 //! the log it writes to. The topic is made when the first client looks for a coordinator.
 
+mod lag;
 mod loading;
 mod offsets_log;
 mod pending;
@@ -20,12 +21,15 @@ use tidewheel_consumer_groups::{
     GroupCoordinator, GroupLimits, GroupReply, GroupRequest, HeldBytes, Listed,
 };
 use tidewheel_protocol::Uuid;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tracing::info;
 
+pub(crate) use self::lag::group_lag;
+pub use self::lag::{GroupLag, Lag, PartitionLag};
 use self::loading::{Loaded, load, until_settled};
 use self::offsets_log::OffsetsLog;
-pub(crate) use self::pending::{NoCoordinator, Pending};
+pub use self::pending::NoCoordinator;
+pub(crate) use self::pending::Pending;
 use self::shard::Shard;
 use crate::broker::{Broker, BrokerError, NewTopic, create_topics};
 use crate::topics::{OFFSETS_TOPIC, Topic};
@@ -34,10 +38,21 @@ use crate::topics::{OFFSETS_TOPIC, Topic};
 const LOADED_AT_ONCE: usize = 2;
 
 /// All groups of this broker.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Groups {
     /// One per partition of the topic, in their order; set when the topic is there.
     shards: OnceLock<Vec<Arc<Shard>>>,
+    /// Whose lag is computed at the same time.
+    lags: Semaphore,
+}
+
+impl Default for Groups {
+    fn default() -> Self {
+        Self {
+            shards: OnceLock::new(),
+            lags: Semaphore::new(limits::GROUP_LAGS_AT_ONCE),
+        }
+    }
 }
 
 impl Groups {
@@ -62,6 +77,11 @@ impl Groups {
             replies.push(reply.await);
         }
         replies
+    }
+
+    /// Waits for a place among those that compute the lag of a group. Nobody closes it.
+    async fn lag_turn(&self) -> Option<SemaphorePermit<'_>> {
+        self.lags.acquire().await.ok()
     }
 
     /// Estimated bytes of what a group holds.

@@ -7,6 +7,8 @@
 
 pub mod cli;
 
+mod embedded;
+
 mod clock;
 
 mod server;
@@ -40,6 +42,9 @@ mod storage_threads;
 mod sync;
 mod topics;
 mod trouble;
+
+pub use embedded::{EmbeddedBroker, EmbeddedError};
+pub use groups::{GroupLag, Lag, NoCoordinator, PartitionLag};
 
 #[cfg(test)]
 mod testing;

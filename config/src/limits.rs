@@ -217,6 +217,9 @@ pub const GROUP_RECORD_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Committed offsets of one group.
 pub const GROUP_OFFSETS_MAX: usize = 200_000;
 
+/// Groups whose lag is computed at the same time; the next ones wait. Each takes some 150 bytes for an offset.
+pub const GROUP_LAGS_AT_ONCE: usize = 2;
+
 /// Estimated bytes of all groups, members and offsets.
 pub const GROUP_STATE_BYTES_MAX: usize = 64 * 1024 * 1024;
 

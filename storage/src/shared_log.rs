@@ -139,6 +139,17 @@ impl<W> SharedLog<W> {
         Ok(found.map(|found| self.with_epoch(found)))
     }
 
+    /// The timestamp (ms since 1970, negative where it has none) of the first visible record at or after
+    /// `offset`. Blocks as [`SharedLog::find_by_timestamp`]; reads headers, and opens one batch where the
+    /// record does not begin it.
+    ///
+    /// # Errors
+    /// `PartitionDeleted`, `Io`, `Corrupt`.
+    pub fn timestamp_at(&self, offset: i64) -> Result<Option<i64>, StorageError> {
+        let found = self.log.reader().find_by_offset(offset)?;
+        Ok(found.map(|found| found.timestamp))
+    }
+
     fn with_epoch(&self, found: RecordTime) -> TimestampOffset {
         let leader_epoch = self.leader_epoch_at(found.offset).unwrap_or(-1);
         TimestampOffset {

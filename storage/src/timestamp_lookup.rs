@@ -1,4 +1,5 @@
-//! From times to offsets: the first record at or after a time, and the record with the largest.
+//! From times to offsets: the first record at or after a time, and the record with the largest; and back: the
+//! time of the record at an offset.
 //!
 //! The time index says in which segment and from which batch on to look; the batch is then opened,
 //! compressed or not, because the answer is a record. Only records between the log start and the
@@ -11,7 +12,7 @@ use crate::index::NO_TIMESTAMP;
 use crate::log_offsets::LogOffsetsSnapshot;
 use crate::log_reader::LogReader;
 use crate::segment::LogSegment;
-use crate::timestamps::{RecordTime, first_at_or_after, largest};
+use crate::timestamps::{RecordTime, first_at_or_after, first_from, first_from_header, largest};
 
 impl LogReader {
     /// The first visible record with a timestamp at or above `timestamp`.
@@ -32,6 +33,34 @@ impl LogReader {
                 if header.max_timestamp >= timestamp {
                     let batch = segment.batch_at(position, header)?;
                     found = first_at_or_after(&batch, timestamp, from);
+                }
+                Ok(found.is_none())
+            })?;
+            if found.is_some() {
+                return Ok(found);
+            }
+        }
+        Ok(None)
+    }
+
+    /// The first visible record at or after `offset`. Where it begins its batch the header says it; else one
+    /// batch is opened.
+    pub(crate) fn find_by_offset(&self, offset: i64) -> Result<Option<RecordTime>, StorageError> {
+        let from = offset.max(self.offsets().snapshot().log_start);
+        let list = self.list();
+        for segment in list.starting_at(from) {
+            let end = segment.visible_len();
+            if end == 0 {
+                continue;
+            }
+            let start = u64::from(segment.lookup(from)?.position);
+            let mut found = None;
+            segment.walk(start, end, |position, header| {
+                if header.last_offset() >= from {
+                    found = match first_from_header(header, from) {
+                        Some(time) => Some(time),
+                        None => first_from(&segment.batch_at(position, header)?, from),
+                    };
                 }
                 Ok(found.is_none())
             })?;

@@ -26,6 +26,22 @@ pub(crate) fn first_at_or_after(
     })
 }
 
+/// The first record at or after offset `from`.
+pub(crate) fn first_from(batch: &RecordBatch, from: i64) -> Option<RecordTime> {
+    select(batch, from, |times| times.first().copied())
+}
+
+/// The same where the header says it: all records are there, none of them before `from`, and its base
+/// timestamp is that of the first one.
+pub(crate) fn first_from_header(header: &BatchHeader, from: i64) -> Option<RecordTime> {
+    let is_first = is_whole(header) && header.base_offset >= from;
+    let is_own = header.timestamp_type() == TimestampType::CreateTime;
+    (is_first && is_own && !header.has_delete_horizon()).then_some(RecordTime {
+        timestamp: header.base_timestamp,
+        offset: header.base_offset,
+    })
+}
+
 /// The first record at or after offset `from` that has the largest timestamp of those.
 pub(crate) fn largest(batch: &RecordBatch, from: i64) -> Option<RecordTime> {
     select(batch, from, |times| {
@@ -63,9 +79,12 @@ fn select(
 }
 
 fn all_alike(header: &BatchHeader) -> bool {
-    // Where compaction took records, only a walk says which are left.
-    let whole = i64::from(header.record_count) == i64::from(header.last_offset_delta) + 1;
-    whole && header.timestamp_type() == TimestampType::LogAppendTime
+    is_whole(header) && header.timestamp_type() == TimestampType::LogAppendTime
+}
+
+/// Where compaction took records, only a walk says which are left.
+fn is_whole(header: &BatchHeader) -> bool {
+    i64::from(header.record_count) == i64::from(header.last_offset_delta) + 1
 }
 
 fn record_times(batch: &RecordBatch) -> Result<Vec<RecordTime>, BatchError> {
@@ -118,6 +137,30 @@ mod tests {
         let batch = batch(Compression::Gzip, &[50, 70]).with_log_append_time(1_000);
         let found = first_at_or_after(&batch, 60, 101).unwrap();
         assert_eq!((found.timestamp, found.offset), (1_000, 101));
+    }
+
+    #[test]
+    fn a_header_tells_the_first_records_time_only_where_it_has_it() {
+        let written = batch(Compression::Gzip, &[70, 50]);
+        let told = |batch: &RecordBatch, from| {
+            first_from_header(&batch.header, from).map(|time| time.timestamp)
+        };
+        assert_eq!(
+            (told(&written, 0), told(&written, 100)),
+            (Some(70), Some(70))
+        );
+        assert_eq!(told(&written, 101), None);
+        assert_eq!(
+            first_from(&written, 101).map(|time| time.timestamp),
+            Some(50)
+        );
+        assert_eq!(told(&written.with_log_append_time(1_000), 0), None);
+        let mut compacted = written;
+        compacted.header.record_count = 1;
+        assert_eq!(told(&compacted, 0), None);
+        compacted.header.record_count = 2;
+        compacted.header = compacted.header.with_delete_horizon(9_000);
+        assert_eq!(told(&compacted, 0), None);
     }
 
     #[test]

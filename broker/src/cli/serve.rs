@@ -7,18 +7,15 @@ use std::sync::Arc;
 
 use clap::Args;
 use tidewheel_config::{BrokerConfig, Sources, limits};
-use tidewheel_storage::fs::RealFs;
-use tidewheel_storage::{LogManager, LogManagerOptions};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
 
 use super::{EXIT_ENVIRONMENT, EXIT_INTERRUPTED, EXIT_USAGE, say};
-use crate::broker::{Broker, Endpoint};
-use crate::descriptors;
+use crate::broker::Broker;
+use crate::embedded::{Opened, open, stop};
 use crate::groups::start_groups;
-use crate::ids;
 use crate::ready::Ready;
-use crate::server::{BoundListener, Server, bind};
+use crate::server::{BoundListener, Server};
 use crate::storage_threads::StorageThreads;
 
 /// Options of `serve`.
@@ -87,15 +84,11 @@ fn serve(arguments: &ServeArguments) -> Result<(), Failure> {
         .warnings
         .iter()
         .for_each(|warning| warn!("{warning}"));
-    let open_files_max = descriptors::raise_limit();
-    let connections_max = descriptors::connections_max(config.max_connections, open_files_max);
-    let bound = bind(&config.listeners, config.listeners_are_default).map_err(environment)?;
-    let logs = open_logs(&config)?;
-    let endpoints = bound
-        .iter()
-        .map(|listener| endpoint(&config, listener))
-        .collect();
-    let broker = Arc::new(Broker::open(config, endpoints, logs).map_err(environment)?);
+    let Opened {
+        bound,
+        connections_max,
+        broker,
+    } = open(config).map_err(environment)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("tidewheel-worker")
@@ -149,40 +142,6 @@ fn read_config_file(path: &Path) -> Result<String, Failure> {
     std::fs::read_to_string(path).map_err(cannot)
 }
 
-fn open_logs<W>(config: &BrokerConfig) -> Result<LogManager<W>, Failure> {
-    let options = LogManagerOptions {
-        producer_expiration_ms: config.producer_id_expiration_ms,
-        checkpoint_interval_ms: config.log_flush_offset_checkpoint_interval_ms,
-        ..LogManagerOptions::new(
-            config.log_dirs.clone(),
-            config.node_id,
-            ids::random_uuid().to_string(),
-            config.log_dirs.iter().map(|_| ids::random_uuid()).collect(),
-        )
-    };
-    LogManager::open(Arc::new(RealFs), options).map_err(environment)
-}
-
-/// What clients of a listener are told: as advertised for its name, with the port it really got.
-fn endpoint(config: &BrokerConfig, bound: &BoundListener) -> Endpoint {
-    let advertised = config
-        .advertised_listeners
-        .iter()
-        .find(|entry| entry.name == bound.name);
-    let host = advertised
-        .map(|entry| entry.host.clone())
-        .unwrap_or_else(|| bound.address.ip().to_string());
-    let port = advertised.map_or(0, |entry| entry.port);
-    Endpoint {
-        host,
-        port: if port == 0 {
-            bound.address.port()
-        } else {
-            port
-        },
-    }
-}
-
 async fn serve_clients(
     arguments: &ServeArguments,
     bound: Vec<BoundListener>,
@@ -224,29 +183,9 @@ async fn serve_clients(
     };
     info!("stopping");
     tokio::select! {
-        closed = stop(server, threads, broker) => ended.and(closed),
+        closed = stop(server, threads, Arc::clone(broker)) => ended.and(closed.map_err(environment)),
         _ = interrupt.recv() => abandon(),
         _ = terminate.recv() => abandon(),
-    }
-}
-
-/// Lets clients finish, ends the threads, and leaves the marks of a clean stop.
-async fn stop(
-    server: Server,
-    mut threads: StorageThreads,
-    broker: &Arc<Broker>,
-) -> Result<(), Failure> {
-    let parked = Arc::clone(broker);
-    server.stop(move || parked.groups().close()).await;
-    // Both wait for the disk: not on the thread that hears the next signal.
-    let broker = Arc::clone(broker);
-    let closed = tokio::task::spawn_blocking(move || {
-        threads.stop();
-        broker.close()
-    });
-    match closed.await {
-        Ok(closed) => closed.map_err(environment),
-        Err(error) => Err(environment(error)),
     }
 }
 

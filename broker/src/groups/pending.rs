@@ -10,13 +10,16 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 /// Why there is no coordinator that could answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum NoCoordinator {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoCoordinator {
     /// What it keeps is still being read.
+    #[error("the group is still being read")]
     Loading,
     /// It was never found, or the broker stops: the client is to look for it.
+    #[error("there is no coordinator of groups here, or the broker stops")]
     Elsewhere,
     /// What it keeps cannot be read or written.
+    #[error("what the group keeps cannot be read or written")]
     Failed,
 }
 

@@ -217,6 +217,12 @@ pub(crate) fn check_lookups(log: &Log, batches: &[RecordBatch]) {
         let epoch = log.leader_epoch_at(batch.header.base_offset.max(offsets.log_start));
         assert_eq!(epoch, Some(batch.header.partition_leader_epoch));
     }
+    let end = records.last().map_or(0, |(offset, _)| *offset);
+    for offset in (offsets.log_start - 1..=end + 1).step_by(records.len() / 50 + 1) {
+        let expected = records.iter().find(|(known, _)| *known >= offset);
+        let expected = expected.map(|(_, timestamp)| *timestamp);
+        assert_eq!(log.timestamp_at(offset).unwrap(), expected, "at {offset}");
+    }
     let mut times: Vec<i64> = records.iter().map(|(_, timestamp)| *timestamp).collect();
     times.sort_unstable();
     times.dedup();
