@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tidewheel_config::{BrokerConfig, Sources};
 use tidewheel_storage::fs::RealFs;
-use tidewheel_storage::{LogManager, LogManagerOptions};
+use tidewheel_storage::{LogManager, LogManagerOptions, SpaceLimits};
 
 use crate::broker::{Broker, Endpoint};
 use crate::descriptors;
@@ -131,6 +131,10 @@ fn open_logs<W>(config: &BrokerConfig) -> Result<LogManager<W>, EmbeddedError> {
     let options = LogManagerOptions {
         producer_expiration_ms: config.producer_id_expiration_ms,
         checkpoint_interval_ms: config.log_flush_offset_checkpoint_interval_ms,
+        space: SpaceLimits {
+            low_bytes: config.log_dir_low_bytes,
+            reserved_bytes: config.log_dir_reserved_bytes,
+        },
         ..LogManagerOptions::new(
             config.log_dirs.clone(),
             config.node_id,

@@ -180,6 +180,7 @@ impl Partition {
             return Err(AppendError::ZstdTooNew);
         }
         let batch = validate(batch.check_crc()?, &config, now_ms)?;
+        self.log.take_room(batch.bytes.len() as u64)?;
         let durable = acks == Acks::All && config.ack_all == AckAll::Disk;
         let (waiter, outcome) = AppendWaiter::new();
         let outcomes = self.log.append(batch, durable, waiter, now_ms);

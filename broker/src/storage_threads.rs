@@ -14,7 +14,8 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tidewheel_storage::StorageError;
+use tidewheel_protocol::TopicPartition;
+use tidewheel_storage::{RetentionOutcome, StorageError};
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
@@ -246,8 +247,13 @@ fn cleaner_loop(broker: &Broker, signal: &FlushSignal) {
     let config = broker.config();
     let (mut checkpoints, mut unlinking) = (Trouble::default(), Trouble::default());
     let mut retention_due = clock::deadline(millis(config.log_initial_task_delay_ms));
+    let mut space = Space::of(broker.logs().dir_count());
     while !signal.wait(CLEANER_PERIOD) {
         let now_ms = clock::now_ms();
+        if space.look(broker) {
+            retain(broker, now_ms);
+            tell_all(broker.logs().retain_early(now_ms));
+        }
         match broker.logs().checkpoint(now_ms) {
             Err(error) if checkpoints.begins() => warn!(%error, "checkpoints are put off"),
             Ok(()) if checkpoints.ends() => info!("checkpoints are written again"),
@@ -273,13 +279,51 @@ fn millis(ms: i64) -> Duration {
 fn retain(broker: &Broker, now_ms: i64) {
     for partition in broker.topics().partitions() {
         let log = partition.log();
-        match log.apply_retention(now_ms) {
+        let outcome = log.apply_retention(now_ms);
+        tell_all([(log.topic_partition().clone(), outcome)]);
+    }
+}
+
+fn tell_all(
+    retained: impl IntoIterator<Item = (TopicPartition, Result<RetentionOutcome, StorageError>)>,
+) {
+    for (partition, outcome) in retained {
+        match outcome {
             Ok(outcome) if outcome.deleted_segments > 0 => {
-                let (segments, log_start) = (outcome.deleted_segments, log.offsets().log_start);
-                info!(partition = %log.topic_partition(), segments, log_start, "deleted by retention");
+                let (segments, log_start) = (outcome.deleted_segments, outcome.log_start);
+                info!(%partition, segments, log_start, "deleted by retention");
             }
             Ok(_) => {}
-            Err(error) => warn!(partition = %log.topic_partition(), %error, "retention failed"),
+            Err(error) => warn!(%partition, %error, "retention failed"),
         }
+    }
+}
+
+/// How the log directories stand, as it was told last.
+struct Space(Vec<(Trouble, Trouble)>);
+
+impl Space {
+    fn of(dirs: usize) -> Self {
+        Self((0..dirs).map(|_| Default::default()).collect())
+    }
+
+    /// Looks at the free space of every directory and tells what changed; returns whether it is low in one.
+    fn look(&mut self, broker: &Broker) -> bool {
+        let states = broker.logs().watch_space();
+        let dirs = &broker.config().log_dirs;
+        for ((state, (low, full)), dir) in states.iter().zip(&mut self.0).zip(dirs) {
+            let dir = dir.display();
+            if state.is_low && low.begins() {
+                warn!(%dir, "little space is left: retention runs all the time");
+            } else if !state.is_low && low.ends() {
+                info!(%dir, "there is enough space again");
+            }
+            if state.is_full && full.begins() {
+                error!(%dir, "no space is left: records of clients are refused");
+            } else if !state.is_full && full.ends() {
+                info!(%dir, "records of clients are taken again");
+            }
+        }
+        states.iter().any(|state| state.is_low)
     }
 }

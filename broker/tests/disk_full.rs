@@ -1,4 +1,5 @@
-//! A full disk: produce is refused, fetch goes on, and nothing has to be restarted when space returns.
+//! A full disk: produce is refused, fetch, groups and changes of topics go on, also over a restart, and
+//! nothing has to be restarted when space returns.
 //!
 //! Runs on a small ext4 image that is mounted over a loop device, which needs root; without it the test
 //! says so and is ignored, except in CI, where it must run.
@@ -17,31 +18,55 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use machine::{LoopDisk, succeeds, tool};
-use support::{Broker, batch};
+use support::groups::{codes, commit_request, committed, find, loaded};
+use support::{Broker, Client, batch, eventually};
 use tidewheel_protocol::ErrorCode;
+use tidewheel_protocol::messages::offset_commit::OffsetCommitResponse;
 
 const IMAGE_BYTES: u64 = 48 << 20;
 const MKFS: [&str; 6] = ["mkfs.ext4", "-q", "-m", "0", "-O", "^has_journal"];
 
 fn main() -> ExitCode {
-    let name = "fact_25_a_full_disk_refuses_produce_and_recovers".to_owned();
-    let test = Box::new(fact_25_a_full_disk_refuses_produce_and_recovers);
-    machine::run(machine::missing_for_mounts(&MKFS[..1]), vec![(name, test)])
+    let tests: [(&str, fn()); 3] = [
+        (
+            "fact_25_a_full_disk_refuses_produce_and_recovers",
+            fact_25_a_full_disk_refuses_produce_and_recovers,
+        ),
+        (
+            "the_reserve_lets_groups_commit_and_topics_go_while_clients_are_refused",
+            the_reserve_lets_groups_commit_and_topics_go_while_clients_are_refused,
+        ),
+        (
+            "a_topic_that_lets_old_records_go_takes_more_than_the_disk_holds",
+            a_topic_that_lets_old_records_go_takes_more_than_the_disk_holds,
+        ),
+    ];
+    let tests = tests.into_iter();
+    let boxed = tests.map(|(name, test)| (name.to_owned(), Box::new(test) as Box<dyn Fn() + Send>));
+    machine::run(machine::missing_for_mounts(&MKFS[..1]), boxed.collect())
+}
+
+fn free(disk: &LoopDisk) -> u64 {
+    let space = rustix::fs::statvfs(disk.root()).unwrap();
+    space.f_bavail * space.f_frsize
 }
 
 /// Takes all space but about `left` bytes.
 fn fill(disk: &LoopDisk, left: u64) -> PathBuf {
     let filler = disk.root().join("filler");
-    let free = rustix::fs::statvfs(disk.root()).unwrap();
-    let bytes = (free.f_bavail * free.f_frsize).saturating_sub(left);
-    let length = bytes.to_string();
+    let length = free(disk).saturating_sub(left).to_string();
     succeeds(tool("fallocate").args(["-l", &length]).arg(&filler));
     filler
 }
 
 fn fact_25_a_full_disk_refuses_produce_and_recovers() {
     let disk = LoopDisk::new(IMAGE_BYTES, &MKFS);
-    let broker = Broker::start_with(&disk.data(), &["log.segment.bytes=4194304"]);
+    // To the last byte.
+    let settings = [
+        "log.segment.bytes=4194304",
+        "tidewheel.log.dir.reserved.bytes=0",
+    ];
+    let broker = Broker::start_with(&disk.data(), &settings);
     let mut client = broker.connect();
     client.create_topic("t", 1, &[]);
     let value = "x".repeat(100_000);
@@ -93,5 +118,106 @@ fn assert_is_whole(broker: Broker, data: &Path, records: i64) {
     let read = broker.connect().consume("t", 0, 0);
     assert_eq!(i64::try_from(read.len()).unwrap(), records);
     assert_eq!(&read.last().unwrap().value[..], b"after");
+    assert!(broker.stop());
+}
+
+/// Produces until the broker takes no more; returns how many batches it took.
+fn fill_up(client: &mut Client, topic: &str) -> i64 {
+    let value = "x".repeat(100_000);
+    for taken in 0..1_000 {
+        let answer = client.produce(topic, 0, 1, batch(&[&value]));
+        if answer.error_code != 0 {
+            assert_eq!(answer.error_code, ErrorCode::KafkaStorageError.code());
+            let message = answer.error_message.unwrap();
+            assert!(message.contains("is kept for group commits"), "{message}");
+            return taken;
+        }
+    }
+    panic!("the disk must fill up");
+}
+
+/// Commits an offset of group `g`, which must work and is read back.
+fn commit(client: &mut Client, offset: i64) {
+    let request = commit_request("g", "t", &[(0, offset, "")]);
+    let answer: OffsetCommitResponse = client.call(8, &request);
+    assert_eq!(codes(&answer), [0]);
+    let expected = [("t".to_owned(), 0, offset, String::new())];
+    assert_eq!(committed(client, "g"), expected);
+}
+
+/// On a small file system the reserve is a twentieth of it.
+fn the_reserve_lets_groups_commit_and_topics_go_while_clients_are_refused() {
+    const SETTINGS: [&str; 1] = ["log.segment.bytes=1048576"];
+    let disk = LoopDisk::new(IMAGE_BYTES, &MKFS);
+    let reserved = IMAGE_BYTES / 20;
+    let broker = Broker::start_with(&disk.data(), &SETTINGS);
+    let mut client = loaded(&broker);
+    assert_eq!(find(&mut client, &["g"]).coordinators[0].error_code, 0);
+    let mut client = loaded(&broker);
+    client.create_topic("t", 1, &[]);
+    client.create_topic("gone", 1, &[]);
+    let value = "y".repeat(500_000);
+    for _ in 0..20 {
+        let answer = client.produce("gone", 0, -1, batch(&[&value]));
+        assert_eq!(answer.error_code, 0);
+    }
+    commit(&mut client, 0);
+    fill(&disk, reserved + (4 << 20));
+    let mut taken = fill_up(&mut client, "t");
+    assert!(taken > 10, "{taken}");
+    assert!(free(&disk) > reserved / 2, "the reserve is still there");
+    for offset in 1..100 {
+        commit(&mut client, offset);
+    }
+    client.create_topic("new", 3, &[]);
+    // Also over restarts, clean and not; a stop gives back blocks that were reserved ahead.
+    assert!(broker.stop(), "a clean stop");
+    let broker = Broker::start_with(&disk.data(), &SETTINGS);
+    let mut client = loaded(&broker);
+    taken += fill_up(&mut client, "t");
+    commit(&mut client, 100);
+    broker.kill();
+    let broker = Broker::start_with(&disk.data(), &SETTINGS);
+    let mut client = loaded(&broker);
+    taken += fill_up(&mut client, "t");
+    commit(&mut client, 101);
+    assert_eq!(
+        i64::try_from(client.consume("t", 0, 0).len()).unwrap(),
+        taken
+    );
+    // A deleted topic gives its space back long before `file.delete.delay.ms`.
+    client.delete_topic("gone");
+    eventually("records are taken again", || {
+        client.produce("t", 0, -1, batch(&["after"])).error_code == 0
+    });
+    assert_is_whole(broker, &disk.data(), taken + 1);
+}
+
+fn a_topic_that_lets_old_records_go_takes_more_than_the_disk_holds() {
+    const BYTES: u64 = 512 << 20;
+    let disk = LoopDisk::new(BYTES, &MKFS);
+    let broker = Broker::start_with(&disk.data(), &["log.segment.bytes=1048576"]);
+    let mut client = broker.connect();
+    client.create_topic("t", 1, &[("tidewheel.retention.low.disk.ms", "0")]);
+    client.create_topic("kept", 1, &[]);
+    let value = "x".repeat(900_000);
+    let kept = batch(&[&value]);
+    for _ in 0..4 {
+        assert_eq!(client.produce("kept", 0, -1, kept.clone()).error_code, 0);
+    }
+    fill(&disk, BYTES / 10 + (8 << 20));
+    let last = 100_i64;
+    for offset in 0..last {
+        let mut base_offset = -1;
+        eventually("room is made", || {
+            let answer = client.produce("t", 0, 1, batch(&[&value]));
+            base_offset = answer.base_offset;
+            answer.error_code == 0
+        });
+        assert_eq!(base_offset, offset, "offsets stay dense");
+    }
+    assert_eq!(client.consume("kept", 0, 0).len(), 4);
+    let read = client.consume("t", 0, last - 1);
+    assert_eq!(read.len(), 1, "the newest is there");
     assert!(broker.stop());
 }

@@ -81,6 +81,10 @@ pub struct BrokerConfig {
     pub flush_unsynced_max_bytes: u64,
     /// `tidewheel.flush.interval.ms`: age of unsynced bytes that starts a flush.
     pub flush_interval_ms: i64,
+    /// `tidewheel.log.dir.low.bytes`: free bytes below which room is made.
+    pub log_dir_low_bytes: u64,
+    /// `tidewheel.log.dir.reserved.bytes`: free bytes that clients' records do not get.
+    pub log_dir_reserved_bytes: u64,
     /// `tidewheel.scrub.max.bytes.per.second`; 0 for no scrubbing.
     pub scrub_bytes_per_second: u32,
     /// One sentence each about settings that were given but have no effect here.
@@ -181,6 +185,8 @@ impl BrokerConfig {
             producer_id_expiration_ms: settings.number("producer.id.expiration.ms"),
             flush_unsynced_max_bytes: settings.within("tidewheel.flush.unsynced.max.bytes"),
             flush_interval_ms: settings.number("tidewheel.flush.interval.ms"),
+            log_dir_low_bytes: settings.within("tidewheel.log.dir.low.bytes"),
+            log_dir_reserved_bytes: settings.within("tidewheel.log.dir.reserved.bytes"),
             group: GroupConfig::from_settings(&settings),
             scrub_bytes_per_second: settings.within("tidewheel.scrub.max.bytes.per.second"),
             log,

@@ -62,6 +62,9 @@ pub struct LogConfig {
     pub retention_ms: i64,
     /// `retention.bytes` per partition, -1 for no limit.
     pub retention_bytes: i64,
+    /// `tidewheel.retention.low.disk.ms`: the least age of records that go early while the disk is low,
+    /// -1 for none.
+    pub low_disk_retention_ms: i64,
     /// `max.message.bytes`: the largest record batch, compressed, headers included.
     pub max_message_bytes: u32,
     /// `message.timestamp.type`.
@@ -103,6 +106,7 @@ impl LogConfig {
             index_interval_bytes: 4096,
             retention_ms: -1,
             retention_bytes: -1,
+            low_disk_retention_ms: -1,
             max_message_bytes: 1_048_588,
             timestamp_type: TimestampType::CreateTime,
             timestamp_before_max_ms: i64::MAX,
@@ -167,6 +171,7 @@ impl LogConfig {
             index_interval_bytes: settings::within(number("index.interval.bytes")),
             retention_ms: number("retention.ms").max(-1),
             retention_bytes: number("retention.bytes").max(-1),
+            low_disk_retention_ms: number("tidewheel.retention.low.disk.ms"),
             max_message_bytes: settings::within(number("max.message.bytes")),
             timestamp_type: match text("message.timestamp.type").as_str() {
                 "LogAppendTime" => TimestampType::LogAppendTime,

@@ -28,6 +28,13 @@ pub enum StorageError {
         /// The file that could not grow.
         path: PathBuf,
     },
+    /// Free space is so little that it is kept for the broker's own logs. Nothing was written; a later
+    /// append may succeed.
+    #[error("what is left of the disk of {} is kept for group commits and deletions", .dir.display())]
+    NoRoom {
+        /// The log directory.
+        dir: PathBuf,
+    },
     /// An earlier write or sync in this log directory failed, so nothing is written there any
     /// more until the next start.
     #[error("log directory {} is offline after a failed write or sync", .dir.display())]

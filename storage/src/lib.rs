@@ -18,6 +18,7 @@ pub mod inspect;
 mod batch_scan;
 mod compaction;
 mod dir_checkpoints;
+mod disk_space;
 mod flush_coalescer;
 mod flush_work;
 mod intervals;
@@ -58,6 +59,7 @@ pub use batch_validator::{
     ValidBatch, contradicts_itself, must_decompress, validate, validate_header,
 };
 pub use compaction::{CleanerOptions, CleaningReport, CleaningStats, LogCleaner, Pace};
+pub use disk_space::{SpaceLimits, SpaceState};
 pub use error::StorageError;
 pub use flush_coalescer::{DirtyState, FlushRound};
 pub use flush_work::FlushWork;

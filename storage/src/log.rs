@@ -250,19 +250,35 @@ impl Log {
         config: &LogConfig,
         now_ms: i64,
     ) -> Result<RetentionOutcome, StorageError> {
-        let offsets = self.state.offsets();
-        let mut outcome = RetentionOutcome {
-            log_start: offsets.log_start,
-            ..RetentionOutcome::default()
-        };
         self.check_writable()?;
         let list = Arc::clone(self.segments.list());
-        let all = list.all();
+        let (all, log_end) = (list.all(), self.state.offsets().log_end);
+        let expired = self.expired(config, now_ms);
+        let sealed = expired.len().min(all.len() - 1);
+        if sealed > 0 {
+            self.edit(LogEdit::DropBefore(all[sealed].base_offset()))?;
+        }
+        if expired.len() == all.len() {
+            self.open(config, now_ms)?;
+            self.edit(LogEdit::Roll)?;
+            self.edit(LogEdit::DropBefore(log_end))?;
+        }
+        Ok(RetentionOutcome {
+            deleted_segments: expired.len(),
+            deleted_bytes: expired.iter().map(|facts| facts.bytes).sum(),
+            log_start: self.state.offsets().log_start,
+        })
+    }
+
+    /// The segments, from the oldest on, that are older or more than the configuration keeps.
+    pub(crate) fn expired(&self, config: &LogConfig, now_ms: i64) -> Vec<SegmentFacts> {
+        let offsets = self.state.offsets();
+        let all = self.segments.list().all();
         let ends = all[1..]
             .iter()
             .map(|next| next.base_offset())
             .chain([offsets.log_end]);
-        let facts: Vec<_> = all
+        let mut facts: Vec<_> = all
             .iter()
             .zip(ends)
             .map(|(segment, end_offset)| SegmentFacts {
@@ -277,20 +293,14 @@ impl Log {
             .collect();
         let limits =
             RetentionLimits::new(config, offsets.log_start, offsets.high_watermark, now_ms);
-        let count = segments_to_delete(&facts, &limits);
-        let sealed = count.min(all.len() - 1);
-        if sealed > 0 {
-            self.edit(LogEdit::DropBefore(all[sealed].base_offset()))?;
-        }
-        if count == all.len() {
-            self.open(config, now_ms)?;
-            self.edit(LogEdit::Roll)?;
-            self.edit(LogEdit::DropBefore(offsets.log_end))?;
-        }
-        outcome.deleted_segments = count;
-        outcome.deleted_bytes = facts[..count].iter().map(|facts| facts.bytes).sum();
-        outcome.log_start = self.state.offsets().log_start;
-        Ok(outcome)
+        facts.truncate(segments_to_delete(&facts, &limits));
+        facts
+    }
+
+    /// Bytes of the segments that left the log and whose files are still there.
+    pub(crate) fn doomed_bytes(&self) -> u64 {
+        let doomed = self.segments.doomed().iter();
+        doomed.map(|doomed| doomed.segment.published_len()).sum()
     }
 
     /// Moves the log start to `offset`, which is at most the high watermark.

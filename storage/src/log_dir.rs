@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use tidewheel_protocol::{TopicPartition, Uuid};
 
+use crate::disk_space::{SpaceLimits, SpaceWatch};
 use crate::error::StorageError;
 use crate::flush_coalescer::FlushCoalescer;
 use crate::fs::{FileSystem, LogFile};
@@ -35,11 +36,12 @@ pub(crate) struct LogDir {
     names_wanted: AtomicU64,
     /// How many of these were answered. Held while the directory is synced.
     names_synced: Mutex<u64>,
+    space: SpaceWatch,
 }
 
 impl LogDir {
     /// Takes over a directory that is locked and was checked.
-    pub(crate) fn new(fs: Arc<dyn FileSystem>, path: PathBuf) -> Self {
+    pub(crate) fn new(fs: Arc<dyn FileSystem>, path: PathBuf, space: SpaceLimits) -> Self {
         Self {
             fs,
             path,
@@ -47,6 +49,7 @@ impl LogDir {
             coalescer: FlushCoalescer::default(),
             names_wanted: AtomicU64::new(0),
             names_synced: Mutex::new(0),
+            space: SpaceWatch::new(space),
         }
     }
 
@@ -63,6 +66,11 @@ impl LogDir {
     /// The dirty logs of this directory.
     pub(crate) fn coalescer(&self) -> &FlushCoalescer {
         &self.coalescer
+    }
+
+    /// What is known of its free space.
+    pub(crate) fn space(&self) -> &SpaceWatch {
+        &self.space
     }
 
     /// The error that took the directory offline, if one did.

@@ -22,6 +22,7 @@ use tidewheel_protocol::{TopicPartition, Uuid};
 
 use crate::checkpoint::{take_clean_shutdown, write_clean_shutdown};
 use crate::dir_checkpoints::DirCheckpoints;
+use crate::disk_space::SpaceLimits;
 use crate::error::StorageError;
 use crate::flush_coalescer::{DirtyState, FlushRound};
 use crate::flush_work::FlushWork;
@@ -58,6 +59,8 @@ pub struct LogManagerOptions {
     /// or when the logs of its directory have together more than this many bytes beyond their
     /// checkpoints: about what recovery reads.
     pub recovery_bytes: u64,
+    /// When free space is little, and when it is kept for the broker's own logs.
+    pub space: SpaceLimits,
 }
 
 impl LogManagerOptions {
@@ -86,6 +89,7 @@ impl LogManagerOptions {
             checkpoint_bytes: Self::CHECKPOINT_BYTES,
             checkpoint_interval_ms: Self::CHECKPOINT_INTERVAL_MS,
             recovery_bytes: Self::RECOVERY_BYTES,
+            space: SpaceLimits::default(),
         }
     }
 }
@@ -188,9 +192,11 @@ impl<W> LogManager<W> {
             let partitions = manifest
                 .map(|manifest| manifest.partitions)
                 .unwrap_or_default();
+            let dir = Arc::new(LogDir::new(Arc::clone(&fs), path.clone(), options.space));
+            dir.look_at_space();
             dirs.push(ManagedDir {
                 checkpoints: DirCheckpoints::read(&*fs, path)?,
-                dir: Arc::new(LogDir::new(Arc::clone(&fs), path.clone())),
+                dir,
                 deleted: Mutex::default(),
                 unfinished: AtomicBool::new(false),
                 _lock: lock,
@@ -407,7 +413,8 @@ impl<W> LogManager<W> {
     }
 
     /// Unlinks the files of deleted segments and the directories of deleted partitions that were kept
-    /// for `file.delete.delay.ms`, and at once what an earlier start left. Takes a while for many: a
+    /// for `file.delete.delay.ms`, and at once what an earlier start left, or all of them where free space
+    /// was low at the last look. Takes a while for many: a
     /// background thread calls it.
     ///
     /// # Errors
@@ -415,7 +422,11 @@ impl<W> LogManager<W> {
     pub fn unlink_deleted(&self, now_ms: i64) -> Result<(), StorageError> {
         let mut outcome = Ok(());
         for (number, managed) in self.dirs.iter().enumerate() {
-            let delay_ms = |log: &PartitionLog| log.config().load().file_delete_delay_ms;
+            let low = managed.dir.space().is_low();
+            let delay_ms = |log: &PartitionLog| match low {
+                true => 0,
+                false => log.config().load().file_delete_delay_ms,
+            };
             let segments = unlink_segments(&self.logs_of(number), delay_ms, now_ms);
             outcome = outcome.and(segments).and(unlink_dirs(managed, now_ms));
         }
@@ -476,9 +487,10 @@ fn unlink_dirs(managed: &ManagedDir, now_ms: i64) -> Result<(), StorageError> {
     let entries = fs
         .read_dir(path)
         .map_err(|error| StorageError::from_io("list", path, error))?;
+    let low = managed.dir.space().is_low();
     let due = |name: &str| {
         let kept = managed.deleted().get(name).copied();
-        kept.is_none_or(|kept| has_passed(kept.delay_ms, kept.since_ms, now_ms))
+        kept.is_none_or(|kept| low || has_passed(kept.delay_ms, kept.since_ms, now_ms))
     };
     let due: Vec<_> = entries
         .into_iter()

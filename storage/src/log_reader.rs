@@ -353,13 +353,18 @@ mod tests {
     use tidewheel_protocol::{TopicPartition, Uuid};
 
     use super::*;
+    use crate::disk_space::SpaceLimits;
     use crate::fs::SimFs;
     use crate::log_dir::{LogDir, Presence};
     use crate::manifest::SegmentManifest;
 
     #[test]
     fn only_what_was_written_since_the_start_is_taken_to_be_in_the_page_cache() {
-        let log_dir = LogDir::new(Arc::new(SimFs::new()), PathBuf::from("/data"));
+        let log_dir = LogDir::new(
+            Arc::new(SimFs::new()),
+            PathBuf::from("/data"),
+            SpaceLimits::default(),
+        );
         let tp = TopicPartition {
             topic: Arc::from("t"),
             partition: 0,

@@ -492,7 +492,7 @@ impl Writer {
             let space = log_dir.fs().space(log_dir.path());
             space.is_ok_and(|space| space.free_bytes / PREALLOCATE_FREE_FACTOR >= step)
         };
-        if step == PREALLOCATE_BYTES_MIN || roomy() {
+        if !log_dir.space().is_low() && (step == PREALLOCATE_BYTES_MIN || roomy()) {
             self.file.file().preallocate(from, target - from).ok();
         }
     }

@@ -72,6 +72,15 @@ impl<W> SharedLog<W> {
         vec![(waiter, self.log.append(&batch, durable, now_ms))]
     }
 
+    /// Counts bytes of clients' records that are about to be appended. The broker's own logs do
+    /// without: the reserve is theirs.
+    ///
+    /// # Errors
+    /// `NoRoom` where nothing but the reserve is left of the disk.
+    pub fn take_room(&self, bytes: u64) -> Result<(), StorageError> {
+        self.log.dir().log_dir().take_room(bytes)
+    }
+
     /// The offsets. Takes no lock.
     #[must_use]
     pub fn offsets(&self) -> LogOffsetsSnapshot {

@@ -27,6 +27,7 @@ pub(crate) fn storage_code(error: &StorageError) -> ErrorCode {
         StorageError::PartitionDeleted => ErrorCode::UnknownTopicOrPartition,
         StorageError::Io { .. }
         | StorageError::DiskFull { .. }
+        | StorageError::NoRoom { .. }
         | StorageError::LogDirOffline { .. }
         | StorageError::Corrupt { .. }
         | StorageError::DirectoryInUse { .. }

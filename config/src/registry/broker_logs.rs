@@ -78,6 +78,35 @@ pub(super) const KEYS: &[ConfigKey] = &[
     .range(0, 4_294_967_295)
     .unit(Bytes),
     ConfigKey::broker(
+        "tidewheel.log.dir.low.bytes",
+        Long,
+        "4294967296",
+        "Free bytes of a data directory's file system, a tenth of its size at most, below which room is \
+         made: retention runs every second and as tidewheel.retention.low.disk.ms allows, deleted files \
+         are unlinked at once, and no blocks are reserved ahead; 0 for never.",
+    )
+    .min(0)
+    .unit(Bytes),
+    ConfigKey::broker(
+        "tidewheel.log.dir.reserved.bytes",
+        Long,
+        "268435456",
+        "Free bytes of a data directory's file system, a twentieth of its size at most, that clients' \
+         records do not get: below it they are refused with KAFKA_STORAGE_ERROR, while groups commit \
+         and topics are deleted; 0 for none.",
+    )
+    .min(0)
+    .unit(Bytes),
+    ConfigKey::broker(
+        "tidewheel.log.retention.low.disk.ms",
+        Long,
+        "-1",
+        "Default of tidewheel.retention.low.disk.ms.",
+    )
+    .min(-1)
+    .unit(Milliseconds)
+    .dynamic(),
+    ConfigKey::broker(
         "log.flush.interval.messages",
         Long,
         "9223372036854775807",

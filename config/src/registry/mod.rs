@@ -176,8 +176,8 @@ mod tests {
         }
         assert_eq!(
             topic_keys,
-            keys(Scope::Topic).count() - 1,
-            "own topic key: tidewheel.ack.all"
+            keys(Scope::Topic).count() - 2,
+            "own topic keys: tidewheel.ack.all, tidewheel.retention.low.disk.ms"
         );
     }
 

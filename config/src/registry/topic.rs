@@ -169,6 +169,17 @@ pub(super) const KEYS: &[ConfigKey] = &[
         .check(Check::OneOf(&["disk", "memory"]))
         .synonyms(&[same("tidewheel.log.ack.all")]),
     ConfigKey::topic(
+        "tidewheel.retention.low.disk.ms",
+        Long,
+        "-1",
+        "Age from which records may go before retention.ms and retention.bytes say so, the oldest of all \
+         topics first, while free space is below tidewheel.log.dir.low.bytes; for cleanup.policy with \
+         delete, -1 for never.",
+    )
+    .min(-1)
+    .unit(Milliseconds)
+    .synonyms(&[same("tidewheel.log.retention.low.disk.ms")]),
+    ConfigKey::topic(
         "min.insync.replicas",
         Int,
         "1",
