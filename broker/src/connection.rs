@@ -184,6 +184,8 @@ pub(crate) async fn serve(
             }
         }
     }
+    // Nothing of it is left when this connection gives its place back.
+    reader.shutdown().await;
 }
 
 /// `connections.max.idle.ms`; -1 means never, which is a hundred years here.

@@ -65,6 +65,34 @@ impl Groups {
         }
     }
 
+    /// Asks about each of `all`, some at a time, and passes on what is told in their order: what they write
+    /// reaches the disk together, and a disk that hangs is not waited for again and again.
+    pub(crate) async fn ask_each<T>(
+        &self,
+        all: Vec<T>,
+        request: impl Fn(&T) -> (Arc<str>, GroupRequest),
+        mut told: impl FnMut(T, Result<GroupReply, NoCoordinator>),
+    ) {
+        /// Each may take a kilobyte until it is answered, and some time under a coordinator's mutex.
+        const AT_ONCE: usize = 64;
+        let mut all = all.into_iter();
+        loop {
+            let ask = |one| {
+                let (group_id, request) = request(&one);
+                (self.ask(&group_id, request), one)
+            };
+            let asked: Vec<_> = all.by_ref().take(AT_ONCE).map(ask).collect();
+            if asked.is_empty() {
+                return;
+            }
+            for (reply, one) in asked {
+                told(one, reply.await);
+            }
+            // Others of this thread have their turn.
+            tokio::task::yield_now().await;
+        }
+    }
+
     /// The same request to every coordinator, answered in the order of the partitions.
     pub(crate) async fn ask_all(
         &self,

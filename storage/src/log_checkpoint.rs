@@ -123,9 +123,7 @@ impl CheckpointPlan {
         for (file, len) in &self.cuts {
             let cut = file.file().set_len(*len);
             cut.map_err(|error| dir.write_failed("truncate", file.path(), error))?;
-            file.file()
-                .sync_data()
-                .map_err(|error| dir.sync_failed(file.path(), error))?;
+            dir.sync_data(file.path(), &**file.file())?;
         }
         self.flush.execute(dir)?;
         for index in &self.indexes {

@@ -222,6 +222,8 @@ pub(crate) struct PartitionDir {
     durable: AtomicBool,
     /// `partition.metadata`, open until it is synced.
     identity: Mutex<Option<Arc<dyn LogFile>>>,
+    /// Held while a file of it, or it, is synced.
+    syncing: Mutex<()>,
     deleted: AtomicBool,
     /// A file was opened or used since somebody asked last.
     used: AtomicBool,
@@ -246,6 +248,7 @@ impl PartitionDir {
             made: AtomicBool::new(presence == Presence::Durable),
             durable: AtomicBool::new(presence == Presence::Durable),
             identity: Mutex::default(),
+            syncing: Mutex::default(),
             deleted: AtomicBool::new(false),
             used: AtomicBool::new(false),
             open: AtomicBool::new(false),
@@ -391,21 +394,36 @@ impl PartitionDir {
     /// Makes the directory's entries durable, the first time also whose directory it is and that it is
     /// there.
     pub(crate) fn sync(&self) -> Result<(), StorageError> {
-        let fs = self.log_dir.fs();
-        let failed = |error| self.sync_failed(&self.path, error);
         // Who comes here twice at once syncs twice.
         let first = !self.durable.load(Ordering::Acquire);
         let identity = self.identity().clone();
         if let Some(file) = &identity {
-            file.sync_data().map_err(failed)?;
+            self.sync_data(&self.path, &**file)?;
         }
-        fs.sync_dir(&self.path).map_err(failed)?;
+        self.sync_alone(&self.path, || self.log_dir.fs().sync_dir(&self.path))?;
         if first {
             self.log_dir.sync_names()?;
             self.durable.store(true, Ordering::Release);
             *self.identity() = None;
         }
         Ok(())
+    }
+
+    /// Makes the bytes of a file in it durable.
+    pub(crate) fn sync_data(&self, path: &Path, file: &dyn LogFile) -> Result<(), StorageError> {
+        self.sync_alone(path, || file.sync_data())
+    }
+
+    /// Linux tells a failure of one file's syncs once: were two at work, or one after the other before the
+    /// directory is offline, the second would take for durable what the first has lost.
+    fn sync_alone(
+        &self,
+        path: &Path,
+        sync: impl FnOnce() -> io::Result<()>,
+    ) -> Result<(), StorageError> {
+        let _alone = self.syncing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.log_dir.check_online()?;
+        sync().map_err(|error| self.sync_failed(path, error))
     }
 
     fn identity(&self) -> MutexGuard<'_, Option<Arc<dyn LogFile>>> {

@@ -132,9 +132,7 @@ impl FlushPlan {
     /// Syncs the files, then the directory where files were made in it.
     pub(crate) fn execute(&self, dir: &PartitionDir) -> Result<(), StorageError> {
         for (_, file, _) in &self.files {
-            file.file()
-                .sync_data()
-                .map_err(|error| dir.sync_failed(file.path(), error))?;
+            dir.sync_data(file.path(), &**file.file())?;
         }
         if self.files_made.is_some() {
             dir.sync()

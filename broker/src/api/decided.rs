@@ -132,8 +132,13 @@ impl Call {
 /// is counted elsewhere: what it holds may be no part of its group any more.
 async fn memory_for_made(context: &Context, weight: usize) -> Option<MemoryShare> {
     let pool = context.broker.answer_memory();
-    let is_giant = weight > limits::ANSWER_BYTES_MAX / 2;
-    if !is_giant && let Some(share) = pool.try_share(weight, 0) {
+    let mut share = MemoryShare::default();
+    let at_once = tokio::select! {
+        biased;
+        () = pool.grow(&mut share, weight) => true,
+        () = std::future::ready(()) => false,
+    };
+    if at_once {
         return Some(share);
     }
     let counted = weight.min(limits::MADE_ANSWER_BYTES_MAX);
@@ -149,6 +154,7 @@ mod tests {
 
     use bytes::Bytes;
     use tidewheel_protocol::StrBytes;
+    use tidewheel_protocol::messages::heartbeat::HeartbeatRequest;
     use tidewheel_protocol::messages::join_group::{JoinGroupRequest, JoinGroupRequestProtocol};
     use tidewheel_protocol::messages::sync_group::{SyncGroupRequest, SyncGroupRequestAssignment};
 
@@ -231,6 +237,18 @@ mod tests {
         let answer = begun(&broker, &join("h", 1, 100_000)).await;
         let _others = pool.try_share(all, 0).unwrap();
         assert!(matches!(answer.await, Answer::Close), "it waits in vain");
+    }
+
+    /// What holds nothing that others may wait for can leave together with others.
+    #[tokio::test]
+    async fn a_small_answer_is_not_counted() {
+        let dir = tempfile::tempdir().unwrap();
+        let broker = broker(dir.path()).await;
+        let call = testing::call(&broker, 0, &HeartbeatRequest::default());
+        let Ok(Reply::Started(answer)) = dispatch(call).await else {
+            panic!("it is answered soon")
+        };
+        assert!(matches!(answer.await, Answer::Parts(_)));
     }
 
     /// A request of 16 MB used to be read and written to the log where others are served.

@@ -11,23 +11,22 @@ use tidewheel_protocol::messages::delete_groups::{
 use tidewheel_protocol::{ErrorCode, StrBytes};
 
 use super::{Context, error};
+use crate::groups::NoCoordinator;
 
 pub(super) async fn handle(context: Context, request: DeleteGroupsRequest) -> DeleteGroupsResponse {
     let mut response = DeleteGroupsResponse::default();
     let mut seen = HashSet::new();
     let mut names = request.groups_names;
     names.retain(|name| seen.insert(name.clone()));
-    let groups = context.broker.groups();
-    let ask = |group_id: StrBytes| {
-        let delete = GroupRequest::DeleteGroup(DeleteGroupRequest {
-            group_id: Arc::from(&*group_id),
-        });
-        (groups.ask(&group_id, delete), group_id)
+    let delete = |group_id: &StrBytes| {
+        let group_id: Arc<str> = Arc::from(&**group_id);
+        let request = DeleteGroupRequest {
+            group_id: Arc::clone(&group_id),
+        };
+        (group_id, GroupRequest::DeleteGroup(request))
     };
-    // All are asked before one is waited for: what they write reaches the disk together.
-    let asked: Vec<_> = names.into_iter().map(ask).collect();
-    for (reply, group_id) in asked {
-        let code = match reply.await {
+    let told = |group_id, reply: Result<GroupReply, NoCoordinator>| {
+        let code = match reply {
             Ok(GroupReply::DeleteGroup(result)) => error::group_outcome(result),
             Ok(_) => ErrorCode::UnknownServerError,
             Err(reason) => error::no_coordinator_code(reason),
@@ -36,6 +35,7 @@ pub(super) async fn handle(context: Context, request: DeleteGroupsRequest) -> De
             group_id,
             error_code: code.code(),
         });
-    }
+    };
+    context.broker.groups().ask_each(names, delete, told).await;
     response
 }

@@ -25,18 +25,20 @@ pub(super) async fn handle(
     let mut names = request.groups;
     // Once each: a name of a few bytes may stand for megabytes of members.
     names.retain(|group_id| named.insert(group_id.clone()));
-    let ask = |group_id: StrBytes| {
-        let request = GroupRequest::Describe(DescribeRequest {
-            group_id: Arc::from(&*group_id),
-        });
-        (context.broker.groups().ask(&group_id, request), group_id)
+    let describe = |group_id: &StrBytes| {
+        let group_id: Arc<str> = Arc::from(&**group_id);
+        let request = DescribeRequest {
+            group_id: Arc::clone(&group_id),
+        };
+        (group_id, GroupRequest::Describe(request))
     };
-    // All are asked before one is waited for, which a disk that hangs may take long for.
-    let asked: Vec<_> = names.into_iter().map(ask).collect();
-    let mut groups = Vec::with_capacity(asked.len());
-    for (reply, group_id) in asked {
-        groups.push(described(context.version, group_id, reply.await));
-    }
+    let mut groups = Vec::with_capacity(names.len());
+    let told = |group_id, reply| groups.push(described(context.version, group_id, reply));
+    context
+        .broker
+        .groups()
+        .ask_each(names, describe, told)
+        .await;
     DescribeGroupsResponse {
         groups,
         ..DescribeGroupsResponse::default()

@@ -472,7 +472,10 @@ impl Responder {
     fn counted<A: Message>(&self, response: &A, mut share: MemoryShare) -> Answer {
         let frame = encode_response_frame(self.context.version, self.correlation_id, response);
         share.shrink(frame.len());
-        Answer::Counted(vec![frame], share)
+        match share.is_counted() {
+            true => Answer::Counted(vec![frame], share),
+            false => Answer::Parts(vec![frame]),
+        }
     }
 }
 

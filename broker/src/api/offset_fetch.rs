@@ -14,19 +14,20 @@ use tidewheel_protocol::messages::offset_fetch::{
 use tidewheel_protocol::{ErrorCode, StrBytes, Uuid};
 
 use super::{Context, error};
-use crate::groups::{NoCoordinator, Pending};
+use crate::groups::NoCoordinator;
 use crate::topics::TopicsSnapshot;
 
 pub(super) async fn handle(context: Context, request: OffsetFetchRequest) -> OffsetFetchResponse {
+    let require_stable = request.require_stable;
+    let offsets_of = |group: &_| wanted(&context.broker.topics(), group, require_stable);
     if context.version >= 8 {
-        // All are asked before one is waited for, which a disk that hangs may take long for.
-        let asked = once(request.groups).into_iter();
-        let asked = asked.map(|group| ask(&context, group, request.require_stable));
-        let asked: Vec<_> = asked.collect();
-        let mut groups = Vec::with_capacity(asked.len());
-        for (reply, group) in asked {
-            groups.push(fetched(&context, group, reply.await));
-        }
+        let mut groups = Vec::new();
+        let told = |group, reply| groups.push(fetched(&context, group, reply));
+        context
+            .broker
+            .groups()
+            .ask_each(once(request.groups), offsets_of, told)
+            .await;
         return OffsetFetchResponse {
             groups,
             ..OffsetFetchResponse::default()
@@ -41,14 +42,19 @@ pub(super) async fn handle(context: Context, request: OffsetFetchRequest) -> Off
             })
             .collect()
     });
-    let group = OffsetFetchRequestGroup {
+    let asked = OffsetFetchRequestGroup {
         group_id: request.group_id,
         topics,
         ..OffsetFetchRequestGroup::default()
     };
-    let mut group = once(vec![group]);
-    let (reply, group) = ask(&context, group.remove(0), request.require_stable);
-    let group = fetched(&context, group, reply.await);
+    let mut group = None;
+    let told = |asked, reply| group = Some(fetched(&context, asked, reply));
+    context
+        .broker
+        .groups()
+        .ask_each(once(vec![asked]), offsets_of, told)
+        .await;
+    let group = group.unwrap_or_default();
     OffsetFetchResponse {
         topics: group.topics.into_iter().map(single).collect(),
         error_code: group.error_code,
@@ -96,13 +102,12 @@ fn once(mut groups: Vec<OffsetFetchRequestGroup>) -> Vec<OffsetFetchRequestGroup
     groups
 }
 
-/// Asks the coordinator.
-fn ask(
-    context: &Context,
-    asked: OffsetFetchRequestGroup,
+/// What the coordinator of a group is asked.
+fn wanted(
+    known: &TopicsSnapshot,
+    asked: &OffsetFetchRequestGroup,
     require_stable: bool,
-) -> (Pending, OffsetFetchRequestGroup) {
-    let known = context.broker.topics();
+) -> (Arc<str>, GroupRequest) {
     let wanted = |topic: &OffsetFetchRequestTopics| TopicPartitions {
         topic: Arc::from(&*topic.name),
         // An offset in a topic that was deleted and made again says nothing of the new one.
@@ -112,12 +117,13 @@ fn ask(
         partitions: topic.partition_indexes.clone(),
     };
     let topics = asked.topics.as_ref();
+    let group_id: Arc<str> = Arc::from(&*asked.group_id);
     let request = GroupRequest::FetchOffsets(FetchOffsetsRequest {
-        group_id: Arc::from(&*asked.group_id),
+        group_id: Arc::clone(&group_id),
         topics: topics.map(|topics| topics.iter().map(wanted).collect()),
         require_stable,
     });
-    (context.broker.groups().ask(&asked.group_id, request), asked)
+    (group_id, request)
 }
 
 fn fetched(

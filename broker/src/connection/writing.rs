@@ -9,7 +9,7 @@ use tidewheel_config::limits;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
 
-use super::{Outgoing, Session};
+use super::{Holding, Outgoing, Session};
 use crate::api::{Answer, Reply};
 use crate::broker::Broker;
 
@@ -65,7 +65,7 @@ pub(super) async fn write_loop<W: AsyncWrite + Unpin>(
         };
         match next.answer().await {
             Answer::Parts(mut parts) => {
-                looked_at = gather(&mut parts, &mut replies);
+                looked_at = gather(&mut parts, &mut replies, &patience.session);
                 write_all(&mut writer, parts, || patience.ends(false)).await?;
             }
             Answer::Counted(parts, share) => {
@@ -85,11 +85,17 @@ pub(super) async fn write_loop<W: AsyncWrite + Unpin>(
 
 /// Adds the answers that are ready already, up to about `limits::FREE_BYTES_PER_CONNECTION` of them: one
 /// write costs less than many. Returns what was looked at and has to wait.
-fn gather(parts: &mut Vec<Bytes>, replies: &mut mpsc::Receiver<Outgoing>) -> Option<Outgoing> {
+fn gather(
+    parts: &mut Vec<Bytes>,
+    replies: &mut mpsc::Receiver<Outgoing>,
+    session: &Arc<Session>,
+) -> Option<Outgoing> {
     let bytes = |parts: &[Bytes]| parts.iter().map(Bytes::len).sum::<usize>();
     let mut gathered = bytes(parts);
     while gathered < limits::FREE_BYTES_PER_CONNECTION && parts.len() < limits::WRITE_PARTS_MAX {
         let mut next = replies.try_recv().ok()?;
+        // When it is looked at it takes its turn for come; what it holds still waits for the ones before it.
+        next.holding.get_or_insert_with(|| Holding::new(session));
         match next.ready() {
             Some(Answer::Parts(more)) => {
                 gathered += bytes(&more);
@@ -173,7 +179,6 @@ mod tests {
     use tokio::io::AsyncReadExt;
     use tokio::time::timeout;
 
-    use super::super::Holding;
     use super::*;
     use crate::memory_pool::MemoryShare;
     use crate::testing;

@@ -1,6 +1,7 @@
 //! Reads a partition of `__consumer_offsets` back into its coordinator.
 
 use std::fmt;
+use std::io;
 use std::time::Duration;
 
 use tidewheel_config::limits;
@@ -24,7 +25,12 @@ enum LoadError {
 impl LoadError {
     /// Whether another try may go well: descriptors or memory may be short for a while.
     fn may_pass(&self) -> bool {
-        matches!(self, Self::Storage(StorageError::Io { .. }))
+        let Self::Storage(error) = self else {
+            return false;
+        };
+        let is_out_of_memory = |source: &io::Error| source.kind() == io::ErrorKind::OutOfMemory;
+        error.is_out_of_descriptors()
+            || matches!(error, StorageError::Io { source, .. } if is_out_of_memory(source))
     }
 }
 
@@ -134,7 +140,6 @@ fn unreadable(offset: i64, reason: &dyn fmt::Display) -> LoadError {
 
 #[cfg(test)]
 mod tests {
-    use std::io;
     use std::sync::Arc;
 
     use tokio::time::timeout;
@@ -143,12 +148,16 @@ mod tests {
 
     #[test]
     fn only_what_the_system_refused_is_tried_again() {
-        let io = StorageError::Io {
-            op: "map",
-            path: "00.log".into(),
-            source: Arc::new(io::Error::from_raw_os_error(24)),
+        let (enomem, emfile, eio) = (12, 24, 5);
+        let failed = |code| {
+            LoadError::from(StorageError::Io {
+                op: "map",
+                path: "00.log".into(),
+                source: Arc::new(io::Error::from_raw_os_error(code)),
+            })
         };
-        assert!(LoadError::from(io).may_pass());
+        assert!(failed(enomem).may_pass() && failed(emfile).may_pass());
+        assert!(!failed(eio).may_pass());
         assert!(!LoadError::from(StorageError::Closed).may_pass());
         assert!(!unreadable(0, &"a lie").may_pass());
     }

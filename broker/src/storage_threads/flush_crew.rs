@@ -43,7 +43,7 @@ impl FlushCrew {
     fn grow(&mut self, wanted: usize) {
         while self.helpers.len() < wanted {
             let (rounds, next) = sync_channel(1);
-            match spawn("flush-helper", move || help(&next)) {
+            match spawn("sync", move || help(&next)) {
                 Ok(thread) => self.helpers.push(Helper { rounds, thread }),
                 Err(error) => {
                     debug!(%error, helpers = self.helpers.len(), "no more threads to flush with");

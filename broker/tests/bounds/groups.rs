@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 
 use bytes::Bytes;
 use socket2::{Domain, Socket, Type};
+use tidewheel_protocol::messages::delete_groups::{DeleteGroupsRequest, DeleteGroupsResponse};
 use tidewheel_protocol::messages::describe_groups::{
     DescribeGroupsRequest, DescribeGroupsResponse,
 };
@@ -277,6 +278,30 @@ fn huge_lists_of_groups_and_partitions() {
         let answer: DescribeGroupsResponse = client.call(4, &describe("texts", 10_000));
         assert_eq!(answer.groups.len(), 1);
         is_closed_for(broker, 4, &describe("texts", 100_000));
+    });
+}
+
+/// Names of groups that are not there, each another one, from many at once: a coordinator is asked about all of
+/// them, some at a time.
+#[test]
+fn long_lists_of_groups_that_are_not_there() {
+    const NAMES: usize = 60_000;
+    bounded(|broker| {
+        let names = (0..NAMES).map(|number| StrBytes::from(format!("{number}")));
+        let request = DeleteGroupsRequest {
+            groups_names: names.collect(),
+            ..DeleteGroupsRequest::default()
+        };
+        let mut peers: Vec<Client> = (0..20).map(|_| broker.connect()).collect();
+        let sent: Vec<i32> = peers
+            .iter_mut()
+            .map(|peer| peer.send(1, &request))
+            .collect();
+        for (peer, sent) in peers.iter_mut().zip(sent) {
+            let answer: DeleteGroupsResponse = peer.receive(1, sent);
+            assert_eq!(answer.results.len(), NAMES);
+        }
+        peers
     });
 }
 

@@ -20,6 +20,9 @@ use crate::partition::{AppendWaiter, Partition};
 /// How long a test waits before it fails.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// Two clocks that are read one after the other, in whole milliseconds, may seem to go apart by less.
+const CLOCKS_APART_MS: i64 = 10;
+
 /// A shard on a disk in memory, with acknowledgements that need no flush.
 struct World {
     disk: SimFs,
@@ -303,7 +306,8 @@ async fn others_have_their_turn_while_many_offsets_expire() {
     let mut earlier_ms = GroupConfig::default().offsets_retention_check_interval_ms;
     let mut left = answers.len();
     while left > 0 {
-        shard.lock().as_mut().unwrap().set_clock(-earlier_ms);
+        let by_ms = -earlier_ms - CLOCKS_APART_MS;
+        shard.lock().as_mut().unwrap().set_clock(by_ms);
         assert_eq!(shard.tick(), Some(true));
         let now = offsets(&shard).await.len();
         let gone = left - now;
@@ -321,7 +325,7 @@ async fn what_a_full_disk_kept_from_the_log_in_its_time_is_written_later() {
     drop(shard.ask(join()));
     let next = || {
         let due_ms = shard.timer.borrow().unwrap();
-        let left_ms = (due_ms - clock::now_ms()).max(1_000);
+        let left_ms = (due_ms - clock::now_ms()).max(1_000) + CLOCKS_APART_MS;
         shard.lock().as_mut().unwrap().set_clock(-left_ms);
         shard.tick()
     };
