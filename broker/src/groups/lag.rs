@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tidewheel_consumer_groups::reply::{FetchedOffset, FetchedTopic};
 use tidewheel_consumer_groups::request::FetchOffsetsRequest;
-use tidewheel_consumer_groups::{GroupReply, GroupRequest};
+use tidewheel_consumer_groups::{GroupError, GroupReply, GroupRequest};
 use tidewheel_storage::StorageError;
 
 use super::NoCoordinator;
@@ -123,6 +123,10 @@ async fn committed(broker: &Broker, group_id: &str) -> Result<Vec<FetchedTopic>,
     });
     match broker.groups().ask(group_id, request).await? {
         GroupReply::FetchOffsets(Ok(topics)) => Ok(topics),
+        // The disk was lost while the answer waited for it.
+        GroupReply::FetchOffsets(Err(GroupError::CoordinatorNotAvailable)) => {
+            Err(NoCoordinator::Failed)
+        }
         // It is closed: nothing else is refused or answered here.
         _ => Err(NoCoordinator::Elsewhere),
     }
