@@ -38,9 +38,9 @@ fn main() {
     let dir = tempfile::tempdir().unwrap();
     let broker = Broker::start(dir.path());
     ask(&broker);
-    let before = cpu_ticks(broker.pid());
+    let before = broker.cpu_ticks();
     std::thread::sleep(IDLE);
-    let used = cpu_ticks(broker.pid()) - before;
+    let used = broker.cpu_ticks() - before;
     // Linux counts user-visible CPU time in hundredths of a second.
     let share = f64::from(u32::try_from(used).unwrap()) / 100.0 / IDLE.as_secs_f64();
     println!(
@@ -66,11 +66,4 @@ fn ask(broker: &Broker) {
     };
     let answer: MetadataResponse = broker.connect().call(1, &request);
     assert_eq!(answer.brokers.len(), 1);
-}
-
-fn cpu_ticks(pid: u32) -> u64 {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-    let after_name = stat.rsplit(')').next().unwrap();
-    let fields: Vec<&str> = after_name.split_whitespace().collect();
-    fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
 }

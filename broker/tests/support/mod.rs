@@ -179,6 +179,16 @@ impl Broker {
         self.status_kib("VmHWM:")
     }
 
+    /// CPU time it has taken, in hundredths of a second as Linux shows it.
+    pub(crate) fn cpu_ticks(&self) -> u64 {
+        let path = format!("/proc/{}/stat", self.pid());
+        let stat = std::fs::read_to_string(path).expect("the process is there");
+        let after_name = stat.rsplit(')').next().expect("a last piece");
+        let fields: Vec<&str> = after_name.split_whitespace().collect();
+        let ticks = |field: usize| fields[field].parse::<u64>().expect("a number");
+        ticks(11) + ticks(12)
+    }
+
     /// Descriptors the process has open.
     pub(crate) fn open_files(&self) -> usize {
         let path = format!("/proc/{}/fd", self.pid());
