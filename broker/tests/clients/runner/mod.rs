@@ -9,6 +9,7 @@ mod dump_log;
 mod go_suites;
 mod group_tool;
 mod install;
+mod jobs;
 mod matrix;
 mod process;
 mod restless;
@@ -36,6 +37,7 @@ pub(crate) fn main() -> ExitCode {
     trials.extend(restless::trials(&context));
     trials.extend(dump_log::trials(&context));
     trials.extend(tools::trials(&context));
+    trials.extend(jobs::trials(&context));
     trials.extend(shipper::trials(&context));
     trials.extend(rust_suites::trials(&context));
     trials.extend(go_suites::trials(&context));
