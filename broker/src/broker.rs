@@ -29,6 +29,7 @@ use crate::metadata::MetadataStore;
 pub(crate) use crate::new_partitions::NewPartitions;
 pub(crate) use crate::new_topic::{CreatedTopic, NewTopic};
 use crate::partition::AppendWaiter;
+use crate::partition_budget::{Granted, PartitionBudget};
 use crate::produce_lanes::ProduceLanes;
 use crate::storage_threads::FlushSignal;
 use crate::topics::{TopicRegistry, TopicsSnapshot};
@@ -68,6 +69,7 @@ pub(crate) struct Broker {
     /// One per log directory.
     flush: Arc<[FlushSignal]>,
     groups: Groups,
+    partition_budget: PartitionBudget,
 }
 
 impl Broker {
@@ -96,6 +98,8 @@ impl Broker {
             now_ms,
         )?);
         let dir_count = logs.dir_count();
+        let granted = Granted::to_this_process();
+        let partition_budget = PartitionBudget::new(config.max_partitions, granted);
         let slots = config.max_incremental_fetch_session_cache_slots;
         let slots = usize::try_from(slots).unwrap_or(usize::MAX);
         let memory = usize::try_from(config.queued_max_request_bytes).unwrap_or(usize::MAX);
@@ -118,6 +122,7 @@ impl Broker {
             look_ups: Arc::new(Semaphore::new(limits::LOOK_UPS_AT_ONCE)),
             flush: (0..dir_count).map(|_| FlushSignal::default()).collect(),
             groups: Groups::default(),
+            partition_budget,
         })
     }
 

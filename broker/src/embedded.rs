@@ -10,6 +10,7 @@ use crate::broker::{Broker, Endpoint};
 use crate::descriptors;
 use crate::groups::{GroupLag, NoCoordinator, group_lag, start_groups};
 use crate::ids;
+use crate::partition_budget::Granted;
 use crate::server::{BoundListener, Server, bind};
 use crate::storage_threads::StorageThreads;
 
@@ -131,6 +132,7 @@ fn open_logs<W>(config: &BrokerConfig) -> Result<LogManager<W>, EmbeddedError> {
     let options = LogManagerOptions {
         producer_expiration_ms: config.producer_id_expiration_ms,
         checkpoint_interval_ms: config.log_flush_offset_checkpoint_interval_ms,
+        open: Granted::to_this_process().open_limits(),
         space: SpaceLimits {
             low_bytes: config.log_dir_low_bytes,
             reserved_bytes: config.log_dir_reserved_bytes,

@@ -35,6 +35,7 @@ mod metadata;
 mod new_partitions;
 mod new_topic;
 mod partition;
+mod partition_budget;
 mod produce_lanes;
 mod ready;
 mod scrub;

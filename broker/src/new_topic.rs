@@ -10,6 +10,7 @@ use tidewheel_storage::LivePartition;
 use crate::broker::BrokerError;
 use crate::ids;
 use crate::metadata::TopicRecord;
+use crate::partition_budget::PartitionBudget;
 use crate::topics::{OFFSETS_TOPIC, TopicsSnapshot, metric_name, topic_name_problem};
 
 /// A topic as a client asks for it.
@@ -203,6 +204,31 @@ pub(crate) fn refuse_surplus<T>(topics: &mut [Result<T, BrokerError>], added: im
             Some(sum) => total = sum,
             None => *entry = Err(BrokerError::InvalidPartitions { partitions, max }),
         }
+    }
+}
+
+/// Refuses what goes beyond the partitions that the process can serve, of which `present` are there.
+pub(crate) fn refuse_beyond<T>(
+    topics: &mut [Result<T, BrokerError>],
+    mut present: usize,
+    budget: PartitionBudget,
+    added: impl Fn(&T) -> i32,
+) {
+    let PartitionBudget { max, bound } = budget;
+    for entry in topics {
+        let Ok(topic) = entry else { continue };
+        let added = added(topic);
+        let sum = present.saturating_add(usize::try_from(added).unwrap_or(0));
+        if added == 0 || sum <= max {
+            present = sum;
+            continue;
+        }
+        *entry = Err(BrokerError::TooManyPartitions {
+            added,
+            present,
+            max,
+            bound,
+        });
     }
 }
 

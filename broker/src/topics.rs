@@ -86,6 +86,11 @@ impl TopicsSnapshot {
         self.by_name.values()
     }
 
+    /// How many partitions all topics have.
+    pub(crate) fn partition_count(&self) -> usize {
+        self.by_log.len()
+    }
+
     /// All partitions, in no order.
     pub(crate) fn partitions(&self) -> impl Iterator<Item = &Arc<Partition>> {
         self.by_log.values()

@@ -8,10 +8,14 @@
 mod support;
 
 use bytes::Bytes;
+use support::groups::find;
 use support::{Broker, Client, batch, batches, fetch_request, metadata_topic, produce_request};
 use tidewheel_protocol::messages::create_partitions::{
     CreatePartitionsAssignment, CreatePartitionsRequest, CreatePartitionsResponse,
     CreatePartitionsTopic,
+};
+use tidewheel_protocol::messages::create_topics::{
+    CreatableTopic, CreateTopicsRequest, CreateTopicsResponse,
 };
 use tidewheel_protocol::messages::fetch::FetchResponse;
 use tidewheel_protocol::messages::metadata::{MetadataRequest, MetadataResponse};
@@ -218,4 +222,48 @@ fn gotcha_17_fact_15_27_growth_that_makes_no_sense_is_refused() {
     let wanted = [topic("a", 1, None), topic("b", 4, Some(&[&[1], &[1]]))];
     assert_eq!(grow(&mut client, &wanted, false), [partitions, 0]);
     assert_eq!(partition_count(&mut client, "b"), 4);
+}
+
+/// Creates a topic; the error code and what is said.
+fn create(client: &mut Client, name: &str, partitions: i32) -> (i16, String) {
+    let topic = CreatableTopic {
+        name: StrBytes::from(name),
+        num_partitions: partitions,
+        replication_factor: -1,
+        ..CreatableTopic::default()
+    };
+    let request = CreateTopicsRequest {
+        topics: vec![topic],
+        ..CreateTopicsRequest::default()
+    };
+    let answer: CreateTopicsResponse = client.call(7, &request);
+    let said = answer.topics[0].error_message.clone().unwrap_or_default();
+    (answer.topics[0].error_code, said.to_string())
+}
+
+/// Also where a restart finds more than there may be; the broker's own topics are made all the same.
+#[test]
+fn more_partitions_than_the_process_can_serve_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let policy = ErrorCode::PolicyViolation.code();
+    let broker = Broker::start_with(dir.path(), &["tidewheel.max.partitions=10"]);
+    let mut client = broker.connect();
+    assert_eq!(create(&mut client, "a", 6).0, 0);
+    let (code, said) = create(&mut client, "b", 5);
+    assert_eq!(code, policy);
+    assert_eq!(
+        said,
+        "5 partitions beside 6 would be more than 10, which tidewheel.max.partitions allows"
+    );
+    assert_eq!(create(&mut client, "b", 3).0, 0);
+    let both = [topic("a", 7, None), topic("b", 4, None)];
+    assert_eq!(grow(&mut client, &both, false), [0, policy]);
+    client.delete_topic("b");
+    assert_eq!(create(&mut client, "c", 3).0, 0);
+    assert_eq!(find(&mut client, &["g"]).coordinators[0].error_code, 0);
+    assert!(broker.stop());
+    let broker = Broker::start_with(dir.path(), &["tidewheel.max.partitions=5"]);
+    let mut client = broker.connect();
+    assert_eq!(client.produce("c", 2, -1, batch(&["v"])).error_code, 0);
+    assert_eq!(create(&mut client, "d", 1).0, policy);
 }

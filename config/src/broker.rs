@@ -34,6 +34,8 @@ pub struct BrokerConfig {
     pub default_replication_factor: i16,
     /// `tidewheel.replication.factor.max`: the largest replication factor a creator may ask for.
     pub replication_factor_max: i16,
+    /// `tidewheel.max.partitions` of all topics, -1 for what the system's grants allow.
+    pub max_partitions: i32,
     /// `auto.create.topics.enable`.
     pub auto_create_topics_enable: bool,
     /// `delete.topic.enable`.
@@ -158,6 +160,7 @@ impl BrokerConfig {
             num_partitions: settings.within("num.partitions"),
             default_replication_factor: settings.within("default.replication.factor"),
             replication_factor_max: settings.within("tidewheel.replication.factor.max"),
+            max_partitions: settings.within("tidewheel.max.partitions"),
             auto_create_topics_enable: settings.boolean("auto.create.topics.enable"),
             delete_topic_enable: settings.boolean("delete.topic.enable"),
             log_dirs: settings

@@ -123,6 +123,12 @@ impl FlushCoalescer {
         dirty.state.waiters = true;
     }
 
+    /// Makes a round due where there is something to sync.
+    pub(crate) fn urge(&self) {
+        let mut dirty = self.dirty.lock().unwrap_or_else(PoisonError::into_inner);
+        dirty.state.waiters |= !dirty.logs.is_empty();
+    }
+
     /// Forgets all logs.
     pub(crate) fn clear(&self) {
         drop(self.take());

@@ -8,7 +8,7 @@
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use tidewheel_protocol::{TopicPartition, Uuid};
 
@@ -16,6 +16,8 @@ use crate::disk_space::{SpaceLimits, SpaceWatch};
 use crate::error::StorageError;
 use crate::flush_coalescer::FlushCoalescer;
 use crate::fs::{FileSystem, LogFile};
+use crate::open_files::OpenFiles;
+use crate::partition_log::PartitionLog;
 use crate::partition_metadata::{self, PARTITION_METADATA};
 
 /// The ending of a partition directory whose topic was deleted.
@@ -37,11 +39,17 @@ pub(crate) struct LogDir {
     /// How many of these were answered. Held while the directory is synced.
     names_synced: Mutex<u64>,
     space: SpaceWatch,
+    open: Arc<OpenFiles>,
 }
 
 impl LogDir {
     /// Takes over a directory that is locked and was checked.
-    pub(crate) fn new(fs: Arc<dyn FileSystem>, path: PathBuf, space: SpaceLimits) -> Self {
+    pub(crate) fn new(
+        fs: Arc<dyn FileSystem>,
+        path: PathBuf,
+        space: SpaceLimits,
+        open: Arc<OpenFiles>,
+    ) -> Self {
         Self {
             fs,
             path,
@@ -50,6 +58,7 @@ impl LogDir {
             names_wanted: AtomicU64::new(0),
             names_synced: Mutex::new(0),
             space: SpaceWatch::new(space),
+            open,
         }
     }
 
@@ -71,6 +80,11 @@ impl LogDir {
     /// What is known of its free space.
     pub(crate) fn space(&self) -> &SpaceWatch {
         &self.space
+    }
+
+    /// The open files and maps of all directories.
+    pub(crate) fn open_files(&self) -> &Arc<OpenFiles> {
+        &self.open
     }
 
     /// The error that took the directory offline, if one did.
@@ -225,10 +239,14 @@ pub(crate) struct PartitionDir {
     /// Held while a file of it, or it, is synced.
     syncing: Mutex<()>,
     deleted: AtomicBool,
-    /// A file was opened or used since somebody asked last.
+    /// A file was used since it was opened, or since somebody asked last.
     used: AtomicBool,
     /// A file may be open.
     open: AtomicBool,
+    /// It stands in the queue of those whose files may be closed.
+    queued: AtomicBool,
+    /// The log whose directory it is, once that is shared.
+    log: OnceLock<Weak<PartitionLog>>,
 }
 
 impl PartitionDir {
@@ -252,6 +270,8 @@ impl PartitionDir {
             deleted: AtomicBool::new(false),
             used: AtomicBool::new(false),
             open: AtomicBool::new(false),
+            queued: AtomicBool::new(false),
+            log: OnceLock::new(),
         }
     }
 
@@ -327,10 +347,46 @@ impl PartitionDir {
     }
 
     /// Notes that a file of it is used.
-    pub(crate) fn mark_used(&self) {
-        // Only a hint for closing what is idle: a stale value costs one more round.
-        self.open.store(true, Ordering::Relaxed);
-        self.used.store(true, Ordering::Relaxed);
+    pub(crate) fn mark_used(self: &Arc<Self>) {
+        // Only hints for closing what is idle: a stale value costs one more round. Who is used once only
+        // goes before who is used again.
+        if self.open.load(Ordering::Relaxed) {
+            self.used.store(true, Ordering::Relaxed);
+        } else {
+            self.open.store(true, Ordering::Relaxed);
+            self.queue_up();
+        }
+    }
+
+    /// Takes its place in the queue of those whose files may be closed.
+    pub(crate) fn queue_up(self: &Arc<Self>) {
+        if !self.queued.swap(true, Ordering::Relaxed) {
+            self.log_dir.open_files().opened(self);
+        }
+    }
+
+    /// It was taken off that queue.
+    pub(crate) fn unqueued(&self) {
+        self.queued.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether a file may be open.
+    pub(crate) fn is_open(&self) -> bool {
+        self.open.load(Ordering::Relaxed)
+    }
+
+    /// Says whose directory it is.
+    pub(crate) fn set_log(&self, log: &Arc<PartitionLog>) {
+        self.log.get_or_init(|| Arc::downgrade(log));
+    }
+
+    /// Closes its files unless they were used since somebody asked; false where they stay open.
+    pub(crate) fn close_unused(&self) -> bool {
+        if self.used.swap(false, Ordering::Relaxed) {
+            return false;
+        }
+        let log = self.log.get().and_then(Weak::upgrade);
+        log.is_none_or(|log| log.try_release())
     }
 
     /// Whether files are open that nobody used since the last call.

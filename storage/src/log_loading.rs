@@ -450,6 +450,7 @@ impl<W> LogManager<W> {
     fn register(&self, number: usize, found: FoundLog, config: LogConfig) -> Arc<SharedLog<W>> {
         let id = LogId(self.next_id.fetch_add(1, Ordering::Relaxed));
         let log = Arc::new(PartitionLog::new(id, found, config));
+        log.dir().set_log(&log);
         let shared = Arc::new(SharedLog::new(log));
         let tp = shared.topic_partition().clone();
         self.registry()

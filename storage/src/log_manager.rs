@@ -18,11 +18,10 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tidewheel_protocol::{TopicPartition, Uuid};
+use tidewheel_protocol::TopicPartition;
 
 use crate::checkpoint::{take_clean_shutdown, write_clean_shutdown};
 use crate::dir_checkpoints::DirCheckpoints;
-use crate::disk_space::SpaceLimits;
 use crate::error::StorageError;
 use crate::flush_coalescer::{DirtyState, FlushRound};
 use crate::flush_work::FlushWork;
@@ -30,69 +29,15 @@ use crate::fs::{DirLock, FileSystem};
 use crate::intervals::has_passed;
 use crate::log_dir::{DELETED_SUFFIX, LogDir};
 use crate::log_loading::METADATA_TOPIC;
+use crate::log_manager_options::LogManagerOptions;
 use crate::manifest::{self, Manifest, PartitionManifest};
 use crate::meta_properties::{self, MetaProperties};
+use crate::open_files::{OpenCounts, OpenFiles};
 use crate::partition_log::{CheckpointPolicy, PartitionLog};
-use crate::producer_state::PRODUCER_ID_EXPIRATION_MS;
 use crate::shared_log::SharedLog;
 
 /// The lock file of a log directory; hidden, so that an empty directory stays empty.
 const LOCK_FILE: &str = ".lock";
-
-/// Where and how logs are kept.
-#[derive(Clone, Debug)]
-pub struct LogManagerOptions {
-    /// The log directories; the first holds the metadata log. None twice.
-    pub dirs: Vec<PathBuf>,
-    /// `node.id`.
-    pub node_id: i32,
-    /// The cluster id to write where no directory has one yet.
-    pub new_cluster_id: String,
-    /// An id for each directory of `dirs` that has none yet, in the same order.
-    pub new_directory_ids: Vec<Uuid>,
-    /// `producer.id.expiration.ms`.
-    pub producer_expiration_ms: i64,
-    /// A log is checkpointed after this many bytes,
-    pub checkpoint_bytes: u64,
-    /// or after this many ms,
-    pub checkpoint_interval_ms: i64,
-    /// or when the logs of its directory have together more than this many bytes beyond their
-    /// checkpoints: about what recovery reads.
-    pub recovery_bytes: u64,
-    /// When free space is little, and when it is kept for the broker's own logs.
-    pub space: SpaceLimits,
-}
-
-impl LogManagerOptions {
-    /// Bytes of a log after which it is checkpointed unless set otherwise: what recovery reads per log.
-    pub const CHECKPOINT_BYTES: u64 = 4 << 20;
-    /// Time after which a log is checkpointed unless set otherwise, in ms.
-    pub const CHECKPOINT_INTERVAL_MS: i64 = 60_000;
-
-    /// Bytes of a directory that recovery reads unless set otherwise.
-    pub const RECOVERY_BYTES: u64 = 64 << 20;
-
-    /// Options with defaults for all that has one.
-    #[must_use]
-    pub fn new(
-        dirs: Vec<PathBuf>,
-        node_id: i32,
-        new_cluster_id: String,
-        new_directory_ids: Vec<Uuid>,
-    ) -> Self {
-        Self {
-            dirs,
-            node_id,
-            new_cluster_id,
-            new_directory_ids,
-            producer_expiration_ms: PRODUCER_ID_EXPIRATION_MS,
-            checkpoint_bytes: Self::CHECKPOINT_BYTES,
-            checkpoint_interval_ms: Self::CHECKPOINT_INTERVAL_MS,
-            recovery_bytes: Self::RECOVERY_BYTES,
-            space: SpaceLimits::default(),
-        }
-    }
-}
 
 /// A log directory and what is kept about it.
 #[derive(Debug)]
@@ -146,6 +91,7 @@ pub struct LogManager<W> {
     pub(crate) options: LogManagerOptions,
     pub(crate) cluster_id: String,
     pub(crate) dirs: Vec<ManagedDir>,
+    open: Arc<OpenFiles>,
     pub(crate) registry: Mutex<Registry<W>>,
     pub(crate) next_id: AtomicU64,
 }
@@ -176,6 +122,7 @@ impl<W> LogManager<W> {
             );
         }
         let cluster_id = claim(&*fs, &options)?;
+        let open = Arc::new(OpenFiles::new(options.open));
         let mut dirs = Vec::new();
         for (path, lock) in options.dirs.iter().zip(locks) {
             let clean = take_clean_shutdown(&*fs, path)?;
@@ -192,7 +139,9 @@ impl<W> LogManager<W> {
             let partitions = manifest
                 .map(|manifest| manifest.partitions)
                 .unwrap_or_default();
-            let dir = Arc::new(LogDir::new(Arc::clone(&fs), path.clone(), options.space));
+            let on = Arc::clone(&fs);
+            let dir = LogDir::new(on, path.clone(), options.space, Arc::clone(&open));
+            let dir = Arc::new(dir);
             dir.look_at_space();
             dirs.push(ManagedDir {
                 checkpoints: DirCheckpoints::read(&*fs, path)?,
@@ -212,6 +161,7 @@ impl<W> LogManager<W> {
             options,
             cluster_id,
             dirs,
+            open,
             registry: Mutex::new(Registry {
                 logs: HashMap::new(),
                 loaded: false,
@@ -245,6 +195,12 @@ impl<W> LogManager<W> {
         self.dirs
             .iter()
             .position(|managed| Arc::ptr_eq(&managed.dir, dir))
+    }
+
+    /// How many files and maps the logs hold.
+    #[must_use]
+    pub fn open_counts(&self) -> OpenCounts {
+        self.open.counts()
     }
 
     /// The log of a partition.
@@ -405,6 +361,7 @@ impl<W> LogManager<W> {
     /// Gives back preallocated space and closes the files of logs that were not written for
     /// `idle_ms` ms.
     pub fn release_idle(&self, now_ms: i64, idle_ms: i64) {
+        self.open.forget_closed();
         for number in 0..self.dirs.len() {
             for log in self.logs_of(number) {
                 log.release_idle(now_ms, idle_ms);

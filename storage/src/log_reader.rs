@@ -364,6 +364,7 @@ mod tests {
             Arc::new(SimFs::new()),
             PathBuf::from("/data"),
             SpaceLimits::default(),
+            Arc::default(),
         );
         let tp = TopicPartition {
             topic: Arc::from("t"),

@@ -435,19 +435,31 @@ impl PartitionLog {
         if !self.dir.is_idle() {
             return;
         }
+        let last_append_ms = self.lock().last_append_ms();
+        if has_passed(idle_ms, last_append_ms, now_ms) {
+            self.try_release();
+        }
+    }
+
+    /// Gives back preallocated space and closes the files, unless somebody works on the log or bytes wait
+    /// for the disk. Returns whether it did.
+    pub(crate) fn try_release(&self) -> bool {
         // While compaction swaps files, none is closed that could be opened under another's name.
         let Ok(_maintenance) = self.maintenance.try_lock() else {
-            return;
+            return false;
         };
-        let mut log = self.lock();
-        if !has_passed(idle_ms, log.last_append_ms(), now_ms) {
-            return;
-        }
+        // The caller may hold that of another log, as may whoever waits for it.
+        let Ok(mut log) = self.log.try_lock() else {
+            return false;
+        };
         // First, so that a reader who opens a file beside this is noticed the next time.
         self.dir.mark_closed();
-        if !log.release() {
+        let released = log.release();
+        if !released {
             self.dir.mark_used();
+            self.dir.log_dir().coalescer().urge();
         }
+        released
     }
 
     /// The name that the directory gets when the partition is deleted.

@@ -23,6 +23,7 @@ use crate::index::{ActiveIndex, IndexedBatch, NO_TIMESTAMP, TimestampOffset, off
 use crate::log_dir::PartitionDir;
 use crate::log_reader::mapped_bytes;
 use crate::manifest::SegmentManifest;
+use crate::open_files::{CountedFile, CountedMap};
 use crate::segment_file::SegmentFile;
 
 /// Ending of a segment's data file.
@@ -46,6 +47,8 @@ pub(crate) enum SegmentIndex {
         offsets: Bytes,
         /// The `.timeindex` file.
         times: Bytes,
+        /// Where they are maps.
+        _maps: Option<[CountedMap; 2]>,
     },
 }
 
@@ -187,7 +190,13 @@ impl LogSegment {
     /// The open data file; opened here where it is not.
     pub(crate) fn file(&self) -> Result<Arc<SegmentFile>, StorageError> {
         self.dir.mark_used();
-        let mut slot = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        let open = || self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(file) = &*open() {
+            return Ok(Arc::clone(file));
+        }
+        // While no lock of a segment is held: whoever closes files takes those of another log's.
+        self.dir.log_dir().open_files().make_room();
+        let mut slot = open();
         if let Some(file) = &*slot {
             return Ok(Arc::clone(file));
         }
@@ -201,7 +210,8 @@ impl LogSegment {
             let reason = format!("{} bytes where {} were written", len, self.published_len());
             return Err(StorageError::corrupt(&path, len, reason));
         }
-        let file = Arc::new(SegmentFile::new(path, file));
+        let counted = CountedFile::new(self.dir.log_dir().open_files());
+        let file = Arc::new(SegmentFile::new(path, file, counted));
         *slot = Some(Arc::clone(&file));
         Ok(file)
     }

@@ -7,6 +7,7 @@ use tidewheel_protocol::BatchHeader;
 
 use crate::error::StorageError;
 use crate::fs::{LogFile, MappedFile};
+use crate::open_files::{CountedFile, CountedMap};
 
 /// The smallest map of a growing segment, in bytes; it doubles from there.
 const MAP_BYTES_MIN: u64 = 1 << 20;
@@ -16,16 +17,26 @@ const MAP_BYTES_MIN: u64 = 1 << 20;
 pub(crate) struct SegmentFile {
     path: PathBuf,
     file: Arc<dyn LogFile>,
-    map: RwLock<Option<(u64, Arc<dyn MappedFile>)>>,
+    map: RwLock<Option<CurrentMap>>,
+    counted: CountedFile,
+}
+
+/// The longest map of a file so far; shorter ones are dropped with their last reader.
+#[derive(Debug)]
+struct CurrentMap {
+    len: u64,
+    map: Arc<dyn MappedFile>,
+    _counted: CountedMap,
 }
 
 impl SegmentFile {
-    /// Takes over an open file.
-    pub(crate) fn new(path: PathBuf, file: Arc<dyn LogFile>) -> Self {
+    /// Takes over an open file, which counts as such.
+    pub(crate) fn new(path: PathBuf, file: Arc<dyn LogFile>, counted: CountedFile) -> Self {
         Self {
             path,
             file,
             map: RwLock::new(None),
+            counted,
         }
     }
 
@@ -44,14 +55,19 @@ impl SegmentFile {
         if let Some(map) = self.mapped_already(end) {
             return Ok(map);
         }
+        self.counted.make_room_for_map();
         let len = end.max(MAP_BYTES_MIN).next_power_of_two();
         let map = self
             .file
             .map(len)
             .map_err(|error| StorageError::from_io("map", &self.path, error))?;
         let mut slot = self.map.write().unwrap_or_else(PoisonError::into_inner);
-        if slot.as_ref().is_none_or(|(have, _)| *have < len) {
-            *slot = Some((len, Arc::clone(&map)));
+        if slot.as_ref().is_none_or(|current| current.len < len) {
+            *slot = Some(CurrentMap {
+                len,
+                map: Arc::clone(&map),
+                _counted: self.counted.map(),
+            });
         }
         Ok(map)
     }
@@ -59,8 +75,8 @@ impl SegmentFile {
     /// A map that reaches at least to `end`, where there is one.
     pub(crate) fn mapped_already(&self, end: u64) -> Option<Arc<dyn MappedFile>> {
         let slot = self.map.read().unwrap_or_else(PoisonError::into_inner);
-        let (len, map) = slot.as_ref()?;
-        (*len >= end).then(|| Arc::clone(map))
+        let current = slot.as_ref()?;
+        (current.len >= end).then(|| Arc::clone(&current.map))
     }
 
     /// Calls `visit` with each batch header from `position` to `end`, as `map` shows them, until it

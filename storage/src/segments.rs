@@ -23,6 +23,7 @@ use crate::fs::OpenMode;
 use crate::index::offset_fits;
 use crate::log_dir::PartitionDir;
 use crate::log_offsets::LogPoint;
+use crate::open_files::CountedFile;
 use crate::segment::{LOG, LogSegment, indexed_batch};
 use crate::segment_file::SegmentFile;
 use crate::segment_restore::restore_active;
@@ -280,7 +281,9 @@ impl Segments {
         end: u64,
         config: &LogConfig,
     ) -> Result<Arc<SegmentFile>, StorageError> {
-        if self.writer.is_none() {
+        if self.writer.is_some() {
+            self.dir.mark_used();
+        } else {
             let len = active.published_len();
             let file = if len == 0 {
                 self.create_file(active)?
@@ -303,12 +306,14 @@ impl Segments {
     fn create_file(&mut self, segment: &Arc<LogSegment>) -> Result<Arc<SegmentFile>, StorageError> {
         self.dir.check_live()?;
         self.dir.make()?;
+        self.dir.log_dir().open_files().make_room();
         let path = self.dir.file(segment.base_offset(), LOG);
         let file = self.dir.log_dir().fs().open(&path, OpenMode::Create);
         let file = file.map_err(|error| self.dir.open_failed(&path, error))?;
         self.files_made += 1;
         self.dir.mark_used();
-        let file = Arc::new(SegmentFile::new(path, file));
+        let counted = CountedFile::new(self.dir.log_dir().open_files());
+        let file = Arc::new(SegmentFile::new(path, file, counted));
         segment.set_file(Arc::clone(&file));
         Ok(file)
     }

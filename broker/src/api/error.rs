@@ -111,6 +111,7 @@ pub(crate) fn broker_code(error: &BrokerError) -> ErrorCode {
         BrokerError::InvalidPartitions { .. } | BrokerError::NotMorePartitions { .. } => {
             ErrorCode::InvalidPartitions
         }
+        BrokerError::TooManyPartitions { .. } => ErrorCode::PolicyViolation,
         BrokerError::InvalidReplicationFactor { .. } => ErrorCode::InvalidReplicationFactor,
         BrokerError::InvalidAssignment { .. } => ErrorCode::InvalidReplicaAssignment,
         BrokerError::InvalidConfig { .. } => ErrorCode::InvalidConfig,

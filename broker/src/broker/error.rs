@@ -44,6 +44,18 @@ pub(crate) enum BrokerError {
         /// The bound.
         max: i32,
     },
+    /// There would be more partitions than the process can serve.
+    #[error("{added} partitions beside {present} would be more than {max}, which {bound} allows")]
+    TooManyPartitions {
+        /// What was asked.
+        added: i32,
+        /// What is there.
+        present: usize,
+        /// The bound.
+        max: usize,
+        /// What it follows from.
+        bound: &'static str,
+    },
     /// A topic is to grow, but not to more partitions than it has.
     #[error("the topic has {present} partitions: {wanted} would not be an increase")]
     NotMorePartitions {

@@ -15,9 +15,11 @@ use super::{Broker, BrokerError};
 use crate::clock;
 use crate::metadata::{MetadataError, MetadataStore};
 use crate::new_partitions::{GrownTopic, NewPartitions};
-use crate::new_topic::{CreatedTopic, NewTopic, ValidTopic, refuse_collisions, refuse_surplus};
+use crate::new_topic::{
+    CreatedTopic, NewTopic, ValidTopic, refuse_beyond, refuse_collisions, refuse_surplus,
+};
 use crate::partition::PartitionLog;
-use crate::topics::{Topic, TopicsSnapshot};
+use crate::topics::{Topic, TopicsSnapshot, is_internal};
 
 /// Producer ids reserved at a time: one write to the metadata log for so many producers.
 const PRODUCER_ID_BLOCK: i64 = 1_000;
@@ -117,6 +119,13 @@ impl Broker {
             .collect();
         refuse_collisions(&mut checked);
         refuse_surplus(&mut checked, |topic| topic.partitions);
+        // Without its own topics the broker could not serve the partitions that are there.
+        let counted = |topic: &ValidTopic| match is_internal(&topic.name) {
+            true => 0,
+            false => topic.partitions,
+        };
+        let present = existing.partition_count();
+        refuse_beyond(&mut checked, present, self.partition_budget, counted);
         let valid: Vec<&ValidTopic> = checked
             .iter()
             .filter_map(|topic| topic.as_ref().ok())
@@ -174,7 +183,10 @@ impl Broker {
             .into_iter()
             .map(|wanted| wanted.validate(&config, &topics))
             .collect();
-        refuse_surplus(&mut checked, |grown| grown.count - grown.added().start);
+        let added = |grown: &GrownTopic| grown.count - grown.added().start;
+        refuse_surplus(&mut checked, added);
+        let present = topics.partition_count();
+        refuse_beyond(&mut checked, present, self.partition_budget, added);
         let valid: Vec<&GrownTopic> = checked.iter().flatten().collect();
         let made = match validate_only || valid.is_empty() {
             true => Ok(()),

@@ -40,6 +40,14 @@ pub(super) const KEYS: &[ConfigKey] = &[
     )
     .range(1, i16::MAX as i64),
     ConfigKey::broker(
+        "tidewheel.max.partitions",
+        Int,
+        "-1",
+        "The most partitions of all topics: what would make more is refused with POLICY_VIOLATION; -1 for \
+         what open files (ulimit -n), memory maps (vm.max_map_count) and memory of the process allow.",
+    )
+    .min(-1),
+    ConfigKey::broker(
         "tidewheel.replication.factor.max",
         Short,
         "1",

@@ -9,6 +9,7 @@ use super::rewrite::{CleanedFiles, CleanedSegment};
 use super::swap;
 use crate::error::StorageError;
 use crate::log::LogEdit;
+use crate::open_files::CountedFile;
 use crate::partition_log::PartitionLog;
 use crate::segment::{INDEX, LOG, LogSegment, SegmentIndex, TIME_INDEX};
 use crate::segment_file::SegmentFile;
@@ -96,7 +97,8 @@ impl PartitionLog {
         swap::commit(dir, base_offset)
             .inspect_err(|_| drop(swap::remove_cleaned(dir, base_offset)))?;
         let segment = Arc::new(LogSegment::known(Arc::clone(dir), &cleaned.entry));
-        let file = SegmentFile::new(segment.log_path(), cleaned.file);
+        let counted = CountedFile::new(dir.log_dir().open_files());
+        let file = SegmentFile::new(segment.log_path(), cleaned.file, counted);
         segment.set_file(Arc::new(file));
         segment.set_index(SegmentIndex::Memory(cleaned.index));
         segment.seal();

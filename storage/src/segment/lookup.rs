@@ -15,6 +15,7 @@ use crate::index::{
     ActiveIndex, NO_TIMESTAMP, OffsetIndex, OffsetPosition, TimeIndex, TimestampOffset,
 };
 use crate::log_reader::mapped_bytes;
+use crate::open_files::CountedMap;
 
 /// What a look-up found: an entry of the offset index, and the entry of the time index that led to it.
 type Entries = (OffsetPosition, Option<TimestampOffset>);
@@ -122,7 +123,7 @@ impl LogSegment {
     ) -> Option<Entries> {
         match index {
             SegmentIndex::Memory(index) => Some(look(index.offset_index(), index.time_index())),
-            SegmentIndex::Files { offsets, times } => {
+            SegmentIndex::Files { offsets, times, .. } => {
                 let offsets = OffsetIndex::open(self.base_offset, offsets, self.published_len());
                 Some(look(
                     offsets.ok()?,
@@ -138,12 +139,23 @@ impl LogSegment {
         if self.retired.load(Ordering::Acquire) {
             return self.rebuild_index();
         }
+        let open = self.dir.log_dir().open_files();
+        let mapped = self.sealed.load(Ordering::Acquire);
+        if mapped {
+            open.make_room();
+        }
         if let (Ok(offsets), Ok(times)) = (self.index_file(INDEX), self.index_file(TIME_INDEX)) {
             let log_len = self.published_len();
             let good = OffsetIndex::open(self.base_offset, &offsets, log_len).is_ok()
                 && TimeIndex::open(self.base_offset, &times).is_ok();
             if good {
-                return Ok(SegmentIndex::Files { offsets, times });
+                let counted = || CountedMap::new(open);
+                let maps = mapped.then(|| [counted(), counted()]);
+                return Ok(SegmentIndex::Files {
+                    offsets,
+                    times,
+                    _maps: maps,
+                });
             }
         }
         self.rebuild_index()
