@@ -40,6 +40,8 @@ pub(crate) struct LogDir {
     names_synced: Mutex<u64>,
     space: SpaceWatch,
     open: Arc<OpenFiles>,
+    /// There may be directories that are to be removed and that nobody noted elsewhere.
+    retired: AtomicBool,
 }
 
 impl LogDir {
@@ -59,6 +61,7 @@ impl LogDir {
             names_synced: Mutex::new(0),
             space: SpaceWatch::new(space),
             open,
+            retired: AtomicBool::new(true),
         }
     }
 
@@ -144,12 +147,23 @@ impl LogDir {
             return self.fs.remove_dir_all(&from).map_err(failed);
         }
         self.fs.rename(&from, &to).map_err(failed)?;
+        self.look_for_retired();
         if id.is_none() {
             // A crash must not give a half-unlinked directory its old name back.
             self.sync_names()?;
             self.fs.remove_dir_all(&to).map_err(failed)?;
         }
         Ok(())
+    }
+
+    /// There may be directories that are to be removed.
+    pub(crate) fn look_for_retired(&self) {
+        self.retired.store(true, Ordering::Release);
+    }
+
+    /// Whether there may be some since somebody asked last.
+    pub(crate) fn may_have_retired(&self) -> bool {
+        self.retired.swap(false, Ordering::AcqRel)
     }
 
     /// Whether the directory of a partition, if there is one, is what a crash or a full disk leaves of

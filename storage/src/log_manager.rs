@@ -385,7 +385,11 @@ impl<W> LogManager<W> {
                 false => log.config().load().file_delete_delay_ms,
             };
             let segments = unlink_segments(&self.logs_of(number), delay_ms, now_ms);
-            outcome = outcome.and(segments).and(unlink_dirs(managed, now_ms));
+            let dirs = unlink_dirs(managed, now_ms);
+            if dirs.is_err() {
+                managed.dir.look_for_retired();
+            }
+            outcome = outcome.and(segments).and(dirs);
         }
         outcome
     }
@@ -438,17 +442,20 @@ fn unlink_segments(
     outcome
 }
 
-/// Removes the directories of deleted partitions whose time has come.
+/// Removes the directories of deleted partitions whose time has come. Looks into the log directory only
+/// where there may be one: listing thousands of partitions every second takes a share of a core.
 fn unlink_dirs(managed: &ManagedDir, now_ms: i64) -> Result<(), StorageError> {
     let (fs, path) = (managed.dir.fs(), managed.dir.path());
+    let low = managed.dir.space().is_low();
+    let has_come = |kept: &DeletedDir| low || has_passed(kept.delay_ms, kept.since_ms, now_ms);
+    let noted = managed.deleted().values().any(has_come);
+    if !managed.dir.may_have_retired() && !noted {
+        return Ok(());
+    }
     let entries = fs
         .read_dir(path)
         .map_err(|error| StorageError::from_io("list", path, error))?;
-    let low = managed.dir.space().is_low();
-    let due = |name: &str| {
-        let kept = managed.deleted().get(name).copied();
-        kept.is_none_or(|kept| low || has_passed(kept.delay_ms, kept.since_ms, now_ms))
-    };
+    let due = |name: &str| managed.deleted().get(name).is_none_or(has_come);
     let due: Vec<_> = entries
         .into_iter()
         .filter(|entry| entry.is_dir && entry.name.ends_with(DELETED_SUFFIX) && due(&entry.name))

@@ -96,6 +96,7 @@ fn unlinking_waits_for_descriptors() {
     assert!(manager.flush_round(0).error.is_none());
     manager.delete(&logs[0], NOW).unwrap();
     watched.exhaust(true);
+    manager.unlink_deleted(NOW).unwrap_err();
     manager.unlink_deleted(NOW + 600_000).unwrap_err();
     assert!(manager.offline_cause(0).is_none());
     watched.exhaust(false);
@@ -105,4 +106,7 @@ fn unlinking_waits_for_descriptors() {
         names.iter().all(|entry| !entry.name.contains("-delete")),
         "{names:?}"
     );
+    // Where nothing is to be removed, no directory is listed.
+    watched.exhaust(true);
+    manager.unlink_deleted(NOW + 700_000).unwrap();
 }
