@@ -83,7 +83,10 @@ fn mistakes_in_the_configuration_are_told_all_at_once_and_start_nothing() {
         &["num.partitions", "node.id"],
     );
     serve(&["listeners=SSL://127.0.0.1:0"], &["listeners"]);
-    serve(&["compression.type=zstd"], &["compression.type"]);
+    serve(
+        &["ssl.keystore.location=/k.jks"],
+        &["ssl.keystore.location", "not built yet"],
+    );
     serve(&["log.cleanup.policy=none"], &["log.cleanup.policy"]);
     fails(&["serve", "--nonsense"], 2, &["--nonsense"]);
     fails(
@@ -119,6 +122,33 @@ fn a_toml_file_and_set_go_through_the_same_table_and_set_wins() {
     let answer: MetadataResponse = broker.connect().call(9, &request);
     assert_eq!(answer.topics[0].partitions.len(), 3);
     assert_eq!(answer.brokers[0].node_id, 9);
+}
+
+/// Kafka's own file, with a port of its own, and the environment of its images.
+#[test]
+fn a_properties_file_and_the_environment_of_kafka_start_a_broker() {
+    let stock = include_str!("../../config/tests/data/kafka-4-server.properties");
+    let text = stock.replace("PLAINTEXT://:9092,", "PLAINTEXT://127.0.0.1:0,");
+    assert_ne!(text, stock);
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("server.properties");
+    std::fs::write(&file, text).unwrap();
+    let mut command = tidewheel(&["serve", "--config"]);
+    command.arg(&file).env("KAFKA_NUM_PARTITIONS", "3");
+    let broker = Broker::spawn(&mut command, &dir.path().join("data"));
+    assert_eq!(broker.ready["listeners"].as_array().unwrap().len(), 1);
+    let request = MetadataRequest {
+        topics: Some(vec![support::metadata_topic("made")]),
+        allow_auto_topic_creation: true,
+        ..MetadataRequest::default()
+    };
+    let mut client = broker.connect();
+    let answer: MetadataResponse = client.call(9, &request);
+    assert_eq!(answer.topics[0].partitions.len(), 3);
+    let node = &answer.brokers[0];
+    assert_eq!((&*node.host, node.port), ("localhost", 9092));
+    assert_eq!(client.produce("made", 2, -1, batch(&["x"])).error_code, 0);
+    assert!(broker.stop());
 }
 
 #[test]

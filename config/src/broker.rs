@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::error::ConfigError;
+use crate::error::{ConfigError, Place, Warning};
 use crate::group::GroupConfig;
 use crate::listener::{HostPort, Listener};
 use crate::log::LogConfig;
@@ -89,8 +89,8 @@ pub struct BrokerConfig {
     pub log_dir_reserved_bytes: u64,
     /// `tidewheel.scrub.max.bytes.per.second`; 0 for no scrubbing.
     pub scrub_bytes_per_second: u32,
-    /// One sentence each about settings that were given but have no effect here.
-    pub warnings: Vec<String>,
+    /// What is odd about the configuration, such as settings that have no effect here.
+    pub warnings: Vec<Warning>,
     /// The values behind the fields above, for DescribeConfigs.
     pub(crate) settings: Settings,
 }
@@ -125,10 +125,16 @@ impl CleanerConfig {
 }
 
 impl BrokerConfig {
+    /// Where the broker setting `name` was given; `None` where nobody gave it at the start.
+    #[must_use]
+    pub fn place(&self, name: &str) -> Option<Place> {
+        self.settings.places().remove(name)
+    }
+
     /// Reads the typed view out of checked values, and checks what spans several settings.
     pub(crate) fn from_settings(
         settings: Settings,
-        mut warnings: Vec<String>,
+        mut warnings: Vec<Warning>,
     ) -> Result<BrokerConfig, Vec<ConfigError>> {
         let mut errors = Vec::new();
         let listeners = listeners_of(&settings, "listeners");
@@ -138,13 +144,7 @@ impl BrokerConfig {
         check_replication(&settings, &mut errors);
         check_session_timeouts(&settings, &mut errors);
         let log = LogConfig::of_broker(&settings);
-        if log.segment_bytes < log.max_message_bytes {
-            warnings.push(format!(
-                "log.segment.bytes ({}) is smaller than message.max.bytes ({}): larger batches \
-                 are refused",
-                log.segment_bytes, log.max_message_bytes
-            ));
-        }
+        warnings.extend(check_sizes(&settings, &log));
         if !errors.is_empty() {
             return Err(errors);
         }
@@ -265,12 +265,20 @@ fn check_identity(settings: &Settings, errors: &mut Vec<ConfigError>) {
 
 fn check_protocols(settings: &Settings, listeners: &[Listener], errors: &mut Vec<ConfigError>) {
     const KEY: &str = "listener.security.protocol.map";
+    // What listeners of these names speak where nothing else is said.
+    const SECURE: [&str; 3] = ["SSL", "SASL_PLAINTEXT", "SASL_SSL"];
     let map = registry::protocol_map(&settings.text(KEY).unwrap_or_default()).unwrap_or_default();
     for listener in listeners {
         let protocol = map.iter().find(|(name, _)| *name == listener.name);
         let reason = match protocol.map(|(_, protocol)| protocol.as_str()) {
             Some("PLAINTEXT") => continue,
             Some(other) => format!("{listener} asks for {other}, which is not built yet"),
+            None if SECURE.contains(&listener.name.as_str()) => {
+                format!(
+                    "{listener} asks for {}, which is not built yet",
+                    listener.name
+                )
+            }
             None => format!(
                 "{listener} needs an entry {}:PLAINTEXT in listener.security.protocol.map",
                 listener.name
@@ -291,6 +299,27 @@ fn check_replication(settings: &Settings, errors: &mut Vec<ConfigError>) {
             reason,
         ));
     }
+}
+
+/// Sizes that keep larger batches out than `message.max.bytes` says.
+fn check_sizes(settings: &Settings, log: &LogConfig) -> Vec<Warning> {
+    let message = i64::from(log.max_message_bytes);
+    let limits = [
+        ("log.segment.bytes", i64::from(log.segment_bytes)),
+        (
+            "socket.request.max.bytes",
+            settings.number("socket.request.max.bytes"),
+        ),
+    ];
+    let smaller = limits.into_iter().filter(|(_, limit)| *limit < message);
+    let warn = |(name, limit): (&str, i64)| Warning::Note {
+        place: settings.place(name),
+        sentence: format!(
+            "{name} ({limit}) is smaller than message.max.bytes ({message}): larger batches are \
+             refused"
+        ),
+    };
+    smaller.map(warn).collect()
 }
 
 fn check_session_timeouts(settings: &Settings, errors: &mut Vec<ConfigError>) {

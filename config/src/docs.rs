@@ -2,8 +2,11 @@
 
 use std::fmt::Write as _;
 
+use crate::environment;
+use crate::error::ConfigError;
 use crate::key::{Check, ConfigKey, ConfigType, Scope, Unit};
-use crate::registry::REGISTRY;
+use crate::load::unknown_broker_key;
+use crate::registry::{self, Foreign, REGISTRY};
 
 const HEAD: &str = "# Configuration
 
@@ -13,11 +16,16 @@ This file is generated from the registry in `config/src/registry/`; a test keeps
 earlier one:
 
 1. the defaults below,
-2. the TOML file given with `--config` (an annotated example: `config/tidewheel.toml`),
-3. environment variables: the name in capitals with `_` for `.` and `TIDEWHEEL_` before it
+2. the file given with `--config`: one whose name ends in `.properties` is read as Apache Kafka reads
+   its `server.properties`, any other is TOML (an annotated example: `config/tidewheel.toml`),
+3. environment variables that begin with `KAFKA_`, as Apache Kafka's container images take them: in
+   the rest of the name `_` stands for a dot, `__` for `_` and `___` for `-`
+   (`KAFKA_LOG_SEGMENT_BYTES`, or `KAFKA_CFG_LOG_SEGMENT_BYTES` as another image has it);
+   `TIDEWHEEL_KAFKA_ENV=off` switches them off,
+4. environment variables that begin with `TIDEWHEEL_`: the name in capitals with `_` for `.`
    (`TIDEWHEEL_LOG_SEGMENT_BYTES`; the prefix `tidewheel.` is not doubled, so
    `tidewheel.admin.listen` is `TIDEWHEEL_ADMIN_LISTEN`),
-4. `--set key=value` on the command line.
+5. `--set key=value` on the command line.
 
 Names, meanings and defaults are those of Apache Kafka 4.3; own settings begin with `tidewheel.`.
 In these sources numbers may carry a unit: bytes `B`, `kB`, `MB`, `GB`, `TB`, `KiB`, `MiB`, `GiB`,
@@ -26,10 +34,32 @@ name is the beginning of another (`max.connections`, `max.connections.per.ip`), 
 quotes. Where several settings mean the same thing in different units, the first one listed counts,
 and a later source replaces all that earlier sources said about it.
 
-Everything that is wrong is reported at once and nothing is started. Settings of Apache Kafka that
-have no meaning here are named in a warning; settings of features that are not built yet are
-refused. Where a row says \"only\", the setting exists for tools that read it, and nothing but that
-value is accepted yet.
+Everything that is wrong is reported at once, with file, line and column, and nothing is started. An
+unknown name is such a mistake; with `--strict=false` it is a warning.
+
+Where a row says \"only\", the setting exists for tools that read it: another value has no effect and
+is named in a warning; of a topic it is refused.
+
+## Starting from an existing configuration
+
+A `server.properties` of Apache Kafka and the environment of its container images start Tidewheel as
+they are. Settings that have no effect here are named in a warning each, with the reason
+([below](#settings-of-apache-kafka-without-effect)). Settings whose absence would leave data
+unprotected are refused: a listener that speaks TLS or asks for logins, `ssl.*`, `sasl.*`, an
+authorizer, a policy class. Where an unsafe setting is empty or says \"none\", nothing is asked for.
+
+Listeners named in `controller.listener.names` are not opened and not advertised. Where the
+environment names `KAFKA_ADVERTISED_LISTENERS` and nothing says where to listen, the broker listens
+on every address at the advertised ports, as in Kafka's images. `CLUSTER_ID` has no effect: a data
+directory makes its own. Variables that only the scripts of those images read (`KAFKA_HEAP_OPTS`,
+`KAFKA_OPTS`, `KAFKA_JMX_PORT`, `KAFKA_LOG4J_LOGGERS` and the like) are passed over, others that name
+no setting are a warning.
+
+A `.properties` file has the syntax of `java.util.Properties`: `=`, `:` or white space after the
+key, comments with `#` and `!`, a backslash at the end of a line that goes on in the next, `\\t`,
+`\\n`, `\\r`, `\\f` and `\\uXXXX`. It is read as UTF-8 where it is that, else as Latin-1.
+
+Apache Kafka's data directories are not opened: point `log.dirs` to a new one.
 ";
 
 /// The text of `docs/configuration.md`.
@@ -56,6 +86,34 @@ pub fn markdown() -> String {
             out.push_str(&row(key));
         }
     }
+    out.push_str(&without_effect());
+    out
+}
+
+/// The table of Apache Kafka's settings that have no row.
+fn without_effect() -> String {
+    let mut out = "\n## Settings of Apache Kafka without effect\n\n\
+                   | setting | what happens | why |\n|---|---|---|\n"
+        .to_owned();
+    for (name, meaning) in registry::all_foreign() {
+        let rest = if name.ends_with('.') { "*" } else { "" };
+        let (what, why) = match meaning {
+            Foreign::Ignored(reason) => ("ignored with a warning", reason),
+            Foreign::Refused(reason) => ("refused", reason),
+        };
+        push(
+            &mut out,
+            format_args!("| `{name}{rest}` | {what} | {why} |\n"),
+        );
+    }
+    let single = registry::OF_ONE_LISTENER;
+    push(
+        &mut out,
+        format_args!(
+            "| `{single}*` | refused where the setting itself is, else ignored with a warning | \
+             listeners have no settings of their own yet |\n"
+        ),
+    );
     out
 }
 
@@ -111,23 +169,87 @@ fn row(key: &ConfigKey) -> String {
             names.join(", ")
         }
     };
-    let meaning = match key.check {
-        Check::OnlyDefault(reason) => format!("{} Nothing else yet: {reason}.", key.doc),
-        _ => key.doc.to_owned(),
+    let config_type = format!("{:?}", key.config_type).to_lowercase();
+    format!(
+        "| `{}` | {config_type}{} | {default} | {} | {last} | {} |\n",
+        key.name,
+        unit(key),
+        key.allowed(),
+        meaning(key)
+    )
+}
+
+/// Everything about the setting `name`, of the broker, of topics or of both.
+///
+/// # Errors
+/// `Unknown` where neither Tidewheel nor Apache Kafka has a broker or topic setting of this name.
+pub fn explain(name: &str) -> Result<String, ConfigError> {
+    let rows = [Scope::Broker, Scope::Topic].map(|scope| registry::find(scope, name));
+    let texts: Vec<String> = rows.into_iter().flatten().map(explain_row).collect();
+    if !texts.is_empty() {
+        return Ok(texts.join("\n"));
+    }
+    // Any value that is not empty: an empty one is never refused.
+    match registry::foreign(name, "x") {
+        Some(Foreign::Ignored(reason)) => Ok(format!(
+            "{name} (a setting of Apache Kafka)\n  It has no effect here: {reason}.\n"
+        )),
+        Some(Foreign::Refused(reason)) => Ok(format!(
+            "{name} (a setting of Apache Kafka)\n  It is refused where it asks for something: \
+             {reason}.\n"
+        )),
+        None => Err(unknown_broker_key(name)),
+    }
+}
+
+fn explain_row(key: &ConfigKey) -> String {
+    let config_type = format!("{:?}", key.config_type).to_lowercase();
+    let (whose, variables) = match key.scope {
+        Scope::Broker => (
+            "broker",
+            vec![
+                key.environment_name(),
+                environment::kafka_variable(key.name),
+            ],
+        ),
+        Scope::Topic => ("topic", Vec::new()),
     };
-    let unit = match key.unit {
+    let behind: Vec<&str> = key.synonyms.iter().map(|synonym| synonym.name).collect();
+    let lines = [
+        ("type", format!("{config_type}{}", unit(key))),
+        ("default", key.default.unwrap_or("not set").to_owned()),
+        ("values", key.allowed()),
+        ("variables", variables.join(", ")),
+        ("comes from", behind.join(", ")),
+        ("since", key.since.to_owned()),
+    ];
+    let mut out = format!("{} ({whose})\n", key.name);
+    for (what, text) in lines.iter().filter(|(_, text)| !text.is_empty()) {
+        push(&mut out, format_args!("  {what:<11}{text}\n"));
+    }
+    for line in wrapped(&meaning(key), 78) {
+        push(&mut out, format_args!("  {line}\n"));
+    }
+    out
+}
+
+fn meaning(key: &ConfigKey) -> String {
+    match key.check {
+        Check::OnlyDefault(reason) => {
+            format!("{} Nothing else has an effect yet: {reason}.", key.doc)
+        }
+        _ => key.doc.to_owned(),
+    }
+}
+
+fn unit(key: &ConfigKey) -> &'static str {
+    match key.unit {
         Unit::None => "",
         Unit::Bytes => ", bytes",
         Unit::Milliseconds => ", ms",
         Unit::Minutes => ", minutes",
         Unit::Hours => ", hours",
-    };
-    let config_type = format!("{:?}", key.config_type).to_lowercase();
-    format!(
-        "| `{}` | {config_type}{unit} | {default} | {} | {last} | {meaning} |\n",
-        key.name,
-        key.allowed()
-    )
+    }
 }
 
 fn push(out: &mut String, text: std::fmt::Arguments<'_>) {
@@ -149,4 +271,34 @@ fn wrapped(text: &str, width: usize) -> Vec<String> {
         }
     }
     lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_setting_is_explained_wherever_it_is_known() {
+        let both = explain("compression.type").unwrap();
+        assert!(both.starts_with("compression.type (broker)\n"), "{both}");
+        assert!(both.contains("\ncompression.type (topic)\n"), "{both}");
+        let own = explain("tidewheel.admin.listen").unwrap();
+        assert!(
+            own.contains("  variables  TIDEWHEEL_ADMIN_LISTEN, KAFKA_TIDEWHEEL_ADMIN_LISTEN\n"),
+            "{own}"
+        );
+        let rows = registry::keys(Scope::Broker).chain(registry::keys(Scope::Topic));
+        for row in rows {
+            assert!(explain(row.name).unwrap().contains(row.name));
+        }
+        let ignored = explain("num.io.threads").unwrap();
+        assert!(ignored.contains("no effect here: threads"), "{ignored}");
+        let refused = explain("ssl.keystore.location").unwrap();
+        assert!(refused.contains("is refused"), "{refused}");
+        let unknown = explain("num.partition").unwrap_err().to_string();
+        assert!(
+            unknown.ends_with("did you mean num.partitions?"),
+            "{unknown}"
+        );
+    }
 }

@@ -35,7 +35,7 @@ pub enum ConfigError {
         /// Why.
         reason: String,
     },
-    /// The source itself cannot be read: TOML syntax, a `--set` without `=`.
+    /// The source itself cannot be read: syntax of a file, a `--set` without `=`.
     #[error("{0}")]
     Syntax(String),
 }
@@ -85,16 +85,75 @@ impl fmt::Display for ConfigErrors {
     }
 }
 
+/// Something odd about a configuration that keeps nothing from starting; reads as a sentence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Warning {
+    /// A setting of Apache Kafka, or a value of it, that has no effect here.
+    Ignored {
+        /// Where it was given.
+        place: Place,
+        /// The setting.
+        key: String,
+        /// The value as given; `None` where it may be a secret.
+        value: Option<String>,
+        /// Why it has no effect.
+        reason: String,
+    },
+    /// Anything else.
+    Note {
+        /// What caused it.
+        place: Place,
+        /// What is odd.
+        sentence: String,
+    },
+}
+
+impl Warning {
+    /// Where it comes from.
+    #[must_use]
+    pub fn place(&self) -> &Place {
+        match self {
+            Warning::Ignored { place, .. } | Warning::Note { place, .. } => place,
+        }
+    }
+
+    /// The sentence without its place.
+    #[must_use]
+    pub fn sentence(&self) -> String {
+        match self {
+            Warning::Ignored { key, reason, .. } => format!("{key} has no effect: {reason}"),
+            Warning::Note { sentence, .. } => sentence.clone(),
+        }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Place::File { file, line, column } => write!(f, "{file}:{line}:{column}"),
+            Place::Environment(name) => write!(f, "environment {name}"),
+            Place::Argument => f.write_str("--set"),
+            Place::Combination => f.write_str("all together"),
+        }
+    }
+}
+
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.place {
-            Place::File { file, line, column } => {
-                write!(f, "{file}:{line}:{column}: {}", self.error)
-            }
-            Place::Environment(name) => write!(f, "environment {name}: {}", self.error),
-            Place::Argument => write!(f, "--set: {}", self.error),
-            Place::Combination => write!(f, "{}", self.error),
-        }
+        placed(f, &self.place, &self.error)
+    }
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        placed(f, self.place(), &self.sentence())
+    }
+}
+
+fn placed(f: &mut fmt::Formatter<'_>, place: &Place, what: &dyn fmt::Display) -> fmt::Result {
+    match place {
+        Place::Combination => write!(f, "{what}"),
+        _ => write!(f, "{place}: {what}"),
     }
 }
 

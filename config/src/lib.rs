@@ -6,16 +6,20 @@
 //! example file. The crate does no I/O: the caller reads files and the environment.
 
 mod broker;
+mod convert;
 mod describe;
 pub mod docs;
 mod dynamic;
+mod environment;
 mod error;
 mod group;
 mod key;
+mod kraft;
 pub mod limits;
 mod listener;
 mod load;
 mod log;
+mod properties_file;
 mod registry;
 mod settings;
 mod suggest;
@@ -24,16 +28,17 @@ mod topic;
 mod value;
 
 pub use broker::{BrokerConfig, CleanerConfig};
+pub use convert::{assignment, to_toml};
 pub use describe::{
     ConfigEntry, ConfigSource, ConfigSynonym, describe_broker, describe_broker_defaults,
     describe_topic,
 };
 pub use dynamic::BrokerConfigOverrides;
-pub use error::{ConfigError, ConfigErrors, Place, Problem};
+pub use error::{ConfigError, ConfigErrors, Place, Problem, Warning};
 pub use group::GroupConfig;
 pub use key::{Check, ConfigKey, ConfigType, Scope, Synonym, Unit, UpdateMode};
 pub use listener::{HostPort, Listener};
-pub use load::Sources;
+pub use load::{ConfigFile, Sources};
 pub use log::{AckAll, CleanupPolicy, LogConfig, TimestampType};
 pub use registry::{REGISTRY, Section, find, keys};
 pub use topic::{TopicConfigOverrides, validate_topic_config};

@@ -1,24 +1,39 @@
-//! From file text, environment and `--set` arguments to a [`BrokerConfig`], all problems at once.
+//! From a file, the environment and `--set` arguments to a [`BrokerConfig`], all problems at once.
 
 use crate::broker::BrokerConfig;
-use crate::error::{ConfigError, ConfigErrors, Place, Problem};
-use crate::key::{ConfigKey, Scope};
+use crate::error::{ConfigError, ConfigErrors, Place, Problem, Warning};
+use crate::key::{Check, ConfigKey, Scope};
+use crate::kraft;
 use crate::registry::{self, Foreign};
 use crate::settings::Settings;
 use crate::suggest;
-use crate::toml_file;
 use crate::value::{self, Notation};
+use crate::{environment, limits, properties_file, toml_file};
 
 /// Where settings come from; a later field beats an earlier one. Reading files and the
 /// environment is the caller's work.
 #[derive(Clone, Debug, Default)]
 pub struct Sources {
-    /// Name and text of the TOML file.
-    pub file: Option<(String, String)>,
-    /// Environment variables; names that do not begin with `TIDEWHEEL_` are passed over.
+    /// The configuration file.
+    pub file: Option<ConfigFile>,
+    /// Environment variables. Those that begin with `KAFKA_` count as Apache Kafka's container
+    /// images take them, unless `TIDEWHEEL_KAFKA_ENV` is `off`; those that begin with `TIDEWHEEL_`
+    /// beat them; others are passed over.
     pub environment: Vec<(String, String)>,
     /// `key=value` arguments, the last of a key counts.
     pub sets: Vec<String>,
+    /// Whether settings that nobody knows are warnings instead of problems.
+    pub lenient: bool,
+}
+
+/// A configuration file as it was read.
+#[derive(Clone, Debug, Default)]
+pub struct ConfigFile {
+    /// Its name, for messages. One that ends in `.properties` is in the syntax of
+    /// `java.util.Properties`, any other is TOML.
+    pub name: String,
+    /// What is in it.
+    pub bytes: Vec<u8>,
 }
 
 /// One setting as it was written.
@@ -29,57 +44,46 @@ pub(crate) struct Entry {
     pub(crate) value: String,
 }
 
-/// Variables with our prefix that are not settings of the broker.
-const OTHER_VARIABLES: &[&str] = &[
-    "TIDEWHEEL_LOG",
-    "TIDEWHEEL_BROKERS",
-    "TIDEWHEEL_ADMIN_URL",
-    "TIDEWHEEL_SUITES",
-];
+/// What one source says.
+#[derive(Debug, Default)]
+pub(crate) struct SourceContent {
+    pub(crate) entries: Vec<Entry>,
+    pub(crate) problems: Vec<Problem>,
+    pub(crate) warnings: Vec<Warning>,
+}
 
 #[derive(Default)]
 struct Loader {
     settings: Settings,
     problems: Vec<Problem>,
-    warnings: Vec<String>,
+    warnings: Vec<Warning>,
+    lenient: bool,
+    /// `controller.listener.names`.
+    controllers: Vec<String>,
+    /// Settings of single listeners, whose meaning depends on `controllers`.
+    of_listeners: Vec<Entry>,
 }
 
 impl BrokerConfig {
-    /// Puts the sources together: default < file < environment < `--set`. Where a later source
-    /// gives one of several keys for the same thing (`log.retention.hours`, `log.retention.ms`),
-    /// it replaces all that earlier sources said about it.
+    /// Puts the sources together: default < file < `KAFKA_*` < `TIDEWHEEL_*` < `--set`. Where a later
+    /// source gives one of several keys for the same thing (`log.retention.hours`,
+    /// `log.retention.ms`), it replaces all that earlier sources said about it.
     ///
     /// # Errors
     /// Every problem of every source, in their order; nothing is loaded in part.
     pub fn load(sources: &Sources) -> Result<BrokerConfig, ConfigErrors> {
-        let mut loader = Loader::default();
-        if let Some((name, text)) = &sources.file {
-            let (entries, problems) = toml_file::read(name, text);
-            loader.problems.extend(problems);
-            loader.apply(entries);
+        let mut loader = Loader {
+            lenient: sources.lenient,
+            ..Loader::default()
+        };
+        if let Some(file) = &sources.file {
+            loader.lay_over(read_file(file));
         }
-        let environment = loader.read_environment(&sources.environment);
-        loader.apply(environment);
-        let sets = loader.read_sets(&sources.sets);
-        loader.apply(sets);
-
-        let Loader {
-            settings,
-            mut problems,
-            warnings,
-        } = loader;
-        match BrokerConfig::from_settings(settings, warnings) {
-            Ok(config) if problems.is_empty() => Ok(config),
-            Ok(_) => Err(ConfigErrors(problems)),
-            Err(contradictions) => {
-                let place = |error| Problem {
-                    place: Place::Combination,
-                    error,
-                };
-                problems.extend(contradictions.into_iter().map(place));
-                Err(ConfigErrors(problems))
-            }
-        }
+        let has_listeners = loader.settings.given("listeners").is_some();
+        loader.lay_over(environment::of_kafka(&sources.environment, has_listeners));
+        loader.lay_over(environment::own(&sources.environment));
+        loader.lay_over(read_sets(&sources.sets));
+        loader.finish()
     }
 }
 
@@ -89,94 +93,149 @@ impl Default for BrokerConfig {
     }
 }
 
+fn read_file(file: &ConfigFile) -> SourceContent {
+    let most = limits::CONFIG_FILE_BYTES_MAX;
+    if file.bytes.len() > most {
+        let sentence = format!("{}: the file is longer than {most} bytes", file.name);
+        let problem = Problem {
+            place: Place::Combination,
+            error: ConfigError::Syntax(sentence),
+        };
+        return SourceContent {
+            problems: vec![problem],
+            ..SourceContent::default()
+        };
+    }
+    let extension = file.name.rsplit_once('.').map_or("", |(_, last)| last);
+    if extension.eq_ignore_ascii_case("properties") {
+        properties_file::read(&file.name, &file.bytes)
+    } else {
+        toml_file::read(&file.name, &file.bytes)
+    }
+}
+
+fn read_sets(sets: &[String]) -> SourceContent {
+    let mut content = SourceContent::default();
+    for set in sets {
+        match set.split_once('=') {
+            Some((key, value)) => content.entries.push(Entry {
+                place: Place::Argument,
+                key: key.trim().to_owned(),
+                value: value.to_owned(),
+            }),
+            None => content.problems.push(Problem {
+                place: Place::Argument,
+                error: ConfigError::Syntax(format!("{set:?} does not look like key=value")),
+            }),
+        }
+    }
+    content
+}
+
 impl Loader {
-    fn read_environment(&mut self, variables: &[(String, String)]) -> Vec<Entry> {
-        let mut entries = Vec::new();
-        for (name, value) in variables {
-            if !name.starts_with("TIDEWHEEL_") || OTHER_VARIABLES.contains(&name.as_str()) {
-                continue;
-            }
-            let row = registry::keys(Scope::Broker).find(|key| key.environment_name() == *name);
-            match row {
-                Some(row) => entries.push(Entry {
-                    place: Place::Environment(name.clone()),
-                    key: row.name.to_owned(),
-                    value: value.clone(),
-                }),
-                // Not an error: container platforms set variables of this form for every
-                // service, such as TIDEWHEEL_SERVICE_HOST for one with our name.
-                None => self.warnings.push(format!(
-                    "environment {name} is not a setting{}",
-                    meant(suggest_variable(name))
-                )),
-            }
-        }
-        entries
-    }
-
-    fn read_sets(&mut self, sets: &[String]) -> Vec<Entry> {
-        let mut entries = Vec::new();
-        for set in sets {
-            match set.split_once('=') {
-                Some((key, value)) => entries.push(Entry {
-                    place: Place::Argument,
-                    key: key.trim().to_owned(),
-                    value: value.to_owned(),
-                }),
-                None => self.problems.push(Problem {
-                    place: Place::Argument,
-                    error: ConfigError::Syntax(format!("{set:?} does not look like key=value")),
-                }),
-            }
-        }
-        entries
-    }
-
-    /// Lays the entries of one source over what is known so far.
-    fn apply(&mut self, entries: Vec<Entry>) {
-        let known = entries
+    /// Lays what one source says over what is known so far.
+    fn lay_over(&mut self, content: SourceContent) {
+        self.problems.extend(content.problems);
+        self.warnings.extend(content.warnings);
+        let known = content
+            .entries
             .iter()
             .filter_map(|entry| registry::find(Scope::Broker, &entry.key));
         for synonym in known.flat_map(|row| row.synonyms) {
             self.settings.forget(synonym.name);
         }
-        for entry in entries {
-            let Some(row) = self.find_row(&entry) else {
-                continue;
-            };
-            match value::parse(row, &entry.value, Notation::Human) {
-                Ok(value) => self.settings.set(row, value),
-                Err(error) => self.problems.push(Problem {
-                    place: entry.place,
-                    error,
-                }),
+        for entry in content.entries {
+            match registry::find(Scope::Broker, &entry.key) {
+                Some(row) => self.set(row, entry),
+                None if entry.key.starts_with(registry::OF_ONE_LISTENER) => {
+                    self.of_listeners.push(entry);
+                }
+                None => self.judge(entry),
             }
         }
     }
 
-    fn find_row(&mut self, entry: &Entry) -> Option<&'static ConfigKey> {
-        let row = registry::find(Scope::Broker, &entry.key);
-        if row.is_some() {
-            return row;
-        }
-        let error = match registry::foreign(&entry.key) {
-            Some(Foreign::Meaningless(reason)) => {
-                self.warnings
-                    .push(format!("{} has no effect: {reason}", entry.key));
-                return None;
+    fn set(&mut self, row: &'static ConfigKey, entry: Entry) {
+        match (value::parse(row, &entry.value, Notation::Human), row.check) {
+            (Ok(value), _) => self.settings.set(row, value, entry.place),
+            // What asks a broker for more than there is keeps it from nothing that it does.
+            (Err(ConfigError::Unsupported { .. }), Check::OnlyDefault(reason)) => {
+                self.settings.forget(row.name);
+                let default = row.default.unwrap_or("not set");
+                self.ignore(entry, &format!("{reason}; {default} is in force"));
             }
-            Some(Foreign::NotBuilt(reason)) => ConfigError::Unsupported {
-                key: entry.key.clone(),
-                value: entry.value.clone(),
+            (Err(error), _) => self.problems.push(Problem {
+                place: entry.place,
+                error,
+            }),
+        }
+    }
+
+    /// Takes in a setting without a row.
+    fn judge(&mut self, entry: Entry) {
+        if entry.key == "controller.listener.names" {
+            self.controllers = kraft::listener_names(&entry.value);
+        }
+        let error = match registry::foreign(&entry.key, &entry.value) {
+            Some(Foreign::Ignored(reason)) => return self.ignore(entry, reason),
+            Some(Foreign::Refused(reason)) => ConfigError::Unsupported {
+                value: registry::shown(&entry.key, &entry.value)
+                    .map_or_else(|| "[hidden]".to_owned(), value::shorten),
+                key: entry.key,
                 reason: reason.to_owned(),
             },
+            None if self.lenient => {
+                self.warnings.push(Warning::Note {
+                    place: entry.place,
+                    sentence: unknown_broker_key(&entry.key).to_string(),
+                });
+                return;
+            }
             None => unknown_broker_key(&entry.key),
         };
         self.problems.push(Problem {
-            place: entry.place.clone(),
+            place: entry.place,
             error,
         });
-        None
+    }
+
+    fn ignore(&mut self, entry: Entry, reason: &str) {
+        self.warnings.push(Warning::Ignored {
+            value: registry::shown(&entry.key, &entry.value).map(str::to_owned),
+            place: entry.place,
+            key: entry.key,
+            reason: reason.to_owned(),
+        });
+    }
+
+    fn finish(mut self) -> Result<BrokerConfig, ConfigErrors> {
+        for entry in std::mem::take(&mut self.of_listeners) {
+            if kraft::is_of_one_of(&self.controllers, &entry.key) {
+                self.ignore(entry, kraft::NO_CONTROLLERS);
+            } else {
+                self.judge(entry);
+            }
+        }
+        let dropped = kraft::drop_listeners(&mut self.settings, &self.controllers);
+        self.problems.extend(dropped.problems);
+        self.warnings.extend(dropped.warnings);
+        let places = self.settings.places();
+        match BrokerConfig::from_settings(self.settings, self.warnings) {
+            Ok(config) if self.problems.is_empty() => Ok(config),
+            Ok(_) => Err(ConfigErrors(self.problems)),
+            Err(contradictions) => {
+                let placed = |error: ConfigError| Problem {
+                    place: match &error {
+                        ConfigError::Invalid { key, .. } => places.get(key.as_str()).cloned(),
+                        _ => None,
+                    }
+                    .unwrap_or(Place::Combination),
+                    error,
+                };
+                self.problems.extend(contradictions.into_iter().map(placed));
+                Err(ConfigErrors(self.problems))
+            }
+        }
     }
 }
 
@@ -191,21 +250,7 @@ pub(crate) fn unknown_broker_key(key: &str) -> ConfigError {
     let suggestion = suggestion.map(str::to_owned);
     ConfigError::Unknown {
         scope: "broker",
-        key: key.chars().take(100).collect(),
+        key: value::shorten(key),
         suggestion,
     }
-}
-
-fn suggest_variable(name: &str) -> Option<String> {
-    let names: Vec<String> = registry::keys(Scope::Broker)
-        .map(ConfigKey::environment_name)
-        .collect();
-    let lower: Vec<String> = names.iter().map(|name| name.to_ascii_lowercase()).collect();
-    suggest::nearest(name, lower.iter().map(String::as_str)).map(str::to_ascii_uppercase)
-}
-
-fn meant(suggestion: Option<String>) -> String {
-    suggestion
-        .map(|name| format!("; did you mean {name}?"))
-        .unwrap_or_default()
 }

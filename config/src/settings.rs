@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::describe::ConfigSource;
+use crate::error::Place;
 use crate::key::{ConfigKey, Scope};
 use crate::registry;
 use crate::value::{self, Value};
@@ -15,23 +16,48 @@ pub(crate) type Values = BTreeMap<&'static str, Value>;
 pub(crate) struct Settings {
     /// In file, environment and command line.
     given: Values,
+    /// Where each of `given` comes from.
+    places: BTreeMap<&'static str, Place>,
     /// While they ran, for this broker and for all: the first beats the second, and both what was given.
     dynamic: [Values; 2],
 }
 
 impl Settings {
-    pub(crate) fn set(&mut self, key: &'static ConfigKey, value: Value) {
+    pub(crate) fn set(&mut self, key: &'static ConfigKey, value: Value, place: Place) {
         self.given.insert(key.name, value);
+        self.places.insert(key.name, place);
     }
 
     pub(crate) fn forget(&mut self, name: &str) {
         self.given.remove(name);
+        self.places.remove(name);
+    }
+
+    /// Puts another value where one was given, or none; it still comes from the same place.
+    pub(crate) fn replace(&mut self, name: &str, value: Option<Value>) {
+        match (value, self.given.get_mut(name)) {
+            (Some(value), Some(given)) => *given = value,
+            (None, _) => self.forget(name),
+            (Some(_), None) => {}
+        }
+    }
+
+    /// Where `name` was given.
+    pub(crate) fn place(&self, name: &str) -> Place {
+        let place = self.places.get(name).cloned();
+        place.unwrap_or(Place::Combination)
+    }
+
+    /// Where each setting was given.
+    pub(crate) fn places(&self) -> BTreeMap<&'static str, Place> {
+        self.places.clone()
     }
 
     /// The same with other values that were set while brokers ran, for this one and for all.
     pub(crate) fn with_dynamic(&self, own: Values, all: Values) -> Settings {
         Settings {
             given: self.given.clone(),
+            places: self.places.clone(),
             dynamic: [own, all],
         }
     }

@@ -3,21 +3,27 @@
 use toml::de::{DeTable, DeValue};
 
 use crate::error::{ConfigError, Place, Problem};
-use crate::limits;
-use crate::load::Entry;
+use crate::load::{Entry, SourceContent};
 
-/// Flattens `text`; what could be read is returned beside the problems.
-pub(crate) fn read(file: &str, text: &str) -> (Vec<Entry>, Vec<Problem>) {
+/// Flattens the text in `bytes`; what could be read is returned beside the problems.
+pub(crate) fn read(file: &str, bytes: &[u8]) -> SourceContent {
+    // Up to where it is a text.
+    let (text, broken) = match str::from_utf8(bytes) {
+        Ok(text) => (text, false),
+        Err(error) => {
+            let good = bytes.get(..error.valid_up_to()).unwrap_or_default();
+            (str::from_utf8(good).unwrap_or_default(), true)
+        }
+    };
     let mut reader = Reader {
         file,
         text,
         entries: Vec::new(),
         problems: Vec::new(),
     };
-    if text.len() > limits::CONFIG_FILE_BYTES_MAX {
-        let most = limits::CONFIG_FILE_BYTES_MAX;
-        reader.problem(0, format!("the file is longer than {most} bytes"));
-        return (reader.entries, reader.problems);
+    if broken {
+        reader.problem(text.len(), "the file is not UTF-8".to_owned());
+        return reader.content();
     }
     let (table, errors) = DeTable::parse_recoverable(text);
     for error in errors {
@@ -30,7 +36,7 @@ pub(crate) fn read(file: &str, text: &str) -> (Vec<Entry>, Vec<Problem>) {
         Place::File { line, column, .. } => (line, column),
         _ => (0, 0),
     });
-    (reader.entries, reader.problems)
+    reader.content()
 }
 
 struct Reader<'a> {
@@ -41,6 +47,14 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
+    fn content(self) -> SourceContent {
+        SourceContent {
+            entries: self.entries,
+            problems: self.problems,
+            ..SourceContent::default()
+        }
+    }
+
     fn table(&mut self, prefix: &str, table: &DeTable<'_>) {
         for (key, value) in table {
             let name = match prefix {

@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use tidewheel_config::{BrokerConfig, Sources, describe_broker, docs};
+use tidewheel_config::{BrokerConfig, ConfigFile, Sources, describe_broker, docs};
 
 fn check(path: &str, want: &str) {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(path);
@@ -31,7 +31,10 @@ fn the_example_file_is_fresh() {
 #[test]
 fn the_example_file_says_the_defaults() {
     let load = |text: String| {
-        let file = Some(("tidewheel.toml".to_owned(), text));
+        let file = Some(ConfigFile {
+            name: "tidewheel.toml".to_owned(),
+            bytes: text.into_bytes(),
+        });
         BrokerConfig::load(&Sources {
             file,
             ..Sources::default()
@@ -53,5 +56,5 @@ fn the_example_file_says_the_defaults() {
     };
     assert_eq!(values(&switched_on), values(&BrokerConfig::default()));
     assert_eq!(switched_on.log, BrokerConfig::default().log);
-    assert_eq!(switched_on.warnings, Vec::<String>::new());
+    assert_eq!(switched_on.warnings, []);
 }

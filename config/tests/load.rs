@@ -1,12 +1,22 @@
 //! Loading: precedence, places, suggestions, and every problem at once.
 
-use tidewheel_config::{AckAll, BrokerConfig, HostPort, LogConfig, Sources, TopicConfigOverrides};
+use tidewheel_config::{
+    AckAll, BrokerConfig, ConfigFile, HostPort, LogConfig, Sources, TopicConfigOverrides,
+};
 
 fn file(text: &str) -> Sources {
     Sources {
-        file: Some(("tidewheel.toml".to_owned(), text.to_owned())),
+        file: Some(ConfigFile {
+            name: "tidewheel.toml".to_owned(),
+            bytes: text.into(),
+        }),
         ..Sources::default()
     }
+}
+
+fn warnings(sources: &Sources) -> Vec<String> {
+    let warnings = load(sources).warnings;
+    warnings.iter().map(ToString::to_string).collect()
 }
 
 fn sets(sets: &[&str]) -> Sources {
@@ -61,7 +71,7 @@ fn gotcha_09_a_broker_that_is_told_nothing_serves_this_machine_durably() {
     );
     assert_eq!(config.queued_max_request_bytes, 128 << 20);
     assert_eq!(config.flush_unsynced_max_bytes, 64 << 20);
-    assert_eq!(config.warnings, Vec::<String>::new());
+    assert_eq!(config.warnings, []);
 }
 
 #[test]
@@ -201,14 +211,20 @@ fn broken_toml_is_an_error_with_its_line() {
 
 #[test]
 fn kafka_settings_without_meaning_are_warnings() {
-    let config = load(&file(
-        "process.roles = \"broker\"\n[zookeeper]\nconnect = \"z:2181\"\n",
-    ));
+    let quorum = file("process.roles = \"broker\"\n[zookeeper]\nconnect = \"z:2181\"\n");
     assert_eq!(
-        config.warnings,
+        warnings(&quorum),
         [
-            "process.roles has no effect: there is no controller quorum here",
-            "zookeeper.connect has no effect: Apache Kafka 4 no longer has it",
+            "tidewheel.toml:1:9: process.roles has no effect: there is no controller quorum here",
+            "tidewheel.toml:3:1: zookeeper.connect has no effect: Apache Kafka 4 no longer has it",
+        ]
+    );
+    // A value that only asks for more than there is, of a setting that there is.
+    assert_eq!(
+        warnings(&sets(&["log.cleaner.threads=4"])),
+        [
+            "--set: log.cleaner.threads has no effect: one thread compacts all logs, one after the \
+             other; 1 is in force"
         ]
     );
 }
@@ -224,10 +240,10 @@ fn a_stray_environment_variable_is_a_warning() {
         sources.environment.push((name.to_owned(), "x".to_owned()));
     }
     assert_eq!(
-        load(&sources).warnings,
+        warnings(&sources),
         [
-            "environment TIDEWHEEL_SERVICE_HOST is not a setting",
-            "environment TIDEWHEEL_NUM_PARTITION is not a setting; did you mean \
+            "environment TIDEWHEEL_SERVICE_HOST: it is not a setting",
+            "environment TIDEWHEEL_NUM_PARTITION: it is not a setting; did you mean \
              TIDEWHEEL_NUM_PARTITIONS?",
         ]
     );
@@ -282,19 +298,35 @@ fn contradictions_between_settings_are_refused() {
 }
 
 #[test]
+fn sizes_that_keep_batches_out_are_warnings_at_their_place() {
+    assert_eq!(
+        warnings(&sets(&[
+            "message.max.bytes=200MB",
+            "log.segment.bytes=1MiB"
+        ])),
+        [
+            "--set: log.segment.bytes (1048576) is smaller than message.max.bytes (200000000): \
+             larger batches are refused",
+            "socket.request.max.bytes (104857600) is smaller than message.max.bytes (200000000): \
+             larger batches are refused",
+        ]
+    );
+}
+
+#[test]
 fn groups_get_kafkas_settings_in_the_units_that_act() {
     let config = load(&sets(&["offsets.retention.minutes=2", "group.max.size=7"]));
     assert_eq!(config.group.offsets_retention_ms, 120_000);
     assert_eq!(config.group.max_size, 7);
     assert_eq!(config.group.initial_rebalance_delay_ms, 3_000);
     // One node keeps one copy of the offsets; groups of the newer protocol are not there yet.
-    let one_copy = load(&sets(&["offsets.topic.replication.factor=1"]));
-    assert_eq!(one_copy.warnings.len(), 1);
-    assert_eq!(errors(&sets(&["group.consumer.max.size=3"])).len(), 1);
-    assert_eq!(
-        errors(&sets(&["offsets.topic.compression.codec=1"])).len(),
-        1
-    );
+    for setting in [
+        "offsets.topic.replication.factor=1",
+        "group.consumer.max.size=3",
+        "offsets.topic.compression.codec=1",
+    ] {
+        assert_eq!(warnings(&sets(&[setting])).len(), 1, "{setting}");
+    }
 }
 
 #[test]

@@ -3,6 +3,7 @@
 mod bench;
 pub(crate) mod log;
 mod serve;
+mod settings;
 
 use std::process::ExitCode;
 

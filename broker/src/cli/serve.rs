@@ -1,15 +1,16 @@
 //! `tidewheel serve`: configuration, ports, data, then clients, in this order, so that a failure leaves
 //! nothing half-started.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Args;
-use tidewheel_config::{BrokerConfig, Sources, limits};
+use tidewheel_config::{BrokerConfig, limits};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
 
+use super::settings::SettingsArguments;
 use super::{EXIT_ENVIRONMENT, EXIT_INTERRUPTED, EXIT_USAGE, say};
 use crate::broker::Broker;
 use crate::embedded::{Opened, open, stop};
@@ -21,15 +22,8 @@ use crate::storage_threads::StorageThreads;
 /// Options of `serve`.
 #[derive(Debug, Args)]
 pub(crate) struct ServeArguments {
-    /// Read settings from a TOML file.
-    #[arg(long, short, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// Set one setting; may be given several times and wins over the file and the environment.
-    #[arg(long = "set", value_name = "KEY=VALUE")]
-    sets: Vec<String>,
-    /// Keep the data here (the same as --set log.dirs=DIR).
-    #[arg(long, value_name = "DIR")]
-    data_dir: Option<PathBuf>,
+    #[command(flatten)]
+    settings: SettingsArguments,
     /// When ready, write the ready line to this file too.
     #[arg(long, value_name = "PATH")]
     port_file: Option<PathBuf>,
@@ -79,7 +73,8 @@ fn start_logging() {
 }
 
 fn serve(arguments: &ServeArguments) -> Result<(), Failure> {
-    let config = load_config(arguments)?;
+    let sources = arguments.settings.sources().map_err(usage)?;
+    let config = BrokerConfig::load(&sources).map_err(usage)?;
     config
         .warnings
         .iter()
@@ -108,38 +103,6 @@ fn serve(arguments: &ServeArguments) -> Result<(), Failure> {
     served?;
     info!("stopped cleanly");
     Ok(())
-}
-
-fn load_config(arguments: &ServeArguments) -> Result<BrokerConfig, Failure> {
-    let file = match &arguments.config {
-        Some(path) => Some((path.display().to_string(), read_config_file(path)?)),
-        None => None,
-    };
-    let mut sets = arguments.sets.clone();
-    if let Some(dir) = &arguments.data_dir {
-        sets.push(format!("log.dirs={}", dir.display()));
-    }
-    let environment = std::env::vars_os()
-        .filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)))
-        .collect();
-    BrokerConfig::load(&Sources {
-        file,
-        environment,
-        sets,
-    })
-    .map_err(usage)
-}
-
-fn read_config_file(path: &Path) -> Result<String, Failure> {
-    let cannot = |error| usage(format!("cannot read {}: {error}", path.display()));
-    let size = std::fs::metadata(path).map_err(cannot)?.len();
-    if size > limits::CONFIG_FILE_BYTES_MAX as u64 {
-        return Err(usage(format!(
-            "{} is too large for a configuration file",
-            path.display()
-        )));
-    }
-    std::fs::read_to_string(path).map_err(cannot)
 }
 
 async fn serve_clients(

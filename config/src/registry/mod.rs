@@ -10,7 +10,7 @@ mod server;
 mod topic;
 
 pub(crate) use checks::protocol_map;
-pub(crate) use kafka_only::{Foreign, foreign};
+pub(crate) use kafka_only::{Foreign, OF_ONE_LISTENER, all_foreign, foreign, shown};
 
 use crate::key::{ConfigKey, Scope};
 
@@ -59,6 +59,11 @@ pub fn keys(scope: Scope) -> impl Iterator<Item = &'static ConfigKey> {
 #[must_use]
 pub fn find(scope: Scope, name: &str) -> Option<&'static ConfigKey> {
     keys(scope).find(|key| key.name == name)
+}
+
+/// Whether a broker setting is called `name`, here or in Apache Kafka.
+pub(crate) fn is_known(name: &str, value: &str) -> bool {
+    find(Scope::Broker, name).is_some() || foreign(name, value).is_some()
 }
 
 #[cfg(test)]

@@ -47,7 +47,7 @@ pub(super) const KEYS: &[ConfigKey] = &[
         List,
         "PLAINTEXT://127.0.0.1:9092,PLAINTEXT://[::1]:9092",
         "Where clients are accepted, as NAME://host:port; an empty host means every address, port \
-         0 lets the system choose. Kafka's default is every address; ours is this machine only. \
+         0 lets the system choose. Those of controllers are left out. Kafka's default is every address; ours is this machine only. \
          Where the default is in force, [::1] is left out with a warning if IPv6 is off.",
     )
     .check(Check::Custom(checks::listeners))

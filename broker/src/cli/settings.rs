@@ -1,0 +1,74 @@
+//! Where commands take the broker's settings from: options, a file and the environment.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use clap::{ArgAction, Args};
+use tidewheel_config::{ConfigFile, Sources, limits};
+
+/// Options that say what the settings are.
+#[derive(Args, Debug)]
+pub(crate) struct SettingsArguments {
+    /// Read settings from a file: TOML, or Kafka's format where the name ends in .properties.
+    #[arg(long, short, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Set one setting; may be given several times and wins over the file and the environment.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    sets: Vec<String>,
+    /// Keep the data here (the same as --set log.dirs=DIR).
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Whether an unknown setting is a mistake, or only a warning.
+    #[arg(long, value_name = "BOOL", default_value_t = true, action = ArgAction::Set)]
+    strict: bool,
+}
+
+impl SettingsArguments {
+    /// Everything that says something about settings, the environment of this process included.
+    ///
+    /// # Errors
+    /// A sentence about the file, if it cannot be read.
+    pub(crate) fn sources(&self) -> Result<Sources, String> {
+        let file = match &self.config {
+            Some(path) => Some(read(path)?),
+            None => None,
+        };
+        let mut sets = self.sets.clone();
+        if let Some(dir) = &self.data_dir {
+            sets.push(format!("log.dirs={}", dir.display()));
+        }
+        Ok(Sources {
+            file,
+            environment: environment(),
+            sets,
+            lenient: !self.strict,
+        })
+    }
+}
+
+/// The environment of this process, as far as it is text.
+fn environment() -> Vec<(String, String)> {
+    std::env::vars_os()
+        .filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)))
+        .collect()
+}
+
+/// Reads a configuration file.
+///
+/// # Errors
+/// A sentence about why it cannot be read.
+fn read(path: &Path) -> Result<ConfigFile, String> {
+    let cannot = |error| format!("cannot read {}: {error}", path.display());
+    let most = limits::CONFIG_FILE_BYTES_MAX as u64;
+    let mut bytes = Vec::new();
+    // One byte more than allowed, so that a longer one is noticed; also what is no file has an end.
+    let file = File::open(path).map_err(cannot)?;
+    file.take(most + 1)
+        .read_to_end(&mut bytes)
+        .map_err(cannot)?;
+    Ok(ConfigFile {
+        name: path.display().to_string(),
+        bytes,
+    })
+}
