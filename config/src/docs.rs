@@ -35,7 +35,9 @@ quotes. Where several settings mean the same thing in different units, the first
 and a later source replaces all that earlier sources said about it.
 
 Everything that is wrong is reported at once, with file, line and column, and nothing is started. An
-unknown name is such a mistake; with `--strict=false` it is a warning.
+unknown name is such a mistake; with `--strict=false` it is a warning. `tidewheel config check` says
+the same without starting, `config show --origin` shows what is in force and where it comes from,
+`config docs NAME` explains a setting, `config convert` makes TOML of any of these sources.
 
 Where a row says \"only\", the setting exists for tools that read it: another value has no effect and
 is named in a warning; of a topic it is refused.

@@ -1,6 +1,7 @@
 //! The command line: one binary, a file per subcommand.
 
 mod bench;
+mod config;
 pub(crate) mod log;
 mod serve;
 mod settings;
@@ -31,6 +32,8 @@ struct Arguments {
 enum Command {
     /// Run the broker (what happens without a subcommand).
     Serve(serve::ServeArguments),
+    /// Check, show, explain and convert settings.
+    Config(config::ConfigArguments),
     /// Look into the files of a stopped data directory.
     Log(log::LogArguments),
     /// Put load on any Kafka endpoint and report figures.
@@ -44,6 +47,7 @@ pub fn run() -> ExitCode {
     match arguments.command {
         None => serve::run(&arguments.serve),
         Some(Command::Serve(arguments)) => serve::run(&arguments),
+        Some(Command::Config(arguments)) => config::run(&arguments),
         Some(Command::Log(arguments)) => log::run(&arguments),
         Some(Command::Bench(arguments)) => bench::run(&arguments),
     }

@@ -11,7 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
 
 use super::settings::SettingsArguments;
-use super::{EXIT_ENVIRONMENT, EXIT_INTERRUPTED, EXIT_USAGE, say};
+use super::{EXIT_ENVIRONMENT, EXIT_INTERRUPTED, EXIT_USAGE, config, say};
 use crate::broker::Broker;
 use crate::embedded::{Opened, open, stop};
 use crate::groups::start_groups;
@@ -24,6 +24,9 @@ use crate::storage_threads::StorageThreads;
 pub(crate) struct ServeArguments {
     #[command(flatten)]
     settings: SettingsArguments,
+    /// Only check the configuration, as `config check` does.
+    #[arg(long)]
+    check: bool,
     /// When ready, write the ready line to this file too.
     #[arg(long, value_name = "PATH")]
     port_file: Option<PathBuf>,
@@ -50,6 +53,9 @@ fn usage(error: impl std::fmt::Display) -> Failure {
 }
 
 pub(crate) fn run(arguments: &ServeArguments) -> ExitCode {
+    if arguments.check {
+        return config::check(&arguments.settings, config::Format::Text);
+    }
     start_logging();
     match serve(arguments) {
         Ok(()) => ExitCode::SUCCESS,

@@ -48,7 +48,7 @@ impl SettingsArguments {
 }
 
 /// The environment of this process, as far as it is text.
-fn environment() -> Vec<(String, String)> {
+pub(crate) fn environment() -> Vec<(String, String)> {
     std::env::vars_os()
         .filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)))
         .collect()
@@ -58,7 +58,7 @@ fn environment() -> Vec<(String, String)> {
 ///
 /// # Errors
 /// A sentence about why it cannot be read.
-fn read(path: &Path) -> Result<ConfigFile, String> {
+pub(crate) fn read(path: &Path) -> Result<ConfigFile, String> {
     let cannot = |error| format!("cannot read {}: {error}", path.display());
     let most = limits::CONFIG_FILE_BYTES_MAX as u64;
     let mut bytes = Vec::new();
