@@ -249,3 +249,9 @@ pub const OFFSETS_READ_BYTES: usize = 1024 * 1024;
 
 /// Topics that are read out of the subscriptions of one group, to know whose offsets may go.
 pub const GROUP_SUBSCRIBED_TOPICS_MAX: usize = 100_000;
+
+/// Bytes of a regular expression that a consumer subscribes with.
+pub const GROUP_REGEX_LEN_MAX: usize = 4_096;
+
+/// Bytes of the automaton that a regular expression becomes; while it is made, a fraction of it more.
+pub const GROUP_REGEX_AUTOMATON_BYTES_MAX: usize = 1024 * 1024;

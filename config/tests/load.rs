@@ -319,14 +319,22 @@ fn groups_get_kafkas_settings_in_the_units_that_act() {
     assert_eq!(config.group.offsets_retention_ms, 120_000);
     assert_eq!(config.group.max_size, 7);
     assert_eq!(config.group.initial_rebalance_delay_ms, 3_000);
-    // One node keeps one copy of the offsets; groups of the newer protocol are not there yet.
+    // One node keeps one copy of the offsets.
     for setting in [
         "offsets.topic.replication.factor=1",
-        "group.consumer.max.size=3",
         "offsets.topic.compression.codec=1",
     ] {
         assert_eq!(warnings(&sets(&[setting])).len(), 1, "{setting}");
     }
+    let newer = load(&sets(&[
+        "group.consumer.max.size=3",
+        "group.consumer.migration.policy=upgrade",
+    ]));
+    assert_eq!(newer.group.consumer_max_size, 3);
+    assert!(newer.group.consumer_upgrade && !newer.group.consumer_downgrade);
+    assert_eq!(newer.group.consumer_session_timeout_ms, 45_000);
+    let other = ["group.consumer.assignors=range"];
+    assert_eq!(errors(&sets(&other)).len(), 1);
 }
 
 #[test]

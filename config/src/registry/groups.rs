@@ -2,7 +2,7 @@
 
 use crate::key::{Check, ConfigKey, ConfigType, Unit};
 
-use ConfigType::{Int, Long};
+use ConfigType::{Int, List, Long};
 use Unit::{Bytes, Milliseconds, Minutes};
 
 pub(super) const KEYS: &[ConfigKey] = &[
@@ -38,6 +38,84 @@ pub(super) const KEYS: &[ConfigKey] = &[
         "The most members of one classic group. There are never more than 10,000.",
     )
     .min(1),
+    ConfigKey::broker(
+        "group.consumer.session.timeout.ms",
+        Int,
+        "45000",
+        "Silence after which a member of a group of the newer protocol counts as gone, unless its group \
+         has a consumer.session.timeout.ms of its own.",
+    )
+    .min(1)
+    .unit(Milliseconds),
+    ConfigKey::broker(
+        "group.consumer.min.session.timeout.ms",
+        Int,
+        "45000",
+        "The shortest consumer.session.timeout.ms of a group.",
+    )
+    .min(1)
+    .unit(Milliseconds),
+    ConfigKey::broker(
+        "group.consumer.max.session.timeout.ms",
+        Int,
+        "60000",
+        "The longest consumer.session.timeout.ms of a group.",
+    )
+    .min(1)
+    .unit(Milliseconds),
+    ConfigKey::broker(
+        "group.consumer.heartbeat.interval.ms",
+        Int,
+        "5000",
+        "How often members of a group of the newer protocol send heartbeats, unless their group has a \
+         consumer.heartbeat.interval.ms of its own.",
+    )
+    .min(1)
+    .unit(Milliseconds),
+    ConfigKey::broker(
+        "group.consumer.min.heartbeat.interval.ms",
+        Int,
+        "5000",
+        "The shortest consumer.heartbeat.interval.ms of a group.",
+    )
+    .min(1)
+    .unit(Milliseconds),
+    ConfigKey::broker(
+        "group.consumer.max.heartbeat.interval.ms",
+        Int,
+        "15000",
+        "The longest consumer.heartbeat.interval.ms of a group.",
+    )
+    .min(1)
+    .unit(Milliseconds),
+    ConfigKey::broker(
+        "group.consumer.max.size",
+        Int,
+        "2147483647",
+        "The most members of one group of the newer protocol. There are never more than 10,000.",
+    )
+    .min(1),
+    ConfigKey::broker(
+        "group.consumer.assignors",
+        List,
+        "uniform,range",
+        "What decides who reads which partitions, by the wish of the members; the first unless more of \
+         them wish for the other.",
+    )
+    .check(Check::OnlyDefault("there are no others")),
+    ConfigKey::broker(
+        "group.consumer.migration.policy",
+        ConfigType::String,
+        "bidirectional",
+        "Whether a group with members may move from the classic protocol to the newer one (upgrade), \
+         back (downgrade), both or neither (disabled).",
+    )
+    .check(Check::OneOf(&[
+        "bidirectional",
+        "upgrade",
+        "downgrade",
+        "disabled",
+    ])),
     ConfigKey::broker(
         "offset.metadata.max.bytes",
         Int,

@@ -132,7 +132,12 @@ const FOREIGN: &[(&str, Foreign)] = &[
     ("offsets.topic.replication.factor", ONE_NODE),
     ("group.coordinator.rebalance.protocols", GROUPS),
     ("group.coordinator.", OWN_THREADS),
-    ("group.consumer.", GROUPS),
+    (
+        "group.consumer.",
+        Meaningless(
+            "members get new targets, and expressions new topics, as soon as something changes",
+        ),
+    ),
     ("group.share.", SHARE),
     ("group.streams.", STREAMS),
     ("share.", SHARE),
