@@ -1,7 +1,7 @@
 //! The classic protocol: members choose a leader's assignment through JoinGroup and SyncGroup.
 
 pub(crate) mod group;
-mod join;
+pub(crate) mod join;
 mod leave;
 pub(crate) mod member;
 pub(crate) mod rebalance;

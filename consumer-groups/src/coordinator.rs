@@ -1,6 +1,7 @@
 //! The state machine: every group, and what is asked of them.
 
 mod answers;
+mod consumer_requests;
 mod offset_requests;
 mod retention;
 
@@ -9,17 +10,22 @@ use std::sync::Arc;
 
 use tidewheel_config::{GroupConfig, limits};
 use tidewheel_protocol::Uuid;
+use tidewheel_protocol::consumer_protocol::PROTOCOL_TYPE;
 
 use self::offset_requests::is_same_topic;
 use crate::classic::group::ClassicGroup;
 use crate::classic::rebalance::Context;
+use crate::consumer::ConsumerGroupSettings;
+use crate::consumer::group::ConsumerGroup;
+use crate::consumer::{classic_members, conversion, removal};
 use crate::deadlines::{Deadlines, Timer};
 use crate::error::GroupError;
 use crate::footprint::{Footprint, GroupLimits, HeldBytes, Listed, Total};
 use crate::offsets::GroupOffsets;
 use crate::records::OffsetsRecord;
 use crate::reply::{GroupReply, MemberLeft, Output};
-use crate::request::{GroupRequest, JoinRequest, LeaveRequest, ReplyToken};
+use crate::request::{GroupRequest, JoinRequest, LeaveRequest, ReplyToken, SyncRequest};
+use crate::topics::TopicsImage;
 
 /// Estimated bytes of a group beside what is in it.
 const GROUP_BYTES: usize = 1024;
@@ -29,6 +35,10 @@ const GROUP_BYTES: usize = 1024;
 pub struct GroupCoordinator {
     config: GroupConfig,
     limits: GroupLimits,
+    /// The topics that there are.
+    topics: Arc<TopicsImage>,
+    /// Groups of the newer protocol with settings of their own.
+    settings: BTreeMap<Arc<str>, ConsumerGroupSettings>,
     groups: BTreeMap<Arc<str>, Group>,
     deadlines: Deadlines,
     /// What all groups hold.
@@ -51,6 +61,17 @@ struct Group {
 #[derive(Debug)]
 enum Membership {
     Classic(ClassicGroup),
+    Consumer(ConsumerGroup),
+}
+
+impl Membership {
+    /// Whether there are no members.
+    fn is_empty(&self) -> bool {
+        match self {
+            Membership::Classic(group) => group.is_empty(),
+            Membership::Consumer(group) => group.members().is_empty(),
+        }
+    }
 }
 
 impl Group {
@@ -63,18 +84,25 @@ impl Group {
     }
 
     fn footprint(&self) -> Footprint {
-        let Membership::Classic(group) = &self.membership;
+        let (pending_members, id, bytes) = match &self.membership {
+            Membership::Classic(group) => (group.pending_count(), &group.id, group.bytes()),
+            Membership::Consumer(group) => (0, &group.id, group.bytes()),
+        };
         Footprint {
-            pending_members: group.pending_count(),
-            bytes: GROUP_BYTES + group.id.len() + group.bytes() + self.offsets.bytes(),
+            pending_members,
+            bytes: GROUP_BYTES + id.len() + bytes + self.offsets.bytes(),
         }
     }
 
     /// Whether nothing is left that anybody could ask for and nothing of it is in the log.
     fn is_nothing(&self) -> bool {
-        let Membership::Classic(group) = &self.membership;
-        let is_idle = group.is_empty() && group.pending_count() == 0;
-        is_idle && !group.recorded && self.offsets.is_empty() && !self.lingers
+        let is_nothing = match &self.membership {
+            Membership::Classic(group) => {
+                group.is_empty() && group.pending_count() == 0 && !group.recorded
+            }
+            Membership::Consumer(group) => group.is_nothing(),
+        };
+        is_nothing && self.offsets.is_empty() && !self.lingers
     }
 }
 
@@ -86,6 +114,8 @@ impl GroupCoordinator {
         GroupCoordinator {
             config,
             limits,
+            topics: Arc::default(),
+            settings: BTreeMap::new(),
             groups: BTreeMap::new(),
             deadlines: Deadlines::default(),
             total: Total::default(),
@@ -112,7 +142,10 @@ impl GroupCoordinator {
         let group_ids: Vec<Arc<str>> = self.groups.keys().map(Arc::clone).collect();
         for group_id in group_ids {
             self.change(&group_id, now_ms, &mut out, |group, cx| {
-                let Membership::Classic(group) = &mut group.membership;
+                let group = match &mut group.membership {
+                    Membership::Classic(group) => group,
+                    Membership::Consumer(group) => return conversion::loaded(group, cx),
+                };
                 for member in group.members().values() {
                     group.heard_of(member, cx);
                 }
@@ -137,8 +170,13 @@ impl GroupCoordinator {
     #[must_use]
     pub fn listed(&self) -> Listed {
         let names = self.groups.iter().map(|(id, group)| {
-            let Membership::Classic(group) = &group.membership;
-            id.len() + group.protocol_type.as_ref().map_or(0, |name| name.len())
+            let protocol_type = match &group.membership {
+                Membership::Classic(group) => {
+                    group.protocol_type.as_ref().map_or(0, |name| name.len())
+                }
+                Membership::Consumer(_) => PROTOCOL_TYPE.len(),
+            };
+            id.len() + protocol_type
         });
         Listed {
             groups: self.groups.len(),
@@ -155,23 +193,22 @@ impl GroupCoordinator {
                 return out;
             }
             GroupRequest::Sync(request) => {
-                let id = Arc::clone(&request.group_id);
-                let synced = self.member_request(&id, now_ms, &mut out, |group, cx| {
-                    group.sync(&request, token, cx);
-                });
-                if let Err(error) = synced {
-                    out.reply(token, GroupReply::Sync(Err(error)));
-                }
+                self.sync(&request, token, now_ms, &mut out);
                 return out;
             }
             GroupRequest::Heartbeat(request) => {
                 let id = Arc::clone(&request.group_id);
-                let heard = self.member_request(&id, now_ms, &mut out, |group, cx| {
-                    group.heartbeat(&request, cx)
+                let heard = self.member_request(&id, now_ms, &mut out, |group, cx| match group {
+                    Membership::Classic(group) => group.heartbeat(&request, cx),
+                    Membership::Consumer(group) => classic_members::heartbeat(group, &request, cx),
                 });
                 GroupReply::Heartbeat(heard.and_then(|result| result))
             }
             GroupRequest::Leave(request) => self.leave(&request, now_ms, &mut out),
+            GroupRequest::ConsumerHeartbeat(request) => {
+                GroupReply::ConsumerHeartbeat(self.consumer_heartbeat(&request, now_ms, &mut out))
+            }
+            GroupRequest::DescribeConsumerGroup(request) => self.describe_consumer_group(&request),
             GroupRequest::CommitOffsets(request) => self.commit(&request, now_ms, &mut out),
             GroupRequest::FetchOffsets(request) => self.fetch(&request),
             GroupRequest::Describe(request) => self.describe(&request),
@@ -224,16 +261,40 @@ impl GroupCoordinator {
                     group.session_is_due(&member_id, cx);
                 });
             }
+            Some(Timer::Rebalance(group_id)) => {
+                self.change_classic(&group_id, now_ms, &mut out, |group, cx| {
+                    if !group.is_empty() {
+                        group.prepare_rebalance(cx);
+                    }
+                });
+            }
+            Some(Timer::Downgrade(group_id)) => {
+                let downgrade = conversion::maybe_downgrade;
+                self.change_consumer(&group_id, now_ms, &mut out, downgrade);
+            }
+            Some(Timer::ConsumerSession {
+                group_id,
+                member_id,
+            }) => {
+                self.change_consumer(&group_id, now_ms, &mut out, |group, cx| {
+                    removal::session_is_due(group, &member_id, cx);
+                });
+            }
+            Some(Timer::ConsumerRebalance {
+                group_id,
+                member_id,
+            }) => {
+                self.change_consumer(&group_id, now_ms, &mut out, |group, cx| {
+                    removal::rebalance_is_due(group, &member_id, cx);
+                });
+            }
         }
         out
     }
 
     /// Applies a record that is in the log: the only way in which hard state changes.
     pub fn replay(&mut self, record: &OffsetsRecord) {
-        let group_id = match record {
-            OffsetsRecord::OffsetCommit { key, .. } => &key.group_id,
-            OffsetsRecord::GroupMetadata { group_id, .. } => group_id,
-        };
+        let group_id = record.group_id();
         if !self.groups.contains_key(group_id) {
             self.insert(Group::new(group_id, None), group_id);
         }
@@ -247,22 +308,11 @@ impl GroupCoordinator {
                     group.offsets.remove(&key.topic, key.partition);
                 }
             },
-            OffsetsRecord::GroupMetadata { group_id, value } => {
-                let Membership::Classic(classic) = &mut group.membership;
-                match value {
-                    Some(value) => {
-                        for gone in classic.apply(value) {
-                            cx.deadlines.disarm(&classic.session_timer(&gone.id));
-                        }
-                    }
-                    None => {
-                        for member_id in classic.pending().chain(classic.members().keys()) {
-                            cx.deadlines.disarm(&classic.session_timer(member_id));
-                        }
-                        *classic = ClassicGroup::new(Arc::clone(group_id), None);
-                        group.lingers = false;
-                    }
-                }
+            OffsetsRecord::GroupMetadata { value, .. } => {
+                group.replay_classic(value.as_ref(), cx.deadlines);
+            }
+            OffsetsRecord::ConsumerGroup { change, .. } => {
+                group.replay_consumer(change, cx.deadlines);
             }
         });
     }
@@ -278,13 +328,18 @@ impl GroupCoordinator {
                 .collect(),
         };
         for record in &output.records {
-            if let OffsetsRecord::GroupMetadata {
-                group_id,
-                value: Some(_),
-            } = record
-            {
-                let take_back = ClassicGroup::generation_was_not_stored;
-                self.change_classic(group_id, now_ms, &mut out, take_back);
+            match record {
+                OffsetsRecord::GroupMetadata {
+                    group_id,
+                    value: Some(_),
+                } => {
+                    let take_back = ClassicGroup::generation_was_not_stored;
+                    self.change_classic(group_id, now_ms, &mut out, take_back);
+                }
+                OffsetsRecord::ConsumerGroup { group_id, change } => {
+                    self.was_not_stored(group_id, change, now_ms);
+                }
+                OffsetsRecord::OffsetCommit { .. } | OffsetsRecord::GroupMetadata { .. } => {}
             }
         }
         self.give_up_retention(now_ms);
@@ -296,7 +351,9 @@ impl GroupCoordinator {
     pub fn close(&mut self, error: GroupError) -> Output {
         let mut out = Output::default();
         for group in std::mem::take(&mut self.groups).into_values() {
-            let Membership::Classic(mut group) = group.membership;
+            let Membership::Classic(mut group) = group.membership else {
+                continue;
+            };
             for (_, token) in group.take_syncs() {
                 out.reply(token, GroupReply::Sync(Err(error)));
             }
@@ -323,6 +380,8 @@ impl GroupCoordinator {
         let mut cx = Context {
             config: &self.config,
             limits: &self.limits,
+            topics: &self.topics,
+            settings: &self.settings,
             deadlines: &mut self.deadlines,
             total: self.total.get(),
             now_ms,
@@ -331,8 +390,9 @@ impl GroupCoordinator {
         let result = change(group, &mut cx);
         self.total.replace(before, group.footprint());
         if group.is_nothing() {
-            let Membership::Classic(classic) = &group.membership;
-            self.deadlines.disarm(&classic.join_timer());
+            if let Membership::Classic(classic) = &group.membership {
+                self.deadlines.disarm(&classic.join_timer());
+            }
             self.total.replace(group.footprint(), Footprint::default());
             self.groups.remove(group_id);
         }
@@ -346,10 +406,13 @@ impl GroupCoordinator {
         out: &mut Output,
         change: impl FnOnce(&mut ClassicGroup, &mut Context) -> R,
     ) -> Option<R> {
-        self.change(group_id, now_ms, out, |group, cx| {
-            let Membership::Classic(group) = &mut group.membership;
-            change(group, cx)
-        })
+        let changed = self.change(group_id, now_ms, out, |group, cx| {
+            match &mut group.membership {
+                Membership::Classic(group) => Some(change(group, cx)),
+                Membership::Consumer(_) => None,
+            }
+        });
+        changed.flatten()
     }
 
     fn insert(&mut self, group: Group, group_id: &Arc<str>) {
@@ -363,12 +426,13 @@ impl GroupCoordinator {
         group_id: &Arc<str>,
         now_ms: i64,
         out: &mut Output,
-        change: impl FnOnce(&mut ClassicGroup, &mut Context) -> R,
+        change: impl FnOnce(&mut Membership, &mut Context) -> R,
     ) -> Result<R, GroupError> {
         if group_id.is_empty() {
             return Err(GroupError::InvalidGroupId);
         }
-        let changed = self.change_classic(group_id, now_ms, out, change);
+        let change = |group: &mut Group, cx: &mut Context| change(&mut group.membership, cx);
+        let changed = self.change(group_id, now_ms, out, change);
         changed.ok_or(GroupError::UnknownMemberId)
     }
 
@@ -381,9 +445,32 @@ impl GroupCoordinator {
         if !self.groups.contains_key(group_id) {
             self.insert(Group::new(group_id, Some(now_ms)), group_id);
         }
-        self.change_classic(group_id, now_ms, out, |group, cx| {
-            group.join(request, token, cx)
+        self.change(group_id, now_ms, out, |group, cx| {
+            match &mut group.membership {
+                Membership::Classic(group) => group.join(request, token, cx),
+                Membership::Consumer(group) if group.members().is_empty() => {
+                    consumer_requests::make_room_for_classic(group, request, token, cx);
+                }
+                Membership::Consumer(group) => {
+                    let reply = classic_members::join(group, request, cx);
+                    cx.out.reply(token, GroupReply::Join(reply));
+                }
+            }
         });
+    }
+
+    fn sync(&mut self, request: &SyncRequest, token: ReplyToken, now_ms: i64, out: &mut Output) {
+        let id = &request.group_id;
+        let synced = self.member_request(id, now_ms, out, |group, cx| match group {
+            Membership::Classic(group) => group.sync(request, token, cx),
+            Membership::Consumer(group) => {
+                let synced = classic_members::sync(group, request, cx);
+                cx.out.reply(token, GroupReply::Sync(synced));
+            }
+        });
+        if let Err(error) = synced {
+            out.reply(token, GroupReply::Sync(Err(error)));
+        }
     }
 
     fn validate_join(&self, request: &JoinRequest) -> Result<(), GroupError> {
@@ -418,7 +505,10 @@ impl GroupCoordinator {
 
     fn leave(&mut self, request: &LeaveRequest, now_ms: i64, out: &mut Output) -> GroupReply {
         let id = &request.group_id;
-        let left = self.member_request(id, now_ms, out, |group, cx| group.leave(request, cx));
+        let left = self.member_request(id, now_ms, out, |group, cx| match group {
+            Membership::Classic(group) => group.leave(request, cx),
+            Membership::Consumer(group) => classic_members::leave(group, request, cx),
+        });
         GroupReply::Leave(match left {
             Err(GroupError::UnknownMemberId) => Ok(request.members.iter().map(unknown).collect()),
             left => left,

@@ -17,6 +17,25 @@ pub(crate) enum Timer {
         /// The member.
         member_id: Arc<str>,
     },
+    /// A group may go on with the classic protocol, if all its members use that.
+    Downgrade(Arc<str>),
+    /// The members of a classic group are to join again.
+    Rebalance(Arc<str>),
+    /// A member of a group of the newer protocol is gone.
+    ConsumerSession {
+        /// The group.
+        group_id: Arc<str>,
+        /// The member.
+        member_id: Arc<str>,
+    },
+    /// A member of such a group has not done in time what it was told to: to give partitions up, to join
+    /// again or to ask for its assignment.
+    ConsumerRebalance {
+        /// The group.
+        group_id: Arc<str>,
+        /// The member.
+        member_id: Arc<str>,
+    },
     /// Offsets are looked through for those that have expired.
     Retention,
 }
@@ -45,6 +64,11 @@ impl Deadlines {
         if let Some((timer, at_ms)) = self.armed.remove_entry(timer) {
             self.due.remove(&(at_ms, timer));
         }
+    }
+
+    /// Whether a timer is set.
+    pub(crate) fn is_armed(&self, timer: &Timer) -> bool {
+        self.armed.contains_key(timer)
     }
 
     /// Takes the first timer that is due.

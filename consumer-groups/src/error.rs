@@ -39,6 +39,25 @@ pub enum GroupError {
     /// Another member has taken over this `group.instance.id`.
     #[error("another member uses this group instance id")]
     FencedInstanceId,
+    /// The member epoch is not the one that the member has: it shall give up all partitions and join again.
+    #[error("the member epoch is not the one the coordinator knows")]
+    FencedMemberEpoch,
+    /// An offset is committed or asked for with another member epoch than that of the member: it shall learn
+    /// its epoch with the next heartbeat.
+    #[error("the member epoch is not the current one")]
+    StaleMemberEpoch,
+    /// A static member lives that has not said it leaves: the instance id is not free.
+    #[error("another member uses this group instance id and has not left")]
+    UnreleasedInstanceId,
+    /// The broker has no such assignor.
+    #[error("the assignor is not one of: uniform, range")]
+    UnsupportedAssignor,
+    /// The regular expression is not valid, or needs more than one may.
+    #[error("the regular expression is not valid or too large")]
+    InvalidRegularExpression,
+    /// Members of the newer protocol need newer versions of the API.
+    #[error("the version is too old for members of the consumer group protocol")]
+    UnsupportedVersion,
     /// The group has members, so it cannot be deleted.
     #[error("the group is not empty")]
     NonEmptyGroup,

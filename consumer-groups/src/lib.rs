@@ -12,6 +12,15 @@
 //! way: who has joined, who waits, which requests are parked, and session deadlines. It changes when a
 //! request is handled, and is lost with the process, which costs the members one rebalance.
 //!
+//! Of a group of the newer protocol (KIP-848) all is hard state but the deadlines: its members are led to
+//! what they are to read by records, so neither a restart nor a refused append costs them anything.
+//!
+//! # What the coordinator is told beside requests
+//!
+//! The topics that there are ([`GroupCoordinator::set_topics`]), before it begins to serve and after every
+//! change; and the settings of single groups ([`GroupCoordinator::configure_group`]). Neither leads to an output:
+//! members learn of it with their next heartbeats.
+//!
 //! # The contract with whoever runs it
 //!
 //! 1. `handle` or `tick` returns an [`Output`]. Before anything else is asked of the same coordinator, its
@@ -20,7 +29,7 @@
 //!    through `replay`. So every decision stands on all that was appended before.
 //! 3. The replies leave when all that was appended up to then, by this output or earlier ones, is as
 //!    durable as acknowledged data has to be: then nobody is told what a crash may take back.
-//!    Replies to heartbeats may leave at once.
+//!    Replies to `Heartbeat` may leave at once.
 //! 4. If the log refuses records, `append_failed` is called instead of `replay`, and what it returns is
 //!    an output like any other. Where it took a first part of them, in batches of their own, that part is
 //!    replayed before, and `append_failed` hears of the rest. Hard state does not change by the call. Soft
@@ -40,14 +49,18 @@ pub mod reply;
 pub mod request;
 
 mod classic;
+mod consumer;
 mod coordinator;
 mod deadlines;
 mod footprint;
 mod offsets;
+mod topics;
 
+pub use consumer::ConsumerGroupSettings;
 pub use coordinator::GroupCoordinator;
 pub use error::GroupError;
 pub use footprint::{GroupLimits, HeldBytes, Listed};
 pub use records::{OffsetsRecord, OffsetsRecordError};
 pub use reply::{GroupReply, Output};
 pub use request::{GroupRequest, ReplyToken};
+pub use topics::{TopicInfo, TopicsImage};

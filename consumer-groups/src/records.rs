@@ -1,5 +1,7 @@
 //! What the coordinator writes to `__consumer_offsets`.
 
+pub mod consumer;
+mod consumer_encoding;
 mod encoding;
 
 use std::sync::Arc;
@@ -7,6 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tidewheel_protocol::{StrBytes, Uuid};
 
+use consumer::ConsumerGroupChange;
 pub use encoding::OffsetsRecordError;
 
 /// One record of `__consumer_offsets`: a key, and a value or, in a tombstone, none.
@@ -26,6 +29,25 @@ pub enum OffsetsRecord {
         /// The generation; none deletes the group. Its offsets have records of their own.
         value: Option<GroupMetadata>,
     },
+    /// One change to a group of the newer protocol.
+    ConsumerGroup {
+        /// The group.
+        group_id: Arc<str>,
+        /// What changes.
+        change: ConsumerGroupChange,
+    },
+}
+
+impl OffsetsRecord {
+    /// The group that the record is about.
+    #[must_use]
+    pub fn group_id(&self) -> &Arc<str> {
+        match self {
+            OffsetsRecord::OffsetCommit { key, .. } => &key.group_id,
+            OffsetsRecord::GroupMetadata { group_id, .. }
+            | OffsetsRecord::ConsumerGroup { group_id, .. } => group_id,
+        }
+    }
 }
 
 /// Names an offset.

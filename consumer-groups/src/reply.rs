@@ -36,6 +36,8 @@ pub enum GroupReply {
     Heartbeat(Result<(), GroupError>),
     /// To LeaveGroup: one entry for each who was to leave, in the order of the request.
     Leave(Result<Vec<MemberLeft>, GroupError>),
+    /// To ConsumerGroupHeartbeat.
+    ConsumerHeartbeat(Result<ConsumerHeartbeatReply, GroupError>),
     /// To OffsetCommit: one entry for each partition, in the order of the request.
     CommitOffsets(Vec<TopicResults>),
     /// To OffsetFetch.
@@ -43,6 +45,8 @@ pub enum GroupReply {
     /// To DescribeGroups; an unknown group is [`GroupError::GroupIdNotFound`], which clients before
     /// DescribeGroups 6 are told as the state `Dead`.
     Describe(Result<GroupDescription, GroupError>),
+    /// To ConsumerGroupDescribe.
+    DescribeConsumerGroup(Result<ConsumerGroupDescription, GroupError>),
     /// To ListGroups, ordered by group id.
     List(Vec<ListedGroup>),
     /// To DeleteGroups.
@@ -110,6 +114,28 @@ pub struct MemberLeft {
     pub instance_id: Option<Arc<str>>,
     /// Whether it left.
     pub result: Result<(), GroupError>,
+}
+
+/// What a member of a group of the newer protocol is told.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ConsumerHeartbeatReply {
+    /// The member's id.
+    pub member_id: Arc<str>,
+    /// Its epoch.
+    pub epoch: i32,
+    /// When to come again.
+    pub heartbeat_interval_ms: i32,
+    /// What it may read, unless that is what it was told before.
+    pub assignment: Option<Vec<AssignedTopic>>,
+}
+
+/// Partitions of one topic that a member may read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AssignedTopic {
+    /// The topic's id.
+    pub topic_id: Uuid,
+    /// The partitions, in order.
+    pub partitions: Vec<i32>,
 }
 
 /// Results for partitions of one topic.
@@ -182,6 +208,59 @@ pub struct DescribedMember {
     pub assignment: Bytes,
 }
 
+/// A group as ConsumerGroupDescribe shows it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ConsumerGroupDescription {
+    /// `Empty`, `Assigning`, `Reconciling` or `Stable`.
+    pub state: &'static str,
+    /// Its epoch.
+    pub epoch: i32,
+    /// The epoch of its target assignment.
+    pub assignment_epoch: i32,
+    /// Its assignor.
+    pub assignor: &'static str,
+    /// The members, ordered by member id.
+    pub members: Vec<DescribedConsumer>,
+}
+
+/// A member as ConsumerGroupDescribe shows it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DescribedConsumer {
+    /// The member's id.
+    pub member_id: Arc<str>,
+    /// `group.instance.id` of a static member.
+    pub instance_id: Option<Arc<str>>,
+    /// `client.rack`.
+    pub rack_id: Option<Arc<str>>,
+    /// Its epoch.
+    pub epoch: i32,
+    /// The client's id.
+    pub client_id: Arc<str>,
+    /// The client's address.
+    pub client_host: Arc<str>,
+    /// The topics that it names.
+    pub topics: Vec<Arc<str>>,
+    /// The regular expression of the topics that it wants.
+    pub regex: Option<Arc<str>>,
+    /// What it may read.
+    pub assignment: Vec<DescribedTopic>,
+    /// What it is to read.
+    pub target_assignment: Vec<DescribedTopic>,
+    /// Whether it uses the classic protocol.
+    pub uses_classic_protocol: bool,
+}
+
+/// Partitions of one topic, with both names of the topic.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DescribedTopic {
+    /// The topic's id.
+    pub topic_id: Uuid,
+    /// The topic's name.
+    pub topic: Arc<str>,
+    /// The partitions, in order.
+    pub partitions: Vec<i32>,
+}
+
 /// A group as ListGroups shows it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ListedGroup {
@@ -189,9 +268,9 @@ pub struct ListedGroup {
     pub group_id: Arc<str>,
     /// The protocol type, empty if the group never had a member.
     pub protocol_type: Arc<str>,
-    /// The state, as in [`GroupDescription::state`].
+    /// The state, as in [`GroupDescription::state`] or [`ConsumerGroupDescription::state`].
     pub state: &'static str,
-    /// `classic`.
+    /// `classic` or `consumer`.
     pub group_type: &'static str,
 }
 
@@ -205,6 +284,8 @@ impl GroupReply {
             GroupReply::Sync(_) => GroupReply::Sync(Err(error)),
             GroupReply::Heartbeat(_) => GroupReply::Heartbeat(Err(error)),
             GroupReply::Leave(_) => GroupReply::Leave(Err(error)),
+            GroupReply::ConsumerHeartbeat(_) => GroupReply::ConsumerHeartbeat(Err(error)),
+            GroupReply::DescribeConsumerGroup(_) => GroupReply::DescribeConsumerGroup(Err(error)),
             GroupReply::CommitOffsets(topics) => {
                 GroupReply::CommitOffsets(topics.into_iter().map(|t| t.refused(error)).collect())
             }

@@ -1,10 +1,12 @@
 //! What may be asked of the coordinator. Every request concerns one group, except those that say so.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use tidewheel_protocol::{StrBytes, Uuid};
+
+use crate::records::consumer::TopicIdPartition;
 
 /// Names a request to its sender: comes back with the reply, exactly once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -21,12 +23,16 @@ pub enum GroupRequest {
     Heartbeat(HeartbeatRequest),
     /// Members leave, or are removed by an administrator.
     Leave(LeaveRequest),
+    /// A member of a group of the newer protocol joins, says that it is alive, or leaves.
+    ConsumerHeartbeat(ConsumerHeartbeatRequest),
     /// Offsets are committed.
     CommitOffsets(CommitOffsetsRequest),
     /// Committed offsets are asked for.
     FetchOffsets(FetchOffsetsRequest),
     /// A group is described.
     Describe(DescribeRequest),
+    /// A group of the newer protocol is described.
+    DescribeConsumerGroup(DescribeRequest),
     /// All groups are listed.
     List(ListRequest),
     /// A group is deleted, with its offsets.
@@ -150,6 +156,40 @@ pub struct LeavingMember {
     pub instance_id: Option<Arc<str>>,
 }
 
+/// ConsumerGroupHeartbeat. What has not changed since the last one may be left out.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ConsumerHeartbeatRequest {
+    /// The group.
+    pub group_id: Arc<str>,
+    /// The member's id; empty for a new member that does not choose its id.
+    pub member_id: Arc<str>,
+    /// Whether the member chooses its id itself (ConsumerGroupHeartbeat 1 and later).
+    pub chooses_member_id: bool,
+    /// The epoch that the member knows; 0 to join, -1 to leave, -2 to leave as a static member that comes
+    /// back.
+    pub epoch: i32,
+    /// `group.instance.id` of a static member.
+    pub instance_id: Option<Arc<str>>,
+    /// `client.rack`.
+    pub rack_id: Option<Arc<str>>,
+    /// The client's id.
+    pub client_id: Arc<str>,
+    /// The client's address.
+    pub client_host: Arc<str>,
+    /// How long the member may take to give partitions up; -1 if left out.
+    pub rebalance_timeout_ms: i32,
+    /// The topics that the member wants.
+    pub topics: Option<Vec<Arc<str>>>,
+    /// The regular expression of the topics that it wants; empty for none.
+    pub regex: Option<Arc<str>>,
+    /// The assignor that it wants.
+    pub assignor: Option<Arc<str>>,
+    /// The partitions that it reads.
+    pub owned: Option<BTreeSet<TopicIdPartition>>,
+    /// Random bits that make the id of a new member.
+    pub new_member_uuid: u128,
+}
+
 /// OffsetCommit.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CommitOffsetsRequest {
@@ -159,7 +199,7 @@ pub struct CommitOffsetsRequest {
     pub member_id: Arc<str>,
     /// `group.instance.id` of a static member.
     pub instance_id: Option<Arc<str>>,
-    /// The generation that the member is in; -1 for a consumer that uses the group for its offsets only.
+    /// The generation or the epoch that the member is in; -1 for a consumer that uses the group for its offsets only.
     pub generation: i32,
     /// Whether the client understands [`GroupIdNotFound`](crate::GroupError::GroupIdNotFound)
     /// (OffsetCommit 9 and later).
@@ -201,6 +241,8 @@ pub struct CommitPartition {
 pub struct FetchOffsetsRequest {
     /// The group.
     pub group_id: Arc<str>,
+    /// The member that asks, with its epoch, where it says so (OffsetFetch 9 and later).
+    pub member: Option<(Arc<str>, i32)>,
     /// Which partitions; none for all that have an offset.
     pub topics: Option<Vec<TopicPartitions>>,
     /// Whether to refuse offsets that a transaction may still change. There are no transactions yet, so
@@ -232,7 +274,7 @@ pub struct DescribeRequest {
 pub struct ListRequest {
     /// States to list, in any case; empty for all.
     pub states: Vec<String>,
-    /// Types to list (`classic`), in any case; empty for all.
+    /// Types to list (`classic`, `consumer`), in any case; empty for all.
     pub types: Vec<String>,
 }
 

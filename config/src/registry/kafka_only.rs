@@ -22,7 +22,7 @@ const OWN_THREADS: Foreign = Ignored("threads are managed without settings");
 const OWN_QUEUES: Foreign = Ignored("waiting requests are kept in a different way");
 const GONE: Foreign = Ignored("Apache Kafka 4 no longer has it");
 const JVM: Foreign = Ignored("there is no JVM here to load it");
-const GROUPS: Foreign = Ignored("the newer consumer group protocol is not built yet");
+const GROUPS: Foreign = Ignored("both group protocols are served");
 const STREAMS: Foreign = Ignored("streams groups are not built yet");
 const TRANSACTIONS: Foreign = Ignored("transactions are not built yet");
 const SECURITY: Foreign = Refused("encryption, logins and access control are not built yet");
@@ -134,7 +134,7 @@ const FOREIGN: &[(&str, Foreign)] = &[
     ("group.coordinator.", OWN_THREADS),
     (
         "group.consumer.",
-        Meaningless(
+        Ignored(
             "members get new targets, and expressions new topics, as soon as something changes",
         ),
     ),

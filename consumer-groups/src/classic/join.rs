@@ -16,7 +16,7 @@ const MEMBER_ID_SUFFIX_BYTES: usize = 1 + 36;
 
 /// A member id as Kafka makes it: a name that says who, and random bits. A name with which it would be no
 /// text of the protocol any more is cut: Kafka cannot answer such a client.
-fn new_member_id(request: &JoinRequest) -> Arc<str> {
+pub(crate) fn new_member_id(request: &JoinRequest) -> Arc<str> {
     let name = request.instance_id.as_ref().unwrap_or(&request.client_id);
     let name = &name[..name.floor_char_boundary(STRING_BYTES_MAX - MEMBER_ID_SUFFIX_BYTES)];
     let hex = format!("{:032x}", request.new_member_uuid);

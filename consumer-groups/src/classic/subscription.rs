@@ -21,8 +21,10 @@ pub(crate) enum Expiry {
 }
 
 /// Topics that a group is subscribed to.
-#[derive(Debug, PartialEq)]
-pub(crate) enum Subscription {
+#[derive(Debug)]
+pub(crate) enum Subscription<'a> {
+    /// Exactly these, of a group of the newer protocol.
+    Names(BTreeSet<&'a str>),
     /// Exactly these.
     Topics(BTreeSet<StrBytes>),
     /// Nobody knows, so it may be any.
@@ -31,10 +33,11 @@ pub(crate) enum Subscription {
     None,
 }
 
-impl Subscription {
+impl Subscription<'_> {
     /// Whether offsets of the topic are in use.
     pub(crate) fn may_contain(&self, topic: &str) -> bool {
         match self {
+            Subscription::Names(names) => names.contains(topic),
             Subscription::Topics(topics) => topics.contains(&StrBytes::from(topic)),
             Subscription::Unknown => true,
             Subscription::None => false,
@@ -44,7 +47,7 @@ impl Subscription {
 
 impl ClassicGroup {
     /// What the group is subscribed to, read from its members' metadata now: it is asked for rarely.
-    pub(crate) fn subscription(&self) -> Subscription {
+    pub(crate) fn subscription(&self) -> Subscription<'static> {
         if !self.uses_consumer_protocol() {
             return Subscription::None;
         }

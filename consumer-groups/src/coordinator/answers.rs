@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
+use tidewheel_protocol::consumer_protocol::PROTOCOL_TYPE;
+
 use super::offset_requests::tombstone;
 use super::{Group, GroupCoordinator, Membership};
 use crate::classic::group::{ClassicGroup, State};
 use crate::classic::member::Member;
+use crate::consumer::removal;
 use crate::error::GroupError;
 use crate::records::OffsetsRecord;
 use crate::reply::{DescribedMember, GroupDescription, GroupReply, ListedGroup, Output};
@@ -13,6 +16,8 @@ use crate::request::{DeleteGroupRequest, DescribeRequest, ListRequest};
 
 /// The type of classic groups in ListGroups.
 const CLASSIC: &str = "classic";
+/// The type of groups of the newer protocol in ListGroups.
+const CONSUMER: &str = "consumer";
 
 fn described(group: &ClassicGroup) -> GroupDescription {
     let is_stable = group.state == State::Stable;
@@ -34,6 +39,26 @@ fn described(group: &ClassicGroup) -> GroupDescription {
     }
 }
 
+impl Membership {
+    /// The records that end an empty group.
+    pub(super) fn end(&self, group_id: &Arc<str>) -> Vec<OffsetsRecord> {
+        let group_id = || Arc::clone(group_id);
+        match self {
+            Membership::Classic(_) => vec![OffsetsRecord::GroupMetadata {
+                group_id: group_id(),
+                value: None,
+            }],
+            Membership::Consumer(group) => {
+                let record = |change| OffsetsRecord::ConsumerGroup {
+                    group_id: group_id(),
+                    change,
+                };
+                removal::end(group).into_iter().map(record).collect()
+            }
+        }
+    }
+}
+
 fn matches(filter: &[String], name: &str) -> bool {
     filter.is_empty()
         || filter
@@ -46,20 +71,26 @@ impl GroupCoordinator {
         let group = self.groups.get(&request.group_id);
         GroupReply::Describe(match group.map(|group| &group.membership) {
             Some(Membership::Classic(group)) => Ok(described(group)),
-            None => Err(GroupError::GroupIdNotFound),
+            Some(Membership::Consumer(_)) | None => Err(GroupError::GroupIdNotFound),
         })
     }
 
     pub(super) fn list(&self, request: &ListRequest) -> GroupReply {
         let listed = |(group_id, group): (&Arc<str>, &Group)| {
-            let Membership::Classic(group) = &group.membership;
-            let is_wanted =
-                matches(&request.states, group.state_name()) && matches(&request.types, CLASSIC);
+            let (state, group_type, protocol_type) = match &group.membership {
+                Membership::Classic(group) => {
+                    (group.state_name(), CLASSIC, group.protocol_type.clone())
+                }
+                Membership::Consumer(group) => {
+                    (group.state_name(), CONSUMER, Some(PROTOCOL_TYPE.into()))
+                }
+            };
+            let is_wanted = matches(&request.states, state) && matches(&request.types, group_type);
             is_wanted.then(|| ListedGroup {
                 group_id: Arc::clone(group_id),
-                protocol_type: group.protocol_type.clone().unwrap_or_default(),
-                state: group.state_name(),
-                group_type: CLASSIC,
+                protocol_type: protocol_type.unwrap_or_default(),
+                state,
+                group_type,
             })
         };
         GroupReply::List(self.groups.iter().filter_map(listed).collect())
@@ -74,8 +105,7 @@ impl GroupCoordinator {
         let Some(group) = self.groups.get(group_id) else {
             return GroupReply::DeleteGroup(Err(GroupError::GroupIdNotFound));
         };
-        let Membership::Classic(classic) = &group.membership;
-        if !classic.is_empty() {
+        if !group.membership.is_empty() {
             return GroupReply::DeleteGroup(Err(GroupError::NonEmptyGroup));
         }
         for (topic, partitions) in group.offsets.topics() {
@@ -84,10 +114,7 @@ impl GroupCoordinator {
                 .extend(partitions.map(|&p| tombstone(group_id, topic, p)));
         }
         // The group itself comes last: what a torn append leaves behind is a group with fewer offsets.
-        out.records.push(OffsetsRecord::GroupMetadata {
-            group_id: Arc::clone(group_id),
-            value: None,
-        });
+        out.records.extend(group.membership.end(group_id));
         GroupReply::DeleteGroup(Ok(()))
     }
 }

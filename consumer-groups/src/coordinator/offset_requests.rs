@@ -7,6 +7,8 @@ use tidewheel_protocol::Uuid;
 
 use super::{Group, GroupCoordinator, Membership};
 use crate::classic::group::{ClassicGroup, State};
+use crate::classic::subscription::Subscription;
+use crate::consumer::offsets;
 use crate::error::GroupError;
 use crate::offsets::offset_bytes;
 use crate::records::{CommittedOffset, OffsetKey, OffsetsRecord};
@@ -67,6 +69,16 @@ fn all_refused(request: &CommitOffsetsRequest, error: GroupError) -> GroupReply 
             .collect(),
     });
     GroupReply::CommitOffsets(topics.collect())
+}
+
+impl Membership {
+    /// What the members are subscribed to.
+    pub(super) fn subscription(&self) -> Subscription<'_> {
+        match self {
+            Membership::Classic(group) => group.subscription(),
+            Membership::Consumer(group) => Subscription::Names(group.wanted_topics()),
+        }
+    }
 }
 
 /// Whether a commit may come from whom it says. Members of the current generation may commit while others
@@ -142,7 +154,13 @@ impl GroupCoordinator {
         if request.group_id.len() > limits::GROUP_ID_LEN_MAX {
             return Err(GroupError::InvalidGroupId);
         }
-        let authorized = self.change_classic(&request.group_id, now_ms, out, |group, cx| {
+        let authorized = self.change(&request.group_id, now_ms, out, |group, cx| {
+            let group = match &group.membership {
+                Membership::Classic(group) => group,
+                Membership::Consumer(group) => {
+                    return offsets::validate_commit(group, request, cx.topics);
+                }
+            };
             validate_commit(group, request)?;
             if let Some(member) = group.member(&request.member_id) {
                 group.heard_of(member, cx);
@@ -178,10 +196,13 @@ impl GroupCoordinator {
     }
 
     pub(super) fn fetch(&self, request: &FetchOffsetsRequest) -> GroupReply {
-        let offsets = self
-            .groups
-            .get(&request.group_id)
-            .map(|group| &group.offsets);
+        let group = self.groups.get(&request.group_id);
+        if let Some(Membership::Consumer(group)) = group.map(|group| &group.membership)
+            && let Err(error) = offsets::validate_fetch(group, request)
+        {
+            return GroupReply::FetchOffsets(Err(error));
+        }
+        let offsets = group.map(|group| &group.offsets);
         let fetched = |partition: i32, committed: Option<&CommittedOffset>| FetchedPartition {
             partition,
             committed: committed.map(|committed| FetchedOffset {
@@ -234,11 +255,13 @@ impl GroupCoordinator {
         else {
             return GroupReply::DeleteOffsets(Err(GroupError::GroupIdNotFound));
         };
-        let Membership::Classic(group) = membership;
-        if !group.is_empty() && !group.uses_consumer_protocol() {
+        if let Membership::Classic(group) = membership
+            && !group.is_empty()
+            && !group.uses_consumer_protocol()
+        {
             return GroupReply::DeleteOffsets(Err(GroupError::NonEmptyGroup));
         }
-        let subscription = group.subscription();
+        let subscription = membership.subscription();
         let topics = request.topics.iter().map(|wanted| {
             let result = match subscription.may_contain(&wanted.topic) {
                 true => Err(GroupError::GroupSubscribedToTopic),

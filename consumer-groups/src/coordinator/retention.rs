@@ -8,7 +8,7 @@ use super::offset_requests::tombstone;
 use super::{Group, GroupCoordinator, Membership};
 use crate::classic::subscription::Expiry;
 use crate::deadlines::Timer;
-use crate::records::{CommittedOffset, OffsetsRecord};
+use crate::records::CommittedOffset;
 use crate::reply::Output;
 
 /// What requests have to themselves between two steps of a look for expired offsets.
@@ -61,10 +61,15 @@ impl GroupCoordinator {
         most: usize,
         out: &mut Output,
     ) -> bool {
-        let Membership::Classic(classic) = &group.membership;
-        let expiry = classic.expiry();
         // It takes long to read, and mostly nothing has expired.
-        let subscription = LazyCell::new(|| classic.subscription());
+        let subscription = LazyCell::new(|| group.membership.subscription());
+        let (expiry, is_idle) = match &group.membership {
+            Membership::Classic(classic) => {
+                let is_idle = classic.is_empty() && classic.pending_count() == 0;
+                (classic.expiry(), is_idle)
+            }
+            Membership::Consumer(group) => (Expiry::AfterCommit, group.members().is_empty()),
+        };
         let mut left = group.offsets.count();
         for (topic, partitions) in group.offsets.topics() {
             let is_expired = |offset| self.is_expired(offset, expiry, now_ms);
@@ -83,11 +88,8 @@ impl GroupCoordinator {
                 out.records.push(tombstone(group_id, topic, partition));
             }
         }
-        if left == 0 && classic.is_empty() && classic.pending_count() == 0 {
-            out.records.push(OffsetsRecord::GroupMetadata {
-                group_id: Arc::clone(group_id),
-                value: None,
-            });
+        if left == 0 && is_idle {
+            out.records.extend(group.membership.end(group_id));
         }
         false
     }

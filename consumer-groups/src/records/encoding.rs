@@ -9,6 +9,8 @@ use tidewheel_protocol::coordinator_record::{
     MemberMetadata, OffsetCommitKey, OffsetCommitValue,
 };
 
+use super::consumer::ConsumerGroupChange;
+use super::consumer_encoding::*;
 use super::{CommittedOffset, GroupMember, GroupMetadata, OffsetKey, OffsetsRecord};
 
 /// A record of `__consumer_offsets` that cannot be replayed.
@@ -17,9 +19,6 @@ pub enum OffsetsRecordError {
     /// It is of a kind or in a layout that is not known, or damaged.
     #[error(transparent)]
     Unreadable(#[from] CoordinatorRecordError),
-    /// It belongs to a group of the newer protocol.
-    #[error("record of a group of the newer consumer group protocol")]
-    NewerProtocol,
 }
 
 impl OffsetsRecord {
@@ -35,6 +34,7 @@ impl OffsetsRecord {
                 let value = value.as_ref().map(group_to_kafka);
                 CoordinatorRecord::GroupMetadata(GroupMetadataKey { group }, value)
             }
+            OffsetsRecord::ConsumerGroup { group_id, change } => change.to_kafka(group_id),
         };
         record.encode()
     }
@@ -58,24 +58,48 @@ impl OffsetsRecord {
                 group_id: text(&key.group),
                 value: value.map(|value| group_from_kafka(&value)),
             }),
-            CoordinatorRecord::ConsumerGroupMetadata(..)
-            | CoordinatorRecord::ConsumerGroupPartitionMetadata(..)
-            | CoordinatorRecord::ConsumerGroupMemberMetadata(..)
-            | CoordinatorRecord::ConsumerGroupTargetAssignmentMetadata(..)
-            | CoordinatorRecord::ConsumerGroupTargetAssignmentMember(..)
-            | CoordinatorRecord::ConsumerGroupCurrentMemberAssignment(..)
-            | CoordinatorRecord::ConsumerGroupRegularExpression(..) => {
-                Err(OffsetsRecordError::NewerProtocol)
+            CoordinatorRecord::ConsumerGroupMetadata(key, value) => {
+                Ok(consumer_group(&key.group_id, epoch_from_kafka(value)))
+            }
+            CoordinatorRecord::ConsumerGroupPartitionMetadata(key, value) => {
+                let change = ConsumerGroupChange::PartitionMetadata(value.is_some());
+                Ok(consumer_group(&key.group_id, change))
+            }
+            CoordinatorRecord::ConsumerGroupTargetAssignmentMetadata(key, value) => Ok(
+                consumer_group(&key.group_id, target_epoch_from_kafka(value)),
+            ),
+            CoordinatorRecord::ConsumerGroupMemberMetadata(key, value) => {
+                let change = member_from_kafka(&key.member_id, value);
+                Ok(consumer_group(&key.group_id, change))
+            }
+            CoordinatorRecord::ConsumerGroupTargetAssignmentMember(key, value) => {
+                let change = target_from_kafka(&key.member_id, value);
+                Ok(consumer_group(&key.group_id, change))
+            }
+            CoordinatorRecord::ConsumerGroupCurrentMemberAssignment(key, value) => {
+                let change = current_from_kafka(&key.member_id, value);
+                Ok(consumer_group(&key.group_id, change))
+            }
+            CoordinatorRecord::ConsumerGroupRegularExpression(key, value) => {
+                let change = regex_from_kafka(&key.regular_expression, value);
+                Ok(consumer_group(&key.group_id, change))
             }
         }
     }
 }
 
-fn text(text: &StrBytes) -> Arc<str> {
+fn consumer_group(group_id: &StrBytes, change: ConsumerGroupChange) -> OffsetsRecord {
+    OffsetsRecord::ConsumerGroup {
+        group_id: text(group_id),
+        change,
+    }
+}
+
+pub(super) fn text(text: &StrBytes) -> Arc<str> {
     Arc::from(text.as_str())
 }
 
-fn string(text: &Arc<str>) -> StrBytes {
+pub(super) fn string(text: &Arc<str>) -> StrBytes {
     StrBytes::from(&**text)
 }
 
@@ -229,14 +253,5 @@ mod tests {
         group.members.clear();
         check(&record(Some(group)));
         check(&record(None));
-    }
-
-    #[test]
-    fn records_of_newer_groups_are_told_apart_from_damage() {
-        let newer = Bytes::from_static(&[0, 3, 0, 1, b'g']);
-        let decoded = OffsetsRecord::decode(newer.clone(), None);
-        assert_eq!(decoded, Err(OffsetsRecordError::NewerProtocol));
-        let decoded = OffsetsRecord::decode(newer.slice(..3), None);
-        assert!(matches!(decoded, Err(OffsetsRecordError::Unreadable(_))));
     }
 }

@@ -7,12 +7,16 @@
 //!
 //! | command | does |
 //! |---|---|
-//! | `join GROUP CLIENT …` | JoinGroup; `member=`, `instance=`, `type=`, `protocols=NAME:METADATA+…` (`@a,b` stands for a subscription), `session=`, `rebalance=`, `v3` (no member id needed), `v9` (knows skip_assignment) |
-//! | `sync GROUP MEMBER GENERATION …` | SyncGroup; `instance=`, `type=`, `protocol=`, `MEMBER=ASSIGNMENT…` from the leader |
+//! | `join GROUP CLIENT …` | JoinGroup; `member=`, `instance=`, `type=`, `protocols=NAME:METADATA+…` (`@a,b` stands for a subscription, `@a,b/a-0,a-1` for one of somebody who still has partitions), `session=`, `rebalance=`, `v3` (no member id needed), `v9` (knows skip_assignment) |
+//! | `sync GROUP MEMBER GENERATION …` | SyncGroup; `instance=`, `type=`, `protocol=`, `MEMBER=ASSIGNMENT…` from the leader (`@a-0,b-1` as consumers write it) |
 //! | `heartbeat GROUP MEMBER GENERATION [instance=]` | Heartbeat |
 //! | `leave GROUP MEMBER[@INSTANCE]…` | LeaveGroup |
+//! | `consume GROUP MEMBER EPOCH …` | ConsumerGroupHeartbeat; `topics=a,b`, `regex=`, `owned=t-0,t-1` (or `owned=`), `instance=`, `rack=`, `assignor=`, `rebalance=`, `v0` (the member id may be empty: shown as `#1`); with EPOCH 0 what a new member has to say is said |
+//! | `topics NAME=PARTITIONS…` | the topics from now on; one that was gone comes back with another id, shown as `t'` |
+//! | `configure GROUP session= heartbeat=` | settings of one group |
+//! | `describe-consumer GROUP` | ConsumerGroupDescribe |
 //! | `commit GROUP TOPIC-PARTITION=OFFSET[/NOTE]… …` | OffsetCommit; `member=`, `generation=`, `instance=`, `retention=`, `at=`, `id=`, `v9` |
-//! | `fetch GROUP [TOPIC-PARTITION…] [id=]`, `describe GROUP`, `list [states=] [types=]` | answers |
+//! | `fetch GROUP [TOPIC-PARTITION…] [id=] [as=MEMBER:EPOCH]`, `describe GROUP`, `list [states=] [types=]` | answers |
 //! | `delete GROUP`, `delete-offsets GROUP TOPIC-PARTITION…`, `topics-deleted TOPIC… [id=]` | deletions |
 //! | `advance MS` | time passes; deadlines are printed with `+MS` |
 //! | `set-clock MS` | the clock is set that much ahead, or back |

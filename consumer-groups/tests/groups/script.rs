@@ -1,6 +1,8 @@
 //! The commands of scenarios.
 
+mod consumer;
 mod render;
+mod render_consumer;
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -11,7 +13,11 @@ use tidewheel_config::GroupConfig;
 use tidewheel_consumer_groups::request::*;
 use tidewheel_consumer_groups::{GroupLimits, GroupRequest};
 use tidewheel_protocol::Uuid;
+use tidewheel_protocol::consumer_protocol::{
+    ConsumerProtocolAssignment, ConsumerProtocolSubscription, TopicPartition,
+};
 
+use self::consumer::Topics;
 use crate::support::{Runner, Step, subscription};
 
 pub(crate) struct Script {
@@ -21,6 +27,7 @@ pub(crate) struct Script {
     /// How many member ids were made from a name.
     made: BTreeMap<String, u64>,
     requests: u128,
+    topics: Topics,
 }
 
 /// The words of a command: those with `=` by name, the others in order.
@@ -108,6 +115,7 @@ impl Script {
             aliases: BTreeMap::new(),
             made: BTreeMap::new(),
             requests: 0,
+            topics: Topics::default(),
         }
     }
 
@@ -116,6 +124,8 @@ impl Script {
         let words = Words::of(command);
         match words.at(0) {
             "set" => self.set(&words),
+            "topics" => self.set_topics(&words),
+            "configure" => self.configure(&words),
             "fail-append" => self.runner.append_fails = true,
             "restart" => {
                 let became = |id: &str| id.parse().ok().map(|id| Uuid([id; 16]));
@@ -164,6 +174,9 @@ impl Script {
                 }
                 "retention" => config.offsets_retention_ms = i64::try_from(value).unwrap(),
                 "max-size" => config.max_size = value,
+                "consumer-max-size" => config.consumer_max_size = value,
+                "upgrade" => config.consumer_upgrade = value > 0,
+                "downgrade" => config.consumer_downgrade = value > 0,
                 "groups" => limits.groups = value,
                 "pending" => limits.pending_members = value,
                 "member-bytes" => limits.member_bytes = value,
@@ -189,9 +202,17 @@ impl Script {
                 generation: words.at(3).parse().unwrap(),
             }),
             "leave" => GroupRequest::Leave(self.leave(words)),
+            "consume" => GroupRequest::ConsumerHeartbeat(self.consumer_heartbeat(words)),
+            "describe-consumer" => {
+                GroupRequest::DescribeConsumerGroup(DescribeRequest { group_id })
+            }
             "commit" => GroupRequest::CommitOffsets(self.commit(words)),
             "fetch" => GroupRequest::FetchOffsets(FetchOffsetsRequest {
                 group_id,
+                member: words.get("as").map(|asking| {
+                    let (member, epoch) = asking.split_once(':').unwrap();
+                    (self.full(member), epoch.parse().unwrap())
+                }),
                 topics: (!topics.is_empty()).then(|| partitions(topics, words.topic_id())),
                 require_stable: true,
             }),
@@ -252,7 +273,7 @@ impl Script {
             .filter(|(name, _)| !options.contains(name));
         let assignments = assignments.map(|(member, assignment)| MemberAssignment {
             member_id: self.full(member),
-            assignment: Bytes::copy_from_slice(assignment.as_bytes()),
+            assignment: assignment_bytes(assignment),
         });
         SyncRequest {
             group_id: words.group(),
@@ -346,6 +367,37 @@ impl Script {
     }
 }
 
+/// What a cooperative consumer says that still has partitions.
+fn cooperative(topics: &str, owned: &str) -> Bytes {
+    let assignment = assignment_bytes(&format!("@{owned}"));
+    let owned = ConsumerProtocolAssignment::decode(assignment).unwrap();
+    let wanted = ConsumerProtocolSubscription {
+        topics: topics.split(',').map(Into::into).collect(),
+        owned_partitions: owned.assigned_partitions,
+        ..ConsumerProtocolSubscription::default()
+    };
+    wanted.encode(1)
+}
+
+/// `@t-0,t-1` as consumers write it; other texts as they are.
+fn assignment_bytes(text: &str) -> Bytes {
+    let Some(names) = text.strip_prefix('@') else {
+        return Bytes::copy_from_slice(text.as_bytes());
+    };
+    let named = names.split(',').map(|name| {
+        let (topic, partition) = partition(name);
+        TopicPartition {
+            topic: (&*topic).into(),
+            partitions: vec![partition],
+        }
+    });
+    let assignment = ConsumerProtocolAssignment {
+        assigned_partitions: named.collect(),
+        user_data: None,
+    };
+    assignment.encode(0)
+}
+
 fn split_commas(text: &str) -> Vec<String> {
     text.split(',').map(str::to_owned).collect()
 }
@@ -354,7 +406,10 @@ fn protocols(text: &str) -> Vec<JoinProtocol> {
     let protocol = |text: &str| {
         let (name, metadata) = text.split_once(':').unwrap_or((text, ""));
         let metadata = match metadata.strip_prefix('@') {
-            Some(topics) => subscription(&topics.split(',').collect::<Vec<_>>()).into(),
+            Some(topics) => match topics.split_once('/') {
+                Some((topics, owned)) => cooperative(topics, owned),
+                None => subscription(&topics.split(',').collect::<Vec<_>>()).into(),
+            },
             None => Bytes::copy_from_slice(metadata.as_bytes()),
         };
         JoinProtocol {

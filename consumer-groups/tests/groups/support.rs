@@ -1,11 +1,12 @@
 //! Runs a coordinator as its contract says, with a list for a log.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use tidewheel_config::GroupConfig;
 use tidewheel_consumer_groups::{
-    GroupCoordinator, GroupError, GroupLimits, GroupReply, GroupRequest, OffsetsRecord, Output,
-    ReplyToken,
+    ConsumerGroupSettings, GroupCoordinator, GroupError, GroupLimits, GroupReply, GroupRequest,
+    OffsetsRecord, Output, ReplyToken, TopicInfo, TopicsImage,
 };
 use tidewheel_protocol::Uuid;
 
@@ -28,6 +29,9 @@ pub(crate) struct Runner {
     /// What became of topics: gone, or made again with this id. Others are there.
     pub(crate) topics: BTreeMap<String, Option<Uuid>>,
     next_token: u64,
+    image: Arc<TopicsImage>,
+    image_version: u64,
+    settings: BTreeMap<Arc<str>, ConsumerGroupSettings>,
 }
 
 /// What came out of a step.
@@ -51,6 +55,9 @@ impl Runner {
             append_fails: false,
             topics: BTreeMap::new(),
             next_token: 1,
+            image: Arc::default(),
+            image_version: 0,
+            settings: BTreeMap::new(),
         };
         let loaded = runner.coordinator.loaded(0, |_| None);
         assert_eq!(loaded, Output::default());
@@ -63,6 +70,18 @@ impl Runner {
         self.parked.insert(token, self.now_ms);
         let output = self.coordinator.handle(request, token, self.now_ms);
         (token, self.apply(output))
+    }
+
+    /// The topics are these from now on.
+    pub(crate) fn set_topics(&mut self, topics: impl IntoIterator<Item = (Arc<str>, TopicInfo)>) {
+        self.image_version += 1;
+        self.image = Arc::new(TopicsImage::new(self.image_version, topics));
+        self.coordinator.set_topics(Arc::clone(&self.image));
+    }
+
+    pub(crate) fn configure(&mut self, group_id: &Arc<str>, settings: ConsumerGroupSettings) {
+        self.settings.insert(Arc::clone(group_id), settings);
+        self.coordinator.configure_group(group_id, Some(settings));
     }
 
     /// Goes on to the next deadline, if it comes by `until_ms`.
@@ -106,6 +125,10 @@ impl Runner {
     /// A coordinator made from the bytes of the log.
     pub(crate) fn recovered(&self) -> GroupCoordinator {
         let mut coordinator = GroupCoordinator::new(self.config.clone(), self.limits.clone());
+        coordinator.set_topics(Arc::clone(&self.image));
+        for (group_id, settings) in &self.settings {
+            coordinator.configure_group(group_id, Some(*settings));
+        }
         for record in &self.log {
             let (key, value) = record.encode();
             coordinator.replay(&OffsetsRecord::decode(key, value).unwrap());

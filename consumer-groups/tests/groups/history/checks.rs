@@ -24,6 +24,7 @@ fn offsets(coordinator: &mut GroupCoordinator, now_ms: i64) -> BTreeMap<Key, i64
         let group_id: Arc<str> = group_id.into();
         let request = FetchOffsetsRequest {
             group_id: Arc::clone(&group_id),
+            member: None,
             topics: None,
             require_stable: true,
         };

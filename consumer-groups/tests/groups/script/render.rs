@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use tidewheel_consumer_groups::reply::*;
 use tidewheel_consumer_groups::{GroupError, GroupReply, OffsetsRecord};
+use tidewheel_protocol::consumer_protocol::ConsumerProtocolAssignment;
 
 use super::Script;
 
@@ -11,6 +12,21 @@ fn bytes(bytes: &Bytes) -> String {
     let printable = |c: char| (!c.is_control() && c != '\u{fffd}').then_some(c);
     let text: String = text.chars().filter_map(printable).collect();
     format!("'{text}'")
+}
+
+/// An assignment of consumers as `@t-0,t-1`, others as they are.
+fn assignment(assigned: &Bytes) -> String {
+    match ConsumerProtocolAssignment::decode(assigned.clone()) {
+        Ok(decoded) if decoded.encode(0) == *assigned => {
+            let topics = decoded.assigned_partitions.iter();
+            let names = topics.flat_map(|topic| {
+                let named = topic.partitions.iter();
+                named.map(|partition| format!("{}-{partition}", topic.topic.as_str()))
+            });
+            format!("@{}", names.collect::<Vec<_>>().join(","))
+        }
+        _ => bytes(assigned),
+    }
 }
 
 fn results(topics: &[TopicResults]) -> String {
@@ -56,7 +72,7 @@ impl Script {
                 format!("join {:?} {result}", self.short(&reply.member_id))
             }
             GroupReply::Sync(result) => {
-                let synced = |synced: &Synced| format!("ok {}", bytes(&synced.assignment));
+                let synced = |synced: &Synced| format!("ok {}", assignment(&synced.assignment));
                 format!("sync {}", or_error(result, synced))
             }
             GroupReply::Heartbeat(result) => {
@@ -72,6 +88,8 @@ impl Script {
                     |all: &Vec<MemberLeft>| all.iter().map(left).collect::<Vec<_>>().join(", ");
                 format!("leave {}", or_error(result, all))
             }
+            GroupReply::ConsumerHeartbeat(result) => self.consumer_heard(result),
+            GroupReply::DescribeConsumerGroup(result) => self.consumer_group(result),
             GroupReply::CommitOffsets(topics) => format!("commit {}", results(topics)),
             GroupReply::FetchOffsets(result) => {
                 format!("fetch {}", or_error(result, |topics| fetched(topics)))
@@ -138,7 +156,7 @@ impl Script {
                 let (client, host) = (&member.client_id, &member.client_host);
                 format!(
                     "{id}{instance}({client},{host}):{metadata}:{}",
-                    bytes(&member.assignment)
+                    assignment(&member.assignment)
                 )
             })
             .collect();
@@ -158,6 +176,9 @@ impl Script {
                 });
                 format!("{} {}-{} {value}", key.group_id, key.topic, key.partition)
             }
+            OffsetsRecord::ConsumerGroup { group_id, change } => {
+                format!("{group_id} {}", self.change(change))
+            }
             OffsetsRecord::GroupMetadata {
                 group_id,
                 value: None,
@@ -172,7 +193,7 @@ impl Script {
                     .map(|member| {
                         let (id, metadata) =
                             (self.short(&member.member_id), bytes(&member.subscription));
-                        format!("{id}:{metadata}:{}", bytes(&member.assignment))
+                        format!("{id}:{metadata}:{}", assignment(&member.assignment))
                     })
                     .collect();
                 let leader = value.leader.as_deref().map(|leader| self.short(leader));
