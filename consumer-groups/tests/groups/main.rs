@@ -6,6 +6,7 @@
 )]
 
 mod bounds;
+mod consumers;
 mod history;
 mod random_histories;
 mod scenarios;
