@@ -29,7 +29,7 @@
 //!    through `replay`. So every decision stands on all that was appended before.
 //! 3. The replies leave when all that was appended up to then, by this output or earlier ones, is as
 //!    durable as acknowledged data has to be: then nobody is told what a crash may take back.
-//!    Replies to `Heartbeat` may leave at once.
+//!    Replies to Heartbeat may leave at once, those to ConsumerGroupHeartbeat may not.
 //! 4. If the log refuses records, `append_failed` is called instead of `replay`, and what it returns is
 //!    an output like any other. Where it took a first part of them, in batches of their own, that part is
 //!    replayed before, and `append_failed` hears of the rest. Hard state does not change by the call. Soft

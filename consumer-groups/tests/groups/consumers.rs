@@ -225,22 +225,26 @@ impl History {
         }
     }
 
-    /// Everybody uses the newer protocol from now on, nothing is lost, and everybody sends heartbeats: soon
-    /// all is settled, and everything is read.
-    fn settle(&mut self) {
+    /// Everybody joins anew, nothing is lost, and everybody sends heartbeats: soon all is settled, and everything
+    /// is read. Some use the classic protocol, unless `is_pure`.
+    fn settle(&mut self, is_pure: bool) {
         self.is_rough = false;
         self.runner.append_fails = false;
         self.pass(100_000);
-        for client in &mut self.clients {
-            client.start_anew(Protocol::Consumer);
-            if client.instance_id.is_some() || client.topics.is_empty() {
+        for (index, client) in self.clients.iter_mut().enumerate() {
+            let is_classic = !is_pure && index < 7 && index % 3 == 0;
+            client.start_anew(match is_classic {
+                true => Protocol::Classic,
+                false => Protocol::Consumer,
+            });
+            if client.instance_id.is_some() {
                 client.topics = vec!["t".into(), "u".into()];
             }
         }
-        for _ in 0..10 {
+        for _ in 0..12 {
             for index in 0..self.clients.len() {
                 for _ in 0..2 {
-                    self.consumer_heartbeat(index);
+                    self.beat(index);
                     self.check();
                 }
             }
@@ -278,7 +282,7 @@ fn run(seed: u64, steps: usize) -> Vec<String> {
     for _ in 0..steps {
         history.step();
     }
-    history.settle();
+    history.settle(seed.is_multiple_of(2));
     history.end();
     history.trace
 }

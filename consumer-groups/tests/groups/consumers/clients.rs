@@ -169,6 +169,18 @@ impl History {
         }
     }
 
+    /// What a client does that means well.
+    pub(super) fn beat(&mut self, index: usize) {
+        let client = &self.clients[index];
+        match client.protocol {
+            Protocol::Consumer => self.consumer_heartbeat(index),
+            Protocol::Classic if client.waits_for.is_some() => {}
+            Protocol::Classic if client.epoch == 0 => self.join(index),
+            Protocol::Classic if client.syncs => self.sync(index),
+            Protocol::Classic => self.classic_heartbeat(index),
+        }
+    }
+
     /// A client stops reading what it is to give up, or begins to read what it was given: it does the first
     /// before the second, and each when it gets to it.
     fn move_on(&mut self, index: usize) {
