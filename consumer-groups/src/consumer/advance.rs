@@ -1,6 +1,7 @@
 //! What follows when a member is heard of: what it wants now, what everybody is to read then, and how far
 //! the member gets. Both protocols come through here.
 
+use std::cell::OnceCell;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -110,6 +111,7 @@ pub(super) fn advance(
             Resolved::Changed(regex, resolved) => Some((regex, resolved)),
             _ => None,
         },
+        gathered: OnceCell::new(),
     };
     let is_other = match base {
         None => true,

@@ -31,7 +31,7 @@ pub(crate) struct Subscriber<'a> {
     pub(crate) member_id: &'a Arc<str>,
     pub(crate) instance_id: Option<&'a Arc<str>>,
     /// The topics that it wants, as positions in the list of topics, in order.
-    pub(crate) topics: Vec<usize>,
+    pub(crate) topics: &'a [usize],
     /// What it was to read before.
     pub(crate) before: Option<&'a BTreeSet<TopicIdPartition>>,
 }

@@ -1,5 +1,6 @@
 //! Members that leave or are taken out, and groups that end.
 
+use std::cell::OnceCell;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -42,6 +43,7 @@ pub(crate) fn remove(group: &ConsumerGroup, gone: &BTreeSet<&str>, cx: &mut Cont
         gone,
         replaced: None,
         resolved: None,
+        gathered: OnceCell::new(),
     };
     changes.push(ConsumerGroupChange::Epoch(Some(GroupEpoch {
         epoch: group.epoch.epoch.saturating_add(1),

@@ -1,5 +1,6 @@
 //! A group as it will be when what is being decided is in the log.
 
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -22,39 +23,75 @@ pub(super) struct View<'a> {
     pub(super) replaced: Option<&'a str>,
     /// A regular expression that stands for something new.
     pub(super) resolved: Option<(&'a str, &'a ResolvedRegex)>,
+    /// Looked at by few heartbeats, so gathered when it is.
+    pub(super) gathered: OnceCell<Gathered<'a>>,
+}
+
+/// Topics as members want them.
+type Wanted<'a> = BTreeMap<&'a Arc<str>, TopicInfo>;
+/// What a member says that it wants: names, and what its regular expression stands for.
+type Wish<'a> = (&'a BTreeSet<Arc<str>>, Option<&'a BTreeSet<Arc<str>>>);
+
+/// The members with what they want. Most members of a group want the same, which is looked up once.
+pub(super) struct Gathered<'a> {
+    /// Ordered by id, with the place of what they want.
+    members: Vec<(&'a Arc<str>, &'a ConsumerMember, usize)>,
+    /// The topics that there are of what is wanted, each wish once.
+    wanted: Vec<Wanted<'a>>,
 }
 
 impl<'a> View<'a> {
-    /// The members, ordered by id.
-    fn members(&self) -> BTreeMap<&'a Arc<str>, &'a ConsumerMember> {
+    fn gathered(&self) -> &Gathered<'a> {
+        self.gathered.get_or_init(|| self.gather())
+    }
+
+    fn gather(&self) -> Gathered<'a> {
         let known = self.group.members().iter();
         let stay = known.filter(|(member_id, _)| !self.gone.contains(&***member_id));
         let mut members: BTreeMap<_, _> =
             stay.map(|(id, member)| (id, &*member.metadata)).collect();
         members.extend(self.changed);
-        members
+        let mut places: BTreeMap<Wish<'a>, usize> = BTreeMap::new();
+        let mut gathered = Gathered {
+            members: Vec::with_capacity(members.len()),
+            wanted: Vec::new(),
+        };
+        for (member_id, member) in members {
+            let wish = self.wish(member);
+            let place = *places.entry(wish).or_insert_with(|| {
+                gathered.wanted.push(self.wanted(wish));
+                gathered.wanted.len() - 1
+            });
+            gathered.members.push((member_id, member, place));
+        }
+        gathered
     }
 
-    /// The topics that a member wants and that there are.
-    fn wanted(
-        &self,
-        member: &'a ConsumerMember,
-    ) -> impl Iterator<Item = (&'a Arc<str>, TopicInfo)> {
+    fn wish(&self, member: &'a ConsumerMember) -> Wish<'a> {
         let resolved = member.regex.as_ref().and_then(|regex| match self.resolved {
             Some((changed, resolved)) if *changed == **regex => Some(resolved),
             _ => self.group.regex(regex),
         });
-        let of_regex = resolved.into_iter().flat_map(|resolved| &resolved.topics);
-        let names = member.topics.iter().chain(of_regex);
-        let topics = self.topics;
-        names.filter_map(move |name| Some((name, topics.topic(name)?)))
+        (&member.topics, resolved.map(|resolved| &resolved.topics))
+    }
+
+    /// The topics of a wish that there are.
+    fn wanted(&self, (named, resolved): Wish<'a>) -> Wanted<'a> {
+        let names = named.iter().chain(resolved.into_iter().flatten());
+        let topic = |name: &'a Arc<str>| Some((name, self.topics.topic(name)?));
+        names.filter_map(topic).collect()
     }
 
     /// A hash of the topics that anybody wants, as they are; 0 for none. Only equality counts: Kafka's is
     /// another one, and takes a group over with one more epoch.
     pub(super) fn metadata_hash(&self) -> i64 {
-        let members = self.members();
-        let wanted: BTreeMap<_, _> = members.values().flat_map(|m| self.wanted(m)).collect();
+        let wanted: Wanted = self
+            .gathered()
+            .wanted
+            .iter()
+            .flatten()
+            .map(|(n, t)| (*n, *t))
+            .collect();
         if wanted.is_empty() {
             return 0;
         }
@@ -68,40 +105,34 @@ impl<'a> View<'a> {
         hash.0.cast_signed()
     }
 
-    /// The assignor that most members want; uniform unless more want another one.
-    fn assignor(&self) -> Assignor {
-        preferred(self.members().into_values())
-    }
-
     /// What everybody is to read.
     pub(super) fn assign(&self) -> BTreeMap<&'a Arc<str>, BTreeSet<TopicIdPartition>> {
-        let members = self.members();
-        let wanted: Vec<BTreeMap<Uuid, i32>> = members
-            .values()
-            .map(|member| {
-                self.wanted(member)
-                    .map(|(_, topic)| (topic.id, topic.partitions))
-                    .collect()
-            })
-            .collect();
-        let all: BTreeMap<Uuid, i32> = wanted.iter().flatten().map(|(&id, &n)| (id, n)).collect();
+        let Gathered { members, wanted } = self.gathered();
+        let all = wanted.iter().flat_map(BTreeMap::values);
+        let all: BTreeMap<Uuid, i32> = all.map(|topic| (topic.id, topic.partitions)).collect();
         let topics: Vec<SubscribedTopic> = all
-            .iter()
-            .map(|(&id, &partitions)| SubscribedTopic { id, partitions })
+            .into_iter()
+            .map(|(id, partitions)| SubscribedTopic { id, partitions })
             .collect();
-        let position = |id: &Uuid| topics.binary_search_by_key(id, |topic| topic.id).ok();
-        let subscribers: Vec<Subscriber> = members
-            .iter()
-            .zip(&wanted)
-            .map(|((member_id, member), wanted)| Subscriber {
+        let position =
+            |info: &TopicInfo| topics.binary_search_by_key(&info.id, |topic| topic.id).ok();
+        let positions = wanted.iter().map(|wanted| {
+            let mut positions: Vec<usize> = wanted.values().filter_map(position).collect();
+            positions.sort_unstable();
+            positions
+        });
+        let positions: Vec<Vec<usize>> = positions.collect();
+        let subscriber =
+            |&(member_id, member, place): &(&'a Arc<str>, &'a ConsumerMember, usize)| Subscriber {
                 member_id,
                 instance_id: member.instance_id.as_ref(),
-                topics: wanted.keys().filter_map(position).collect(),
+                topics: &positions[place],
                 before: self.target_before(member_id),
-            })
-            .collect();
-        let assigned = self.assignor().assign(&subscribers, &topics);
-        members.into_keys().zip(assigned).collect()
+            };
+        let subscribers: Vec<Subscriber> = members.iter().map(subscriber).collect();
+        let assignor = preferred(members.iter().map(|&(_, member, _)| member));
+        let assigned = assignor.assign(&subscribers, &topics);
+        members.iter().map(|&(id, ..)| id).zip(assigned).collect()
     }
 
     /// What a member was to read so far.

@@ -1,11 +1,12 @@
 //! What outsiders can make the coordinator hold.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::support::{self, Runner};
 use tidewheel_config::{GroupConfig, limits};
 use tidewheel_consumer_groups::request::*;
-use tidewheel_consumer_groups::{GroupError, GroupLimits, GroupReply, GroupRequest};
+use tidewheel_consumer_groups::{GroupError, GroupLimits, GroupReply, GroupRequest, TopicInfo};
 use tidewheel_protocol::Uuid;
 use tidewheel_protocol::wire::STRING_BYTES_MAX;
 
@@ -31,6 +32,32 @@ fn join(group_id: String, member_id: &Arc<str>, uuid: u128) -> GroupRequest {
 
 fn runner() -> Runner {
     Runner::new(GroupConfig::default(), GroupLimits::default())
+}
+
+fn consume(group_id: &str, member_id: &str, regex: &str) -> GroupRequest {
+    GroupRequest::ConsumerHeartbeat(ConsumerHeartbeatRequest {
+        group_id: group_id.into(),
+        member_id: member_id.into(),
+        chooses_member_id: true,
+        epoch: 0,
+        instance_id: None,
+        rack_id: None,
+        client_id: "client".into(),
+        client_host: "/127.0.0.1".into(),
+        rebalance_timeout_ms: 300_000,
+        topics: None,
+        regex: Some(regex.into()),
+        assignor: None,
+        owned: Some(BTreeSet::new()),
+        new_member_uuid: 0,
+    })
+}
+
+fn consume_result(step: &support::Step) -> Result<i32, GroupError> {
+    match &step.replies[..] {
+        [(_, GroupReply::ConsumerHeartbeat(result))] => result.clone().map(|reply| reply.epoch),
+        other => panic!("{other:?}"),
+    }
 }
 
 fn join_result(step: &support::Step) -> (Arc<str>, Option<GroupError>) {
@@ -154,4 +181,56 @@ fn whatever_a_client_calls_itself_it_is_told_all_of_its_member_id() {
         assert!(member_id.len() <= STRING_BYTES_MAX);
         assert!(member_id.ends_with("-00000000-0000-0000-0000-000000000abc"));
     }
+}
+
+#[test]
+fn groups_of_the_newer_protocol_that_are_invented_are_bounded_and_forgotten() {
+    let limits = GroupLimits {
+        groups: 1_000,
+        ..GroupLimits::default()
+    };
+    let mut runner = Runner::new(GroupConfig::default(), limits);
+    for number in 0..1_500 {
+        let (_, step) = runner.send(consume(&format!("invented-{number}"), "m", "t"));
+        let expected = match number < 1_000 {
+            true => Ok(2),
+            false => Err(GroupError::CoordinatorNotAvailable),
+        };
+        assert_eq!(consume_result(&step), expected);
+    }
+    // Sessions end, and then the look for what has expired takes the empty groups.
+    while runner.next_tick(600_000).is_some() {}
+    assert_eq!(runner.coordinator.state_bytes(), 0);
+    assert_eq!(runner.recovered().state_bytes(), 0);
+}
+
+/// Each expression stands for all topics: what they take is counted, however short they are.
+#[test]
+fn what_expressions_stand_for_is_bounded() {
+    let limits = GroupLimits {
+        state_bytes: 1 << 20,
+        ..GroupLimits::default()
+    };
+    let state_bytes = limits.state_bytes;
+    let mut runner = Runner::new(GroupConfig::default(), limits);
+    let topics = (0..200_u32).map(|number| {
+        let name: Arc<str> = format!("topic-{number}").into();
+        let id = Uuid(u128::from(number + 1).to_be_bytes());
+        (name, TopicInfo { id, partitions: 1 })
+    });
+    runner.set_topics(topics);
+    let mut refused = 0;
+    for number in 0..80 {
+        let regex = format!(".*(x{{{number}}})?");
+        let (_, step) = runner.send(consume("g", &format!("m{number}"), &regex));
+        match consume_result(&step) {
+            Ok(_) => assert_eq!(refused, 0),
+            Err(error) => {
+                assert_eq!(error, GroupError::CoordinatorNotAvailable);
+                refused += 1;
+            }
+        }
+        assert!(runner.coordinator.state_bytes() <= state_bytes);
+    }
+    assert!(refused > 0);
 }

@@ -18,7 +18,7 @@ pub(super) fn assign(
     });
     let mut subscribers: Vec<Vec<usize>> = vec![Vec::new(); topics.len()];
     for &member in &order {
-        for &topic in &members[member].topics {
+        for &topic in members[member].topics {
             subscribers[topic].push(member);
         }
     }

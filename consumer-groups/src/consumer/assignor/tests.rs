@@ -29,7 +29,7 @@ fn run(
             |(index, ((_, _, topics), (member_id, instance_id)))| Subscriber {
                 member_id,
                 instance_id: instance_id.as_ref(),
-                topics: topics.to_vec(),
+                topics,
                 before: before.get(index),
             },
         )

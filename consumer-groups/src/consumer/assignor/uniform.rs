@@ -28,7 +28,7 @@ pub(super) fn assign(
 ) -> Vec<BTreeSet<TopicIdPartition>> {
     let mut subscribers: Vec<Vec<usize>> = vec![Vec::new(); topics.len()];
     for (index, member) in members.iter().enumerate() {
-        for &topic in &member.topics {
+        for &topic in member.topics {
             subscribers[topic].push(index);
         }
     }
