@@ -15,16 +15,8 @@ pub struct GroupConfig {
     pub max_size: usize,
     /// `group.consumer.session.timeout.ms`.
     pub consumer_session_timeout_ms: i32,
-    /// `group.consumer.min.session.timeout.ms`, for the setting of one group.
-    pub consumer_min_session_timeout_ms: i32,
-    /// `group.consumer.max.session.timeout.ms`, for the setting of one group.
-    pub consumer_max_session_timeout_ms: i32,
     /// `group.consumer.heartbeat.interval.ms`.
     pub consumer_heartbeat_interval_ms: i32,
-    /// `group.consumer.min.heartbeat.interval.ms`, for the setting of one group.
-    pub consumer_min_heartbeat_interval_ms: i32,
-    /// `group.consumer.max.heartbeat.interval.ms`, for the setting of one group.
-    pub consumer_max_heartbeat_interval_ms: i32,
     /// `group.consumer.max.size`.
     pub consumer_max_size: usize,
     /// Whether `group.consumer.migration.policy` lets classic groups become groups of the newer protocol.
@@ -55,15 +47,7 @@ impl GroupConfig {
             initial_rebalance_delay_ms: settings.number("group.initial.rebalance.delay.ms"),
             max_size: settings.within("group.max.size"),
             consumer_session_timeout_ms: settings.within("group.consumer.session.timeout.ms"),
-            consumer_min_session_timeout_ms: settings
-                .within("group.consumer.min.session.timeout.ms"),
-            consumer_max_session_timeout_ms: settings
-                .within("group.consumer.max.session.timeout.ms"),
             consumer_heartbeat_interval_ms: settings.within("group.consumer.heartbeat.interval.ms"),
-            consumer_min_heartbeat_interval_ms: settings
-                .within("group.consumer.min.heartbeat.interval.ms"),
-            consumer_max_heartbeat_interval_ms: settings
-                .within("group.consumer.max.heartbeat.interval.ms"),
             consumer_max_size: settings.within("group.consumer.max.size"),
             consumer_upgrade: is_policy("bidirectional") || is_policy("upgrade"),
             consumer_downgrade: is_policy("bidirectional") || is_policy("downgrade"),

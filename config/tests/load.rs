@@ -333,6 +333,9 @@ fn groups_get_kafkas_settings_in_the_units_that_act() {
     assert_eq!(newer.group.consumer_max_size, 3);
     assert!(newer.group.consumer_upgrade && !newer.group.consumer_downgrade);
     assert_eq!(newer.group.consumer_session_timeout_ms, 45_000);
+    // No group has one of its own, so there is nothing to bound.
+    let bounded = load(&sets(&["group.consumer.min.session.timeout.ms=1"]));
+    assert_eq!(bounded.warnings.len(), 1);
     let other = ["group.consumer.assignors=range"];
     assert_eq!(errors(&sets(&other)).len(), 1);
 }

@@ -14,12 +14,3 @@ mod regex;
 pub(crate) mod removal;
 pub(crate) mod timers;
 mod view;
-
-/// Settings of one group of the newer protocol.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ConsumerGroupSettings {
-    /// Silence after which a member counts as gone (`consumer.session.timeout.ms`).
-    pub session_timeout_ms: i32,
-    /// When members are to come again (`consumer.heartbeat.interval.ms`).
-    pub heartbeat_interval_ms: i32,
-}

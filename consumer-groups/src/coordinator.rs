@@ -15,7 +15,6 @@ use tidewheel_protocol::consumer_protocol::PROTOCOL_TYPE;
 use self::offset_requests::is_same_topic;
 use crate::classic::group::ClassicGroup;
 use crate::classic::rebalance::Context;
-use crate::consumer::ConsumerGroupSettings;
 use crate::consumer::group::ConsumerGroup;
 use crate::consumer::{classic_members, conversion, removal};
 use crate::deadlines::{Deadlines, Timer};
@@ -25,7 +24,7 @@ use crate::offsets::GroupOffsets;
 use crate::records::OffsetsRecord;
 use crate::reply::{GroupReply, MemberLeft, Output};
 use crate::request::{GroupRequest, JoinRequest, LeaveRequest, ReplyToken, SyncRequest};
-use crate::topics::TopicsImage;
+use crate::topics::{NoTopics, Topics};
 
 /// Estimated bytes of a group beside what is in it.
 const GROUP_BYTES: usize = 1024;
@@ -36,9 +35,7 @@ pub struct GroupCoordinator {
     config: GroupConfig,
     limits: GroupLimits,
     /// The topics that there are.
-    topics: Arc<TopicsImage>,
-    /// Groups of the newer protocol with settings of their own.
-    settings: BTreeMap<Arc<str>, ConsumerGroupSettings>,
+    topics: Arc<dyn Topics>,
     groups: BTreeMap<Arc<str>, Group>,
     deadlines: Deadlines,
     /// What all groups hold.
@@ -114,8 +111,7 @@ impl GroupCoordinator {
         GroupCoordinator {
             config,
             limits,
-            topics: Arc::default(),
-            settings: BTreeMap::new(),
+            topics: Arc::new(NoTopics),
             groups: BTreeMap::new(),
             deadlines: Deadlines::default(),
             total: Total::default(),
@@ -380,8 +376,7 @@ impl GroupCoordinator {
         let mut cx = Context {
             config: &self.config,
             limits: &self.limits,
-            topics: &self.topics,
-            settings: &self.settings,
+            topics: &*self.topics,
             deadlines: &mut self.deadlines,
             total: self.total.get(),
             now_ms,

@@ -18,8 +18,7 @@
 //! # What the coordinator is told beside requests
 //!
 //! The topics that there are ([`GroupCoordinator::set_topics`]), before it begins to serve and after every
-//! change; and the settings of single groups ([`GroupCoordinator::configure_group`]). Neither leads to an output:
-//! members learn of it with their next heartbeats.
+//! change. It leads to no output: members learn of it with their next heartbeats.
 //!
 //! # The contract with whoever runs it
 //!
@@ -56,11 +55,10 @@ mod footprint;
 mod offsets;
 mod topics;
 
-pub use consumer::ConsumerGroupSettings;
 pub use coordinator::GroupCoordinator;
 pub use error::GroupError;
 pub use footprint::{GroupLimits, HeldBytes, Listed};
 pub use records::{OffsetsRecord, OffsetsRecordError};
 pub use reply::{GroupReply, Output};
 pub use request::{GroupRequest, ReplyToken};
-pub use topics::{TopicInfo, TopicsImage};
+pub use topics::{TopicInfo, Topics};

@@ -7,6 +7,7 @@ use tidewheel_protocol::{StrBytes, Uuid};
 
 use crate::error::GroupError;
 use crate::records::OffsetsRecord;
+use crate::request::JoinRequest;
 use crate::request::ReplyToken;
 
 /// What a request or a deadline led to. The contract of the crate says what to do with it.
@@ -30,6 +31,9 @@ impl Output {
 pub enum GroupReply {
     /// To JoinGroup.
     Join(JoinReply),
+    /// To JoinGroup, too: an empty group of the newer protocol was in the way, and has ended. The request is to
+    /// be made again.
+    JoinAgain(JoinRequest),
     /// To SyncGroup.
     Sync(Result<Synced, GroupError>),
     /// To Heartbeat.
@@ -280,7 +284,9 @@ impl GroupReply {
     #[must_use]
     pub fn refused(self, error: GroupError) -> GroupReply {
         match self {
-            GroupReply::Join(_) => GroupReply::join_refused("".into(), error),
+            GroupReply::Join(_) | GroupReply::JoinAgain(_) => {
+                GroupReply::join_refused("".into(), error)
+            }
             GroupReply::Sync(_) => GroupReply::Sync(Err(error)),
             GroupReply::Heartbeat(_) => GroupReply::Heartbeat(Err(error)),
             GroupReply::Leave(_) => GroupReply::Leave(Err(error)),

@@ -1,6 +1,6 @@
 //! The topics that there are, as groups see them.
 
-use std::collections::BTreeMap;
+use std::fmt::Debug;
 use std::sync::Arc;
 
 use tidewheel_protocol::Uuid;
@@ -14,48 +14,40 @@ pub struct TopicInfo {
     pub partitions: i32,
 }
 
-/// A snapshot of all topics: what the members of a group of the newer protocol may be given, and what
-/// their regular expressions are compared with. All coordinators share one.
-#[derive(Debug, Default)]
-pub struct TopicsImage {
-    version: u64,
-    by_name: BTreeMap<Arc<str>, TopicInfo>,
-    names: BTreeMap<Uuid, Arc<str>>,
+/// All topics at one moment: what the members of a group of the newer protocol may be given, and what
+/// their regular expressions are compared with. All coordinators look at the same.
+pub trait Topics: Debug + Send + Sync {
+    /// Another one for every other set of topics, and 0 only for none at all.
+    fn version(&self) -> u64;
+
+    /// The topic of that name.
+    fn topic(&self, name: &str) -> Option<TopicInfo>;
+
+    /// The name of the topic with that id.
+    fn name(&self, id: Uuid) -> Option<&Arc<str>>;
+
+    /// The names of all topics, in any order.
+    fn names(&self) -> Box<dyn Iterator<Item = &Arc<str>> + '_>;
 }
 
-impl TopicsImage {
-    /// The topics as they are at a `version`, which is another one for every other set of topics and never
-    /// 0, the version of no topics at all.
-    #[must_use]
-    pub fn new(
-        version: u64,
-        topics: impl IntoIterator<Item = (Arc<str>, TopicInfo)>,
-    ) -> TopicsImage {
-        let by_name: BTreeMap<Arc<str>, TopicInfo> = topics.into_iter().collect();
-        let names = by_name
-            .iter()
-            .map(|(name, topic)| (topic.id, Arc::clone(name)));
-        TopicsImage {
-            version,
-            names: names.collect(),
-            by_name,
-        }
+/// No topics at all.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NoTopics;
+
+impl Topics for NoTopics {
+    fn version(&self) -> u64 {
+        0
     }
 
-    pub(crate) fn version(&self) -> u64 {
-        self.version
+    fn topic(&self, _: &str) -> Option<TopicInfo> {
+        None
     }
 
-    pub(crate) fn topic(&self, name: &str) -> Option<TopicInfo> {
-        self.by_name.get(name).copied()
+    fn name(&self, _: Uuid) -> Option<&Arc<str>> {
+        None
     }
 
-    pub(crate) fn name(&self, id: Uuid) -> Option<&Arc<str>> {
-        self.names.get(&id)
-    }
-
-    /// All topics, ordered by name.
-    pub(crate) fn topics(&self) -> impl Iterator<Item = (&Arc<str>, TopicInfo)> {
-        self.by_name.iter().map(|(name, topic)| (name, *topic))
+    fn names(&self) -> Box<dyn Iterator<Item = &Arc<str>> + '_> {
+        Box::new(std::iter::empty())
     }
 }

@@ -42,24 +42,7 @@ pub(super) const KEYS: &[ConfigKey] = &[
         "group.consumer.session.timeout.ms",
         Int,
         "45000",
-        "Silence after which a member of a group of the newer protocol counts as gone, unless its group \
-         has a consumer.session.timeout.ms of its own.",
-    )
-    .min(1)
-    .unit(Milliseconds),
-    ConfigKey::broker(
-        "group.consumer.min.session.timeout.ms",
-        Int,
-        "45000",
-        "The shortest consumer.session.timeout.ms of a group.",
-    )
-    .min(1)
-    .unit(Milliseconds),
-    ConfigKey::broker(
-        "group.consumer.max.session.timeout.ms",
-        Int,
-        "60000",
-        "The longest consumer.session.timeout.ms of a group.",
+        "Silence after which a member of a group of the newer protocol counts as gone.",
     )
     .min(1)
     .unit(Milliseconds),
@@ -67,24 +50,7 @@ pub(super) const KEYS: &[ConfigKey] = &[
         "group.consumer.heartbeat.interval.ms",
         Int,
         "5000",
-        "How often members of a group of the newer protocol send heartbeats, unless their group has a \
-         consumer.heartbeat.interval.ms of its own.",
-    )
-    .min(1)
-    .unit(Milliseconds),
-    ConfigKey::broker(
-        "group.consumer.min.heartbeat.interval.ms",
-        Int,
-        "5000",
-        "The shortest consumer.heartbeat.interval.ms of a group.",
-    )
-    .min(1)
-    .unit(Milliseconds),
-    ConfigKey::broker(
-        "group.consumer.max.heartbeat.interval.ms",
-        Int,
-        "15000",
-        "The longest consumer.heartbeat.interval.ms of a group.",
+        "How often members of a group of the newer protocol send heartbeats, and hear of their partitions.",
     )
     .min(1)
     .unit(Milliseconds),

@@ -22,7 +22,8 @@ const OWN_THREADS: Foreign = Ignored("threads are managed without settings");
 const OWN_QUEUES: Foreign = Ignored("waiting requests are kept in a different way");
 const GONE: Foreign = Ignored("Apache Kafka 4 no longer has it");
 const JVM: Foreign = Ignored("there is no JVM here to load it");
-const GROUPS: Foreign = Ignored("both group protocols are served");
+const BOTH_PROTOCOLS: Foreign = Ignored("both protocols of consumer groups are on");
+const NO_GROUP_SETTINGS: Foreign = Ignored("no group has settings of its own");
 const STREAMS: Foreign = Ignored("streams groups are not built yet");
 const TRANSACTIONS: Foreign = Ignored("transactions are not built yet");
 const SECURITY: Foreign = Refused("encryption, logins and access control are not built yet");
@@ -130,8 +131,18 @@ const FOREIGN: &[(&str, Foreign)] = &[
         Ignored("offsets are read in pieces of a fixed size"),
     ),
     ("offsets.topic.replication.factor", ONE_NODE),
-    ("group.coordinator.rebalance.protocols", GROUPS),
+    ("group.coordinator.rebalance.protocols", BOTH_PROTOCOLS),
     ("group.coordinator.", OWN_THREADS),
+    ("group.consumer.min.session.timeout.ms", NO_GROUP_SETTINGS),
+    ("group.consumer.max.session.timeout.ms", NO_GROUP_SETTINGS),
+    (
+        "group.consumer.min.heartbeat.interval.ms",
+        NO_GROUP_SETTINGS,
+    ),
+    (
+        "group.consumer.max.heartbeat.interval.ms",
+        NO_GROUP_SETTINGS,
+    ),
     (
         "group.consumer.",
         Ignored(

@@ -7,7 +7,6 @@
 //!                             └─────────join, leave, silence───────── Stable ◀─────┘
 //! ```
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -15,12 +14,11 @@ use tidewheel_config::{GroupConfig, limits};
 
 use super::group::{ClassicGroup, InitialDelay, Replaced, State};
 use super::member::Member;
-use crate::consumer::ConsumerGroupSettings;
 use crate::deadlines::{Deadlines, Timer};
 use crate::error::GroupError;
 use crate::footprint::{Footprint, GroupLimits};
 use crate::reply::{GroupReply, JoinReply, Joined, Output};
-use crate::topics::TopicsImage;
+use crate::topics::Topics;
 
 /// [`limits::GROUP_NEW_MEMBER_WAIT`] in ms.
 const NEW_MEMBER_WAIT_MS: i64 = limits::GROUP_NEW_MEMBER_WAIT.as_secs().cast_signed() * 1000;
@@ -35,9 +33,7 @@ const RECORD_AGAIN_MS: i64 = 1_000;
 pub(crate) struct Context<'a> {
     pub(crate) config: &'a GroupConfig,
     pub(crate) limits: &'a GroupLimits,
-    pub(crate) topics: &'a TopicsImage,
-    /// Groups with settings of their own.
-    pub(crate) settings: &'a BTreeMap<Arc<str>, ConsumerGroupSettings>,
+    pub(crate) topics: &'a dyn Topics,
     pub(crate) deadlines: &'a mut Deadlines,
     /// What all groups held before this change.
     pub(crate) total: Footprint,
@@ -55,15 +51,6 @@ impl Context<'_> {
     pub(crate) fn consumer_members_max(&self) -> usize {
         let most = self.config.consumer_max_size;
         most.min(self.limits.members_per_group)
-    }
-
-    /// The settings of a group of the newer protocol.
-    pub(crate) fn consumer_settings(&self, group_id: &str) -> ConsumerGroupSettings {
-        let own = self.settings.get(group_id).copied();
-        own.unwrap_or(ConsumerGroupSettings {
-            session_timeout_ms: self.config.consumer_session_timeout_ms,
-            heartbeat_interval_ms: self.config.consumer_heartbeat_interval_ms,
-        })
     }
 
     pub(crate) fn arm(&mut self, timer: Timer, in_ms: i64) {

@@ -21,7 +21,7 @@ use crate::error::GroupError;
 use crate::records::consumer::{ClassicSide, ConsumerMember, MemberState, TopicIdPartition};
 use crate::reply::{JoinReply, Joined, MemberLeft, Synced};
 use crate::request::{HeartbeatRequest, JoinRequest, LeaveRequest, LeavingMember, SyncRequest};
-use crate::topics::TopicsImage;
+use crate::topics::Topics;
 
 /// What a member says about itself in JoinGroup, and what it says that it reads.
 pub(super) fn classic_metadata(
@@ -29,7 +29,7 @@ pub(super) fn classic_metadata(
     client: (&Arc<str>, &Arc<str>),
     timeouts_ms: (i32, i32),
     protocols: &[crate::request::JoinProtocol],
-    topics: &TopicsImage,
+    topics: &dyn Topics,
 ) -> Option<(ConsumerMember, BTreeSet<TopicIdPartition>)> {
     let subscription = protocols.first()?.metadata.clone();
     let subscription = ConsumerProtocolSubscription::decode(subscription).ok()?;
@@ -55,7 +55,7 @@ pub(super) fn classic_metadata(
 /// Partitions by the ids of their topics, as far as there are such topics.
 pub(super) fn with_ids(
     named: &[TopicPartition],
-    topics: &TopicsImage,
+    topics: &dyn Topics,
 ) -> BTreeSet<TopicIdPartition> {
     let mut partitions = BTreeSet::new();
     for topic in named {
@@ -70,7 +70,7 @@ pub(super) fn with_ids(
 }
 
 /// What a member reads, as members of the classic protocol are told of it.
-pub(super) fn classic_assignment(member: &Member, topics: &TopicsImage) -> Bytes {
+pub(super) fn classic_assignment(member: &Member, topics: &dyn Topics) -> Bytes {
     let mut named: Vec<(Uuid, TopicPartition)> = Vec::new();
     for partition in member.current.assigned.keys() {
         match named.last_mut() {
@@ -198,17 +198,27 @@ fn classic_member<'a>(
     member_id: &str,
     instance_id: Option<&Arc<str>>,
 ) -> Result<(&'a Arc<str>, &'a Member, &'a ClassicSide), GroupError> {
+    let (known_id, member) = known_member(group, member_id, instance_id)?;
+    let classic = member.metadata.classic.as_ref();
+    let classic = classic.ok_or(GroupError::UnknownMemberId)?;
+    Ok((known_id, member, classic))
+}
+
+/// The member of either protocol under this id, and this instance id if it has one.
+fn known_member<'a>(
+    group: &'a ConsumerGroup,
+    member_id: &str,
+    instance_id: Option<&Arc<str>>,
+) -> Result<(&'a Arc<str>, &'a Member), GroupError> {
     let known = match instance_id {
         None => group.member_entry(member_id),
         Some(instance_id) => group.static_member(instance_id),
     };
     let (known_id, member) = known.ok_or(GroupError::UnknownMemberId)?;
-    if **known_id != *member_id {
-        return Err(GroupError::FencedInstanceId);
+    match **known_id == *member_id {
+        true => Ok((known_id, member)),
+        false => Err(GroupError::FencedInstanceId),
     }
-    let classic = member.metadata.classic.as_ref();
-    let classic = classic.ok_or(GroupError::UnknownMemberId)?;
-    Ok((known_id, member, classic))
 }
 
 /// Handles SyncGroup.
@@ -307,18 +317,19 @@ pub(crate) fn leave(
     left
 }
 
+/// An administrator takes members of either protocol out.
 fn who_leaves<'a>(
     group: &'a ConsumerGroup,
     leaving: &LeavingMember,
 ) -> Result<&'a str, GroupError> {
     let instance_id = leaving.instance_id.as_ref();
-    // An administrator names a static member by its instance id alone, whatever protocol it uses.
+    // A static one by its instance id alone.
     if leaving.member_id.is_empty() {
         let known = instance_id.and_then(|instance_id| group.static_member(instance_id));
         return known
             .map(|(id, _)| &**id)
             .ok_or(GroupError::UnknownMemberId);
     }
-    let found = classic_member(group, &leaving.member_id, instance_id);
-    found.map(|(member_id, ..)| &**member_id)
+    let found = known_member(group, &leaving.member_id, instance_id);
+    found.map(|(member_id, _)| &**member_id)
 }

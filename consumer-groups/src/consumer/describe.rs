@@ -8,10 +8,10 @@ use super::heartbeat::by_topic;
 use super::view::preferred;
 use crate::records::consumer::TopicIdPartition;
 use crate::reply::{ConsumerGroupDescription, DescribedConsumer, DescribedTopic};
-use crate::topics::TopicsImage;
+use crate::topics::Topics;
 
 /// The group as ConsumerGroupDescribe shows it.
-pub(crate) fn describe(group: &ConsumerGroup, topics: &TopicsImage) -> ConsumerGroupDescription {
+pub(crate) fn describe(group: &ConsumerGroup, topics: &dyn Topics) -> ConsumerGroupDescription {
     let members = group.members().iter();
     let described = |(member_id, member)| described_member(group, member_id, member, topics);
     ConsumerGroupDescription {
@@ -27,10 +27,17 @@ fn described_member(
     group: &ConsumerGroup,
     member_id: &Arc<str>,
     member: &Member,
-    topics: &TopicsImage,
+    topics: &dyn Topics,
 ) -> DescribedConsumer {
     let metadata = &*member.metadata;
     let target = group.target(member_id);
+    // What it is to give up it may still read.
+    let current = &member.current;
+    let held: BTreeSet<_> = current
+        .assigned
+        .keys()
+        .chain(current.revoking.keys())
+        .collect();
     DescribedConsumer {
         member_id: Arc::clone(member_id),
         instance_id: metadata.instance_id.clone(),
@@ -40,7 +47,7 @@ fn described_member(
         client_host: Arc::clone(&metadata.client_host),
         topics: metadata.topics.iter().map(Arc::clone).collect(),
         regex: metadata.regex.clone(),
-        assignment: named(member.current.assigned.keys(), topics),
+        assignment: named(held.into_iter(), topics),
         target_assignment: named(target.into_iter().flat_map(|target| &**target), topics),
         uses_classic_protocol: member.uses_classic_protocol(),
     }
@@ -49,7 +56,7 @@ fn described_member(
 /// Partitions with the names of their topics, as far as there are such topics.
 fn named<'a>(
     partitions: impl Iterator<Item = &'a TopicIdPartition>,
-    topics: &TopicsImage,
+    topics: &dyn Topics,
 ) -> Vec<DescribedTopic> {
     let named = by_topic(partitions).into_iter().filter_map(|topic| {
         Some(DescribedTopic {

@@ -27,7 +27,9 @@ const LEAVES_FOR_NOW: i32 = -2;
 
 /// Whether the request makes sense, whatever the group is like.
 pub(crate) fn validate(request: &ConsumerHeartbeatRequest) -> Result<(), GroupError> {
-    let is_empty = |text: &Option<Arc<str>>| text.as_ref().is_some_and(|text| text.is_empty());
+    // As Java trims a text.
+    let is_blank = |text: &str| text.chars().all(|c| c <= ' ');
+    let names_nothing = |text: &Option<Arc<str>>| text.as_deref().is_some_and(is_blank);
     let needs_member_id = request.chooses_member_id || request.epoch != JOINS;
     let is_valid = match request.epoch {
         JOINS => {
@@ -38,10 +40,10 @@ pub(crate) fn validate(request: &ConsumerHeartbeatRequest) -> Result<(), GroupEr
         LEAVES_FOR_NOW => request.instance_id.is_some(),
         epoch => epoch >= LEAVES && request.rebalance_timeout_ms >= -1,
     };
-    if request.group_id.is_empty()
-        || is_empty(&request.instance_id)
-        || is_empty(&request.rack_id)
-        || (needs_member_id && request.member_id.is_empty())
+    if is_blank(&request.group_id)
+        || names_nothing(&request.instance_id)
+        || names_nothing(&request.rack_id)
+        || (needs_member_id && is_blank(&request.member_id))
         || !is_valid
     {
         return Err(GroupError::InvalidRequest);
@@ -92,7 +94,7 @@ pub(crate) fn heartbeat(
     let is_told = is_full || advanced.has_other_partitions;
     Ok(ConsumerHeartbeatReply {
         epoch: advanced.current.epoch,
-        heartbeat_interval_ms: cx.consumer_settings(&group.id).heartbeat_interval_ms,
+        heartbeat_interval_ms: cx.config.consumer_heartbeat_interval_ms,
         assignment: is_told.then(|| by_topic(advanced.current.assigned.keys())),
         member_id: advanced.member_id,
     })

@@ -1,17 +1,17 @@
 //! OffsetCommit and OffsetFetch of members of groups of the newer protocol.
 
-use super::group::ConsumerGroup;
+use super::group::{ConsumerGroup, Member};
 use crate::error::GroupError;
 use crate::records::consumer::TopicIdPartition;
 use crate::request::{CommitOffsetsRequest, FetchOffsetsRequest};
-use crate::topics::TopicsImage;
+use crate::topics::Topics;
 
 /// Whether a commit may come from whom it says. A member may commit under the epoch that it had when it got
 /// the partition, as long as it has it; whoever is no member may commit where nobody is.
 pub(crate) fn validate_commit(
     group: &ConsumerGroup,
     request: &CommitOffsetsRequest,
-    topics: &TopicsImage,
+    topics: &dyn Topics,
 ) -> Result<(), GroupError> {
     if request.generation < 0 && group.members().is_empty() {
         return Ok(());
@@ -20,14 +20,8 @@ pub(crate) fn validate_commit(
         .member(&request.member_id)
         .ok_or(GroupError::UnknownMemberId)?;
     let current = &member.current;
-    if member.uses_classic_protocol() {
-        return match request.generation == current.epoch {
-            true => Ok(()),
-            false => Err(GroupError::IllegalGeneration),
-        };
-    }
     // That version is the first whose clients know what to make of member epochs.
-    if !request.reports_unknown_group {
+    if !member.uses_classic_protocol() && !request.reports_unknown_group {
         return Err(GroupError::UnsupportedVersion);
     }
     if request.generation == current.epoch {
@@ -53,7 +47,15 @@ pub(crate) fn validate_commit(
     });
     match request.generation < current.epoch && all_came_by {
         true => Ok(()),
-        false => Err(GroupError::StaleMemberEpoch),
+        false => Err(wrong_epoch(member)),
+    }
+}
+
+/// What a member of either protocol is told of an epoch that is not its own.
+fn wrong_epoch(member: &Member) -> GroupError {
+    match member.uses_classic_protocol() {
+        true => GroupError::IllegalGeneration,
+        false => GroupError::StaleMemberEpoch,
     }
 }
 
@@ -66,11 +68,8 @@ pub(crate) fn validate_fetch(
         return Ok(());
     };
     let member = group.member(member_id).ok_or(GroupError::UnknownMemberId)?;
-    if member.current.epoch == *epoch {
-        return Ok(());
-    }
-    match member.uses_classic_protocol() {
-        true => Err(GroupError::IllegalGeneration),
-        false => Err(GroupError::StaleMemberEpoch),
+    match member.current.epoch == *epoch {
+        true => Ok(()),
+        false => Err(wrong_epoch(member)),
     }
 }

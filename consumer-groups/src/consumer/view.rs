@@ -9,12 +9,12 @@ use tidewheel_protocol::Uuid;
 use super::assignor::{Assignor, SubscribedTopic, Subscriber};
 use super::group::ConsumerGroup;
 use crate::records::consumer::{ConsumerMember, ResolvedRegex, TopicIdPartition};
-use crate::topics::{TopicInfo, TopicsImage};
+use crate::topics::{TopicInfo, Topics};
 
 /// A group with one change to it.
 pub(super) struct View<'a> {
     pub(super) group: &'a ConsumerGroup,
-    pub(super) topics: &'a TopicsImage,
+    pub(super) topics: &'a dyn Topics,
     /// The member that changes or is new, as it will be.
     pub(super) changed: Option<(&'a Arc<str>, &'a ConsumerMember)>,
     /// Those who will be gone.

@@ -6,14 +6,14 @@ use super::{Group, GroupCoordinator, Membership};
 use crate::classic::group::ClassicGroup;
 use crate::classic::rebalance::Context;
 use crate::consumer::group::ConsumerGroup;
-use crate::consumer::{ConsumerGroupSettings, conversion, describe, heartbeat, removal, timers};
+use crate::consumer::{conversion, describe, heartbeat, removal, timers};
 use crate::deadlines::{Deadlines, Timer};
 use crate::error::GroupError;
 use crate::records::consumer::ConsumerGroupChange;
 use crate::records::{GroupMetadata, OffsetsRecord};
 use crate::reply::{ConsumerHeartbeatReply, GroupReply, Output};
 use crate::request::{ConsumerHeartbeatRequest, DescribeRequest, JoinRequest, ReplyToken};
-use crate::topics::TopicsImage;
+use crate::topics::Topics;
 
 /// When a deadline is tried again whose records the log did not take.
 const RETRY_MS: i64 = 1_000;
@@ -98,8 +98,8 @@ fn forget_timers(group: &ConsumerGroup, deadlines: &mut Deadlines) {
     }
 }
 
-/// An empty group of the newer protocol ends when a member of the classic one joins. That member is told to
-/// join again: the classic group begins when the log has the end of the other one.
+/// An empty group of the newer protocol ends when a member of the classic one joins. It has to ask again: the
+/// classic group begins when the log has the end of the other one.
 pub(super) fn make_room_for_classic(
     group: &ConsumerGroup,
     request: &JoinRequest,
@@ -113,42 +113,13 @@ pub(super) fn make_room_for_classic(
     cx.out
         .records
         .extend(removal::end(group).into_iter().map(record));
-    let member_id = Arc::clone(&request.member_id);
-    let reply = GroupReply::join_refused(member_id, GroupError::RebalanceInProgress);
-    cx.out.reply(token, reply);
+    cx.out.reply(token, GroupReply::JoinAgain(request.clone()));
 }
 
 impl GroupCoordinator {
     /// Takes note of the topics as they are now. Groups look at them when their members are next heard of.
-    pub fn set_topics(&mut self, topics: Arc<TopicsImage>) {
+    pub fn set_topics(&mut self, topics: Arc<dyn Topics>) {
         self.topics = topics;
-    }
-
-    /// Gives a group settings of its own, within the bounds for such settings, or takes them back.
-    pub fn configure_group(
-        &mut self,
-        group_id: &Arc<str>,
-        settings: Option<ConsumerGroupSettings>,
-    ) {
-        let Some(settings) = settings else {
-            self.settings.remove(group_id);
-            return;
-        };
-        let config = &self.config;
-        let within = |value: i32, least: i32, most: i32| value.max(least).min(most);
-        let settings = ConsumerGroupSettings {
-            session_timeout_ms: within(
-                settings.session_timeout_ms,
-                config.consumer_min_session_timeout_ms,
-                config.consumer_max_session_timeout_ms,
-            ),
-            heartbeat_interval_ms: within(
-                settings.heartbeat_interval_ms,
-                config.consumer_min_heartbeat_interval_ms,
-                config.consumer_max_heartbeat_interval_ms,
-            ),
-        };
-        self.settings.insert(Arc::clone(group_id), settings);
     }
 
     pub(super) fn change_consumer(
@@ -201,7 +172,7 @@ impl GroupCoordinator {
     pub(super) fn describe_consumer_group(&self, request: &DescribeRequest) -> GroupReply {
         let group = self.groups.get(&request.group_id);
         GroupReply::DescribeConsumerGroup(match group.map(|group| &group.membership) {
-            Some(Membership::Consumer(group)) => Ok(describe::describe(group, &self.topics)),
+            Some(Membership::Consumer(group)) => Ok(describe::describe(group, &*self.topics)),
             Some(Membership::Classic(_)) | None => Err(GroupError::GroupIdNotFound),
         })
     }

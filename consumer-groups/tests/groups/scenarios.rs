@@ -13,7 +13,6 @@
 //! | `leave GROUP MEMBER[@INSTANCE]…` | LeaveGroup |
 //! | `consume GROUP MEMBER EPOCH …` | ConsumerGroupHeartbeat; `topics=a,b`, `regex=`, `owned=t-0,t-1` (or `owned=`), `instance=`, `rack=`, `assignor=`, `rebalance=`, `v0` (the member id may be empty: shown as `#1`); with EPOCH 0 what a new member has to say is said |
 //! | `topics NAME=PARTITIONS…` | the topics from now on; one that was gone comes back with another id, shown as `t'` |
-//! | `configure GROUP session= heartbeat=` | settings of one group |
 //! | `describe-consumer GROUP` | ConsumerGroupDescribe |
 //! | `commit GROUP TOPIC-PARTITION=OFFSET[/NOTE]… …` | OffsetCommit; `member=`, `generation=`, `instance=`, `retention=`, `at=`, `id=`, `v9` |
 //! | `fetch GROUP [TOPIC-PARTITION…] [id=] [as=MEMBER:EPOCH]`, `describe GROUP`, `list [states=] [types=]` | answers |

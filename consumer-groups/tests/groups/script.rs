@@ -125,7 +125,6 @@ impl Script {
         match words.at(0) {
             "set" => self.set(&words),
             "topics" => self.set_topics(&words),
-            "configure" => self.configure(&words),
             "fail-append" => self.runner.append_fails = true,
             "restart" => {
                 let became = |id: &str| id.parse().ok().map(|id| Uuid([id; 16]));

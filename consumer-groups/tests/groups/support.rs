@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use tidewheel_config::GroupConfig;
 use tidewheel_consumer_groups::{
-    ConsumerGroupSettings, GroupCoordinator, GroupError, GroupLimits, GroupReply, GroupRequest,
-    OffsetsRecord, Output, ReplyToken, TopicInfo, TopicsImage,
+    GroupCoordinator, GroupError, GroupLimits, GroupReply, GroupRequest, OffsetsRecord, Output,
+    ReplyToken, TopicInfo, Topics,
 };
 use tidewheel_protocol::Uuid;
 
@@ -30,8 +30,32 @@ pub(crate) struct Runner {
     pub(crate) topics: BTreeMap<String, Option<Uuid>>,
     next_token: u64,
     image: Arc<TopicsImage>,
-    image_version: u64,
-    settings: BTreeMap<Arc<str>, ConsumerGroupSettings>,
+}
+
+/// The topics at one moment.
+#[derive(Debug, Default)]
+struct TopicsImage {
+    version: u64,
+    by_name: BTreeMap<Arc<str>, TopicInfo>,
+}
+
+impl Topics for TopicsImage {
+    fn version(&self) -> u64 {
+        self.version
+    }
+
+    fn topic(&self, name: &str) -> Option<TopicInfo> {
+        self.by_name.get(name).copied()
+    }
+
+    fn name(&self, id: Uuid) -> Option<&Arc<str>> {
+        let named = self.by_name.iter().find(|(_, topic)| topic.id == id);
+        named.map(|(name, _)| name)
+    }
+
+    fn names(&self) -> Box<dyn Iterator<Item = &Arc<str>> + '_> {
+        Box::new(self.by_name.keys())
+    }
 }
 
 /// What came out of a step.
@@ -56,8 +80,6 @@ impl Runner {
             topics: BTreeMap::new(),
             next_token: 1,
             image: Arc::default(),
-            image_version: 0,
-            settings: BTreeMap::new(),
         };
         let loaded = runner.coordinator.loaded(0, |_| None);
         assert_eq!(loaded, Output::default());
@@ -74,14 +96,12 @@ impl Runner {
 
     /// The topics are these from now on.
     pub(crate) fn set_topics(&mut self, topics: impl IntoIterator<Item = (Arc<str>, TopicInfo)>) {
-        self.image_version += 1;
-        self.image = Arc::new(TopicsImage::new(self.image_version, topics));
-        self.coordinator.set_topics(Arc::clone(&self.image));
-    }
-
-    pub(crate) fn configure(&mut self, group_id: &Arc<str>, settings: ConsumerGroupSettings) {
-        self.settings.insert(Arc::clone(group_id), settings);
-        self.coordinator.configure_group(group_id, Some(settings));
+        self.image = Arc::new(TopicsImage {
+            version: self.image.version + 1,
+            by_name: topics.into_iter().collect(),
+        });
+        self.coordinator
+            .set_topics(Arc::<TopicsImage>::clone(&self.image));
     }
 
     /// Goes on to the next deadline, if it comes by `until_ms`.
@@ -125,10 +145,7 @@ impl Runner {
     /// A coordinator made from the bytes of the log.
     pub(crate) fn recovered(&self) -> GroupCoordinator {
         let mut coordinator = GroupCoordinator::new(self.config.clone(), self.limits.clone());
-        coordinator.set_topics(Arc::clone(&self.image));
-        for (group_id, settings) in &self.settings {
-            coordinator.configure_group(group_id, Some(*settings));
-        }
+        coordinator.set_topics(Arc::<TopicsImage>::clone(&self.image));
         for record in &self.log {
             let (key, value) = record.encode();
             coordinator.replay(&OffsetsRecord::decode(key, value).unwrap());

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use tidewheel_consumer_groups::TopicInfo;
 use tidewheel_consumer_groups::records::consumer::TopicIdPartition;
 use tidewheel_consumer_groups::request::ConsumerHeartbeatRequest;
-use tidewheel_consumer_groups::{ConsumerGroupSettings, TopicInfo};
 use tidewheel_protocol::Uuid;
 
 use super::{Script, Words, partition, split_commas};
@@ -53,14 +53,6 @@ impl Script {
         let topics = self.topics.now.iter();
         self.runner
             .set_topics(topics.map(|(name, topic)| (Arc::clone(name), *topic)));
-    }
-
-    pub(super) fn configure(&mut self, words: &Words) {
-        let settings = ConsumerGroupSettings {
-            session_timeout_ms: words.number("session").unwrap_or(45_000),
-            heartbeat_interval_ms: words.number("heartbeat").unwrap_or(5_000),
-        };
-        self.runner.configure(&words.group(), settings);
     }
 
     pub(super) fn consumer_heartbeat(&mut self, words: &Words) -> ConsumerHeartbeatRequest {

@@ -67,6 +67,7 @@ fn or_error<T>(result: &Result<T, GroupError>, text: impl FnOnce(&T) -> String) 
 impl Script {
     pub(super) fn reply(&self, reply: &GroupReply) -> String {
         match reply {
+            GroupReply::JoinAgain(_) => "join again".to_owned(),
             GroupReply::Join(reply) => {
                 let result = or_error(&reply.result, |joined| self.joined(joined));
                 format!("join {:?} {result}", self.short(&reply.member_id))
