@@ -3,6 +3,7 @@
 //! Each partition of that topic has a [`Shard`]: the state machine of `tidewheel-consumer-groups` with
 //! the log it writes to. The topic is made when the first client looks for a coordinator.
 
+mod known_topics;
 mod lag;
 mod loading;
 mod offsets_log;
@@ -32,7 +33,7 @@ pub use self::pending::NoCoordinator;
 pub(crate) use self::pending::Pending;
 use self::shard::Shard;
 use crate::broker::{Broker, BrokerError, NewTopic, create_topics};
-use crate::topics::{OFFSETS_TOPIC, Topic};
+use crate::topics::{OFFSETS_TOPIC, Topic, TopicsSnapshot};
 
 /// How many partitions are loaded at the same time: the blocking pool has other work too.
 const LOADED_AT_ONCE: usize = 2;
@@ -127,6 +128,15 @@ impl Groups {
         })
     }
 
+    /// Tells all coordinators that the topics are these from now on, which the snapshot of topics says already.
+    /// They share it, and hold no other: what is deleted is held by nobody. A coordinator that is loading sees
+    /// it when it is loaded.
+    pub(crate) fn topics_changed(&self, topics: &Arc<TopicsSnapshot>) {
+        for shard in self.all() {
+            shard.set_topics(Arc::clone(topics));
+        }
+    }
+
     /// Tells all groups that topics are gone, which the snapshot of topics says already: nobody will read on
     /// from the offsets in them. A coordinator that is loading, or that cannot write now, sees it when it
     /// is loaded.
@@ -208,7 +218,7 @@ fn open(broker: &Arc<Broker>, topic: &Arc<Topic>) {
             let log = OffsetsLog::new(partition, broker.flush_signals());
             let shard = Arc::new(Shard::new(log, commit_timeout));
             if shard.log().is_empty() {
-                shard.serve(coordinator(), |_| None);
+                shard.serve(coordinator(), || broker.topics());
                 made.push((Arc::clone(&shard), None));
             } else {
                 made.push((Arc::clone(&shard), Some(coordinator)));
@@ -254,8 +264,7 @@ async fn load_in_turn(
         let coordinator = Arc::clone(&coordinator);
         let work = move || {
             let _place = place;
-            let topic_id = |name: &str| topics.topics().named(name).map(|topic| topic.id);
-            load(&loaded, coordinator(), topic_id)
+            load(&loaded, coordinator(), || topics.topics())
         };
         broker.read_blocking(work).await.unwrap_or_else(|| {
             // A panic, or the end of the runtime.

@@ -52,6 +52,8 @@ impl Topic {
 /// All topics at one moment.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct TopicsSnapshot {
+    /// Counts the changes until now.
+    version: u64,
     by_name: BTreeMap<Arc<str>, Arc<Topic>>,
     by_id: HashMap<Uuid, Arc<Topic>>,
     by_log: HashMap<LogId, Arc<Partition>>,
@@ -66,6 +68,11 @@ pub(crate) fn metric_name(name: &str) -> Option<String> {
 }
 
 impl TopicsSnapshot {
+    /// Another one for every other snapshot, 0 only for the first, which is empty.
+    pub(crate) fn version(&self) -> u64 {
+        self.version
+    }
+
     /// The topic of that name.
     pub(crate) fn named(&self, name: &str) -> Option<&Arc<Topic>> {
         self.by_name.get(name)
@@ -141,15 +148,18 @@ impl TopicRegistry {
 
     /// Adds topics in one step.
     pub(crate) fn insert_all(&self, topics: Vec<Arc<Topic>>) {
-        let mut next = TopicsSnapshot::clone(&self.current.load());
-        topics.into_iter().for_each(|topic| next.insert(topic));
-        self.current.store(Arc::new(next));
+        self.change(|next| topics.into_iter().for_each(|topic| next.insert(topic)));
     }
 
     /// Takes topics out in one step.
     pub(crate) fn remove_all<'a>(&self, names: impl Iterator<Item = &'a str>) {
+        self.change(|next| names.for_each(|name| next.remove(name)));
+    }
+
+    fn change(&self, change: impl FnOnce(&mut TopicsSnapshot)) {
         let mut next = TopicsSnapshot::clone(&self.current.load());
-        names.for_each(|name| next.remove(name));
+        next.version += 1;
+        change(&mut next);
         self.current.store(Arc::new(next));
     }
 }

@@ -67,7 +67,7 @@ fn gotcha_02_clients_with_impossible_names_are_refused() {
 }
 
 /// A feature whose minimum is 0 breaks old Java clients before version 4; tools read the
-/// finalized `metadata.version`, whose epoch never goes back.
+/// finalized `metadata.version`, whose epoch never goes back, and clients `group.version`.
 #[test]
 fn gotcha_03_features_are_such_that_old_clients_can_read_them() {
     let dir = tempfile::tempdir().unwrap();
@@ -81,7 +81,18 @@ fn gotcha_03_features_are_such_that_old_clients_can_read_them() {
                 .iter()
                 .all(|feature| feature.min_version > 0)
         );
-        assert_eq!(&*answer.finalized_features[0].name, "metadata.version");
+        let finalized = answer.finalized_features.iter();
+        let finalized: Vec<_> = finalized.map(|f| (&*f.name, f.max_version_level)).collect();
+        assert_eq!(finalized, [("metadata.version", 25), ("group.version", 1)]);
+        let newer = ask(&mut broker.connect(), 4, "test").supported_features;
+        let ranges = newer
+            .iter()
+            .map(|f| (&*f.name, f.min_version, f.max_version));
+        let ranges: Vec<_> = ranges.collect();
+        assert_eq!(
+            ranges,
+            [("metadata.version", 7, 25), ("group.version", 0, 1)]
+        );
         assert!(answer.finalized_features_epoch > epoch);
         epoch = answer.finalized_features_epoch;
         assert!(broker.stop());

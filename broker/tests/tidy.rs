@@ -37,7 +37,6 @@ const BEHAVIOURS: &[Behaviour] = &[("gotcha", 39), ("fact", 29)];
 const NOT_COVERED: &[(Behaviour, &str)] = &[
     (("gotcha", 6), "needs SASL"),
     (("gotcha", 29), "needs message sets of magic 0 and 1"),
-    (("fact", 20), "needs the newer group protocol"),
 ];
 
 fn members() -> Vec<&'static str> {

@@ -7,10 +7,29 @@ use tidewheel_protocol::{ApiKey, ErrorCode, StrBytes, encode_response_frame};
 
 use super::{APIS, Answer, Context, Responder};
 
-/// `metadata.version` as tools read it: 4.0-IV3, the level whose admin APIs this broker follows.
-const METADATA_VERSION: i16 = 25;
-/// The lowest level that Kafka 4 brokers still name (3.3-IV3).
-const METADATA_VERSION_MIN: i16 = 7;
+/// A feature in the words of KIP-584: tools, and some clients, look for them beside the versions of APIs.
+struct Feature {
+    name: &'static str,
+    /// The lowest level that Kafka 4 brokers still name.
+    min_version: i16,
+    /// The level that is in force.
+    version: i16,
+}
+
+const FEATURES: &[Feature] = &[
+    // From 3.3-IV3 to 4.0-IV3, the level whose admin APIs this broker follows.
+    Feature {
+        name: "metadata.version",
+        min_version: 7,
+        version: 25,
+    },
+    // The newer protocol of consumer groups (KIP-848).
+    Feature {
+        name: "group.version",
+        min_version: 0,
+        version: 1,
+    },
+];
 
 pub(super) fn handle(context: &Context, request: ApiVersionsRequest) -> ApiVersionsResponse {
     let named = is_software_name(&request.client_software_name)
@@ -26,18 +45,26 @@ pub(super) fn handle(context: &Context, request: ApiVersionsRequest) -> ApiVersi
             .iter()
             .map(|api| version(api.key, *api.advertised.start(), *api.advertised.end()))
             .collect(),
-        supported_features: vec![SupportedFeatureKey {
-            name: StrBytes::from_static("metadata.version"),
-            min_version: METADATA_VERSION_MIN,
-            max_version: METADATA_VERSION,
-        }],
+        supported_features: FEATURES
+            .iter()
+            // Older clients cannot read a range that begins at 0 (KAFKA-17492).
+            .filter(|feature| context.version >= 4 || feature.min_version > 0)
+            .map(|feature| SupportedFeatureKey {
+                name: StrBytes::from_static(feature.name),
+                min_version: feature.min_version,
+                max_version: feature.version,
+            })
+            .collect(),
         // Must never go back: the start count does not.
         finalized_features_epoch: i64::from(context.broker.leader_epoch()),
-        finalized_features: vec![FinalizedFeatureKey {
-            name: StrBytes::from_static("metadata.version"),
-            max_version_level: METADATA_VERSION,
-            min_version_level: METADATA_VERSION,
-        }],
+        finalized_features: FEATURES
+            .iter()
+            .map(|feature| FinalizedFeatureKey {
+                name: StrBytes::from_static(feature.name),
+                max_version_level: feature.version,
+                min_version_level: feature.version,
+            })
+            .collect(),
         ..ApiVersionsResponse::default()
     }
 }

@@ -40,13 +40,19 @@ fn join(
         groups.ask(&group_id, GroupRequest::Join(request))
     });
     async move {
-        let reply = match joined {
+        let mut reply = match joined {
             Some(joined) => joined.await,
             None => Ok(GroupReply::Join(JoinReply {
                 member_id: Arc::clone(&member_id),
                 result: Err(GroupError::InvalidRequest),
             })),
         };
+        // What was in the way has ended with it.
+        if let Ok(GroupReply::JoinAgain(request)) = reply {
+            let group_id = Arc::clone(&request.group_id);
+            let groups = context.broker.groups();
+            reply = groups.ask(&group_id, GroupRequest::Join(request)).await;
+        }
         response(version, member_id, reply)
     }
 }
@@ -97,6 +103,9 @@ fn response(
     };
     let JoinReply { member_id, result } = match reply {
         Ok(GroupReply::Join(reply)) => reply,
+        Ok(GroupReply::JoinAgain(_)) => {
+            return refused(&member_id, ErrorCode::RebalanceInProgress);
+        }
         Ok(_) => return refused(&member_id, ErrorCode::UnknownServerError),
         Err(reason) => return refused(&member_id, error::no_coordinator_code(reason)),
     };

@@ -5,6 +5,8 @@
 
 mod alter_configs;
 mod api_versions;
+mod consumer_group_describe;
+mod consumer_group_heartbeat;
 mod create_partitions;
 mod create_topics;
 mod decided;
@@ -218,6 +220,14 @@ pub(crate) const APIS: &[Api] = &[
     api(ApiKey::OffsetDelete, 0..=0, |call| {
         let call = call.of_groups(limits::GROUP_ARRAY_BYTES_MAX);
         call.change(weight::like_request, offset_delete::handle)
+    }),
+    decided(ApiKey::ConsumerGroupHeartbeat, 0..=1, |call| {
+        Box::pin(consumer_group_heartbeat::handle(call))
+    }),
+    api(ApiKey::ConsumerGroupDescribe, 0..=1, |call| {
+        let call = call.of_groups(limits::GROUP_ARRAY_BYTES_MAX);
+        let weigh = weight::consumer_group_describe;
+        call.answer(weigh, consumer_group_describe::handle)
     }),
 ];
 

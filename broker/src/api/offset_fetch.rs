@@ -120,6 +120,13 @@ fn wanted(
     let group_id: Arc<str> = Arc::from(&*asked.group_id);
     let request = GroupRequest::FetchOffsets(FetchOffsetsRequest {
         group_id: Arc::clone(&group_id),
+        member: match &asked.member_id {
+            None if asked.member_epoch < 0 => None,
+            member_id => {
+                let member_id = Arc::from(member_id.as_deref().unwrap_or_default());
+                Some((member_id, asked.member_epoch))
+            }
+        },
         topics: topics.map(|topics| topics.iter().map(wanted).collect()),
         require_stable,
     });

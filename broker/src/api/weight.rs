@@ -7,6 +7,8 @@ use std::collections::{HashMap, HashSet};
 
 use tidewheel_protocol::Part;
 use tidewheel_protocol::messages::alter_configs::AlterConfigsRequest;
+use tidewheel_protocol::messages::consumer_group_describe::ConsumerGroupDescribeRequest;
+use tidewheel_protocol::messages::consumer_group_heartbeat::ConsumerGroupHeartbeatResponse;
 use tidewheel_protocol::messages::create_partitions::CreatePartitionsRequest;
 use tidewheel_protocol::messages::create_topics::CreateTopicsRequest;
 use tidewheel_protocol::messages::describe_configs::DescribeConfigsRequest;
@@ -58,6 +60,13 @@ const UTF_8_PER_UNIT: usize = 3;
 const PER_COORDINATOR: usize = 128;
 /// A member as its leader is told of it, beside its ids and metadata.
 const PER_JOINED_MEMBER: usize = 256;
+/// What is told of a group of the newer protocol: the topic of each partition has its name there, and of a
+/// member both what it reads and what it is to read.
+const PER_HELD_CONSUMER_BYTE: usize = 8;
+/// A topic that a member may read, beside its partitions.
+const PER_ASSIGNED_TOPIC: usize = 128;
+/// A partition of it.
+const PER_ASSIGNED_PARTITION: usize = 8;
 /// All settings of one resource, without and with their documentation.
 const PER_RESOURCE: usize = 24 * 1024;
 const PER_DOCUMENTED_RESOURCE: usize = 40 * 1024;
@@ -215,6 +224,21 @@ pub(super) fn describe_groups(context: &Context, request: &DescribeGroupsRequest
     named.into_iter().map(weigh).sum()
 }
 
+/// The same of groups of the newer protocol.
+pub(super) fn consumer_group_describe(
+    context: &Context,
+    request: &ConsumerGroupDescribeRequest,
+) -> usize {
+    let groups = context.broker.groups();
+    let group_ids = request.group_ids.iter();
+    let named: HashSet<&str> = group_ids.map(|group_id| &**group_id).collect();
+    let weigh = |group_id| {
+        let told = PER_HELD_CONSUMER_BYTE.saturating_mul(groups.weight(group_id));
+        PER_DESCRIBED_GROUP.saturating_add(told)
+    };
+    named.into_iter().map(weigh).fold(0, usize::saturating_add)
+}
+
 /// However few are asked for, all are looked at.
 pub(super) fn list_groups(context: &Context, _: &ListGroupsRequest) -> usize {
     let listed = context.broker.groups().listed();
@@ -228,6 +252,14 @@ pub(super) fn joined(response: &JoinGroupResponse) -> usize {
         PER_JOINED_MEMBER + 2 * (member.member_id.len() + instance + member.metadata.len())
     });
     members.sum()
+}
+
+/// Of an answer that is made: what a member may read.
+pub(super) fn consumer_group_heartbeat(response: &ConsumerGroupHeartbeatResponse) -> usize {
+    let topics = response.assignment.iter().flat_map(|a| &a.topic_partitions);
+    topics
+        .map(|topic| PER_ASSIGNED_TOPIC + PER_ASSIGNED_PARTITION * topic.partitions.len())
+        .sum()
 }
 
 /// Of an answer that is made.

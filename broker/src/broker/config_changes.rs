@@ -75,7 +75,7 @@ impl Broker {
                 }
             }
         }
-        self.topics.insert_all(topics.clone());
+        self.put_topics(topics.clone());
         if settings_changed {
             let settings = metadata.state().settings(&self.config)?;
             self.topic_defaults.store(Arc::new(settings));

@@ -163,8 +163,7 @@ impl Broker {
                 partitions,
             }))
         });
-        self.topics
-            .insert_all(created.collect::<Result<_, BrokerError>>()?);
+        self.put_topics(created.collect::<Result<_, BrokerError>>()?);
         for topic in topics {
             info!(topic = %topic.name, partitions = topic.partitions, "created");
         }
@@ -212,12 +211,17 @@ impl Broker {
             topic.partitions.extend(added);
             Ok(Arc::new(topic))
         });
-        self.topics
-            .insert_all(topics.collect::<Result<_, BrokerError>>()?);
+        self.put_topics(topics.collect::<Result<_, BrokerError>>()?);
         for grown in grown {
             info!(topic = %grown.topic.name, partitions = grown.count, "partitions added");
         }
         Ok(())
+    }
+
+    /// Adds topics, or puts them in the place of what they were, for all to see.
+    pub(super) fn put_topics(&self, topics: Vec<Arc<Topic>>) {
+        self.topics.insert_all(topics);
+        self.groups.topics_changed(&self.topics());
     }
 
     /// Opens new logs; they stay where the metadata record that makes them exist is on disk.
@@ -287,6 +291,7 @@ impl Broker {
             .collect();
         metadata.topics_deleted(&gone, now_ms)?;
         self.topics.remove_all(gone.iter().map(|(name, _)| &**name));
+        self.groups.topics_changed(&self.topics());
         for partition in topics.iter().flat_map(|topic| &topic.partitions) {
             if let Err(error) = self.logs.delete(partition.log(), now_ms) {
                 warn!(partition = %partition.log().topic_partition(), %error, "left behind until the next start");

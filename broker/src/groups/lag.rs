@@ -118,6 +118,7 @@ pub(crate) async fn group_lag(broker: &Broker, group_id: &str) -> Result<GroupLa
 async fn committed(broker: &Broker, group_id: &str) -> Result<Vec<FetchedTopic>, NoCoordinator> {
     let request = GroupRequest::FetchOffsets(FetchOffsetsRequest {
         group_id: Arc::from(group_id),
+        member: None,
         topics: None,
         require_stable: false,
     });

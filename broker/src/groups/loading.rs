@@ -2,16 +2,18 @@
 
 use std::fmt;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tidewheel_config::limits;
 use tidewheel_consumer_groups::{GroupCoordinator, OffsetsRecord};
-use tidewheel_protocol::{Batches, RecordBatch, Uuid};
+use tidewheel_protocol::{Batches, RecordBatch};
 use tidewheel_storage::StorageError;
 use tracing::{error, info, warn};
 
 use super::shard::Shard;
 use crate::clock;
+use crate::topics::TopicsSnapshot;
 
 /// Why groups cannot be brought back.
 #[derive(Debug, thiserror::Error)]
@@ -47,7 +49,7 @@ pub(super) enum Loaded {
 pub(super) fn load(
     shard: &Shard,
     mut coordinator: GroupCoordinator,
-    topic_id: impl Fn(&str) -> Option<Uuid>,
+    topics: impl FnOnce() -> Arc<TopicsSnapshot>,
 ) -> Loaded {
     let partition = shard.log().log().topic_partition();
     let began = clock::steady_ms();
@@ -66,7 +68,7 @@ pub(super) fn load(
             shard.fail();
         }
         Ok(()) => {
-            if shard.serve(coordinator, topic_id) {
+            if shard.serve(coordinator, topics) {
                 let took_ms = clock::steady_ms() - began;
                 info!(%partition, records, took_ms, "groups are loaded");
             }
@@ -140,7 +142,6 @@ fn unreadable(offset: i64, reason: &dyn fmt::Display) -> LoadError {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
 
     use tokio::time::timeout;
 

@@ -4,16 +4,17 @@
 //! everything before them is as durable as acknowledged data has to be.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use tidewheel_consumer_groups::{
     GroupCoordinator, GroupError, GroupReply, GroupRequest, Output, ReplyToken,
 };
-use tidewheel_protocol::Uuid;
 use tokio::sync::oneshot;
 use tracing::warn;
 
 use super::offsets_log::{OffsetsLog, append_error, send};
 use super::wall_clock::WallClock;
+use crate::topics::TopicsSnapshot;
 use crate::trouble::Trouble;
 
 pub(super) struct Running {
@@ -26,12 +27,13 @@ pub(super) struct Running {
 }
 
 impl Running {
-    /// Serves what `coordinator` has replayed. `topic_id` tells the id of a topic, if it exists.
+    /// Serves what `coordinator` has replayed, where `topics` are the topics that there are.
     pub(super) fn new(
-        coordinator: GroupCoordinator,
+        mut coordinator: GroupCoordinator,
         log: OffsetsLog,
-        topic_id: impl Fn(&str) -> Option<Uuid>,
+        topics: Arc<TopicsSnapshot>,
     ) -> Self {
+        coordinator.set_topics(Arc::<TopicsSnapshot>::clone(&topics));
         let mut running = Self {
             coordinator,
             log,
@@ -41,6 +43,7 @@ impl Running {
             appends: Trouble::default(),
         };
         let now_ms = running.now_ms();
+        let topic_id = |name: &str| topics.named(name).map(|topic| topic.id);
         let output = running.coordinator.loaded(now_ms, topic_id);
         running.carry_out(output, false);
         running
@@ -48,6 +51,11 @@ impl Running {
 
     pub(super) fn coordinator(&self) -> &GroupCoordinator {
         &self.coordinator
+    }
+
+    /// The topics are these from now on.
+    pub(super) fn set_topics(&mut self, topics: Arc<TopicsSnapshot>) {
+        self.coordinator.set_topics(topics);
     }
 
     /// Decides about a request, and fixes its place in the order of the log. The reply may come later.

@@ -5,7 +5,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use tidewheel_consumer_groups::{GroupCoordinator, GroupReply, GroupRequest, Listed};
-use tidewheel_protocol::Uuid;
 use tokio::sync::{oneshot, watch};
 use tracing::error;
 
@@ -14,6 +13,7 @@ use super::pending::{NoCoordinator, Pending};
 use super::running::Running;
 use crate::clock;
 use crate::partition::{AppendError, WhenDurable};
+use crate::topics::TopicsSnapshot;
 
 /// A coordinator, or why there is none: at first it is loading.
 type State = Result<Running, NoCoordinator>;
@@ -57,18 +57,17 @@ impl Shard {
     }
 
     /// Begins to serve what `coordinator` has replayed; returns whether it does, which it does not where the
-    /// broker stops already. `topic_id` tells the id of a topic, if it exists. It is asked under the lock: of
-    /// a topic that is deleted meanwhile either this hears or the coordinator, see
-    /// [`Groups::topics_deleted`](super::Groups::topics_deleted).
+    /// broker stops already. `topics` are looked at under the lock: of a topic that changes meanwhile either
+    /// this hears or the coordinator, see [`Groups::topics_changed`](super::Groups::topics_changed).
     pub(super) fn serve(
         &self,
         coordinator: GroupCoordinator,
-        topic_id: impl Fn(&str) -> Option<Uuid>,
+        topics: impl FnOnce() -> Arc<TopicsSnapshot>,
     ) -> bool {
         let mut state = self.lock();
         let is_awaited = matches!(*state, Err(NoCoordinator::Loading));
         if is_awaited {
-            let running = Running::new(coordinator, self.log.clone(), topic_id);
+            let running = Running::new(coordinator, self.log.clone(), topics());
             self.set_timer(running.coordinator().next_deadline());
             *state = Ok(running);
         }
@@ -101,6 +100,13 @@ impl Shard {
             if let Some(running) = self.end(state, NoCoordinator::Failed) {
                 running.close();
             }
+        }
+    }
+
+    /// The topics are these from now on.
+    pub(super) fn set_topics(&self, topics: Arc<TopicsSnapshot>) {
+        if let Ok(running) = &mut *self.lock() {
+            running.set_topics(topics);
         }
     }
 

@@ -172,7 +172,7 @@ fn describe(group: &str, times: usize) -> DescribeGroupsRequest {
     }
 }
 
-fn is_closed_for<Q: Message>(broker: &Broker, version: i16, request: &Q) {
+pub(crate) fn is_closed_for<Q: Message>(broker: &Broker, version: i16, request: &Q) {
     let mut peer = broker.connect();
     // Where it is closed before all is sent, too.
     if peer.try_send(version, request) {
@@ -306,7 +306,7 @@ fn long_lists_of_groups_that_are_not_there() {
 }
 
 /// A peer with next to no receive buffer, so that what it does not read stays with the broker.
-fn narrow(broker: &Broker) -> Client {
+pub(crate) fn narrow(broker: &Broker) -> Client {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     socket.set_recv_buffer_size(1_024).unwrap();
     let to: SocketAddr = broker.address.parse().unwrap();

@@ -11,6 +11,7 @@
 mod answers;
 mod batches;
 mod case;
+mod consumers;
 mod descriptors;
 mod fetches;
 mod frames;

@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use bytes::Bytes;
@@ -8,6 +9,7 @@ use tidewheel_consumer_groups::request::{
     JoinProtocol, JoinRequest, TopicsDeletedRequest,
 };
 use tidewheel_consumer_groups::{GroupError, GroupLimits};
+use tidewheel_protocol::Uuid;
 use tidewheel_storage::LogManager;
 use tidewheel_storage::fs::{Fault, SimFs};
 use tokio::time::timeout;
@@ -16,7 +18,10 @@ use super::super::loading::{Loaded, load};
 use super::*;
 use crate::partition::tests::partition;
 use crate::partition::{AppendWaiter, Partition};
+use crate::topics::{Topic, TopicRegistry};
 
+/// Of the topic that is committed to.
+const ID: Uuid = Uuid([1; 16]);
 /// How long a test waits before it fails.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -50,7 +55,7 @@ impl World {
     /// The same once it is read.
     fn ready(&self) -> Arc<Shard> {
         let shard = self.loading();
-        let loaded = load(&shard, coordinator(), |_| Some(Uuid::ZERO));
+        let loaded = load(&shard, coordinator(), || topics(Some(ID)));
         assert_eq!(loaded, Loaded::Settled);
         shard
     }
@@ -60,7 +65,22 @@ fn coordinator() -> GroupCoordinator {
     GroupCoordinator::new(GroupConfig::default(), GroupLimits::default())
 }
 
-/// Commits the same offset and note for some partitions of a topic with the id 1.
+/// The topic that is committed to, under this id, or none.
+fn topics(id: Option<Uuid>) -> Arc<TopicsSnapshot> {
+    let registry = TopicRegistry::default();
+    let topic = |id| {
+        Arc::new(Topic {
+            name: "t".into(),
+            id,
+            configs: BTreeMap::new(),
+            partitions: Vec::new(),
+        })
+    };
+    registry.insert_all(id.map(topic).into_iter().collect());
+    registry.snapshot()
+}
+
+/// Commits the same offset and note for some partitions of the topic.
 fn commit(partitions: i32, offset: i64, note: &str) -> GroupRequest {
     let partitions = (0..partitions).map(|partition| CommitPartition {
         partition,
@@ -78,7 +98,7 @@ fn commit(partitions: i32, offset: i64, note: &str) -> GroupRequest {
         retention_ms: None,
         topics: vec![CommitTopic {
             topic: "t".into(),
-            topic_id: Uuid([1; 16]),
+            topic_id: ID,
             partitions: partitions.collect(),
         }],
     })
@@ -129,6 +149,7 @@ async fn results(commit: Pending) -> Vec<Result<(), GroupError>> {
 async fn offsets(shard: &Shard) -> Vec<(i32, i64)> {
     let request = FetchOffsetsRequest {
         group_id: "g".into(),
+        member: None,
         topics: None,
         require_stable: false,
     };
@@ -151,7 +172,7 @@ async fn who_asks_while_groups_are_read_is_told_at_once_and_later_commits_count(
         .map(|offset| shard.ask(commit(1, offset, "")))
         .collect();
     assert_eq!((shard.weight("g"), shard.listed().groups), (0, 0));
-    load(&shard, coordinator(), |_| Some(Uuid::ZERO));
+    load(&shard, coordinator(), || topics(Some(ID)));
     assert_eq!(results(shard.ask(commit(1, 5, ""))).await, [Ok(())]);
     for early in early {
         assert_eq!(early.await, Err(NoCoordinator::Loading));
@@ -166,7 +187,7 @@ async fn a_stop_does_not_wait_for_groups_that_are_read() {
     assert_eq!(results(world.ready().ask(commit(1, 1, ""))).await, [Ok(())]);
     let shard = world.loading();
     shard.close();
-    load(&shard, coordinator(), |_| Some(Uuid::ZERO));
+    load(&shard, coordinator(), || topics(Some(ID)));
     let refused = shard.ask(heartbeat()).await;
     assert_eq!(refused, Err(NoCoordinator::Elsewhere));
     // Nothing is left to look at.
@@ -183,9 +204,9 @@ async fn offsets_whose_topic_is_gone_when_groups_are_read_are_deleted() {
         let shard = world.loading();
         // One that is deleted meanwhile is left to the end of the loading.
         shard.tell(GroupRequest::TopicsDeleted(TopicsDeletedRequest {
-            topics: [("t".into(), Uuid([1; 16]))].into(),
+            topics: [("t".into(), ID)].into(),
         }));
-        load(&shard, coordinator(), |_| successor);
+        load(&shard, coordinator(), || topics(successor));
         assert_eq!(offsets(&shard).await, []);
         // In the log, too.
         assert_eq!(offsets(&world.ready()).await, []);
