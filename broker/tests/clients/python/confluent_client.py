@@ -38,6 +38,8 @@ def only(futures):
 
 
 class Member(groups.Member):
+    protocol = {"heartbeat.interval.ms": groups.HEARTBEAT_MS}
+
     def __init__(self, common, group, topic, auto_commit):
         super().__init__()
         self.topic = topic
@@ -45,10 +47,9 @@ class Member(groups.Member):
             "group.id": group,
             "enable.auto.commit": auto_commit,
             "auto.offset.reset": "earliest",
-            "heartbeat.interval.ms": groups.HEARTBEAT_MS,
             "fetch.wait.max.ms": 20,
         }
-        self.consumer = Consumer(common | config)
+        self.consumer = Consumer(common | self.protocol | config)
         self.consumer.subscribe([topic], on_assign=self.assigned)
 
     def step(self):

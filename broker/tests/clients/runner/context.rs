@@ -5,6 +5,7 @@ use std::sync::{Condvar, Mutex, OnceLock, PoisonError};
 
 use super::Fault;
 use super::broker::Broker;
+use super::consumers;
 use super::crash::CrashRun;
 use super::install::{Installs, Tool};
 use super::matrix::Runs;
@@ -26,6 +27,8 @@ pub(crate) struct Context {
     pub(crate) installs: Installs,
     /// What the clients of the matrix said.
     pub(crate) runs: Runs,
+    /// The same in groups of the newer protocol.
+    pub(crate) consumers: consumers::Runs,
     /// What the kill loop left.
     pub(crate) crash: OnceLock<Result<CrashRun, Fault>>,
     /// What became of restless groups.
@@ -49,6 +52,7 @@ impl Context {
             bootstrap,
             installs: Installs::default(),
             runs: Runs::default(),
+            consumers: consumers::Runs::default(),
             crash: OnceLock::new(),
             restless: restless::Runs::default(),
             binary: binary.unwrap_or_else(|| env!("CARGO_BIN_EXE_tidewheel").into()),

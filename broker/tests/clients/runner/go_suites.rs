@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use libtest_mimic::Trial;
 
+use super::consumers::FREQUENT_HEARTBEATS;
 use super::context::Context;
 use super::install::Tool;
 use super::process::{Process, note_duration, now, tail};
@@ -46,7 +47,7 @@ fn kgo(context: &Context) -> Result<(), Fault> {
     let suite = context.installs.kgo_suite()?;
     let own = match context.bootstrap {
         Some(_) => None,
-        None => Some(context.new_broker()?),
+        None => Some(context.new_broker_with(&FREQUENT_HEARTBEATS)?),
     };
     let address = own.as_ref().map(|broker| broker.address().to_owned());
     let address = address

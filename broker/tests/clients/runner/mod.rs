@@ -2,6 +2,7 @@
 
 mod broker;
 mod cases;
+mod consumers;
 mod context;
 mod crash;
 mod dataset;
@@ -32,6 +33,7 @@ pub(crate) fn main() -> ExitCode {
     let mut args = Arguments::from_args();
     let context = Arc::new(Context::from_environment());
     let mut trials = matrix::trials(&context);
+    trials.extend(consumers::trials(&context));
     trials.extend(dataset::trials(&context));
     trials.extend(crash::trials(&context));
     trials.extend(restless::trials(&context));

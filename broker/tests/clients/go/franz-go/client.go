@@ -17,6 +17,8 @@ type client struct {
 	bootstrap string
 	shared    *kgo.Client
 	admin     *kadm.Client
+	// newer: members join by the newer protocol.
+	newer bool
 }
 
 func open(bootstrap string) (*client, error) {
@@ -24,7 +26,7 @@ func open(bootstrap string) (*client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &client{bootstrap, shared, kadm.NewClient(shared)}, nil
+	return &client{bootstrap, shared, kadm.NewClient(shared), false}, nil
 }
 
 func (c *client) Close() { c.shared.Close() }

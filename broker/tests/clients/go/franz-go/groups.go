@@ -43,6 +43,7 @@ func (c *client) Join(group, topic string, autoCommit bool) (harness.Member, err
 	} else {
 		options = append(options, kgo.DisableAutoCommit(), kgo.OnPartitionsRevoked(lost))
 	}
+	options = append(options, c.optsIn()...)
 	var err error
 	if m.client, err = kgo.NewClient(options...); err != nil {
 		return nil, err
@@ -121,6 +122,9 @@ func (c *client) Groups(ctx context.Context) ([]string, error) {
 }
 
 func (c *client) DescribeGroup(ctx context.Context, group string) (string, int, error) {
+	if c.newer {
+		return c.describeConsumers(ctx, group)
+	}
 	seen, err := c.admin.DescribeGroups(ctx, group)
 	if err != nil {
 		return "", 0, err

@@ -1,6 +1,8 @@
 // Command franz-go drives a broker through franz-go and kadm (see the harness package); beside the
 // matrix it has
 //
+//	franz-go --bootstrap HOST:PORT --prefix NAME consumers         the cases of groups, by the newer protocol
+//	franz-go --bootstrap HOST:PORT --prefix NAME survive           the same for a broker that is killed
 //	franz-go --bootstrap HOST:PORT --prefix NAME dataset LIST MB   real text, line by line, hashed per key
 //	franz-go --bootstrap HOST:PORT --prefix NAME ledger FILE       produce until stdin closes, note every ack
 //	franz-go --bootstrap HOST:PORT verify FILE...                  compare ledgers with what the broker holds
@@ -39,6 +41,12 @@ func main() {
 			"audit": func(w *harness.World, args []string) (bool, error) {
 				cases, err := auditCases(with(w), args)
 				return err == nil && harness.RunCases(cases), err
+			},
+			"consumers": func(w *harness.World, _ []string) (bool, error) {
+				return harness.RunCases(harness.ConsumerCases(byNewerProtocol(w))), nil
+			},
+			"survive": func(w *harness.World, _ []string) (bool, error) {
+				return harness.RunCases(harness.SurviveCases(byNewerProtocol(w))), nil
 			},
 			"verify": func(w *harness.World, args []string) (bool, error) {
 				if len(args) == 0 {

@@ -110,13 +110,21 @@ func (l *Log) now() ([]int32, []taken, error) {
 
 // groupCases are those of the mode groups; a library without an admin API for groups has none.
 func groupCases(w *World) []Case {
+	return casesOfGroups(w, map[string]func(*groupCase) error{
+		"group/share":  (*groupCase).share,
+		"group/commit": (*groupCase).commit,
+		"group/admin":  (*groupCase).administer,
+	})
+}
+
+func casesOfGroups(w *World, runs map[string]func(*groupCase) error) (out []Case) {
 	joiner, joins := w.Client.(Joiner)
 	admin, administers := w.Client.(GroupAdmin)
 	if !joins || !administers {
 		return nil
 	}
-	named := func(name string, run func(g *groupCase) error) Case {
-		return Case{name, func() (string, error) {
+	for _, name := range slices.Sorted(maps.Keys(runs)) {
+		out = append(out, Case{name, func() (string, error) {
 			g := &groupCase{World: w, join: joiner, admin: admin}
 			g.topic = w.Topic(strings.ReplaceAll(name, "/", "-"))
 			if err := w.MakeTopic(g.topic, groupPartitions, nil); err != nil {
@@ -125,14 +133,10 @@ func groupCases(w *World) []Case {
 			if err := g.fill(); err != nil {
 				return "", err
 			}
-			return "", run(g)
-		}}
+			return "", runs[name](g)
+		}})
 	}
-	return []Case{
-		named("group/share", (*groupCase).share),
-		named("group/commit", (*groupCase).commit),
-		named("group/admin", (*groupCase).administer),
-	}
+	return out
 }
 
 // groupCase has a topic, and a group of the same name.

@@ -46,13 +46,29 @@ final class Groups {
     }
 
     static List<Main.Case> cases(World world) {
+        return cases(world, "group/");
+    }
+
+    /** The same by the newer protocol. */
+    static List<Main.Case> consumerCases(World world) {
+        world.newerProtocol = true;
+        return cases(world, "consumer-group/");
+    }
+
+    private static List<Main.Case> cases(World world, String kind) {
         List<Main.Case> out = new ArrayList<>();
-        out.add(test(world, "group/share", Groups::share));
-        out.add(test(world, "group/commit", Groups::commit));
+        out.add(test(world, kind + "share", Groups::share));
+        out.add(test(world, kind + "commit", Groups::commit));
         for (GroupAdmin admin : GroupAdmin.offered()) {
-            out.add(test(world, "group/admin", groups -> groups.admin(admin)));
+            out.add(test(world, kind + "admin", groups -> groups.admin(admin)));
         }
         return out;
+    }
+
+    /** One case: it prints a line when the broker may be killed, and goes on when its input is closed. */
+    static List<Main.Case> surviveCases(World world) {
+        world.newerProtocol = true;
+        return List.of(test(world, "consumer-group/survive", Groups::survive));
     }
 
     private static Main.Case test(World world, String name, Body body) {
@@ -216,6 +232,40 @@ final class Groups {
         }
         a.leave();
         goesOn(p -> p % ROUND, join(false));
+    }
+
+    /** Members, their partitions and what they committed outlive the broker. */
+    private void survive() throws Exception {
+        Member a = join(false);
+        Member b = join(false);
+        settle(a, b);
+        deliver(p -> 0, a, b);
+        commitAll(a);
+        System.out.println("{\"progress\": 1}");
+        System.in.readAllBytes();
+        fill();
+        deliver(p -> 0, a, b);
+        settle(a, b);
+        Member c = join(false);
+        settle(a, b, c);
+        commitAll(c);
+        long first = written;
+        a.leave();
+        b.leave();
+        c.leave();
+        goesOn(p -> first, join(false));
+    }
+
+    private void commitAll(Member member) throws Exception {
+        Map<TopicPartition, OffsetAndMetadata> due = new HashMap<>();
+        for (int p = 0; p < PARTITIONS; p++) {
+            due.put(new TopicPartition(name, p), new OffsetAndMetadata(written));
+        }
+        member.ask(
+                own -> {
+                    own.commitSync(due);
+                    return null;
+                });
     }
 
     /** A group is described and listed, and deleted once nobody is left in it. */

@@ -15,11 +15,14 @@ import java.util.Map;
  * Main --bootstrap HOST:PORT --prefix NAME [--partitions N] [--settle] matrix
  * Main --bootstrap HOST:PORT --prefix NAME [--settle] broker
  * Main --bootstrap HOST:PORT --prefix NAME [--settle] groups
+ * Main --bootstrap HOST:PORT --prefix NAME [--settle] consumers
+ * Main --bootstrap HOST:PORT --prefix NAME [--settle] survive
  * Main --bootstrap HOST:PORT digest TOPIC...
  * Main --bootstrap HOST:PORT --prefix NAME ledger FILE
  * </pre>
  *
- * `broker` holds the cases that want the broker to themselves, `groups` those of consumer groups.
+ * `broker` holds the cases that want the broker to themselves, `groups` those of consumer groups,
+ * `consumers` the same by the newer protocol, `survive` that of a broker that is killed.
  * --settle waits for the leaders of a new topic, which Apache Kafka needs.
  */
 public final class Main {
@@ -42,7 +45,7 @@ public final class Main {
         }
         if (words.isEmpty() || !options.containsKey("--bootstrap")) {
             System.err.println(
-                    "usage: Main --bootstrap HOST:PORT [--prefix NAME] matrix|broker|groups|digest|ledger ...");
+                    "usage: Main --bootstrap HOST:PORT [--prefix NAME] matrix|broker|groups|consumers|survive|digest|ledger ...");
             System.exit(2);
         }
         String mode = words.pop();
@@ -59,6 +62,8 @@ public final class Main {
                         case "matrix" -> runAll(new Matrix(world).cases());
                         case "broker" -> runAll(new AdminCases(world).brokerCases());
                         case "groups" -> runAll(Groups.cases(world));
+                        case "consumers" -> runAll(Groups.consumerCases(world));
+                        case "survive" -> runAll(Groups.surviveCases(world));
                         case "digest" -> runAll(Matrix.digests(world, rest));
                         case "ledger" -> new Ledger(world).run(rest.get(0));
                         default -> throw new IllegalArgumentException("unknown mode " + mode);

@@ -8,6 +8,7 @@ import org.apache.kafka.common.serialization.ByteArrayDeserializer;
 
 import java.util.ArrayList;
 import java.util.Collection;
+import java.util.HashMap;
 import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
@@ -40,23 +41,19 @@ final class Member implements ConsumerRebalanceListener {
     private boolean left;
 
     Member(World world, String group, String topic, boolean autoCommit) {
+        Map<String, Object> config = new HashMap<>();
+        config.put("bootstrap.servers", world.bootstrap);
+        config.put("group.id", group);
+        config.put("auto.offset.reset", "earliest");
+        config.put("enable.auto.commit", autoCommit);
+        config.put("fetch.max.wait.ms", 50);
+        if (world.newerProtocol) {
+            config.put("group.protocol", "consumer");
+        } else {
+            config.put("heartbeat.interval.ms", 100);
+        }
         consumer =
-                new KafkaConsumer<>(
-                        Map.of(
-                                "bootstrap.servers",
-                                world.bootstrap,
-                                "group.id",
-                                group,
-                                "auto.offset.reset",
-                                "earliest",
-                                "enable.auto.commit",
-                                autoCommit,
-                                "heartbeat.interval.ms",
-                                100,
-                                "fetch.max.wait.ms",
-                                50),
-                        new ByteArrayDeserializer(),
-                        new ByteArrayDeserializer());
+                new KafkaConsumer<>(config, new ByteArrayDeserializer(), new ByteArrayDeserializer());
         consumer.subscribe(List.of(topic), this);
         thread.setDaemon(true);
         thread.start();

@@ -32,6 +32,9 @@ final class World implements AutoCloseable {
     final KafkaConsumer<byte[], byte[]> consumer;
     private final boolean settle;
 
+    /** Whether members join by the newer protocol, which consumers know since 4.0. */
+    boolean newerProtocol;
+
     World(String bootstrap, String prefix, int partitions, boolean settle) {
         this.bootstrap = bootstrap;
         this.prefix = prefix;
