@@ -333,14 +333,14 @@ fn gotcha_11_13_14_fact_06_metadata_describes_one_node_as_clients_need_it() {
     let (broker, mut client, _dir) = broker();
     client.create_topic("t", 2, &[]);
     let id = client.topic_id("t");
-    let by_id = |topic_id| MetadataRequest {
+    let by_id = |topic_id, name: Option<&str>| MetadataRequest {
         topics: Some(vec![MetadataRequestTopic {
             topic_id,
-            name: None,
+            name: name.map(StrBytes::from),
         }]),
         ..MetadataRequest::default()
     };
-    let answer: MetadataResponse = client.call(12, &by_id(id));
+    let answer: MetadataResponse = client.call(12, &by_id(id, None));
     let [node] = answer.brokers.as_slice() else {
         panic!("{:?}", answer.brokers)
     };
@@ -356,11 +356,14 @@ fn gotcha_11_13_14_fact_06_metadata_describes_one_node_as_clients_need_it() {
         assert_eq!(partition.isr_nodes, partition.replica_nodes);
         assert!(partition.offline_replicas.is_empty());
     }
-    let unknown: MetadataResponse = client.call(12, &by_id(Uuid([3; 16])));
-    assert_eq!(
-        unknown.topics[0].error_code,
-        ErrorCode::UnknownTopicId.code()
-    );
+    // The Java client leaves an empty name beside it.
+    let named: MetadataResponse = client.call(12, &by_id(id, Some("")));
+    assert_eq!(named.topics[0], *topic);
+    for name in [None, Some(""), Some("t")] {
+        let unknown: MetadataResponse = client.call(12, &by_id(Uuid([3; 16]), name));
+        let code = unknown.topics[0].error_code;
+        assert_eq!(code, ErrorCode::UnknownTopicId.code(), "{name:?}");
+    }
 }
 
 /// Created on first use only if the client allows it, and usable in the

@@ -44,6 +44,10 @@ async fn topics(context: &Context, request: MetadataRequest) -> Vec<MetadataResp
                 .collect();
         }
     };
+    // An id counts, and not the name beside it, as in Kafka: the Java client leaves an empty one there.
+    for topic in wanted.iter_mut().filter(|topic| !topic.topic_id.is_zero()) {
+        topic.name = None;
+    }
     // Named twice, described once, as in Kafka: an answer is bounded by what there is to tell.
     let mut seen = HashSet::new();
     wanted.retain(|topic| seen.insert((topic.name.clone(), topic.topic_id)));
