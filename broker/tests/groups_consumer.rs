@@ -247,6 +247,26 @@ fn static_members_come_back_under_their_instance_id() {
     assert_eq!(refused(&late), ErrorCode::FencedInstanceId);
 }
 
+/// All groups in these states and of these types, in order.
+fn listed(client: &mut Client, states: &[&str], types: &[&str]) -> Vec<String> {
+    let names = |names: &[&str]| names.iter().map(|name| StrBytes::from(*name)).collect();
+    let request = ListGroupsRequest {
+        states_filter: names(states),
+        types_filter: names(types),
+    };
+    let answer: ListGroupsResponse = client.call(5, &request);
+    let all = answer.groups.iter();
+    let all = all.map(|g| {
+        format!(
+            "{} {} {} {}",
+            g.group_id, g.protocol_type, g.group_state, g.group_type
+        )
+    });
+    let mut all: Vec<String> = all.collect();
+    all.sort_unstable();
+    all
+}
+
 /// What Kafka tells of such a group: DescribeGroups, whose answers are those of the classic protocol, does not
 /// know it.
 #[test]
@@ -297,29 +317,14 @@ fn groups_are_described_and_listed_by_what_they_are() {
     let answer: DescribeGroupsResponse = client.call(6, &request);
     assert_eq!(answer.groups[0].error_code, not_found);
 
-    let mut listed = |states: &[&str], types: &[&str]| {
-        let names = |names: &[&str]| names.iter().map(|name| StrBytes::from(*name)).collect();
-        let request = ListGroupsRequest {
-            states_filter: names(states),
-            types_filter: names(types),
-        };
-        let answer: ListGroupsResponse = client.call(5, &request);
-        let all = answer.groups.iter();
-        let all = all.map(|g| {
-            format!(
-                "{} {} {} {}",
-                g.group_id, g.protocol_type, g.group_state, g.group_type
-            )
-        });
-        let mut all: Vec<String> = all.collect();
-        all.sort_unstable();
-        all
-    };
     let (classic, newer) = ("classic  Empty classic", "g consumer Reconciling consumer");
-    assert_eq!(listed(&[], &[]), [classic, newer]);
-    assert_eq!(listed(&[], &["Consumer"]), [newer]);
-    assert_eq!(listed(&["empty"], &[]), [classic]);
-    assert_eq!(listed(&["Reconciling"], &["classic"]), Vec::<String>::new());
+    assert_eq!(listed(&mut client, &[], &[]), [classic, newer]);
+    assert_eq!(listed(&mut client, &[], &["Consumer"]), [newer]);
+    assert_eq!(listed(&mut client, &["empty"], &[]), [classic]);
+    assert_eq!(
+        listed(&mut client, &["Reconciling"], &["classic"]),
+        Vec::<String>::new()
+    );
 
     // What a member is to give up it may still read; an administrator may take any member out.
     heartbeat(&mut client, &alive("g", "one", 2));

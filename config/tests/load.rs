@@ -337,7 +337,7 @@ fn groups_get_kafkas_settings_in_the_units_that_act() {
     let bounded = load(&sets(&["group.consumer.min.session.timeout.ms=1"]));
     assert_eq!(bounded.warnings.len(), 1);
     let other = ["group.consumer.assignors=range"];
-    assert_eq!(errors(&sets(&other)).len(), 1);
+    assert_eq!(warnings(&sets(&other)).len(), 1);
 }
 
 #[test]

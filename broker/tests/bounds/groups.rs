@@ -290,7 +290,6 @@ fn long_lists_of_groups_that_are_not_there() {
         let names = (0..NAMES).map(|number| StrBytes::from(format!("{number}")));
         let request = DeleteGroupsRequest {
             groups_names: names.collect(),
-            ..DeleteGroupsRequest::default()
         };
         let mut peers: Vec<Client> = (0..20).map(|_| broker.connect()).collect();
         let sent: Vec<i32> = peers
