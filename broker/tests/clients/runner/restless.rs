@@ -34,6 +34,11 @@ const SETTINGS: [&str; 2] = [
     "group.initial.rebalance.delay.ms=0",
     "group.min.session.timeout.ms=1000",
 ];
+/// How many actions chance chooses from, see `act`.
+const ACTIONS: u64 = 10;
+/// What comes first, so that the shortest run has it: members come, one leaves, the broker is killed in a
+/// rebalance, a member is killed, the broker is killed.
+const FIRST: [u64; 5] = [0, 4, 8, 6, 9];
 const GROUP: &str = "restless";
 const TOPIC: &str = "restless-topic";
 const ASSIGNORS: [&str; 2] = ["range", "cooperative-sticky"];
@@ -275,8 +280,8 @@ impl<'a> Restless<'a> {
         self.broker.start_again()
     }
 
-    fn act(&mut self) -> Result<(), Fault> {
-        match self.chance.below(10) {
+    fn act(&mut self, what: u64) -> Result<(), Fault> {
+        match what {
             0..=3 => {
                 for _ in 0..=self.chance.below(4) {
                     if self.members.len() < MEMBERS_MAX {
@@ -389,12 +394,14 @@ fn run_loop(context: &Context, assignor: &'static str) -> Result<Outcome, Fault>
     let started = now();
     let mut restless = Restless::start(context, assignor, seed)?;
     let until = now() + Duration::from_secs(seconds.unwrap_or(by_default));
-    let steps = |restless: &mut Restless<'_>| {
+    let mut first = FIRST.into_iter();
+    let mut steps = |restless: &mut Restless<'_>| {
         while now() < until {
             let records = 1 + restless.chance.below(RECORDS_BETWEEN);
             restless.advance(records)?;
             restless.bury()?;
-            restless.act()?;
+            let by_chance = restless.chance.below(ACTIONS);
+            restless.act(first.next().unwrap_or(by_chance))?;
         }
         restless.finish()?;
         restless.audit()
