@@ -250,9 +250,9 @@ fn cleaner_loop(broker: &Broker, signal: &FlushSignal) {
     let mut space = Space::of(broker.logs().dir_count());
     while !signal.wait(CLEANER_PERIOD) {
         let now_ms = clock::now_ms();
-        if space.look(broker) {
+        let is_low = space.look(broker);
+        if is_low {
             retain(broker, now_ms);
-            tell_all(broker.logs().retain_early(now_ms));
         }
         match broker.logs().checkpoint(now_ms) {
             Err(error) if checkpoints.begins() => warn!(%error, "checkpoints are put off"),
@@ -263,6 +263,10 @@ fn cleaner_loop(broker: &Broker, signal: &FlushSignal) {
             Err(error) if unlinking.begins() => warn!(%error, "cannot unlink deleted files"),
             Ok(()) if unlinking.ends() => info!("deleted files are unlinked again"),
             Err(_) | Ok(()) => {}
+        }
+        // Only what is missing when all that is on its way out has gone.
+        if is_low && space.look(broker) {
+            tell_all(broker.logs().retain_early(now_ms));
         }
         broker.logs().release_idle(now_ms, IDLE_FILES_MS);
         if clock::has_come(retention_due) {

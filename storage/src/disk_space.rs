@@ -145,9 +145,15 @@ impl LogDir {
         Err(self.no_room())
     }
 
-    /// Fails where so many bytes more would leave less than the reserve.
-    pub(crate) fn check_room(&self, bytes: u64) -> Result<(), StorageError> {
-        match bytes <= self.look_at_space() {
+    /// Fails where so many bytes more, which stand beside what they replace for a while, would leave less
+    /// than half of the reserve. The logs of groups have to be compacted also when clients have filled
+    /// the rest: what commits write there comes from the reserve.
+    pub(crate) fn check_room_for_a_while(&self, bytes: u64) -> Result<(), StorageError> {
+        let Ok(space) = self.fs().space(self.path()) else {
+            return Ok(());
+        };
+        let kept = self.space().limits.on(space.total_bytes).reserved_bytes / 2;
+        match bytes <= space.free_bytes.saturating_sub(kept) {
             true => Ok(()),
             false => Err(self.no_room()),
         }
@@ -226,7 +232,9 @@ impl PartitionLog {
     /// early; `None` where none may.
     fn early_config(&self, cutoff_ms: i64, now_ms: i64) -> Option<LogConfig> {
         let config = self.config().load();
-        if !config.cleanup_policy.delete || config.low_disk_retention_ms < 0 {
+        // What takes nothing any more gives nothing away either.
+        let is_refused = self.lock().refusal().is_some();
+        if is_refused || !config.cleanup_policy.delete || config.low_disk_retention_ms < 0 {
             return None;
         }
         // Retention takes what is older than that, not as old.

@@ -330,7 +330,7 @@ fn compact_group(
 ) -> Result<Compacted, StorageError> {
     while log.keep_listed(&mut group) {
         // What is written stands beside what it replaces for a while.
-        log.dir().log_dir().check_room(group.bytes())?;
+        log.dir().log_dir().check_room_for_a_while(group.bytes())?;
         let files = log.begin_cleaned(&group)?;
         let cleaned = match rewrite(log.dir(), &group, filter, config, files, pace) {
             Ok(cleaned) => cleaned,
