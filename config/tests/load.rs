@@ -209,6 +209,19 @@ fn broken_toml_is_an_error_with_its_line() {
     assert!(errors[0].starts_with("tidewheel.toml:2:"), "{errors:?}");
 }
 
+/// What comes before the first odd byte is not taken for the whole file.
+#[test]
+fn a_toml_file_in_another_encoding_is_an_error_at_its_first_odd_byte() {
+    let mut sources = file("node.id = 2\n# ");
+    if let Some(file) = &mut sources.file {
+        file.bytes.push(0xe9);
+    }
+    assert_eq!(
+        errors(&sources),
+        ["tidewheel.toml:2:3: the file is not UTF-8"]
+    );
+}
+
 #[test]
 fn kafka_settings_without_meaning_are_warnings() {
     let quorum = file("process.roles = \"broker\"\n[zookeeper]\nconnect = \"z:2181\"\n");
