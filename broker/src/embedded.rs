@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tidewheel_config::{BrokerConfig, Sources};
+use tidewheel_config::{BrokerConfig, Sources, limits};
 use tidewheel_storage::fs::RealFs;
 use tidewheel_storage::{LogManager, LogManagerOptions, SpaceLimits};
 
@@ -133,6 +133,7 @@ fn open_logs<W>(config: &BrokerConfig) -> Result<LogManager<W>, EmbeddedError> {
         producer_expiration_ms: config.producer_id_expiration_ms,
         checkpoint_interval_ms: config.log_flush_offset_checkpoint_interval_ms,
         open: Granted::to_this_process().open_limits(),
+        recovery_threads: limits::RECOVERY_THREADS,
         space: SpaceLimits {
             low_bytes: config.log_dir_low_bytes,
             reserved_bytes: config.log_dir_reserved_bytes,

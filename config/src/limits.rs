@@ -42,6 +42,10 @@ pub const EARLY_ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// of them win little: their syncs share commits of the file system's journal.
 pub const FLUSH_HELPERS: usize = 15;
 
+/// Threads that bring partitions back at a start that no clean stop preceded. Most of their time they wait for
+/// the disk.
+pub const RECOVERY_THREADS: usize = 16;
+
 /// Answers that are made already, of what members of a group told each other, while they wait for
 /// [`ANSWER_BYTES_MAX`]. One that takes more than all of it is counted as all of it; one that finds none
 /// closes its connection, and its member joins anew.

@@ -35,6 +35,7 @@ mod open_files;
 mod partition_log;
 mod partition_state;
 mod record_deletion;
+mod recovering;
 mod recovery;
 mod recovery_files;
 mod retention;

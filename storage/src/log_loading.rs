@@ -28,7 +28,7 @@ use crate::partition_log::{FoundLog, PartitionLog};
 use crate::partition_metadata;
 use crate::partition_state::PartitionState;
 use crate::producer_state::ProducerState;
-use crate::recovery::{RecoveryInput, recover};
+use crate::recovering::Recovering;
 use crate::segment::LogSegment;
 use crate::segments::{SegmentList, Segments};
 use crate::shared_log::{LogId, SharedLog};
@@ -86,7 +86,8 @@ impl<W> LogManager<W> {
             self.refuse_lost_metadata()?;
             self.make_way(0, std::slice::from_ref(&live))?;
         }
-        let found = self.recover(managed, &live, leader_epoch, now_ms)?;
+        let recovering = self.recovering(leader_epoch, now_ms);
+        let found = recovering.recover(managed, &live)?;
         if let Some(damage) = found.log.refusal() {
             return Err(damage.clone());
         }
@@ -149,6 +150,7 @@ impl<W> LogManager<W> {
             .collect();
         let lost = missing.iter().filter_map(|live| self.loss(live)).collect();
         let mut logs = Vec::with_capacity(live.len());
+        let mut unknown = Vec::new();
         for live in &live {
             let Some(number) = homes.get(&live.tp) else {
                 continue;
@@ -159,10 +161,21 @@ impl<W> LogManager<W> {
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
                 .remove(&live.tp);
-            let found = match known {
-                Some(known) => self.known(managed, live, &known, leader_epoch),
-                None => self.recover(managed, live, Some(leader_epoch), now_ms)?,
-            };
+            match known {
+                Some(known) => {
+                    let found = self.known(managed, live, &known, leader_epoch);
+                    logs.push(self.register(*number, found, live.config.clone()));
+                }
+                None => unknown.push((*number, live)),
+            }
+        }
+        let partitions = unknown.iter();
+        let partitions: Vec<_> = partitions
+            .map(|(number, live)| (&self.dirs[*number], *live))
+            .collect();
+        let recovering = self.recovering(Some(leader_epoch), now_ms);
+        let found = recovering.recover_all(&partitions, self.options.recovery_threads)?;
+        for ((number, live), found) in unknown.iter().zip(found) {
             logs.push(self.register(*number, found, live.config.clone()));
         }
         logs.extend(self.create_many(missing, leader_epoch)?);
@@ -260,33 +273,12 @@ impl<W> LogManager<W> {
         Ok(never_durable && managed.dir.is_unwritten(tp)?)
     }
 
-    fn recover(
-        &self,
-        managed: &ManagedDir,
-        live: &LivePartition,
-        leader_epoch: Option<i32>,
-        now_ms: i64,
-    ) -> Result<FoundLog, StorageError> {
-        let at_start = managed.checkpoints.at_start(&live.tp);
-        // A recovery point is written after a sync of the directory.
-        let dir = partition_dir(managed, live, at_start.recovery_point > 0);
-        dir.make()?;
-        let recovered = recover(&RecoveryInput {
-            dir: &dir,
-            recovery_point: at_start.recovery_point,
-            log_start: at_start.log_start,
-            may_have_holes: at_start.cleaned_to.is_some() || live.config.cleanup_policy.compact,
-            config: &live.config,
+    fn recovering(&self, leader_epoch: Option<i32>, now_ms: i64) -> Recovering {
+        Recovering {
             leader_epoch,
             producer_expiration_ms: self.options.producer_expiration_ms,
             now_ms,
-        })?;
-        Ok(FoundLog {
-            log: Log::new(recovered.parts),
-            recovery_point: at_start.recovery_point,
-            snapshots: recovered.snapshots,
-            cleaned_to: at_start.cleaned_to,
-        })
+        }
     }
 
     /// A log as the manifest of a clean stop describes it; nothing is opened.
@@ -491,7 +483,7 @@ impl<W> LogManager<W> {
     }
 }
 
-fn partition_dir(
+pub(crate) fn partition_dir(
     managed: &ManagedDir,
     live: &LivePartition,
     is_durable: bool,

@@ -28,6 +28,8 @@ pub struct LogManagerOptions {
     /// or when the logs of its directory have together more than this many bytes beyond their
     /// checkpoints: about what recovery reads.
     pub recovery_bytes: u64,
+    /// How many threads bring partitions back that were not stopped cleanly.
+    pub recovery_threads: usize,
     /// When free space is little, and when it is kept for the broker's own logs.
     pub space: SpaceLimits,
     /// How many files and maps all logs may hold.
@@ -60,6 +62,7 @@ impl LogManagerOptions {
             checkpoint_bytes: Self::CHECKPOINT_BYTES,
             checkpoint_interval_ms: Self::CHECKPOINT_INTERVAL_MS,
             recovery_bytes: Self::RECOVERY_BYTES,
+            recovery_threads: 1,
             space: SpaceLimits::default(),
             open: OpenLimits::default(),
         }

@@ -1,0 +1,110 @@
+//! Recovery of the partitions of a start, by several threads: most of its time it waits for the disk, whose
+//! file system answers syncs that wait together with one commit of its journal.
+
+use std::sync::{Mutex, PoisonError};
+
+use crate::error::StorageError;
+use crate::log::Log;
+use crate::log_loading::{LivePartition, partition_dir};
+use crate::log_manager::ManagedDir;
+use crate::partition_log::FoundLog;
+use crate::recovery::{RecoveryInput, recover};
+
+/// What all recoveries of a start have in common.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Recovering {
+    /// The epoch of this start, see [`RecoveryInput::leader_epoch`].
+    pub(crate) leader_epoch: Option<i32>,
+    /// `producer.id.expiration.ms`.
+    pub(crate) producer_expiration_ms: i64,
+    /// ms since 1970.
+    pub(crate) now_ms: i64,
+}
+
+/// Recoveries under way.
+#[derive(Debug, Default)]
+struct Progress {
+    /// How many were taken; all, once one has failed.
+    taken: usize,
+    /// What was found, by its number.
+    found: Vec<(usize, FoundLog)>,
+    failed: Option<StorageError>,
+}
+
+impl Recovering {
+    /// Brings one partition back.
+    pub(crate) fn recover(
+        self,
+        managed: &ManagedDir,
+        live: &LivePartition,
+    ) -> Result<FoundLog, StorageError> {
+        let at_start = managed.checkpoints.at_start(&live.tp);
+        // A recovery point is written after a sync of the directory.
+        let dir = partition_dir(managed, live, at_start.recovery_point > 0);
+        dir.make()?;
+        let recovered = recover(&RecoveryInput {
+            dir: &dir,
+            recovery_point: at_start.recovery_point,
+            log_start: at_start.log_start,
+            may_have_holes: at_start.cleaned_to.is_some() || live.config.cleanup_policy.compact,
+            config: &live.config,
+            leader_epoch: self.leader_epoch,
+            producer_expiration_ms: self.producer_expiration_ms,
+            now_ms: self.now_ms,
+        })?;
+        Ok(FoundLog {
+            log: Log::new(recovered.parts),
+            recovery_point: at_start.recovery_point,
+            snapshots: recovered.snapshots,
+            cleaned_to: at_start.cleaned_to,
+        })
+    }
+
+    /// Brings many back, in their order, with at most so many threads.
+    ///
+    /// # Errors
+    /// That of the first that failed; the ones that nobody had begun are left as they are.
+    pub(crate) fn recover_all(
+        self,
+        partitions: &[(&ManagedDir, &LivePartition)],
+        threads: usize,
+    ) -> Result<Vec<FoundLog>, StorageError> {
+        let progress = Mutex::new(Progress::default());
+        // Whoever panics with it ends the start.
+        let lock = || progress.lock().unwrap_or_else(PoisonError::into_inner);
+        let work = || loop {
+            let number = {
+                let mut progress = lock();
+                progress.taken += 1;
+                progress.taken - 1
+            };
+            let Some((managed, live)) = partitions.get(number) else {
+                return;
+            };
+            let found = self.recover(managed, live);
+            let mut progress = lock();
+            match found {
+                Ok(found) => progress.found.push((number, found)),
+                Err(error) => {
+                    progress.taken = partitions.len();
+                    // Others may only have found that the directory is offline already.
+                    let cause = managed.dir.offline_cause().cloned();
+                    progress.failed.get_or_insert(cause.unwrap_or(error));
+                }
+            }
+        };
+        std::thread::scope(|scope| {
+            for _ in 1..threads.min(partitions.len()) {
+                scope.spawn(work);
+            }
+            work();
+        });
+        let progress = progress.into_inner();
+        let mut progress = progress.unwrap_or_else(PoisonError::into_inner);
+        if let Some(error) = progress.failed {
+            return Err(error);
+        }
+        progress.found.sort_unstable_by_key(|(number, _)| *number);
+        Ok(progress.found.into_iter().map(|(_, found)| found).collect())
+    }
+}
