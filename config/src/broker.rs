@@ -269,7 +269,8 @@ fn check_protocols(settings: &Settings, listeners: &[Listener], errors: &mut Vec
     const SECURE: [&str; 3] = ["SSL", "SASL_PLAINTEXT", "SASL_SSL"];
     let map = registry::protocol_map(&settings.text(KEY).unwrap_or_default()).unwrap_or_default();
     for listener in listeners {
-        let protocol = map.iter().find(|(name, _)| *name == listener.name);
+        // Of several entries the last one counts, as in Kafka.
+        let protocol = map.iter().rfind(|(name, _)| *name == listener.name);
         let reason = match protocol.map(|(_, protocol)| protocol.as_str()) {
             Some("PLAINTEXT") => continue,
             Some(other) => format!("{listener} asks for {other}, which is not built yet"),

@@ -483,6 +483,8 @@ impl PartitionLog {
         let log_dir = self.dir.log_dir();
         let to = log_dir.path().join(self.deleted_dir_name());
         let renamed = log_dir.fs().rename(self.dir.path(), &to);
+        // A first append may have made it after the deletion was noted.
+        log_dir.look_for_retired();
         renamed.map_err(|error| {
             log_dir.write_failed(StorageError::from_io("rename", self.dir.path(), error))
         })

@@ -213,6 +213,8 @@ impl LogSegment {
         let counted = CountedFile::new(self.dir.log_dir().open_files());
         let file = Arc::new(SegmentFile::new(path, file, counted));
         *slot = Some(Arc::clone(&file));
+        // Whoever made room meanwhile may have taken it for closed.
+        self.dir.mark_used();
         Ok(file)
     }
 

@@ -15,6 +15,7 @@ use tidewheel_protocol::messages::consumer_group_describe::{
 use tidewheel_protocol::{ErrorCode, StrBytes};
 
 use super::{Context, error};
+use crate::groups::NoCoordinator;
 
 /// Kafka's numbers of the protocols of members.
 const CLASSIC: i8 = 0;
@@ -24,28 +25,35 @@ pub(super) async fn handle(
     context: Context,
     request: ConsumerGroupDescribeRequest,
 ) -> ConsumerGroupDescribeResponse {
-    let mut groups = Vec::with_capacity(request.group_ids.len());
     let mut named = HashSet::new();
-    for group_id in request.group_ids {
-        // Once each: a name of a few bytes may stand for megabytes of members.
-        if named.insert(group_id.clone()) {
-            groups.push(describe(&context, group_id).await);
-        }
-    }
+    let mut names = request.group_ids;
+    // Once each: a name of a few bytes may stand for megabytes of members.
+    names.retain(|group_id| named.insert(group_id.clone()));
+    let describe = |group_id: &StrBytes| {
+        let group_id: Arc<str> = Arc::from(&**group_id);
+        let request = DescribeRequest {
+            group_id: Arc::clone(&group_id),
+        };
+        (group_id, GroupRequest::DescribeConsumerGroup(request))
+    };
+    let mut groups = Vec::with_capacity(names.len());
+    let told = |group_id, reply| groups.push(described(group_id, reply));
+    context
+        .broker
+        .groups()
+        .ask_each(names, describe, told)
+        .await;
     ConsumerGroupDescribeResponse {
         groups,
         ..ConsumerGroupDescribeResponse::default()
     }
 }
 
-async fn describe(context: &Context, group_id: StrBytes) -> DescribedGroup {
-    let request = GroupRequest::DescribeConsumerGroup(DescribeRequest {
-        group_id: Arc::from(&*group_id),
-    });
-    let (code, message) = match context.broker.groups().ask(&group_id, request).await {
+fn described(group_id: StrBytes, reply: Result<GroupReply, NoCoordinator>) -> DescribedGroup {
+    let (code, message) = match reply {
         Ok(GroupReply::DescribeConsumerGroup(Ok(group))) => return found(group_id, group),
         Ok(GroupReply::DescribeConsumerGroup(Err(GroupError::GroupIdNotFound))) => {
-            let message = format!("there is no group {group_id} of the consumer protocol");
+            let message = format!("Group {group_id} not found.");
             (ErrorCode::GroupIdNotFound, Some(StrBytes::from(message)))
         }
         Ok(GroupReply::DescribeConsumerGroup(Err(refused))) => (error::group_code(refused), None),

@@ -128,6 +128,10 @@ pub(super) fn advance(
     if cx.total.bytes.saturating_add(decision.more_bytes) > cx.limits.state_bytes
         && decision.more_bytes > 0
     {
+        // It is alive all the same: who was let in is not thrown out for what others hold.
+        if heard.before.is_some() {
+            timers::heard_of(group, &heard.member_id, &heard.metadata, cx);
+        }
         return Err(GroupError::CoordinatorNotAvailable);
     }
 

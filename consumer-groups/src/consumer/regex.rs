@@ -21,6 +21,8 @@ use crate::topics::Topics;
 
 /// RE2 repeats at most so often.
 const REPEAT_MAX: u32 = 1_000;
+/// Classes of an expression that ignores case and needs more than ASCII.
+const FOLDED_CLASSES_MAX: usize = 16;
 /// Parentheses in each other.
 const NEST_MAX: u32 = 50;
 
@@ -55,7 +57,28 @@ fn compile(regex: &str) -> Option<Compiled> {
     }
     let regex = Translator::new(regex).translate()?;
     // Names of topics are ASCII. What needs more, such as classes of Unicode, is read that way then.
-    build(&regex, false).or_else(|| build(&regex, true))
+    build(&regex, false).or_else(|| match folded_classes(&regex) <= FOLDED_CLASSES_MAX {
+        true => build(&regex, true),
+        false => None,
+    })
+}
+
+/// How many classes an expression has whose letters fit in either case: where that means all of Unicode, each
+/// takes a walk over a million code points before any bound on the automaton holds.
+fn folded_classes(regex: &str) -> usize {
+    let mut groups = regex.match_indices("(?");
+    let ignores_case = groups.any(|(at, opening)| {
+        let flags = &regex[at + opening.len()..];
+        let end = flags.find([')', ':', '-']).unwrap_or(flags.len());
+        flags[..end].contains('i')
+    });
+    match ignores_case {
+        true => ["[", "\\p", "\\P"]
+            .map(|class| regex.matches(class).count())
+            .iter()
+            .sum(),
+        false => 0,
+    }
 }
 
 fn build(regex: &str, unicode: bool) -> Option<Compiled> {
@@ -390,6 +413,10 @@ mod tests {
     /// Whatever it says, an expression takes a bounded automaton or none at all.
     #[test]
     fn hostile_expressions_are_refused_or_cheap() {
+        // A walk over all of Unicode for each class: seconds of work.
+        let folded = format!("(?s-m:a)(?i){}", "[ -\u{10FFFF}]".repeat(400));
+        assert!(compile(&folded).is_none());
+        assert!(fits("(?i)[ä-ü]*Orders", "oRDERS"));
         for (regex, is_refused) in [
             ("(a|a)*b", false),
             ("(a*)*b", false),
