@@ -234,3 +234,38 @@ fn what_expressions_stand_for_is_bounded() {
     }
     assert!(refused > 0);
 }
+
+/// Where a topic has grown to more than there is memory for, a member's heartbeats are refused; but it is alive,
+/// and goes on when there is room again.
+#[test]
+fn members_that_are_let_in_stay_when_memory_is_full() {
+    let limits = GroupLimits {
+        state_bytes: 1 << 16,
+        ..GroupLimits::default()
+    };
+    let mut runner = Runner::new(GroupConfig::default(), limits);
+    let topic = |partitions| {
+        let id = Uuid([1; 16]);
+        [(Arc::from("t"), TopicInfo { id, partitions })]
+    };
+    runner.set_topics(topic(1));
+    let (_, step) = runner.send(consume("g", "m", "t"));
+    let epoch = consume_result(&step).unwrap();
+    let beats = |runner: &mut Runner| {
+        let GroupRequest::ConsumerHeartbeat(mut request) = consume("g", "m", "t") else {
+            unreachable!("it was made as one");
+        };
+        (request.epoch, request.regex, request.owned) = (epoch, None, None);
+        request.rebalance_timeout_ms = -1;
+        consume_result(&runner.send(GroupRequest::ConsumerHeartbeat(request)).1)
+    };
+    runner.set_topics(topic(2_000));
+    // Ten of these are more than two sessions.
+    for _ in 0..10 {
+        let until_ms = runner.now_ms + 10_000;
+        while runner.next_tick(until_ms).is_some() {}
+        assert_eq!(beats(&mut runner), Err(GroupError::CoordinatorNotAvailable));
+    }
+    runner.set_topics(topic(2));
+    assert!(beats(&mut runner).is_ok());
+}
