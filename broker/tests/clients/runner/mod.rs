@@ -11,7 +11,6 @@ mod go_suites;
 mod group_tool;
 mod install;
 mod jobs;
-mod librdkafka;
 mod matrix;
 mod process;
 mod restless;
@@ -40,7 +39,6 @@ pub(crate) fn main() -> ExitCode {
     trials.extend(restless::trials(&context));
     trials.extend(dump_log::trials(&context));
     trials.extend(tools::trials(&context));
-    trials.extend(librdkafka::trials(&context));
     trials.extend(jobs::trials(&context));
     trials.extend(shipper::trials(&context));
     trials.extend(rust_suites::trials(&context));
