@@ -1,7 +1,8 @@
 //! What single steps of the hot path cost: `cargo bench -p tidewheel-bench --bench micro`.
 //!
 //! Codec: decoding a produce request, checking and compressing a batch. Append: batches into a log on the
-//! real disk's page cache. Index: looking an offset and a time up in a sealed segment's files.
+//! real disk's page cache. Index: looking an offset and a time up in a sealed segment's files. Timing wheel:
+//! putting delayed records in and getting them out.
 #![allow(clippy::unwrap_used, reason = "a failed step ends the measurement")]
 #![allow(missing_docs, reason = "the macros of criterion make items without")]
 
@@ -18,6 +19,7 @@ use tidewheel_protocol::{
     ApiKey, Compression, RecordBatch, RecordBatchBuilder, RequestHeader, StrBytes, TopicPartition,
     Uuid, decode_request_frame, encode_request_frame,
 };
+use tidewheel_storage::delay::{TimingWheel, WheelEntry};
 use tidewheel_storage::fs::RealFs;
 use tidewheel_storage::index::{OffsetIndex, TimeIndex};
 use tidewheel_storage::{LivePartition, LogManager, LogManagerOptions, SharedLog, validate};
@@ -166,5 +168,57 @@ fn index(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, codec, append, index);
+/// Delayed records in the wheel.
+const DELAYED: u64 = 1_000_000;
+
+/// A wheel of records that are due within five minutes.
+fn filled(due: &[u64]) -> TimingWheel {
+    let mut wheel = TimingWheel::new(NOW.unsigned_abs());
+    for (ticket, due_ms) in (1..).zip(due) {
+        let entry = WheelEntry {
+            due_ms: *due_ms,
+            ticket,
+            ..WheelEntry::default()
+        };
+        wheel.insert(entry).unwrap();
+    }
+    wheel
+}
+
+fn wheel(criterion: &mut Criterion) {
+    let mut seed = 1_u64;
+    let mut any = move || {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (seed >> 33) % 300_000
+    };
+    let start = NOW.unsigned_abs() + 1;
+    let spread: Vec<u64> = (0..DELAYED).map(|_| start + any()).collect();
+    let together = vec![start + 299_999; usize::try_from(DELAYED).unwrap()];
+    let mut group = criterion.benchmark_group("timing wheel");
+    group.sample_size(10);
+    group.throughput(Throughput::Elements(DELAYED));
+    group.bench_function("insert a million", |bencher| {
+        bencher.iter_batched(|| (), |()| filled(&spread), BatchSize::PerIteration);
+    });
+    for (name, due) in [
+        ("expire a million over 5 min", &spread),
+        ("expire a million of one ms", &together),
+    ] {
+        group.bench_function(name, |bencher| {
+            bencher.iter_batched(
+                || (filled(due), Vec::with_capacity(due.len())),
+                |(mut wheel, mut out)| {
+                    while let Some(next) = wheel.next_ms() {
+                        wheel.advance(next, &mut out);
+                    }
+                    (wheel, out)
+                },
+                BatchSize::PerIteration,
+            );
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, codec, append, index, wheel);
 criterion_main!(benches);

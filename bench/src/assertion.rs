@@ -85,19 +85,13 @@ fn bound_of(figure: &str, text: &str) -> Option<f64> {
             Ok(Rate::Records(rate)) => Some(rate),
             _ => plain,
         },
-        "mb" | "consume_mb" | "catch_up_mb" | "errors" | "unsent" | "cpu_per_gb"
+        "mb" | "consume_mb" | "catch_up_mb" | "errors" | "unsent" | "unconsumed" | "cpu_per_gb"
         | "us_per_request" => plain,
         _ => None,
     }
 }
 
 impl Assertion {
-    /// Whether it speaks of records that failed.
-    #[must_use]
-    pub(crate) fn is_about_errors(&self) -> bool {
-        self.figure == "errors"
-    }
-
     /// What is wrong, or nothing. A figure that the run does not have is wrong too.
     #[must_use]
     pub(crate) fn check(&self, summary: &Summary) -> Option<String> {
@@ -160,6 +154,7 @@ mod tests {
             "mb=1",
             "errors=0",
             "unsent<1",
+            "unconsumed=0",
             "late<1%",
             "memory<=1MiB",
             "cpu_per_gb<=300",

@@ -48,6 +48,8 @@ enum BenchCommand {
     Mixed(SingleArguments),
     /// Produce what a topic holds once more, at the times its timestamps tell
     Replay(SingleArguments),
+    /// Produce records that are due later, and measure how late they are consumed
+    Delayed(SingleArguments),
     /// Run every workload file of a folder and write an index of their reports
     Suite(several::SuiteArguments),
     /// Compare the results of two sides, and say when a difference is noise
@@ -139,6 +141,7 @@ async fn run_command(command: &BenchCommand) -> Result<u8, BenchError> {
         BenchCommand::E2e(arguments) => single(Mode::E2e, arguments).await,
         BenchCommand::Mixed(arguments) => single(Mode::Mixed, arguments).await,
         BenchCommand::Replay(arguments) => single(Mode::Replay, arguments).await,
+        BenchCommand::Delayed(arguments) => single(Mode::Delayed, arguments).await,
         BenchCommand::Suite(arguments) => several::run_suite(arguments).await,
         BenchCommand::Compare(arguments) => several::run_compare(arguments),
         BenchCommand::Versus(arguments) => versus::run_versus(arguments).await,
@@ -196,7 +199,8 @@ pub(crate) fn show(text: &str) -> Result<(), BenchError> {
     })
 }
 
-/// The exit code of a run: records that failed are a failure unless an assertion speaks of them.
+/// The exit code of a run: records that failed are a failure unless an assertion speaks of them. `errors`
+/// counts all, `unsent` and `unconsumed` each a part of them.
 fn verdict(summary: &Summary, assertions: &[Assertion]) -> u8 {
     let broken: Vec<String> = assertions
         .iter()
@@ -208,11 +212,43 @@ fn verdict(summary: &Summary, assertions: &[Assertion]) -> u8 {
     if !broken.is_empty() {
         return EXIT_CHECK;
     }
-    let tolerated = assertions
-        .iter()
-        .any(|assertion| assertion.is_about_errors());
-    match summary.failures() > 0 && !tolerated {
+    let is_told = |figure| assertions.iter().any(|told| told.figure() == figure);
+    let parts = [
+        ("unsent", summary.unsent),
+        ("unconsumed", summary.unconsumed),
+    ];
+    let told = parts.into_iter().filter(|(figure, _)| is_told(*figure));
+    let untold = summary.failures() - told.map(|(_, count)| count).sum::<u64>();
+    match untold > 0 && !is_told("errors") {
         true => EXIT_FAILED,
         false => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing;
+
+    #[test]
+    fn failures_that_no_assertion_speaks_of_fail_the_run() {
+        for (unsent, unconsumed, told, code) in [
+            (0, 0, vec![], 0),
+            (0, 9, vec![], EXIT_FAILED),
+            (0, 9, vec!["rate>1"], EXIT_FAILED),
+            (0, 9, vec!["unconsumed<10"], 0),
+            (0, 9, vec!["unconsumed<9"], EXIT_CHECK),
+            (9, 0, vec!["unsent<10"], 0),
+            (9, 9, vec!["unsent<10"], EXIT_FAILED),
+            (9, 9, vec!["unsent<10", "unconsumed<10"], 0),
+            (9, 9, vec!["errors<20"], 0),
+        ] {
+            let mut summary = testing::summary(1000.0, 5.0);
+            (summary.unsent, summary.unconsumed) = (unsent, unconsumed);
+            let assertions: Vec<Assertion> =
+                told.iter().map(|text| text.parse().unwrap()).collect();
+            let found = verdict(&summary, &assertions);
+            assert_eq!(found, code, "{unsent} {unconsumed} {told:?}");
+        }
     }
 }

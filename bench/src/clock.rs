@@ -37,15 +37,20 @@ impl Clock {
 }
 
 /// Wall time in milliseconds since 1970, as record timestamps count it.
+pub(crate) fn wall_ms() -> i64 {
+    wall_ns() / 1_000_000
+}
+
+/// Wall time in nanoseconds since 1970.
 #[expect(
     clippy::disallowed_methods,
     reason = "this is the one place that reads the wall clock"
 )]
-pub(crate) fn wall_ms() -> i64 {
+pub(crate) fn wall_ns() -> i64 {
     let since_epoch = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or(Duration::ZERO);
-    i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX)
+    i64::try_from(since_epoch.as_nanos()).unwrap_or(i64::MAX)
 }
 
 /// A timer of the kernel's own resolution. The runtime's counts whole milliseconds, which would be the

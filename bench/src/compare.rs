@@ -43,7 +43,7 @@ const FIGURES: [(&str, &str, Better); 22] = [
     ("cpu_per_gb", "broker CPU-s/GB", Better::Lower),
     ("us_per_request", "broker CPU-us/request", Better::Lower),
     ("memory", "broker RssAnon, bytes", Better::Lower),
-    ("errors", "errors and unsent", Better::Lower),
+    ("errors", "errors, unsent, unconsumed", Better::Lower),
 ];
 
 /// The least, the middle and the largest of several runs.

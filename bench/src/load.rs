@@ -8,6 +8,7 @@ use crate::clock::Clock;
 use crate::recorder::{Interval, Recorder};
 use crate::workload::Workload;
 
+mod ahead;
 pub(crate) mod consumer;
 mod feeder;
 mod lane;

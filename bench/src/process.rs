@@ -1,5 +1,6 @@
 //! What a process takes of this host, read from `/proc`.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddr;
 
@@ -43,12 +44,63 @@ impl ProcessUse {
     }
 }
 
+/// The processor time of a process by its threads, in nanoseconds: `stat` counts whole ticks, mostly of
+/// 10 ms, and cuts both of its halves.
+#[derive(Debug, Clone, Default)]
+struct ThreadTimes {
+    running: BTreeMap<u32, u64>,
+    /// What threads had used that were gone when they were looked for again.
+    ended: u64,
+}
+
+impl ThreadTimes {
+    /// Takes what the threads that are there now have used.
+    fn look(&mut self, now: BTreeMap<u32, u64>) {
+        for (thread, used) in std::mem::replace(&mut self.running, now) {
+            // A number may be given to another thread, which begins at zero.
+            let goes_on = self.running.get(&thread).is_some_and(|now| *now >= used);
+            if !goes_on {
+                self.ended += used;
+            }
+        }
+    }
+
+    fn seconds(&self) -> f64 {
+        (self.ended + self.running.values().sum::<u64>()) as f64 / 1e9
+    }
+}
+
+/// What each thread has used, as far as the system counts it (`CONFIG_SCHED_INFO`).
+fn thread_times(pid: u32) -> BTreeMap<u32, u64> {
+    let threads = fs::read_dir(format!("/proc/{pid}/task"));
+    let times = threads.into_iter().flatten().flatten().filter_map(|entry| {
+        let thread = entry.file_name().to_str()?.parse().ok()?;
+        let text = fs::read_to_string(entry.path().join("schedstat")).ok()?;
+        Some((thread, text.split_whitespace().next()?.parse().ok()?))
+    });
+    times.collect()
+}
+
+/// What was used, by its ticks and by the sum over threads. The sum is the finer figure, but lacks threads
+/// that came and went between two looks; where it is further off than two halves that are cut may be, the
+/// ticks count. They do as well where the system does not count by threads.
+fn used_seconds(ticks: f64, threads: f64, tick: f64) -> f64 {
+    match threads > 0.0 && (threads - ticks).abs() <= 2.0 * tick {
+        true => threads,
+        false => ticks,
+    }
+}
+
 /// Watches one process over a measurement.
 #[derive(Debug)]
 pub(crate) struct ProcessWatch {
     pid: u32,
     before: ProcessSample,
     latest: ProcessSample,
+    /// Since it was watched first.
+    threads: ThreadTimes,
+    /// Their time at the begin of the measurement, in seconds.
+    threads_before: f64,
     anonymous_bytes_max: u64,
 }
 
@@ -56,36 +108,56 @@ impl ProcessWatch {
     /// Begins with what the process has used so far; `None` where there is none to see.
     pub(crate) fn start(pid: u32) -> Option<Self> {
         let before = sample(pid)?;
+        let mut threads = ThreadTimes::default();
+        threads.look(thread_times(pid));
         Some(Self {
             pid,
             before,
             latest: before,
+            threads_before: threads.seconds(),
+            threads,
             anonymous_bytes_max: before.anonymous_bytes,
         })
     }
 
     /// Looks again. Once the process is gone the last look stays.
     pub(crate) fn look(&mut self) {
-        if let Some(sample) = sample(self.pid) {
-            self.latest = sample;
-            self.anonymous_bytes_max = self.anonymous_bytes_max.max(sample.anonymous_bytes);
+        if self.glance() {
+            self.threads.look(thread_times(self.pid));
         }
+    }
+
+    /// Looks at the process, but not at its threads, of which there may be a hundred. Returns whether it is
+    /// still there.
+    pub(crate) fn glance(&mut self) -> bool {
+        let Some(sample) = sample(self.pid) else {
+            return false;
+        };
+        self.latest = sample;
+        self.anonymous_bytes_max = self.anonymous_bytes_max.max(sample.anonymous_bytes);
+        true
     }
 
     /// Forgets what came before.
     pub(crate) fn restart(&mut self) {
         self.look();
         self.before = self.latest;
+        self.threads_before = self.threads.seconds();
         self.anonymous_bytes_max = self.latest.anonymous_bytes;
     }
 
     pub(crate) fn used(&self) -> ProcessUse {
         let (before, latest) = (&self.before, &self.latest);
+        let user = latest.user_seconds - before.user_seconds;
+        let system = latest.system_seconds - before.system_seconds;
+        let tick = 1.0 / rustix::param::clock_ticks_per_second() as f64;
+        let threads = self.threads.seconds() - self.threads_before;
+        let all = used_seconds(user + system, threads, tick);
         ProcessUse {
             pid: self.pid,
             program: program(self.pid),
-            user_seconds: latest.user_seconds - before.user_seconds,
-            system_seconds: latest.system_seconds - before.system_seconds,
+            user_seconds: user.min(all),
+            system_seconds: all - user.min(all),
             anonymous_bytes_max: self.anonymous_bytes_max,
             written_bytes: latest.written_bytes.saturating_sub(before.written_bytes),
         }
@@ -183,6 +255,9 @@ pub(crate) fn host_ticks() -> Option<(u64, u64)> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{BufRead, BufReader};
+    use std::process::{Command, Stdio};
+
     use super::*;
 
     #[test]
@@ -190,6 +265,56 @@ mod tests {
         let stat = "7 (a) b) S 1 2 3 4 5 6 7 8 9 10 111 222 13";
         assert_eq!(cpu_ticks(stat), Some((111, 222)));
         assert_eq!(cpu_ticks("7 (cut"), None);
+    }
+
+    #[test]
+    fn what_threads_used_counts_when_they_are_gone() {
+        let mut times = ThreadTimes::default();
+        for now in [
+            vec![(1, 1_000_000_000), (2, 500_000_000)],
+            vec![(1, 1_250_000_000)],
+            // The number of the second again, of another thread.
+            vec![(1, 1_250_000_000), (2, 100_000_000)],
+            vec![(1, 1_500_000_000), (2, 50_000_000)],
+        ] {
+            times.look(now.into_iter().collect());
+        }
+        assert!((times.seconds() - 2.15).abs() < 1e-9, "{times:?}");
+    }
+
+    #[test]
+    fn threads_are_finer_than_ticks_and_ticks_miss_no_thread() {
+        for (ticks, threads, used) in [
+            (0.03, 0.0437, 0.0437),
+            (0.05, 0.031, 0.031),
+            // A thread that nobody saw used most of it.
+            (0.5, 0.031, 0.5),
+            // The system does not count by threads.
+            (0.5, 0.0, 0.5),
+            (0.01, 0.0, 0.01),
+        ] {
+            assert_eq!(used_seconds(ticks, threads, 0.01), used);
+        }
+    }
+
+    /// A smoke run of a thousand small requests takes a handful of ticks.
+    #[test]
+    fn processor_time_is_not_rounded_to_ticks() {
+        let work = "i=0; while [ $i -lt 9999 ]; do i=$((i+1)); done; echo done; read -r rest";
+        let mut shell = Command::new("sh");
+        shell.args(["-c", work]).stdin(Stdio::piped());
+        let mut child = shell.stdout(Stdio::piped()).spawn().unwrap();
+        let mut said = BufReader::new(child.stdout.take().unwrap());
+        said.read_line(&mut String::new()).unwrap();
+        let times = thread_times(child.id());
+        drop(child.stdin.take());
+        child.wait().unwrap();
+        // Not where the system does not count (`CONFIG_SCHED_INFO`).
+        if fs::exists("/proc/self/schedstat").unwrap() {
+            let nanos: u64 = times.values().sum();
+            let tick = 1_000_000_000 / rustix::param::clock_ticks_per_second();
+            assert!(!nanos.is_multiple_of(tick), "{times:?}");
+        }
     }
 
     #[test]

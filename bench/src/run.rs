@@ -109,6 +109,7 @@ async fn begin(workload: &Workload, cluster: &mut Cluster, topics: &[TopicInfo])
         counts: Default::default(),
         errors: Default::default(),
         unsent: 0,
+        unconsumed: 0,
         latencies: Default::default(),
         durability,
         broker: None,
@@ -138,13 +139,19 @@ async fn work(
     };
     let measure = start.saturating_add(warmup);
     let end = measure.saturating_add(workload.duration.nanos());
+    let longest = match workload.mode {
+        Mode::Delayed => workload.delay.nanos() + workload.spread.nanos(),
+        _ => 0,
+    };
     let shared = Arc::new(Shared {
         clock,
         phases: Phases {
             start,
             measure,
             end,
-            deadline: end.saturating_add(workload.drain.nanos()),
+            deadline: end
+                .saturating_add(longest)
+                .saturating_add(workload.drain.nanos()),
         },
         recorder: Recorder::new(workers),
         workload: workload.clone(),
@@ -157,9 +164,7 @@ async fn work(
     let finished = team.oversee(&mut collector, watches).await;
     summary.interrupted = team.interrupted;
     summary.unsent = team.unsent;
-    summary.broker = watches.broker.as_ref().map(ProcessWatch::used);
-    summary.generator = watches.generator.as_ref().map(ProcessWatch::used);
-    let outcome = collector.finish(summary);
+    let outcome = collector.finish(summary, watches);
     finished.map(|()| outcome)
 }
 
@@ -180,6 +185,9 @@ async fn fill(
         fill: ByteSize(0),
         repeat: false,
         catch_up: 0,
+        delay: Span(std::time::Duration::ZERO),
+        spread: Span(std::time::Duration::ZERO),
+        burst: false,
         duration: moment,
         warmup: Span(std::time::Duration::ZERO),
         linger: Span(std::time::Duration::ZERO),
@@ -222,7 +230,7 @@ async fn find_or_create(
                 name: name.clone(),
                 partitions: workload.partitions.unwrap_or(partitions),
                 replicas: -1,
-                configs: workload.topic_config.clone(),
+                configs: workload.settings(),
             };
             cluster.create_topic(&topic).await?;
             await_leaders(cluster, &name, workload).await?

@@ -180,6 +180,9 @@ pub struct Summary {
     pub errors: BTreeMap<String, u64>,
     /// Scheduled records that were never sent.
     pub unsent: u64,
+    /// Records acknowledged that a subscription never got: it was too slow for the time it had.
+    #[serde(default)]
+    pub unconsumed: u64,
     /// Latencies by the names of [`Series`], in milliseconds.
     pub latencies: BTreeMap<String, Latency>,
     /// What an acknowledgement meant.
@@ -206,7 +209,7 @@ impl Summary {
     /// Records that did not make it, and fetches that failed.
     #[must_use]
     pub fn failures(&self) -> u64 {
-        self.errors.values().sum::<u64>() + self.unsent
+        self.errors.values().sum::<u64>() + self.unsent + self.unconsumed
     }
 
     /// Gigabytes of values and batches that passed the broker in the measurement.
@@ -216,11 +219,20 @@ impl Summary {
         (counts.acked_bytes + counts.consumed_bytes + counts.caught_up_bytes) as f64 / 1e9
     }
 
-    /// The broker's seconds of processor time per gigabyte that passed it.
+    /// The broker's seconds of processor time per gigabyte that passed it. None where gigabytes of values
+    /// and of compressed batches would have to be added.
     #[must_use]
     pub fn broker_cpu_per_gb(&self) -> Option<f64> {
         let used = self.broker.as_ref()?;
-        (self.gigabytes() > 0.0).then(|| used.cpu_seconds() / self.gigabytes())
+        let fetched = self.counts.consumed_bytes + self.counts.caught_up_bytes;
+        let topic = self.workload.topic_config.get("compression.type");
+        let compressed = match topic.map_or("producer", String::as_str) {
+            "producer" => self.workload.compression.0.id() != 0,
+            codec => codec != "uncompressed",
+        };
+        let mixed = compressed && fetched > 0 && self.counts.acked_bytes > 0;
+        let known = !mixed && self.gigabytes() > 0.0;
+        known.then(|| used.cpu_seconds() / self.gigabytes())
     }
 
     /// The broker's microseconds of processor time per request.
@@ -253,11 +265,51 @@ impl Summary {
             "catch_up_mb" => Some(throughput.caught_up_mb_per_second),
             "errors" => Some(self.failures() as f64),
             "unsent" => Some(self.unsent as f64),
+            "unconsumed" => Some(self.unconsumed as f64),
             "late" => Some(self.late_share()),
             "cpu_per_gb" => self.broker_cpu_per_gb(),
             "us_per_request" => self.broker_us_per_request(),
             "memory" => Some(self.broker.as_ref()?.anonymous_bytes_max as f64),
             _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tidewheel_protocol::Compression;
+
+    use crate::testing::summary;
+
+    #[test]
+    fn gigabytes_of_values_and_of_compressed_batches_are_not_added() {
+        let per_gb = |compression, consumed_bytes| {
+            let mut run = summary(1000.0, 5.0);
+            run.workload.compression.0 = compression;
+            run.counts.consumed_bytes = consumed_bytes;
+            run.broker_cpu_per_gb()
+        };
+        assert_eq!(per_gb(Compression::None, 0), Some(300.0));
+        assert_eq!(per_gb(Compression::Lz4, 0), Some(300.0));
+        assert_eq!(per_gb(Compression::None, 10_000_000), Some(150.0));
+        assert_eq!(per_gb(Compression::Lz4, 10_000_000), None);
+    }
+
+    /// What is fetched is as the topic has it, whatever its producers do.
+    #[test]
+    fn the_codec_of_the_topic_counts_before_that_of_the_client() {
+        for (client, topic, known) in [
+            (Compression::None, "lz4", false),
+            (Compression::None, "producer", true),
+            (Compression::Lz4, "producer", false),
+            (Compression::Lz4, "uncompressed", true),
+        ] {
+            let mut run = summary(1000.0, 5.0);
+            run.workload.compression.0 = client;
+            let topic_config = &mut run.workload.topic_config;
+            topic_config.insert("compression.type".to_owned(), topic.to_owned());
+            run.counts.consumed_bytes = 10_000_000;
+            assert_eq!(run.broker_cpu_per_gb().is_some(), known, "{topic}");
         }
     }
 }

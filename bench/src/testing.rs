@@ -33,6 +33,7 @@ pub(crate) fn summary(records_per_second: f64, latency_ms: f64) -> Summary {
         counts,
         errors: Default::default(),
         unsent: 0,
+        unconsumed: 0,
         latencies: Default::default(),
         durability: Durability::PageCache,
         broker: Some(ProcessUse {

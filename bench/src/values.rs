@@ -72,6 +72,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, InvalidValue> {
         "" | "s" => 1.0,
         "m" | "min" => 60.0,
         "h" => 3600.0,
+        "d" => 86_400.0,
         _ => return Err(invalid(text, expected)),
     };
     let number: f64 = number.parse().map_err(|_| invalid(text, expected))?;

@@ -29,6 +29,8 @@ pub enum Mode {
     Mixed,
     /// What a topic holds, produced once more, at the times its timestamps tell.
     Replay,
+    /// Producers whose records are to be delivered later, and consumers that take how much later.
+    Delayed,
 }
 
 impl Mode {
@@ -41,6 +43,7 @@ impl Mode {
             Self::E2e => "e2e",
             Self::Mixed => "mixed",
             Self::Replay => "replay",
+            Self::Delayed => "delayed",
         }
     }
 
@@ -53,13 +56,16 @@ impl Mode {
     /// Whether records tell when they were due, for consumers that follow.
     #[must_use]
     pub fn is_stamped(self) -> bool {
-        matches!(self, Self::E2e | Self::Mixed)
+        matches!(self, Self::E2e | Self::Mixed | Self::Delayed)
     }
 
     /// Whether anything is consumed.
     #[must_use]
     pub fn consumes(self) -> bool {
-        matches!(self, Self::Consume | Self::E2e | Self::Mixed)
+        matches!(
+            self,
+            Self::Consume | Self::E2e | Self::Mixed | Self::Delayed
+        )
     }
 }
 
@@ -99,6 +105,12 @@ pub struct Workload {
     pub source_brokers: Vec<String>,
     /// In `replay`: how many times as fast as it was recorded.
     pub speed: f64,
+    /// In `delayed`, and `produce`: how far ahead records are dated.
+    pub delay: Span,
+    /// By how much more, at most and at random.
+    pub spread: Span,
+    /// All records are due at one moment: the delay after the load ends.
+    pub burst: bool,
     /// Through what records are produced and consumed.
     pub client: Client,
     /// What values are.
@@ -178,6 +190,9 @@ impl Default for Workload {
             source: None,
             source_brokers: Vec::new(),
             speed: 1.0,
+            delay: Span(Duration::ZERO),
+            spread: Span(Duration::ZERO),
+            burst: false,
             client: Client::Native,
             size: ValueSize::Fixed(1024),
             random_ratio: 0.5,
@@ -287,8 +302,23 @@ impl Workload {
     }
 
     /// Whether everything that is asked for belongs to the mode.
-    fn parts(&self) -> [(bool, &'static str); 8] {
+    fn parts(&self) -> [(bool, &'static str); 11] {
+        let is_ahead = !self.delay.0.is_zero();
         [
+            (
+                self.mode != Mode::Delayed || is_ahead,
+                "delayed needs a --delay that is longer than nothing",
+            ),
+            (
+                !is_ahead
+                    || matches!(self.mode, Mode::Delayed | Mode::Produce)
+                        && self.client == Client::Native,
+                "--delay is for delayed and produce, with the native client",
+            ),
+            (
+                is_ahead || self.spread.0.is_zero() && !self.burst,
+                "--spread and --burst need a --delay",
+            ),
             (
                 self.catch_up <= limits::BENCH_WORKERS_MAX
                     && (self.mode == Mode::Mixed) == (self.catch_up > 0),
@@ -342,6 +372,17 @@ impl Workload {
         }
     }
 
+    /// Settings of topics that are created: those asked for, and delays where records are dated ahead.
+    #[must_use]
+    pub fn settings(&self) -> BTreeMap<String, String> {
+        let mut settings = self.topic_config.clone();
+        if !self.delay.0.is_zero() {
+            let mode = settings.entry("delay.mode".to_owned());
+            mode.or_insert_with(|| "timestamp".to_owned());
+        }
+        settings
+    }
+
     /// The names of the topics.
     #[must_use]
     pub fn topic_names(&self) -> Vec<String> {
@@ -365,7 +406,9 @@ impl Workload {
         let sides = match self.mode {
             Mode::Produce => format!("{}p", self.producers),
             Mode::Consume => format!("{}c", self.consumers),
-            Mode::E2e => format!("{}p→{}c", self.producers, self.consumers),
+            Mode::E2e | Mode::Delayed => {
+                format!("{}p→{}c", self.producers, self.consumers)
+            }
             Mode::Mixed => format!(
                 "{}p→{}c+{} catching up",
                 self.producers, self.consumers, self.catch_up
@@ -377,6 +420,12 @@ impl Workload {
             Client::Native => String::new(),
             other => format!(" through {}", other.name()),
         };
+        let ahead = match (self.delay.0.is_zero(), self.burst) {
+            (true, _) => String::new(),
+            (false, true) => format!(" due at once, {} after the load", self.delay),
+            (false, false) if self.spread.0.is_zero() => format!(" due {} later", self.delay),
+            (false, false) => format!(" due {} to {} more later", self.delay, self.spread),
+        };
         match (&self.source, self.mode) {
             (_, Mode::Consume) => format!("{mode} {} {sides}{client}", self.topic),
             (Some(source), _) => format!(
@@ -384,7 +433,7 @@ impl Workload {
                 self.topic, self.speed, self.acks
             ),
             (None, _) => format!(
-                "{mode} {} {sides} {} @{} acks={}{client}",
+                "{mode} {} {sides} {} @{} acks={}{client}{ahead}",
                 self.topic,
                 self.size.describe(),
                 self.rate.describe(),

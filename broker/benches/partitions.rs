@@ -18,7 +18,6 @@
 mod support;
 
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use support::{Broker, Client, batch, eventually, metadata_topic};
@@ -32,6 +31,8 @@ use tidewheel_protocol::messages::metadata::{MetadataRequest, MetadataResponse};
 const PER_TOPIC: i32 = 1_000;
 /// Topics of one request: as many as one may make.
 const PER_REQUEST: usize = 10;
+/// That the broker may have.
+const OPEN_FILES: u32 = 20_000;
 const IDLE: Duration = Duration::from_secs(20);
 
 fn main() {
@@ -45,23 +46,12 @@ fn main() {
     counts.into_iter().for_each(measure);
 }
 
-/// Starts the broker with at most 20,000 descriptors.
-fn start(data: &Path) -> Broker {
-    let mut command = Command::new("sh");
-    command
-        .args(["-c", "ulimit -n 20000 2>/dev/null; exec \"$0\" \"$@\""])
-        .arg(env!("CARGO_BIN_EXE_tidewheel"))
-        .args(["serve", "--set", "listeners=PLAINTEXT://127.0.0.1:0"])
-        .stdin(Stdio::null());
-    Broker::spawn(&mut command, data)
-}
-
 fn measure(partitions: i32) {
     let dir = tempfile::tempdir().unwrap();
     let topics: Vec<String> = (0..partitions / PER_TOPIC)
         .map(|at| format!("t{at}"))
         .collect();
-    let broker = start(dir.path());
+    let broker = Broker::start_limited(OPEN_FILES, dir.path(), &[]);
     let began = Instant::now();
     let mut client = broker.connect();
     topics
@@ -109,7 +99,7 @@ fn create(client: &mut Client, topics: &[String]) {
 
 fn timed_start(data: &Path, what: &str) -> Broker {
     let began = Instant::now();
-    let broker = start(data);
+    let broker = Broker::start_limited(OPEN_FILES, data, &[]);
     let request = MetadataRequest {
         topics: Some(vec![metadata_topic("t0")]),
         ..MetadataRequest::default()

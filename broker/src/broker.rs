@@ -1,31 +1,38 @@
 //! The broker: root of all state, and the operations that every front door calls.
 
 mod config_changes;
+#[cfg(test)]
+mod crash_tests;
 mod error;
 mod load;
 mod topic_changes;
 
+use std::collections::BTreeMap;
+use std::fmt;
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
-use tidewheel_config::{BrokerConfig, limits};
+use tidewheel_config::{BrokerConfig, GroupConfigOverrides, limits};
 use tidewheel_storage::{LogManager, StorageError};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::warn;
 
 pub(crate) use self::config_changes::alter_configs;
 pub(crate) use self::error::BrokerError;
-use self::load::load_topics;
+use self::load::Loading;
 pub(crate) use self::topic_changes::{
     TopicRef, create_partitions, create_topics, delete_topics, next_producer_id,
 };
 use crate::change_queue::ChangeQueue;
+use crate::clients::Clients;
 use crate::clock;
+use crate::delays::Delays;
 use crate::fetch_sessions::FetchSessions;
 use crate::groups::Groups;
 use crate::memory_pool::MemoryPool;
 use crate::metadata::MetadataStore;
+use crate::metrics::Metrics;
 pub(crate) use crate::new_partitions::NewPartitions;
 pub(crate) use crate::new_topic::{CreatedTopic, NewTopic};
 use crate::partition::AppendWaiter;
@@ -43,12 +50,27 @@ pub(crate) struct Endpoint {
     pub(crate) port: u16,
 }
 
+/// What is set on consumer groups, by id.
+pub(crate) type GroupConfigs = BTreeMap<Arc<str>, Arc<GroupConfigOverrides>>;
+/// `HOST:PORT`, as clients take it for their bootstrap servers.
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { host, port } = self;
+        match host.contains(':') {
+            true => write!(f, "[{host}]:{port}"),
+            false => write!(f, "{host}:{port}"),
+        }
+    }
+}
+
 /// The root of state. Shared by all connections.
 #[derive(Debug)]
 pub(crate) struct Broker {
     config: BrokerConfig,
     /// The same with what was set while it ran. Written by the change that runs in `changes`.
     topic_defaults: ArcSwap<BrokerConfig>,
+    /// Written by the change that runs in `changes`.
+    group_configs: ArcSwap<GroupConfigs>,
     /// One per bound listener, in their order.
     endpoints: Vec<Endpoint>,
     logs: LogManager<AppendWaiter>,
@@ -66,10 +88,14 @@ pub(crate) struct Broker {
     fetch_sessions: FetchSessions,
     fetch_answer_memory: MemoryPool,
     look_ups: Arc<Semaphore>,
+    files_being_sent: Arc<Semaphore>,
     /// One per log directory.
     flush: Arc<[FlushSignal]>,
     groups: Groups,
+    clients: Clients,
     partition_budget: PartitionBudget,
+    metrics: Metrics,
+    delays: Delays,
 }
 
 impl Broker {
@@ -89,23 +115,30 @@ impl Broker {
             warn!(%error, "the metadata log was not shortened; its next replay takes longer");
         }
         let current = metadata.state().settings(&config)?;
-        let topics = TopicRegistry::default();
-        topics.insert_all(load_topics(
-            &current,
-            &logs,
-            &metadata,
+        let listeners = config.listeners.iter();
+        let metrics = Metrics::new(listeners.map(|listener| listener.name.clone()));
+        let loading = Loading {
+            config: &current,
+            logs: &logs,
+            metrics: &metrics,
             leader_epoch,
             now_ms,
-        )?);
+        };
+        let topics = TopicRegistry::default();
+        topics.insert_all(loading.topics(&metadata)?);
         let dir_count = logs.dir_count();
         let granted = Granted::to_this_process();
         let partition_budget = PartitionBudget::new(config.max_partitions, granted);
+        let delays = Delays::new(dir_count, &config);
+        delays.open(&logs, &topics.snapshot(), now_ms);
         let slots = config.max_incremental_fetch_session_cache_slots;
         let slots = usize::try_from(slots).unwrap_or(usize::MAX);
         let memory = usize::try_from(config.queued_max_request_bytes).unwrap_or(usize::MAX);
-        Ok(Self {
+        let group_configs = metadata.state().group_configs.clone();
+        let broker = Self {
             config,
             topic_defaults: ArcSwap::from_pointee(current),
+            group_configs: ArcSwap::default(),
             endpoints,
             logs,
             leader_epoch,
@@ -120,16 +153,27 @@ impl Broker {
             fetch_sessions: FetchSessions::new(slots),
             fetch_answer_memory: MemoryPool::at_once(limits::FETCH_ANSWER_BYTES_MAX),
             look_ups: Arc::new(Semaphore::new(limits::LOOK_UPS_AT_ONCE)),
+            files_being_sent: Arc::new(Semaphore::new(limits::FILES_BEING_SENT_MAX)),
             flush: (0..dir_count).map(|_| FlushSignal::default()).collect(),
             groups: Groups::default(),
+            clients: Clients::default(),
             partition_budget,
-        })
+            metrics,
+            delays,
+        };
+        broker.put_group_configs(group_configs);
+        Ok(broker)
     }
 
     /// The settings with those that were changed while the broker ran, which are the defaults of topics.
     #[must_use]
     pub(crate) fn topic_defaults(&self) -> Arc<BrokerConfig> {
         self.topic_defaults.load_full()
+    }
+
+    /// What is set on consumer groups.
+    pub(crate) fn group_configs(&self) -> Arc<GroupConfigs> {
+        self.group_configs.load_full()
     }
 
     /// The settings it was started with.
@@ -154,6 +198,11 @@ impl Broker {
     #[must_use]
     pub(crate) fn leader_epoch(&self) -> i32 {
         self.leader_epoch
+    }
+
+    /// What clients of each listener are told to connect to.
+    pub(crate) fn endpoints(&self) -> &[Endpoint] {
+        &self.endpoints
     }
 
     pub(crate) fn endpoint(&self, listener: usize) -> &Endpoint {
@@ -192,6 +241,11 @@ impl Broker {
         &self.fetch_sessions
     }
 
+    /// Files that answers on their way may keep open.
+    pub(crate) fn files_being_sent(&self) -> &Arc<Semaphore> {
+        &self.files_being_sent
+    }
+
     /// What large answers to fetches take until they have left, while there is some.
     pub(crate) fn fetch_answer_memory(&self) -> &MemoryPool {
         &self.fetch_answer_memory
@@ -208,6 +262,16 @@ impl Broker {
     /// The consumer groups.
     pub(crate) fn groups(&self) -> &Groups {
         &self.groups
+    }
+
+    /// Records that become visible later.
+    pub(crate) fn delays(&self) -> &Delays {
+        &self.delays
+    }
+
+    /// Who is connected.
+    pub(crate) fn clients(&self) -> &Clients {
+        &self.clients
     }
 
     /// What wakes the flush threads, one per log directory.
@@ -243,6 +307,16 @@ impl Broker {
         .await
     }
 
+    /// The right to look something up, as with [`Self::look_up`], where nobody else does.
+    pub(crate) fn try_look_up(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.look_ups).try_acquire_owned().ok()
+    }
+
+    /// What operators measure.
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
     /// Makes everything durable and leaves the marks of a clean stop.
     ///
     /// # Errors
@@ -250,6 +324,24 @@ impl Broker {
     pub(crate) fn close(&self) -> Result<(), StorageError> {
         // A change of topics that was begun is finished first; later ones find the metadata log closed.
         let _changing = self.changes.hold();
-        self.logs.close(clock::now_ms())
+        let closed = self.logs.close(clock::now_ms());
+        closed.and(self.delays.close(self))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_of_ipv6_stands_in_brackets() {
+        for (host, expected) in [
+            ("example.org", "example.org:9"),
+            ("127.0.0.1", "127.0.0.1:9"),
+            ("::1", "[::1]:9"),
+        ] {
+            let host = host.to_owned();
+            assert_eq!(Endpoint { host, port: 9 }.to_string(), expected);
+        }
     }
 }

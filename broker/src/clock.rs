@@ -3,6 +3,8 @@
 use std::sync::OnceLock;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use tidewheel_storage::delay::ClockReading;
+
 /// Wall time in milliseconds since 1970, as record timestamps count it.
 #[expect(
     clippy::disallowed_methods,
@@ -24,6 +26,24 @@ pub(crate) fn steady_ms() -> i64 {
     static BEGAN: OnceLock<Instant> = OnceLock::new();
     let passed = BEGAN.get_or_init(Instant::now).elapsed();
     i64::try_from(passed.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// The moment on the monotonic clock.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this is the one place that reads the clock"
+)]
+pub(crate) fn instant() -> Instant {
+    Instant::now()
+}
+
+/// The wall clock, and beside it one that nobody sets and that goes on while the machine sleeps.
+pub(crate) fn reading() -> ClockReading {
+    let boot = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    ClockReading {
+        wall_ms: now_ms(),
+        boot_ms: boot.tv_sec.saturating_mul(1_000) + boot.tv_nsec / 1_000_000,
+    }
 }
 
 /// The moment on the runtime's monotonic clock that lies `wait` ahead.

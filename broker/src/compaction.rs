@@ -29,6 +29,14 @@ pub(crate) fn run(broker: &Broker, signal: &FlushSignal) {
         let mut pacer = Pacer::new(config.io_max_bytes_per_second, signal);
         let mut pace = |bytes| pacer.pass(bytes);
         let logs = broker.logs();
+        let counted = broker.metrics().storage();
+        let mut tell = |report: CleaningReport| {
+            counted.compacted(report.outcome.as_ref().ok());
+            if report.given_up {
+                counted.found_damage();
+            }
+            tell(report);
+        };
         cleaner.clean_due(logs, &clock::now_ms, &mut pace, &mut tell);
         if pacer.stopped {
             return;

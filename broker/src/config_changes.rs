@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use tidewheel_config::{
-    BrokerConfig, BrokerConfigOverrides, ConfigType, LogConfig, Scope, TopicConfigOverrides, find,
-    limits,
+    BrokerConfig, BrokerConfigOverrides, ConfigType, GroupConfigOverrides, LogConfig, Scope,
+    TopicConfigOverrides, find, limits, validate_group_config,
 };
 
 use crate::broker::BrokerError;
+use crate::metadata::MetadataState;
 use crate::topics::{Topic, TopicsSnapshot, topic_name_problem};
 
 /// Kafka's numbers of what is done to a setting.
@@ -20,6 +21,7 @@ const SUBTRACT: i8 = 3;
 /// Kafka's numbers of the resources that have configs.
 pub(crate) const TOPIC: i8 = 2;
 pub(crate) const BROKER: i8 = 4;
+pub(crate) const GROUP: i8 = 32;
 
 /// What a request wants of one resource.
 #[derive(Clone, Debug)]
@@ -57,25 +59,30 @@ pub(crate) struct AlteredBroker {
     pub(crate) configs: BrokerConfigOverrides,
 }
 
+/// What may be set on a consumer group, there or not, from now on.
+#[derive(Clone, Debug)]
+pub(crate) struct AlteredGroup {
+    pub(crate) name: String,
+    pub(crate) configs: GroupConfigOverrides,
+}
+
 /// An alteration that may be carried out.
 #[derive(Clone, Debug)]
 pub(crate) enum Altered {
     Topic(AlteredTopic),
     Broker(AlteredBroker),
+    Group(AlteredGroup),
 }
 
 impl Altered {
-    /// Whether anything is set otherwise than before, where `brokers` is what is set on brokers.
-    pub(crate) fn changes(&self, brokers: &BTreeMap<String, BrokerConfigOverrides>) -> bool {
-        match self {
-            Self::Topic(altered) => altered.configs != altered.topic.configs,
-            Self::Broker(altered) => {
-                let before = brokers.get(&altered.name);
-                before.map_or(!altered.configs.is_empty(), |before| {
-                    *before != altered.configs
-                })
-            }
-        }
+    /// Whether anything is set otherwise than before.
+    pub(crate) fn changes(&self, before: &MetadataState) -> bool {
+        let (before, configs) = match self {
+            Self::Topic(altered) => (Some(&altered.topic.configs), &altered.configs),
+            Self::Broker(altered) => (before.broker_configs.get(&altered.name), &altered.configs),
+            Self::Group(altered) => (before.group_configs.get(&altered.name), &altered.configs),
+        };
+        before.map_or(!configs.is_empty(), |before| before != configs)
     }
 }
 
@@ -98,20 +105,53 @@ pub(crate) fn refuse_repeated(
     checked.collect()
 }
 
+/// Refuses to set anything on more groups than may have settings of their own.
+pub(crate) fn refuse_too_many_groups(
+    checked: Vec<Result<Altered, BrokerError>>,
+    before: &MetadataState,
+) -> Vec<Result<Altered, BrokerError>> {
+    let max = limits::GROUPS_WITH_CONFIGS_MAX;
+    let mut room = max.saturating_sub(before.group_configs.len());
+    let mut bounded = |altered| match &altered {
+        Altered::Group(group)
+            if !group.configs.is_empty() && !before.group_configs.contains_key(&group.name) =>
+        {
+            if room == 0 {
+                let reason = format!("{max} groups have settings of their own already");
+                return Err(BrokerError::InvalidConfig { reason });
+            }
+            room -= 1;
+            Ok(altered)
+        }
+        _ => Ok(altered),
+    };
+    checked
+        .into_iter()
+        .map(|one| one.and_then(&mut bounded))
+        .collect()
+}
+
 impl ConfigAlteration {
-    /// Checks everything that the alteration of one resource can get wrong. `brokers` is what is set on
-    /// brokers by name, `config` the settings that come of it.
+    /// Checks everything that the alteration of one resource can get wrong. `before` has what is set on
+    /// brokers and groups, `config` the settings that come of it.
     pub(crate) fn validate(
         self,
         config: &BrokerConfig,
         topics: &TopicsSnapshot,
-        brokers: &BTreeMap<String, BrokerConfigOverrides>,
+        before: &MetadataState,
     ) -> Result<Altered, BrokerError> {
         match self.resource_type {
             TOPIC => self.of_topic(config, topics).map(Altered::Topic),
-            BROKER => self.of_broker(config, brokers).map(Altered::Broker),
+            BROKER => {
+                let altered = self.of_broker(config, &before.broker_configs);
+                altered.map(Altered::Broker)
+            }
+            GROUP => {
+                let altered = self.of_group(config, &before.group_configs);
+                altered.map(Altered::Group)
+            }
             _ => Err(invalid(
-                "only the configs of topics and brokers can be altered",
+                "only the configs of topics, brokers and groups can be altered",
             )),
         }
     }
@@ -133,7 +173,7 @@ impl ConfigAlteration {
         let found = topics.named(&name);
         let current = found.map(|topic| &topic.configs);
         let configs = self.apply(Scope::Topic, current)?;
-        LogConfig::resolve(config, &configs).map_err(|error| BrokerError::InvalidConfig {
+        LogConfig::resolve_new(config, &configs).map_err(|error| BrokerError::InvalidConfig {
             reason: error.to_string(),
         })?;
         let topic = found.ok_or(BrokerError::UnknownTopic { name })?;
@@ -161,6 +201,30 @@ impl ConfigAlteration {
             reason: error.to_string(),
         })?;
         Ok(AlteredBroker { name, configs })
+    }
+
+    fn of_group(
+        self,
+        config: &BrokerConfig,
+        groups: &BTreeMap<String, GroupConfigOverrides>,
+    ) -> Result<AlteredGroup, BrokerError> {
+        let name = self.resource_name.clone();
+        if name.is_empty() {
+            return Err(invalid(
+                "the defaults of all groups are settings of the broker",
+            ));
+        }
+        let refused = |reason: String| BrokerError::InvalidConfig { reason };
+        let current = groups.get(&name);
+        let configs = self.apply(Scope::Group, current)?;
+        validate_group_config(config, &configs).map_err(|error| refused(error.to_string()))?;
+        if name.len() > limits::GROUP_ID_LEN_MAX {
+            let max = limits::GROUP_ID_LEN_MAX;
+            return Err(refused(format!(
+                "the id of a group has at most {max} bytes"
+            )));
+        }
+        Ok(AlteredGroup { name, configs })
     }
 
     /// All that is set when this is done; names and values are not checked.
@@ -191,6 +255,15 @@ impl ConfigChange {
             name,
             operation: SET,
             value,
+        }
+    }
+
+    /// A setting that goes back to its default.
+    pub(crate) fn reset(name: String) -> Self {
+        Self {
+            name,
+            operation: DELETE,
+            value: None,
         }
     }
 

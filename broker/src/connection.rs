@@ -7,25 +7,32 @@
 //! After a request that changes topics the next one is begun when that one is done, so that it sees
 //! the change.
 
+mod outlet;
 mod writing;
 
+use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use tidewheel_config::limits;
+use tidewheel_storage::StorageError;
 use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedReadHalf;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
-use tracing::debug;
+use tracing::{debug, warn};
 
+pub(crate) use self::outlet::{Files, Piece};
 use self::writing::{Patience, write_loop};
 use crate::api::{self, Answer, Call, Reply, RequestMemory};
 use crate::broker::Broker;
-use crate::frame_reader::{FrameLimits, FrameReader, ReadEnd};
+use crate::clients::Client;
+use crate::clock;
+use crate::frame_reader::{Frame, FrameLimits, FrameReader, ReadEnd};
 use crate::memory_pool::MemoryShare;
+use crate::metrics::{CloseReason, Meter, OpenConnection, RequestTimer};
 
 /// Who is at the other end, and through which door it came.
 #[derive(Debug)]
@@ -38,6 +45,12 @@ pub(crate) struct Session {
     pub(crate) closing: watch::Receiver<bool>,
     /// How many requests that wait for their turn hold memory that other connections may wait for.
     pub(crate) holding: watch::Sender<usize>,
+    /// Where its requests are counted.
+    pub(crate) meter: Meter,
+    /// Counts it while it is there, and what ends it.
+    pub(crate) open: OpenConnection,
+    /// What operators are told about it.
+    pub(crate) client: Arc<Client>,
 }
 
 /// A request that waits for its turn holds counted memory. Until this is dropped no fetch before it waits
@@ -68,6 +81,8 @@ struct Outgoing {
     holding: Option<Holding>,
     /// Dropped when the reply is made, where the next request has to wait for that.
     answered: Option<oneshot::Sender<()>>,
+    /// How long it takes.
+    timer: Option<RequestTimer>,
 }
 
 impl Outgoing {
@@ -76,6 +91,7 @@ impl Outgoing {
         reply: Reply,
         share: MemoryShare,
         session: &Arc<Session>,
+        timer: Option<RequestTimer>,
     ) -> (Self, Option<oneshot::Receiver<()>>) {
         // What is appended is no longer held in memory, however long its reply takes.
         let share = match &reply {
@@ -90,12 +106,13 @@ impl Outgoing {
             share,
             holding,
             answered,
+            timer,
         };
         (outgoing, barrier)
     }
 
     /// Its answer, now that it is its turn.
-    async fn answer(self) -> Answer {
+    async fn answer(self) -> (Answer, Option<RequestTimer>) {
         drop(self.holding);
         let answer = match self.reply {
             Reply::Now(answer) => answer,
@@ -105,7 +122,7 @@ impl Outgoing {
             | Reply::Barrier(future) => future.await,
         };
         drop((self.share, self.answered));
-        answer
+        (answer, self.timer)
     }
 
     /// Its answer, if that is made already, or was begun before its turn and can be made at once.
@@ -126,6 +143,27 @@ impl Outgoing {
     }
 }
 
+/// A connection's place in the list of those that are there.
+struct Entered {
+    broker: Arc<Broker>,
+    client: Arc<Client>,
+}
+
+impl Entered {
+    fn new(broker: &Arc<Broker>, peer: SocketAddr, listener: usize) -> Self {
+        Self {
+            broker: Arc::clone(broker),
+            client: broker.clients().enter(peer, listener),
+        }
+    }
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        self.broker.clients().leave(&self.client);
+    }
+}
+
 /// Serves one client until it closes, misbehaves, idles too long, or `stop` turns true.
 pub(crate) async fn serve(
     socket: TcpStream,
@@ -136,11 +174,15 @@ pub(crate) async fn serve(
 ) {
     let (reader, writer) = socket.into_split();
     let (closing_tx, mut closing) = watch::channel(false);
+    let entered = Entered::new(&broker, peer, listener);
     let session = Arc::new(Session {
         peer,
         listener,
         closing: closing.clone(),
         holding: watch::Sender::new(0),
+        meter: broker.metrics().meter(),
+        open: broker.metrics().opened(listener),
+        client: Arc::clone(&entered.client),
     });
     let limits = FrameLimits {
         frame_bytes_max: broker.config().socket_request_max_bytes as usize,
@@ -178,14 +220,33 @@ pub(crate) async fn serve(
     tokio::select! {
         () = reading => {}
         () = grace => {}
+        () = entered.client.ended() => debug!(%peer, "connection ended by an operator"),
         result = write_loop(writer, replies, &patience) => {
             if let Err(error) = result {
-                debug!(%peer, %error, "connection ended while writing");
+                failed(&patience.session, &error);
             }
         }
     }
     // Nothing of it is left when this connection gives its place back.
     reader.shutdown().await;
+}
+
+/// Says why an answer could not leave: its reader, the way to it, or the log that it is of.
+fn failed(session: &Session, error: &io::Error) {
+    let peer = session.peer;
+    if error
+        .get_ref()
+        .is_some_and(|inner| inner.is::<StorageError>())
+    {
+        session.open.ends(CloseReason::Storage);
+        warn!(%peer, %error, "cannot send a segment, connection closed");
+        return;
+    }
+    session.open.ends(match error.kind() {
+        ErrorKind::TimedOut => CloseReason::Unread,
+        _ => CloseReason::Client,
+    });
+    debug!(%peer, %error, "connection ended while writing");
 }
 
 /// `connections.max.idle.ms`; -1 means never, which is a hundred years here.
@@ -217,6 +278,7 @@ async fn read_loop(
             tokio::select! {
                 _ = answered => barrier = None,
                 () = frames.hung_up(), if waits_for_peer => {
+                    session.open.ends(CloseReason::Client);
                     closing.send_replace(true);
                 }
                 _ = stop.wait_for(|stop| *stop) => return true,
@@ -226,6 +288,7 @@ async fn read_loop(
         let place = tokio::select! {
             place = queue.reserve() => place,
             () = frames.hung_up(), if waits_for_peer => {
+                session.open.ends(CloseReason::Client);
                 closing.send_replace(true);
                 continue;
             }
@@ -247,36 +310,61 @@ async fn read_loop(
         };
         let frame = match frame {
             Ok(frame) => frame,
-            Err(ReadEnd::Closed) => return true,
-            Err(error) => {
-                debug!(peer = %session.peer, %error, "connection closed");
-                return false;
-            }
+            Err(error) => return no_more(&session, &error),
         };
-        let (counted, peer) = (frame.share.is_counted(), Arc::clone(&session));
-        let memory = RequestMemory { free, counted };
-        let call = match Call::new(frame.bytes, peer, Arc::clone(&broker), memory) {
-            Ok(call) => call,
-            Err(error) => {
-                debug!(peer = %session.peer, %error, "unreadable request, connection closed");
-                return true;
-            }
+        let Some((reply, share, timer)) = start(frame, free, &session, &broker).await else {
+            session.open.ends(CloseReason::Refused);
+            return true;
         };
-        match api::dispatch(call).await {
-            Ok(reply) => {
-                let closes = matches!(reply, Reply::Now(Answer::Close));
-                let outgoing;
-                (outgoing, barrier) = Outgoing::new(reply, frame.share, &session);
-                place.send(outgoing);
-                if closes {
-                    // What comes after it is not begun: nobody could answer it.
-                    return true;
-                }
-            }
-            Err(error) => {
-                debug!(peer = %session.peer, %error, "refused request, connection closed");
-                return true;
-            }
+        let closes = matches!(reply, Reply::Now(Answer::Close));
+        let outgoing;
+        (outgoing, barrier) = Outgoing::new(reply, share, &session, timer);
+        place.send(outgoing);
+        if closes {
+            // What comes after it is not begun: nobody could answer it.
+            return true;
         }
     }
+}
+
+/// No further request is read. Returns whether what was started may still be answered.
+fn no_more(session: &Session, end: &ReadEnd) -> bool {
+    session.open.ends(match end {
+        ReadEnd::Closed | ReadEnd::Io(_) => CloseReason::Client,
+        ReadEnd::Idle => CloseReason::Idle,
+        ReadEnd::Stalled => CloseReason::Stalled,
+        ReadEnd::BadLength(_) => CloseReason::Refused,
+    });
+    if let ReadEnd::Closed = end {
+        return true;
+    }
+    debug!(peer = %session.peer, error = %end, "connection closed");
+    false
+}
+
+/// Starts a request; returns its reply with what it holds. `None` where it closes the connection.
+async fn start(
+    frame: Frame,
+    free: usize,
+    session: &Arc<Session>,
+    broker: &Arc<Broker>,
+) -> Option<(Reply, MemoryShare, Option<RequestTimer>)> {
+    let (arrived, bytes) = (clock::instant(), frame.bytes.len());
+    let memory = RequestMemory {
+        free,
+        counted: frame.share.is_counted(),
+    };
+    let call = Call::new(frame.bytes, Arc::clone(session), Arc::clone(broker), memory);
+    let unreadable =
+        |error: &_| debug!(peer = %session.peer, %error, "unreadable request, connection closed");
+    let call = call.inspect_err(unreadable).ok()?;
+    session.client.asks(&call.header);
+    let mut timer = session.meter.begin(call.header.api_key, bytes, arrived);
+    let refused =
+        |error: &_| debug!(peer = %session.peer, %error, "refused request, connection closed");
+    let reply = api::dispatch(call).await.inspect_err(refused).ok()?;
+    if let Some(timer) = &mut timer {
+        timer.begun(clock::instant());
+    }
+    Some((reply, frame.share, timer))
 }

@@ -3,6 +3,7 @@
 //! A peer that opens connections must not take what the log needs to roll a segment or to sync a directory:
 //! half of all descriptors are never given to connections.
 
+use tidewheel_config::limits;
 use tracing::{info, warn};
 
 /// Raises the limit of open files to all that the system grants, and returns it.
@@ -35,9 +36,24 @@ pub(crate) fn connections_max(max_connections: u32, limit: u64) -> u32 {
     max_connections
 }
 
+/// How many connections of the HTTP API may be open at once: far less than what is left for files.
+pub(crate) fn admin_connections_max(limit: u64) -> usize {
+    let possible = usize::try_from(limit / 16).unwrap_or(usize::MAX);
+    possible.clamp(limits::ADMIN_CONNECTIONS_MIN, limits::ADMIN_CONNECTIONS_MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_http_api_gets_few_descriptors() {
+        let fewest = admin_connections_max(0);
+        assert_eq!(fewest, limits::ADMIN_CONNECTIONS_MIN);
+        assert_eq!(admin_connections_max(256), 16);
+        let most = admin_connections_max(u64::MAX);
+        assert_eq!(most, limits::ADMIN_CONNECTIONS_MAX);
+    }
 
     #[test]
     fn connections_get_at_most_half_of_the_descriptors() {

@@ -10,7 +10,7 @@
 //!
 //! **No wake-up is lost.** A fetch stores `count`, fences, and reads the log; an append publishes,
 //! fences, and loads `count`. Of two sequentially consistent fences one comes first: either the read
-//! sees what was published, or the append sees the fetch. `broker/tests/model.rs` tries every
+//! sees what was published, or the append sees the fetch. `broker/tests/model/` tries every
 //! interleaving of the code in this file.
 
 use tidewheel_storage::VisibleEnd;

@@ -11,27 +11,30 @@ mod pending;
 mod running;
 mod shard;
 mod wall_clock;
+mod watch;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tidewheel_config::limits;
 use tidewheel_consumer_groups::request::TopicsDeletedRequest;
 use tidewheel_consumer_groups::{
-    GroupCoordinator, GroupLimits, GroupReply, GroupRequest, HeldBytes, Listed,
+    GroupCoordinator, GroupLimits, GroupReply, GroupRequest, GroupTimes, HeldBytes, Listed,
 };
-use tidewheel_protocol::Uuid;
+use tidewheel_protocol::{StrBytes, Uuid};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tracing::info;
 
-pub(crate) use self::lag::group_lag;
 pub use self::lag::{GroupLag, Lag, PartitionLag};
+pub(crate) use self::lag::{GroupOffset, committed_offsets, group_lag};
 use self::loading::{Loaded, load, until_settled};
 use self::offsets_log::OffsetsLog;
 pub use self::pending::NoCoordinator;
-pub(crate) use self::pending::Pending;
+use self::pending::Pending;
 use self::shard::Shard;
+pub(crate) use self::watch::{WatchedGroup, WatchedOffset};
 use crate::broker::{Broker, BrokerError, NewTopic, create_topics};
 use crate::topics::{OFFSETS_TOPIC, Topic, TopicsSnapshot};
 
@@ -43,6 +46,8 @@ const LOADED_AT_ONCE: usize = 2;
 pub(crate) struct Groups {
     /// One per partition of the topic, in their order; set when the topic is there.
     shards: OnceLock<Vec<Arc<Shard>>>,
+    /// What is set on single groups.
+    times: ArcSwap<GroupTimes>,
     /// Whose lag is computed at the same time.
     lags: Semaphore,
 }
@@ -51,6 +56,7 @@ impl Default for Groups {
     fn default() -> Self {
         Self {
             shards: OnceLock::new(),
+            times: ArcSwap::default(),
             lags: Semaphore::new(limits::GROUP_LAGS_AT_ONCE),
         }
     }
@@ -92,6 +98,23 @@ impl Groups {
             // Others of this thread have their turn.
             tokio::task::yield_now().await;
         }
+    }
+
+    /// The same for groups that are only named, each once: a name of a few bytes may stand for megabytes of
+    /// members.
+    pub(crate) async fn ask_named(
+        &self,
+        mut names: Vec<StrBytes>,
+        request: impl Fn(Arc<str>) -> GroupRequest,
+        told: impl FnMut(StrBytes, Result<GroupReply, NoCoordinator>),
+    ) {
+        let mut named = HashSet::new();
+        names.retain(|name| named.insert(name.clone()));
+        let ask = |name: &StrBytes| {
+            let group_id: Arc<str> = Arc::from(&**name);
+            (Arc::clone(&group_id), request(group_id))
+        };
+        self.ask_each(names, ask, told).await;
     }
 
     /// The same request to every coordinator, answered in the order of the partitions.
@@ -137,6 +160,20 @@ impl Groups {
         }
     }
 
+    /// What is set on single groups.
+    pub(crate) fn times(&self) -> Arc<GroupTimes> {
+        self.times.load_full()
+    }
+
+    /// Lets single groups go by what is set on them from now on. A coordinator that is loading sees it when it is
+    /// loaded.
+    pub(crate) fn set_times(&self, times: GroupTimes) {
+        self.times.store(Arc::new(times));
+        for shard in self.all() {
+            shard.set_times(self.times());
+        }
+    }
+
     /// Tells all groups that topics are gone, which the snapshot of topics says already: nobody will read on
     /// from the offsets in them. A coordinator that is loading, or that cannot write now, sees it when it
     /// is loaded.
@@ -147,9 +184,28 @@ impl Groups {
         }
     }
 
+    /// Puts the shards there, once; what is known may change while they are made.
+    fn put(
+        &self,
+        make: impl FnOnce() -> Vec<Arc<Shard>>,
+        known: impl Fn() -> Known,
+    ) -> &[Arc<Shard>] {
+        let shards = self.shards.get_or_init(make);
+        for shard in shards {
+            // What changed meanwhile was told to none of them.
+            shard.set_known(&known);
+        }
+        shards
+    }
+
     /// Answers whoever waits and takes no more requests.
     pub(crate) fn close(&self) {
         self.all().iter().for_each(|shard| shard.close());
+    }
+
+    /// Whether any client has ever looked for a coordinator.
+    pub(crate) fn are_there(&self) -> bool {
+        !self.all().is_empty()
     }
 
     fn all(&self) -> &[Arc<Shard>] {
@@ -202,13 +258,31 @@ pub(crate) async fn find_groups(broker: &Arc<Broker>) -> Result<(), BrokerError>
     Ok(())
 }
 
+/// What a coordinator is told beside requests.
+#[derive(Debug)]
+struct Known {
+    topics: Arc<TopicsSnapshot>,
+    /// What is set on single groups.
+    times: Arc<GroupTimes>,
+}
+
+impl Known {
+    fn now(broker: &Broker) -> Self {
+        Self {
+            topics: broker.topics(),
+            times: broker.groups().times(),
+        }
+    }
+}
+
 /// Makes the shards, once, and reads what their partitions hold. Those that hold nothing serve at once.
 fn open(broker: &Arc<Broker>, topic: &Arc<Topic>) {
     let group = &broker.config().group;
     let commit_timeout_ms = u64::try_from(group.offsets_commit_timeout_ms).unwrap_or(0);
     let commit_timeout = Duration::from_millis(commit_timeout_ms);
     let mut made = Vec::new();
-    let shards = broker.groups().shards.get_or_init(|| {
+    let known = || Known::now(broker);
+    let make = || {
         let count = topic.partitions.len();
         let (bounds, held) = (GroupLimits::default().divided(count), HeldBytes::default());
         let shard = |partition| {
@@ -218,7 +292,7 @@ fn open(broker: &Arc<Broker>, topic: &Arc<Topic>) {
             let log = OffsetsLog::new(partition, broker.flush_signals());
             let shard = Arc::new(Shard::new(log, commit_timeout));
             if shard.log().is_empty() {
-                shard.serve(coordinator(), || broker.topics());
+                shard.serve(coordinator(), known);
                 made.push((Arc::clone(&shard), None));
             } else {
                 made.push((Arc::clone(&shard), Some(coordinator)));
@@ -226,7 +300,8 @@ fn open(broker: &Arc<Broker>, topic: &Arc<Topic>) {
             shard
         };
         topic.partitions.iter().map(shard).collect()
-    });
+    };
+    let shards = broker.groups().put(make, known);
     if made.is_empty() {
         return;
     }
@@ -259,12 +334,12 @@ async fn load_in_turn(
         let Ok(place) = Arc::clone(&places).acquire_owned().await else {
             return Loaded::Settled;
         };
-        let (topics, loaded) = (Arc::clone(&broker), Arc::clone(&shard));
+        let (asked, loaded) = (Arc::clone(&broker), Arc::clone(&shard));
         // A new one each time: what another attempt has replayed may be a part.
         let coordinator = Arc::clone(&coordinator);
         let work = move || {
             let _place = place;
-            load(&loaded, coordinator(), || topics.topics())
+            load(&loaded, coordinator(), || Known::now(&asked))
         };
         broker.read_blocking(work).await.unwrap_or_else(|| {
             // A panic, or the end of the runtime.

@@ -8,18 +8,27 @@
 pub mod cli;
 
 mod embedded;
+mod lifecycle;
+mod logging;
+mod running;
+mod service_manager;
 
 mod clock;
 
 mod server;
 
+mod clients;
 mod connection;
+mod delays;
 mod descriptors;
 mod frame_reader;
 mod memory_pool;
 mod peer_counts;
 
+mod admin;
 mod api;
+
+mod metrics;
 
 mod broker;
 
@@ -36,6 +45,7 @@ mod new_partitions;
 mod new_topic;
 mod partition;
 mod partition_budget;
+mod process;
 mod produce_lanes;
 mod ready;
 mod scrub;
@@ -44,8 +54,13 @@ mod sync;
 mod topics;
 mod trouble;
 
-pub use embedded::{EmbeddedBroker, EmbeddedError};
+pub use delays::{
+    DelayedError, DelayedId, DelayedPage, DelayedQuery, DelayedRecord, DelayedRecords, DelayedTopic,
+};
+pub use embedded::EmbeddedBroker;
 pub use groups::{GroupLag, Lag, NoCoordinator, PartitionLag};
+pub use metrics::{MetricsFormat, MetricsPage};
+pub use running::EmbeddedError;
 
 #[cfg(test)]
 mod testing;

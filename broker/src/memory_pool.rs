@@ -176,7 +176,6 @@ impl MemoryPool {
     }
 
     /// Bytes that are free now.
-    #[cfg(test)]
     pub(crate) fn free_bytes(&self) -> usize {
         self.permits.available_permits() * UNIT_BYTES
     }

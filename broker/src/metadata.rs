@@ -13,7 +13,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use tidewheel_config::{BrokerConfig, BrokerConfigOverrides, ConfigError, limits};
+use tidewheel_config::{
+    BrokerConfig, BrokerConfigOverrides, ConfigError, GroupConfigOverrides, limits,
+};
 use tidewheel_protocol::{Batches, RecordBatch, RecordBatchBuilder, Uuid};
 use tidewheel_storage::{StorageError, validate};
 
@@ -47,6 +49,11 @@ enum Change {
     BrokerConfigsChanged {
         name: String,
         configs: BrokerConfigOverrides,
+    },
+    /// What is set on a consumer group is from here on exactly this.
+    GroupConfigsChanged {
+        name: String,
+        configs: GroupConfigOverrides,
     },
     /// Producer ids below `next` may have been given out.
     ProducerIdsReserved { next: i64 },
@@ -122,6 +129,8 @@ pub(crate) struct MetadataState {
     pub(crate) topics: BTreeMap<String, TopicRecord>,
     /// What is set on brokers, by node id, and on all, under an empty name.
     pub(crate) broker_configs: BTreeMap<String, BrokerConfigOverrides>,
+    /// What is set on consumer groups, by id.
+    pub(crate) group_configs: BTreeMap<String, GroupConfigOverrides>,
     /// Epoch of the newest start; -1 before the first.
     pub(crate) leader_epoch: i32,
     /// The first producer id that was never reserved.
@@ -155,11 +164,10 @@ impl MetadataState {
                 }
             }
             Change::BrokerConfigsChanged { name, configs } => {
-                if configs.is_empty() {
-                    self.broker_configs.remove(&name);
-                } else {
-                    self.broker_configs.insert(name, configs);
-                }
+                put_or_remove(&mut self.broker_configs, name, configs);
+            }
+            Change::GroupConfigsChanged { name, configs } => {
+                put_or_remove(&mut self.group_configs, name, configs);
             }
             Change::ProducerIdsReserved { next } => self.next_producer_id = next,
         }
@@ -181,6 +189,7 @@ impl MetadataState {
         let MetadataState {
             topics,
             broker_configs,
+            group_configs,
             leader_epoch,
             next_producer_id,
         } = self;
@@ -197,6 +206,10 @@ impl MetadataState {
             let (name, configs) = (name.clone(), configs.clone());
             Change::BrokerConfigsChanged { name, configs }
         }));
+        changes.extend(group_configs.iter().map(|(name, configs)| {
+            let (name, configs) = (name.clone(), configs.clone());
+            Change::GroupConfigsChanged { name, configs }
+        }));
         changes
     }
 
@@ -204,6 +217,18 @@ impl MetadataState {
     fn topic_mut(&mut self, name: &str, id: &str) -> Option<&mut TopicRecord> {
         self.topics.get_mut(name).filter(|topic| topic.id == id)
     }
+}
+
+/// What is set on something is this; of what nothing is set on, nothing is kept.
+fn put_or_remove(
+    all: &mut BTreeMap<String, BTreeMap<String, String>>,
+    name: String,
+    configs: BTreeMap<String, String>,
+) {
+    match configs.is_empty() {
+        true => all.remove(&name),
+        false => all.insert(name, configs),
+    };
 }
 
 /// The log and the state it describes; the single writer of both.
@@ -299,7 +324,7 @@ impl MetadataStore {
         self.write(created.collect(), now_ms)
     }
 
-    /// Records all that is set on topics and brokers from now on.
+    /// Records all that is set on topics, brokers and groups from now on.
     ///
     /// # Errors
     /// As [`MetadataStore::topics_created`].
@@ -315,6 +340,10 @@ impl MetadataStore {
                 configs: altered.configs.clone(),
             },
             Altered::Broker(altered) => Change::BrokerConfigsChanged {
+                name: altered.name.clone(),
+                configs: altered.configs.clone(),
+            },
+            Altered::Group(altered) => Change::GroupConfigsChanged {
                 name: altered.name.clone(),
                 configs: altered.configs.clone(),
             },
@@ -444,6 +473,10 @@ mod tests {
             grown("B", 9),
             Change::BrokerConfigsChanged {
                 name: "1".to_owned(),
+                configs: configs.clone(),
+            },
+            Change::GroupConfigsChanged {
+                name: "g".to_owned(),
                 configs: configs.clone(),
             },
         ];

@@ -85,10 +85,11 @@ impl NewTopic {
             false => self.assigned(config)?,
         };
         let configs = given_configs(self.configs)?;
-        let log =
-            LogConfig::resolve(config, &configs).map_err(|error| BrokerError::InvalidConfig {
+        let log = LogConfig::resolve_new(config, &configs).map_err(|error| {
+            BrokerError::InvalidConfig {
                 reason: error.to_string(),
-            })?;
+            }
+        })?;
         Ok(ValidTopic {
             name: Arc::from(self.name),
             id: ids::random_uuid(),

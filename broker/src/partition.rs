@@ -4,13 +4,18 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tidewheel_config::{AckAll, LogConfig, limits};
+use tidewheel_config::{AckAll, CompressionType, LogConfig, limits};
 use tidewheel_protocol::{Compression, RecordBatch, UncheckedBatch};
-use tidewheel_storage::{AppendInfo, SharedLog, StorageError, validate, validate_header};
+use tidewheel_storage::delay::request::DelayError;
+use tidewheel_storage::{
+    AppendInfo, SharedLog, StorageError, ValidBatch, validate, validate_header,
+};
 use tokio::sync::oneshot;
 
 use crate::ack_wait::AckWaits;
 use crate::fetch_wait::FetchWaits;
+use crate::metrics::TopicTraffic;
+use crate::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Which produce requests an append belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +63,38 @@ pub(crate) enum AppendError {
     /// The disk took longer than the client waits; the batch may still become durable.
     #[error("not acknowledged by the disk in time")]
     TimedOut,
+    /// A delay that a batch asks for and cannot have.
+    #[error(transparent)]
+    Delay(#[from] DelayError),
+    /// Delays on a topic that is compacted by now.
+    #[error("delay.mode is set on a topic that is compacted: nothing can be produced to it")]
+    DelayedCompacted,
+    /// Nothing more may be delayed in the topic for now.
+    #[error(
+        "{pending} {what} of the topic are pending and {wanted} more do not fit into {key}={max}"
+    )]
+    TooMuchPending {
+        /// Records or bytes.
+        what: &'static str,
+        /// The setting that says so.
+        key: &'static str,
+        /// Its value.
+        max: u64,
+        /// As many are pending now.
+        pending: u64,
+        /// As many were to be added.
+        wanted: u64,
+    },
+    /// A retry topic whose records cannot go where its settings say.
+    #[error("{reason}")]
+    RetryTarget {
+        /// Which topic, and what is wrong with it.
+        reason: String,
+    },
+    /// Another cancellation would be one too many.
+    #[error("more than {max} cancellations of delayed records wait for what they could mean",
+        max = limits::DELAY_TOMBSTONES_MAX)]
+    TooManyCancellations,
     /// `min.insync.replicas` asks for more replicas than one broker is allowed to stand for.
     #[error("min.insync.replicas={wanted} cannot be met by a single broker")]
     NotEnoughReplicas { wanted: i32 },
@@ -137,15 +174,32 @@ pub(crate) struct Partition {
     log: Arc<PartitionLog>,
     unsynced: AckWaits<DurableWaiter>,
     waits: FetchWaits,
+    traffic: Arc<TopicTraffic>,
+    /// Held by whatever appends to a partition with delays.
+    order: Mutex<()>,
 }
 
 impl Partition {
-    pub(crate) fn new(log: Arc<PartitionLog>) -> Self {
+    /// A partition whose topic is counted in `traffic`.
+    pub(crate) fn new(log: Arc<PartitionLog>, traffic: Arc<TopicTraffic>) -> Self {
         Self {
             log,
             unsynced: AckWaits::default(),
             waits: FetchWaits::default(),
+            traffic,
+            order: Mutex::new(()),
         }
+    }
+
+    /// What is counted of its topic.
+    pub(crate) fn traffic(&self) -> &Arc<TopicTraffic> {
+        &self.traffic
+    }
+
+    /// The right to append, where the topic has delays: the end of the log stays where it is meanwhile.
+    pub(crate) fn order(&self) -> MutexGuard<'_, ()> {
+        // It guards no data that a panic could leave half-changed.
+        self.order.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The log, for reading.
@@ -173,18 +227,79 @@ impl Partition {
         now_ms: i64,
     ) -> Result<(oneshot::Receiver<AppendOutcome>, bool), AppendError> {
         let config = self.log.config();
+        let batch = Self::check(records, zstd_allowed, &config)?;
+        let batch = validate(batch, &config, now_ms)?;
+        self.log.take_room(batch.bytes.len() as u64)?;
+        Ok(self.append_for(batch, acks, now_ms))
+    }
+
+    /// Checks the header and the CRC of one batch.
+    ///
+    /// # Errors
+    /// Where it may not be appended.
+    pub(crate) fn check(
+        records: Bytes,
+        zstd_allowed: bool,
+        config: &LogConfig,
+    ) -> Result<RecordBatch, AppendError> {
         // The header first: what it rules out costs no pass over the bytes.
         let batch = UncheckedBatch::parse(records)?;
-        validate_header(&batch.header, &config)?;
+        validate_header(&batch.header, config)?;
         if !zstd_allowed && batch.header.compression() == Ok(Compression::Zstd) {
             return Err(AppendError::ZstdTooNew);
         }
-        let batch = validate(batch.check_crc()?, &config, now_ms)?;
-        self.log.take_room(batch.bytes.len() as u64)?;
-        let durable = acks == Acks::All && config.ack_all == AckAll::Disk;
+        Ok(batch.check_crc()?)
+    }
+
+    /// Appends a batch that was checked; see [`Partition::append`].
+    pub(crate) fn append_for(
+        &self,
+        batch: ValidBatch,
+        acks: Acks,
+        now_ms: i64,
+    ) -> (oneshot::Receiver<AppendOutcome>, bool) {
+        let durable = acks == Acks::All && self.log.config().ack_all == AckAll::Disk;
         let (waiter, outcome) = AppendWaiter::new();
+        let (records, bytes) = (batch.header.record_count, batch.bytes.len());
         let outcomes = self.log.append(batch, durable, waiter, now_ms);
-        Ok((outcome, self.deliver(outcomes)))
+        let is_new = |info: &AppendInfo| !info.duplicate;
+        if outcomes
+            .iter()
+            .any(|(_, result)| result.as_ref().is_ok_and(is_new))
+        {
+            self.traffic.appended(records, bytes);
+        }
+        (outcome, self.deliver(outcomes))
+    }
+
+    /// Appends a batch that was checked, for nobody who waits for the disk. With `durable` it becomes visible
+    /// by the next flush round, which the caller asks for.
+    ///
+    /// # Errors
+    /// Where the log does not take it: then it holds nothing of it.
+    pub(crate) fn append_valid(
+        &self,
+        batch: ValidBatch,
+        durable: bool,
+        now_ms: i64,
+    ) -> Result<AppendInfo, StorageError> {
+        let mut own = Err(StorageError::PartitionDeleted);
+        let (waiter, _outcome) = AppendWaiter::new();
+        // Each caller gets its own outcome at once.
+        for (waiter, result) in self.log.append(batch, durable, waiter, now_ms) {
+            own.clone_from(&result);
+            waiter.answer(result);
+        }
+        self.waits.advanced(self.log.visible_end());
+        own
+    }
+
+    /// Shows waiting fetches what has waited long enough on a topic with a fixed delay; see
+    /// [`SharedLog::reveal`].
+    pub(crate) fn reveal(&self, now_ms: i64) -> Result<Option<i64>, StorageError> {
+        let next_ms = self.log.reveal(now_ms);
+        self.waits.advanced(self.log.visible_end());
+        next_ms
     }
 
     /// Appends a batch of the broker's own to a partition that nobody else writes to. Its size has no
@@ -195,18 +310,10 @@ impl Partition {
     pub(crate) fn append_own(&self, batch: RecordBatch, now_ms: i64) -> Result<(), AppendError> {
         let mut config = LogConfig::clone(&self.log.config());
         config.max_message_bytes = limits::OFFSETS_BATCH_BYTES_MAX;
+        // Whoever waits for it holds a lock.
+        config.compression = CompressionType::Producer;
         let batch = validate(batch, &config, now_ms)?;
-        let (waiter, mut outcome) = AppendWaiter::new();
-        let durable = config.ack_all == AckAll::Disk;
-        for (waiter, result) in self.log.append(batch, durable, waiter, now_ms) {
-            waiter.answer(result);
-        }
-        // There is one writer, so no other caller can have taken this batch along: the outcome is here.
-        match outcome.try_recv() {
-            Ok(appended) => appended?,
-            Err(_) => return Err(StorageError::PartitionDeleted.into()),
-        };
-        self.waits.advanced(self.log.visible_end());
+        self.append_valid(batch, config.ack_all == AckAll::Disk, now_ms)?;
         Ok(())
     }
 
@@ -279,7 +386,7 @@ impl Partition {
 }
 
 /// Sends an outcome. A receiver that is gone has closed its connection: the append stands all the same.
-fn answer(outcome: oneshot::Sender<AppendOutcome>, result: AppendOutcome) {
+pub(crate) fn answer(outcome: oneshot::Sender<AppendOutcome>, result: AppendOutcome) {
     drop(outcome.send(result));
 }
 
@@ -294,6 +401,7 @@ pub(crate) mod tests {
     use tokio::sync::oneshot::error::TryRecvError;
 
     use super::*;
+    use crate::metrics::Traffic;
 
     /// A partition on a disk in memory, which nobody flushes.
     pub(crate) fn partition(
@@ -316,7 +424,8 @@ pub(crate) mod tests {
             topic_id: Uuid([2; 16]),
             config: LogConfig::resolve(&config, &overrides.collect()).unwrap(),
         };
-        let partition = Partition::new(logs.create(live, 0).unwrap());
+        let traffic = Traffic::default().of(&live.tp.topic);
+        let partition = Partition::new(logs.create(live, 0).unwrap(), traffic);
         (logs, partition)
     }
 

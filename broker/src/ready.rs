@@ -12,21 +12,22 @@ pub(crate) struct Ready {
     pid: u32,
     /// `PLAINTEXT://HOST:PORT`, with the ports that were really taken.
     listeners: Vec<String>,
-    /// The admin HTTP address; null until that server is built.
+    /// `HOST:PORT` of the HTTP API; null where it is off.
     admin: Option<String>,
     data_dir: String,
     version: &'static str,
 }
 
 impl Ready {
-    /// The line for a broker that listens on `listeners` with its data in `data_dir`.
+    /// The line for a broker that listens on `listeners`, with its HTTP API at `admin` and its data in
+    /// `data_dir`.
     #[must_use]
-    pub(crate) fn new(listeners: Vec<String>, data_dir: &Path) -> Self {
+    pub(crate) fn new(listeners: Vec<String>, admin: Option<String>, data_dir: &Path) -> Self {
         Self {
             event: "ready",
             pid: std::process::id(),
             listeners,
-            admin: None,
+            admin,
             data_dir: data_dir.display().to_string(),
             version: env!("CARGO_PKG_VERSION"),
         }
@@ -60,9 +61,14 @@ impl Ready {
             version,
             ..
         } = self;
+        let admin = match &self.admin {
+            Some(address) => format!("http://{address}"),
+            None => "off".to_owned(),
+        };
         format!(
             "Tidewheel {version} is ready.\n  \
              listening on  {}\n  \
+             HTTP API      {admin}\n  \
              data in       {data_dir}\n  \
              try it        echo hello | kcat -b {bootstrap} -P -t greetings && \
              kcat -b {bootstrap} -C -t greetings -e\n",

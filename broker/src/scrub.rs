@@ -29,6 +29,7 @@ fn sweep(broker: &Broker, signal: &FlushSignal) {
     let mut pace = |bytes| pacer.pass(bytes);
     let stats = broker.logs().scrub(random_u64(), &mut pace, &mut |damage| {
         let (partition, error) = (damage.tp, damage.error);
+        broker.metrics().storage().found_damage();
         error!(%partition, %error, "damaged below what was durable: it takes no data until the next start");
     });
     if let Some(stats) = stats {

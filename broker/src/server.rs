@@ -1,7 +1,7 @@
 //! Listeners: bound before the data is touched, listening only when the first client can be served.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener as StdListener};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener as StdListener};
 use std::sync::Arc;
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
@@ -14,8 +14,12 @@ use tracing::{debug, info, warn};
 
 use crate::broker::Broker;
 use crate::connection;
+use crate::metrics::CloseReason;
 use crate::peer_counts::PeerCounts;
 use crate::trouble::Trouble;
+
+/// The name under which the HTTP API's address is bound: no listener's, because those are in capitals.
+pub(crate) const ADMIN: &str = "http";
 
 /// A listener's address cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -54,6 +58,10 @@ pub(crate) fn bind(
             }
             Err(source) => {
                 let hint = match source.kind() {
+                    io::ErrorKind::AddrInUse if listener.name == ADMIN => {
+                        "; another process has the port: stop it, or choose one with \
+                         --set tidewheel.admin.listen=127.0.0.1:PORT, or off"
+                    }
                     io::ErrorKind::AddrInUse => {
                         "; another process has the port: stop it, or choose one with \
                          --set listeners=PLAINTEXT://127.0.0.1:PORT"
@@ -79,15 +87,34 @@ fn is_no_ipv6(error: &io::Error) -> bool {
 
 fn bind_one(listener: &Listener) -> io::Result<BoundListener> {
     use std::net::ToSocketAddrs;
-    let host = if listener.host.is_empty() {
-        "0.0.0.0"
-    } else {
-        listener.host.as_str()
-    };
-    let address = (host, listener.port)
+    if listener.host.is_empty() {
+        return bind_everywhere(listener);
+    }
+    let address = (listener.host.as_str(), listener.port)
         .to_socket_addrs()?
         .next()
         .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the host has no address"))?;
+    bind_to(listener, address, true)
+}
+
+/// Every address of the machine, of both families with one socket as in Java; where there is no IPv6, those of
+/// IPv4.
+fn bind_everywhere(listener: &Listener) -> io::Result<BoundListener> {
+    let both = SocketAddr::from((Ipv6Addr::UNSPECIFIED, listener.port));
+    match bind_to(listener, both, false) {
+        Err(error) if is_no_ipv6(&error) => {
+            let one = SocketAddr::from((Ipv4Addr::UNSPECIFIED, listener.port));
+            bind_to(listener, one, true)
+        }
+        bound => bound,
+    }
+}
+
+fn bind_to(
+    listener: &Listener,
+    address: SocketAddr,
+    one_family: bool,
+) -> io::Result<BoundListener> {
     let socket = Socket::new(
         Domain::for_address(address),
         Type::STREAM,
@@ -96,7 +123,7 @@ fn bind_one(listener: &Listener) -> io::Result<BoundListener> {
     // Lets a restarted broker take its port while old connections linger in TIME_WAIT.
     socket.set_reuse_address(true)?;
     if address.is_ipv6() {
-        socket.set_only_v6(true)?;
+        socket.set_only_v6(one_family)?;
     }
     socket.bind(&address.into())?;
     let address = socket
@@ -133,21 +160,8 @@ impl Server {
         let places = Arc::new(Semaphore::new(connections_max as usize + waiting));
         let peers = PeerCounts::new(broker.config().max_connections_per_ip);
         let mut acceptors = JoinSet::new();
-        for (
-            index,
-            BoundListener {
-                socket,
-                name,
-                address,
-            },
-        ) in bound.into_iter().enumerate()
-        {
-            let backlog = broker.config().socket_listen_backlog_size;
-            let listener = listen(socket, backlog).map_err(|source| ListenError {
-                listener: format!("{name}://{address}"),
-                source,
-                hint: "",
-            })?;
+        for (index, bound) in bound.into_iter().enumerate() {
+            let listener = bound.listen(broker.config().socket_listen_backlog_size)?;
             acceptors.spawn(accept_loop(
                 listener,
                 index,
@@ -175,10 +189,23 @@ impl Server {
     }
 }
 
-fn listen(socket: Socket, backlog: i32) -> io::Result<TcpListener> {
-    socket.listen(backlog)?;
-    socket.set_nonblocking(true)?;
-    TcpListener::from_std(StdListener::from(socket))
+impl BoundListener {
+    /// Begins to let peers connect.
+    ///
+    /// # Errors
+    /// Where another process has taken the port since it was bound.
+    pub(crate) fn listen(self, backlog: i32) -> Result<TcpListener, ListenError> {
+        let listen = |socket: Socket| {
+            socket.listen(backlog)?;
+            socket.set_nonblocking(true)?;
+            TcpListener::from_std(StdListener::from(socket))
+        };
+        listen(self.socket).map_err(|source| ListenError {
+            listener: format!("{}://{}", self.name, self.address),
+            source,
+            hint: "",
+        })
+    }
 }
 
 /// Accepts until told to stop, then waits for its connections.
@@ -204,6 +231,7 @@ async fn accept_loop(
         };
         let Some(peer_place) = peers.enter(peer.ip()) else {
             // Dropping the socket closes it, which is all that Kafka tells such a peer.
+            broker.metrics().opened(index).ends(CloseReason::PerAddress);
             debug!(%peer, "refused: its address has max.connections.per.ip connections");
             continue;
         };
@@ -245,6 +273,25 @@ async fn accept(
             }
             tokio::time::sleep(limits::ACCEPT_RETRY).await;
             None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpStream as StdStream;
+
+    use super::*;
+
+    #[test]
+    fn an_empty_host_is_every_address_of_both_families() {
+        let listener = Listener::parse("PLAINTEXT://:0").unwrap();
+        let bound = bind(std::slice::from_ref(&listener), false).unwrap();
+        bound[0].socket.listen(8).unwrap();
+        let port = bound[0].address.port();
+        StdStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
+        if bound[0].address.is_ipv6() {
+            StdStream::connect((Ipv6Addr::LOCALHOST, port)).unwrap();
         }
     }
 }

@@ -1,5 +1,5 @@
 //! The only place that starts threads: one that makes data durable, with its helpers, one that cleans up, one
-//! that compacts, one that scrubs.
+//! that compacts, one that scrubs, and two for delayed records.
 //!
 //! The flush thread of a log directory starts a round as soon as a producer waits for the disk, and
 //! otherwise when unsynced data grows old (`tidewheel.flush.interval.ms`) or large
@@ -11,6 +11,7 @@ mod flush_crew;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::task::{Wake, Waker};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -23,6 +24,7 @@ use self::flush_crew::FlushCrew;
 use crate::broker::Broker;
 use crate::clock;
 use crate::compaction;
+use crate::delays;
 use crate::scrub;
 use crate::trouble::Trouble;
 
@@ -78,6 +80,20 @@ impl FlushSignal {
     }
 }
 
+/// Raises the signal of a log directory for the storage.
+struct FlushDue {
+    signals: Arc<[FlushSignal]>,
+    dir: usize,
+}
+
+impl Wake for FlushDue {
+    fn wake(self: Arc<Self>) {
+        if let Some(signal) = self.signals.get(self.dir) {
+            signal.raise();
+        }
+    }
+}
+
 /// The running threads. They are stopped when this is dropped, which must be before the logs are closed.
 #[derive(Debug)]
 pub(crate) struct StorageThreads {
@@ -99,8 +115,18 @@ impl StorageThreads {
         let cleaner_signal = Arc::new(FlushSignal::default());
         let mut threads = Vec::new();
         for dir in 0..broker.logs().dir_count() {
+            let signals = Arc::clone(broker.flush_signals());
+            let due = Waker::from(Arc::new(FlushDue { signals, dir }));
+            broker.logs().wake_when_due(dir, due);
             let (broker, failure) = (Arc::clone(broker), failure.clone());
             threads.push(spawn("flush", move || flush_loop(&broker, dir, &failure))?);
+        }
+        for dir in 0..broker.logs().dir_count() {
+            let (syncer, deliverer) = (Arc::clone(broker), Arc::clone(broker));
+            let sync = move || delays::sync_loop(&syncer, dir);
+            threads.push(spawn("delay-sync", sync)?);
+            let deliver = move || delays::deliver(&deliverer, dir);
+            threads.push(spawn("delays", deliver)?);
         }
         let (cleaner, signal) = (Arc::clone(broker), Arc::clone(&cleaner_signal));
         threads.push(spawn("cleaner", move || cleaner_loop(&cleaner, &signal))?);
@@ -139,6 +165,7 @@ impl StorageThreads {
             .flush_signals()
             .iter()
             .for_each(FlushSignal::stop);
+        self.broker.delays().stop();
         self.cleaner_signal.stop();
         self.compactor_signal.stop();
         self.scrubber_signal.stop();
@@ -204,7 +231,9 @@ fn flush(broker: &Broker, dir: usize, crew: &mut FlushCrew, trouble: &mut Troubl
     let Some(work) = broker.logs().begin_flush_round(dir) else {
         return;
     };
+    let begun = clock::instant();
     let round = crew.run(work);
+    broker.metrics().storage().flushed(clock::instant() - begun);
     match &round.error {
         Some(error) if error.is_out_of_descriptors() => {
             if trouble.begins() {
@@ -266,7 +295,12 @@ fn cleaner_loop(broker: &Broker, signal: &FlushSignal) {
         }
         // Only what is missing when all that is on its way out has gone.
         if is_low && space.look(broker) {
-            tell_all(broker.logs().retain_early(now_ms));
+            for (partition, outcome) in broker.logs().retain_early(now_ms) {
+                if let Ok(outcome) = &outcome {
+                    broker.metrics().storage().retained_early(outcome);
+                }
+                tell(&partition, outcome);
+            }
         }
         broker.logs().release_idle(now_ms, IDLE_FILES_MS);
         if clock::has_come(retention_due) {
@@ -284,22 +318,21 @@ fn retain(broker: &Broker, now_ms: i64) {
     for partition in broker.topics().partitions() {
         let log = partition.log();
         let outcome = log.apply_retention(now_ms);
-        tell_all([(log.topic_partition().clone(), outcome)]);
+        if let Ok(outcome) = &outcome {
+            broker.metrics().storage().retained(outcome);
+        }
+        tell(log.topic_partition(), outcome);
     }
 }
 
-fn tell_all(
-    retained: impl IntoIterator<Item = (TopicPartition, Result<RetentionOutcome, StorageError>)>,
-) {
-    for (partition, outcome) in retained {
-        match outcome {
-            Ok(outcome) if outcome.deleted_segments > 0 => {
-                let (segments, log_start) = (outcome.deleted_segments, outcome.log_start);
-                info!(%partition, segments, log_start, "deleted by retention");
-            }
-            Ok(_) => {}
-            Err(error) => warn!(%partition, %error, "retention failed"),
+fn tell(partition: &TopicPartition, outcome: Result<RetentionOutcome, StorageError>) {
+    match outcome {
+        Ok(outcome) if outcome.deleted_segments() > 0 => {
+            let (segments, log_start) = (outcome.deleted_segments(), outcome.log_start);
+            info!(%partition, segments, log_start, "deleted by retention");
         }
+        Ok(_) => {}
+        Err(error) => warn!(%partition, %error, "retention failed"),
     }
 }
 

@@ -4,18 +4,30 @@ use std::path::Path;
 use std::sync::{Arc, LazyLock};
 
 use tidewheel_config::{BrokerConfig, Sources, limits};
-use tidewheel_protocol::{Message, RequestHeader, encode_request_frame};
-use tidewheel_storage::fs::RealFs;
-use tidewheel_storage::{LogManager, LogManagerOptions};
+use tidewheel_consumer_groups::GroupRequest;
+use tidewheel_consumer_groups::request::{CommitOffsetsRequest, CommitPartition, CommitTopic};
+use tidewheel_protocol::{Message, RecordBatchBuilder, RequestHeader, Uuid, encode_request_frame};
+use tidewheel_storage::fs::{FileSystem, RealFs};
+use tidewheel_storage::{LogManager, LogManagerOptions, RecordSlice};
 use tokio::sync::watch;
 
 use crate::api::{Call, RequestMemory};
 use crate::broker::{Broker, Endpoint, NewTopic, create_topics};
+use crate::clients::Client;
+use crate::clock;
 use crate::connection::Session;
 use crate::ids;
+use crate::partition::Acks;
+
+pub(crate) mod gate;
 
 /// A broker with its data in `dir`, with settings, `key=value`.
 pub(crate) fn broker(dir: &Path, settings: &[&str]) -> Arc<Broker> {
+    broker_on(Arc::new(RealFs), dir, settings)
+}
+
+/// The same on another file system.
+pub(crate) fn broker_on(fs: Arc<dyn FileSystem>, dir: &Path, settings: &[&str]) -> Arc<Broker> {
     let mut sets = vec![format!("log.dirs={}", dir.display())];
     sets.extend(settings.iter().map(|setting| (*setting).to_owned()));
     let config = BrokerConfig::load(&Sources {
@@ -29,7 +41,7 @@ pub(crate) fn broker(dir: &Path, settings: &[&str]) -> Arc<Broker> {
         "cluster".to_owned(),
         vec![ids::random_uuid()],
     );
-    let logs = LogManager::open(Arc::new(RealFs), options).expect("a fresh directory");
+    let logs = LogManager::open(fs, options).expect("a fresh directory");
     let endpoint = Endpoint {
         host: "localhost".to_owned(),
         port: 1,
@@ -45,16 +57,62 @@ pub(crate) async fn create_topic(broker: &Arc<Broker>, name: &str, partitions: i
     assert!(made.iter().all(Result::is_ok), "{made:?}");
 }
 
+/// Appends a batch of one record to partition 0 of a topic; returns how it lies in the log.
+pub(crate) fn written(broker: &Broker, topic: &str, value: &[u8]) -> RecordSlice {
+    let topics = broker.topics();
+    let topic = topics.named(topic).expect("a topic");
+    let partition = topic.partition(0).expect("its first partition");
+    let batch = RecordBatchBuilder::new().record(clock::now_ms(), None, Some(value));
+    let batch = batch.build().expect("a small batch").bytes;
+    let appended = partition.append(batch, Acks::Leader, true, clock::now_ms());
+    assert!(appended.is_ok());
+    let read = partition.log().read(0, usize::MAX, true);
+    read.expect("a good log").slice.expect("a record")
+}
+
+/// Commits offsets of the first partitions of a topic. What is decided is decided when this returns; that it is on disk nobody waits for.
+pub(crate) fn commit(broker: &Arc<Broker>, group: &str, topic: &str, offsets: &[i64]) {
+    let partition = |(partition, offset): (i32, &i64)| CommitPartition {
+        partition,
+        offset: *offset,
+        leader_epoch: None,
+        metadata: None,
+        commit_timestamp_ms: None,
+    };
+    let request = CommitOffsetsRequest {
+        group_id: group.into(),
+        member_id: "".into(),
+        instance_id: None,
+        generation: -1,
+        reports_unknown_group: true,
+        retention_ms: None,
+        topics: vec![CommitTopic {
+            topic: topic.into(),
+            topic_id: Uuid::ZERO,
+            partitions: (0..).zip(offsets).map(partition).collect(),
+        }],
+    };
+    drop(
+        broker
+            .groups()
+            .ask(group, GroupRequest::CommitOffsets(request)),
+    );
+}
+
 /// What never closes: the connections of the calls below.
 static OPEN: LazyLock<watch::Sender<bool>> = LazyLock::new(|| watch::Sender::new(false));
 
 /// A connection without a socket.
-pub(crate) fn session() -> Arc<Session> {
+pub(crate) fn session(broker: &Broker) -> Arc<Session> {
+    let metrics = broker.metrics();
     Arc::new(Session {
         peer: ([127, 0, 0, 1], 1).into(),
         listener: 0,
         closing: OPEN.subscribe(),
         holding: watch::Sender::new(0),
+        meter: metrics.meter(),
+        open: metrics.opened(0),
+        client: Arc::new(Client::new(1, ([127, 0, 0, 1], 1).into(), 0)),
     })
 }
 
@@ -71,5 +129,5 @@ pub(crate) fn call<Q: Message>(broker: &Arc<Broker>, version: i16, request: &Q) 
         free: 0,
         counted: false,
     };
-    Call::new(frame, session(), Arc::clone(broker), memory).expect("a good header")
+    Call::new(frame, session(broker), Arc::clone(broker), memory).expect("a good header")
 }

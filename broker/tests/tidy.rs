@@ -270,3 +270,30 @@ fn every_wire_behaviour_is_shown_by_tests_that_name_it() {
     assert!(rows.is_empty(), "rows that nothing stands for: {rows:?}");
     assert!(tests.is_empty(), "tests of unknown numbers: {tests:?}");
 }
+
+/// `X9` and the like at the beginning of words, in lines such as `/// Cases R1 and R2: …`.
+fn cases_in(line: &str) -> impl Iterator<Item = &str> {
+    let named = line.strip_prefix("/// Case").unwrap_or_default();
+    let words = named.split(|c: char| !c.is_ascii_alphanumeric());
+    words.filter(|word| {
+        let (letter, number) = word.split_at_checked(1).unwrap_or_default();
+        letter.chars().all(|c| c.is_ascii_uppercase()) && number.parse::<u32>().is_ok()
+    })
+}
+
+#[test]
+fn every_adversarial_case_of_delayed_delivery_has_a_test_that_names_it() {
+    let page = fs::read_to_string(Path::new(ROOT).join("docs/testing.md")).unwrap();
+    let (_, list) = page
+        .split_once("## Adversarial cases of delayed delivery")
+        .unwrap();
+    let rows = list.split("\n## ").next().unwrap().lines();
+    let rows = rows.filter_map(|line| line.strip_prefix("| ")?.split_once(" |"));
+    let listed = rows.filter(|(case, _)| case.len() == 2 && *case != "--");
+    let listed: BTreeSet<&str> = listed.map(|(case, _)| case).collect();
+    let sources = sources();
+    let lines = sources.iter().flat_map(|(_, text)| text.lines());
+    let named: BTreeSet<&str> = lines.flat_map(|line| cases_in(line.trim())).collect();
+    assert!(listed.len() > 30, "{listed:?}");
+    assert_eq!(named, listed);
+}

@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
+use crate::admin::AdminConfig;
 use crate::error::{ConfigError, Place, Warning};
-use crate::group::GroupConfig;
-use crate::listener::{HostPort, Listener};
+use crate::group::{self, GroupConfig};
+use crate::listener::Listener;
 use crate::log::LogConfig;
 use crate::registry;
 use crate::settings::{self, Settings, within};
@@ -26,8 +27,8 @@ pub struct BrokerConfig {
     /// `advertised.listeners`, one per listener name; where it was not configured, the first
     /// listener of each name. Port 0 stands for the port that the listener of that name got.
     pub advertised_listeners: Vec<Listener>,
-    /// `tidewheel.admin.listen`: where the HTTP API is to listen.
-    pub admin_listen: Option<HostPort>,
+    /// The HTTP API: the `tidewheel.admin.*` keys.
+    pub admin: AdminConfig,
     /// `num.partitions` of a topic whose creator does not say.
     pub num_partitions: i32,
     /// `default.replication.factor` of a topic whose creator does not say.
@@ -87,12 +88,37 @@ pub struct BrokerConfig {
     pub log_dir_low_bytes: u64,
     /// `tidewheel.log.dir.reserved.bytes`: free bytes that clients' records do not get.
     pub log_dir_reserved_bytes: u64,
+    /// `tidewheel.metrics.per.partition`.
+    pub metrics_per_partition: MetricsPerPartition,
+    /// `tidewheel.delay.near.records.max`: delayed records of a data directory that are kept in memory.
+    pub delay_near_records_max: u32,
     /// `tidewheel.scrub.max.bytes.per.second`; 0 for no scrubbing.
     pub scrub_bytes_per_second: u32,
     /// What is odd about the configuration, such as settings that have no effect here.
     pub warnings: Vec<Warning>,
     /// The values behind the fields above, for DescribeConfigs.
     pub(crate) settings: Settings,
+}
+
+/// Whether partitions have metrics of their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MetricsPerPartition {
+    /// While they are few.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+impl MetricsPerPartition {
+    fn from_settings(settings: &Settings) -> MetricsPerPartition {
+        match settings.text("tidewheel.metrics.per.partition").as_deref() {
+            Some("true") => MetricsPerPartition::Always,
+            Some("false") => MetricsPerPartition::Never,
+            _ => MetricsPerPartition::Auto,
+        }
+    }
 }
 
 /// How logs are compacted.
@@ -142,7 +168,11 @@ impl BrokerConfig {
         check_identity(&settings, &mut errors);
         check_protocols(&settings, &listeners, &mut errors);
         check_replication(&settings, &mut errors);
-        check_session_timeouts(&settings, &mut errors);
+        group::check_times(&settings, &mut errors);
+        let admin = AdminConfig::from_settings(&settings);
+        for (key, reason) in admin.contradictions(&settings) {
+            errors.push(contradiction(&settings, key, reason));
+        }
         let log = LogConfig::of_broker(&settings);
         warnings.extend(check_sizes(&settings, &log));
         if !errors.is_empty() {
@@ -154,9 +184,7 @@ impl BrokerConfig {
             listeners_are_default: settings.given("listeners").is_none(),
             listeners,
             advertised_listeners,
-            admin_listen: settings
-                .text("tidewheel.admin.listen")
-                .and_then(|address| HostPort::parse(&address).ok()),
+            admin,
             num_partitions: settings.within("num.partitions"),
             default_replication_factor: settings.within("default.replication.factor"),
             replication_factor_max: settings.within("tidewheel.replication.factor.max"),
@@ -190,7 +218,9 @@ impl BrokerConfig {
             flush_interval_ms: settings.number("tidewheel.flush.interval.ms"),
             log_dir_low_bytes: settings.within("tidewheel.log.dir.low.bytes"),
             log_dir_reserved_bytes: settings.within("tidewheel.log.dir.reserved.bytes"),
+            delay_near_records_max: settings.within("tidewheel.delay.near.records.max"),
             group: GroupConfig::from_settings(&settings),
+            metrics_per_partition: MetricsPerPartition::from_settings(&settings),
             scrub_bytes_per_second: settings.within("tidewheel.scrub.max.bytes.per.second"),
             log,
             warnings,
@@ -323,19 +353,7 @@ fn check_sizes(settings: &Settings, log: &LogConfig) -> Vec<Warning> {
     smaller.map(warn).collect()
 }
 
-fn check_session_timeouts(settings: &Settings, errors: &mut Vec<ConfigError>) {
-    let least = settings.number("group.min.session.timeout.ms");
-    if settings.number("group.max.session.timeout.ms") < least {
-        let reason = format!("group.min.session.timeout.ms asks for {least} at least");
-        errors.push(contradiction(
-            settings,
-            "group.max.session.timeout.ms",
-            reason,
-        ));
-    }
-}
-
-fn contradiction(settings: &Settings, key: &str, expected: String) -> ConfigError {
+pub(crate) fn contradiction(settings: &Settings, key: &str, expected: String) -> ConfigError {
     let value = settings.text(key).unwrap_or_default();
     ConfigError::Invalid {
         key: key.to_owned(),

@@ -1,10 +1,13 @@
 //! Settings as DescribeConfigs reports them: value, source and the synonyms behind it.
 
+use std::collections::BTreeMap;
+
 use crate::broker::{self, BrokerConfig};
+use crate::group::GroupConfigOverrides;
 use crate::key::{ConfigKey, ConfigType, Scope, Synonym, UpdateMode};
 use crate::registry;
-use crate::topic::{TopicConfigOverrides, parse_topic_config};
-use crate::value;
+use crate::topic::TopicConfigOverrides;
+use crate::value::{self, Notation};
 
 /// Where a value comes from, with Kafka's numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,9 +23,11 @@ pub enum ConfigSource {
     StaticBroker = 4,
     /// Nobody set it.
     Default = 5,
+    /// Set on the group.
+    DynamicGroup = 8,
 }
 
-/// One setting of a topic or of the broker.
+/// One setting of a topic, of a group or of the broker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigEntry {
     /// Name of the setting.
@@ -48,7 +53,7 @@ pub struct ConfigEntry {
 /// One value behind a setting.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigSynonym {
-    /// Name of the topic or broker setting that holds it.
+    /// Name of the topic, group or broker setting that holds it.
     pub name: &'static str,
     /// The value in that setting's unit; `None` where it is secret.
     pub value: Option<String>,
@@ -59,16 +64,32 @@ pub struct ConfigSynonym {
 /// Every topic setting as it acts on a topic with `overrides`.
 #[must_use]
 pub fn describe_topic(broker: &BrokerConfig, overrides: &TopicConfigOverrides) -> Vec<ConfigEntry> {
+    describe_own(Scope::Topic, ConfigSource::DynamicTopic, broker, overrides)
+}
+
+/// Every setting of a consumer group as it acts on one with `overrides`.
+#[must_use]
+pub fn describe_group(broker: &BrokerConfig, overrides: &GroupConfigOverrides) -> Vec<ConfigEntry> {
+    describe_own(Scope::Group, ConfigSource::DynamicGroup, broker, overrides)
+}
+
+/// Every setting of a scope, with what is set under `source` and what lies behind it.
+fn describe_own(
+    scope: Scope,
+    source: ConfigSource,
+    broker: &BrokerConfig,
+    overrides: &BTreeMap<String, String>,
+) -> Vec<ConfigEntry> {
     let describe = |row: &'static ConfigKey| {
         let parsed = |text: &String| {
-            parse_topic_config(row.name, text).map_or(text.clone(), |value| value.to_string())
+            let value = value::parse(row, text, Notation::Kafka);
+            value.map_or(text.clone(), |value| value.to_string())
         };
         let own = overrides.get(row.name).map(parsed);
         let behind = match row.synonyms.first() {
             Some(primary) => broker_synonyms(broker, primary.name, row.synonyms),
             None => Vec::new(),
         };
-        let source = ConfigSource::DynamicTopic;
         let first = own
             .clone()
             .map(|value| synonym(row, row.name, value, source));
@@ -84,7 +105,7 @@ pub fn describe_topic(broker: &BrokerConfig, overrides: &TopicConfigOverrides) -
             first.into_iter().chain(behind).collect(),
         )
     };
-    registry::keys(Scope::Topic).map(describe).collect()
+    registry::keys(scope).map(describe).collect()
 }
 
 /// Every broker setting as it acts on this broker.

@@ -69,14 +69,10 @@ Apache Kafka's data directories are not opened: point `log.dirs` to a new one.
 pub fn markdown() -> String {
     let mut out = HEAD.to_owned();
     for section in REGISTRY {
-        let topic = section
-            .keys
-            .first()
-            .is_some_and(|key| key.scope == Scope::Topic);
-        let last = if topic {
-            "broker setting behind it"
-        } else {
-            "since"
+        let first = section.keys.first();
+        let last = match first.is_none_or(|key| key.scope == Scope::Broker) {
+            true => "since",
+            false => "broker setting behind it",
         };
         push(&mut out, format_args!("\n## {}\n\n", section.title));
         push(
@@ -162,7 +158,7 @@ fn row(key: &ConfigKey) -> String {
     };
     let last = match key.scope {
         Scope::Broker => key.since.to_owned(),
-        Scope::Topic => {
+        Scope::Topic | Scope::Group => {
             let names: Vec<String> = key
                 .synonyms
                 .iter()
@@ -181,12 +177,13 @@ fn row(key: &ConfigKey) -> String {
     )
 }
 
-/// Everything about the setting `name`, of the broker, of topics or of both.
+/// Everything about the setting `name`, of the broker, of topics, of groups or of several of them.
 ///
 /// # Errors
-/// `Unknown` where neither Tidewheel nor Apache Kafka has a broker or topic setting of this name.
+/// `Unknown` where neither Tidewheel nor Apache Kafka has a broker, topic or group setting of this name.
 pub fn explain(name: &str) -> Result<String, ConfigError> {
-    let rows = [Scope::Broker, Scope::Topic].map(|scope| registry::find(scope, name));
+    let scopes = [Scope::Broker, Scope::Topic, Scope::Group];
+    let rows = scopes.map(|scope| registry::find(scope, name));
     let texts: Vec<String> = rows.into_iter().flatten().map(explain_row).collect();
     if !texts.is_empty() {
         return Ok(texts.join("\n"));
@@ -215,6 +212,7 @@ fn explain_row(key: &ConfigKey) -> String {
             ],
         ),
         Scope::Topic => ("topic", Vec::new()),
+        Scope::Group => ("group", Vec::new()),
     };
     let behind: Vec<&str> = key.synonyms.iter().map(|synonym| synonym.name).collect();
     let lines = [

@@ -34,7 +34,7 @@ impl BrokerConfig {
 fn values(overrides: &BrokerConfigOverrides) -> Result<Values, ConfigError> {
     let checked = overrides.iter().map(|(name, text)| {
         let row = registry::find(Scope::Broker, name).ok_or_else(|| unknown_broker_key(name))?;
-        if !is_topic_default(row) {
+        if !follows_at_once(row) {
             return Err(ConfigError::Unsupported {
                 key: row.name.to_owned(),
                 value: value::shorten(text),
@@ -46,9 +46,13 @@ fn values(overrides: &BrokerConfigOverrides) -> Result<Values, ConfigError> {
     checked.collect()
 }
 
-/// Whether it is a default of topics, which open logs follow at once. The others that Kafka can change
-/// (listeners, connection limits, the expiration of producers) are read at the start only.
-fn is_topic_default(row: &ConfigKey) -> bool {
+/// A setting that nothing reads.
+const READ_BY_NONE: &str = "sasl.kerberos.min.time.before.relogin";
+
+/// Whether it is a default of topics, which open logs follow at once, or nothing has to follow it. The others
+/// that Kafka can change (listeners, connection limits, the expiration of producers) are read at the start only.
+fn follows_at_once(row: &ConfigKey) -> bool {
     let mut synonyms = registry::keys(Scope::Topic).flat_map(|topic| topic.synonyms);
-    row.update == UpdateMode::ClusterWide && synonyms.any(|synonym| synonym.name == row.name)
+    let follows = row.name == READ_BY_NONE || synonyms.any(|synonym| synonym.name == row.name);
+    row.update == UpdateMode::ClusterWide && follows
 }

@@ -16,7 +16,6 @@ const OTHER_VARIABLES: &[&str] = &[
     "TIDEWHEEL_LOG",
     "TIDEWHEEL_BROKERS",
     "TIDEWHEEL_ADMIN_URL",
-    "TIDEWHEEL_SUITES",
 ];
 
 /// Variables that Kafka's start scripts and images read themselves; those that end in `_OPTS` too.

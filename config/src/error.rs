@@ -8,7 +8,7 @@ pub enum ConfigError {
     /// No setting has this name.
     #[error("there is no {scope} setting {key}{}", did_you_mean(suggestion.as_deref()))]
     Unknown {
-        /// `broker` or `topic`.
+        /// `broker`, `topic` or `group`.
         scope: &'static str,
         /// The name as given.
         key: String,
@@ -71,17 +71,40 @@ pub struct Problem {
 
 /// Everything that is wrong with a configuration, in the order of its sources; one line each.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConfigErrors(pub Vec<Problem>);
+pub struct ConfigErrors {
+    /// What is wrong, at least one.
+    pub problems: Vec<Problem>,
+    /// What is odd besides.
+    pub warnings: Vec<Warning>,
+}
+
+impl ConfigErrors {
+    /// How to get rid of problems that are about nothing of ours, where there are such: variables of this form
+    /// are also set for programs that talk to Kafka.
+    #[must_use]
+    pub fn hint(&self) -> Option<&'static str> {
+        let is_kafkas = |problem: &Problem| match &problem.place {
+            Place::Environment(name) => name.starts_with("KAFKA_"),
+            _ => false,
+        };
+        self.problems.iter().any(is_kafkas).then_some(
+            "variables that begin with KAFKA_ count as settings; TIDEWHEEL_KAFKA_ENV=off switches that off",
+        )
+    }
+}
 
 impl std::error::Error for ConfigErrors {}
 
 impl fmt::Display for ConfigErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, problem) in self.0.iter().enumerate() {
+        for (index, problem) in self.problems.iter().enumerate() {
             let separator = if index == 0 { "" } else { "\n" };
             write!(f, "{separator}{problem}")?;
         }
-        Ok(())
+        match self.hint() {
+            Some(hint) => write!(f, "\n{hint}"),
+            None => Ok(()),
+        }
     }
 }
 

@@ -1,6 +1,13 @@
-//! The settings of consumer groups.
+//! The settings of consumer groups, of all of them and of single ones.
 
-use crate::settings::Settings;
+use std::collections::BTreeMap;
+
+use crate::broker::{BrokerConfig, contradiction};
+use crate::error::ConfigError;
+use crate::key::Scope;
+use crate::settings::{self, Settings, within};
+use crate::topic::parse_own;
+use crate::value::Value;
 
 /// What governs consumer groups and the topic that remembers them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,6 +24,10 @@ pub struct GroupConfig {
     pub consumer_session_timeout_ms: i32,
     /// `group.consumer.heartbeat.interval.ms`.
     pub consumer_heartbeat_interval_ms: i32,
+    /// `group.consumer.min.session.timeout.ms` and `group.consumer.max.session.timeout.ms`.
+    pub consumer_session_timeout_bounds_ms: (i32, i32),
+    /// `group.consumer.min.heartbeat.interval.ms` and `group.consumer.max.heartbeat.interval.ms`.
+    pub consumer_heartbeat_interval_bounds_ms: (i32, i32),
     /// `group.consumer.max.size`.
     pub consumer_max_size: usize,
     /// Whether `group.consumer.migration.policy` lets classic groups become groups of the newer protocol.
@@ -48,6 +59,14 @@ impl GroupConfig {
             max_size: settings.within("group.max.size"),
             consumer_session_timeout_ms: settings.within("group.consumer.session.timeout.ms"),
             consumer_heartbeat_interval_ms: settings.within("group.consumer.heartbeat.interval.ms"),
+            consumer_session_timeout_bounds_ms: (
+                settings.within("group.consumer.min.session.timeout.ms"),
+                settings.within("group.consumer.max.session.timeout.ms"),
+            ),
+            consumer_heartbeat_interval_bounds_ms: (
+                settings.within("group.consumer.min.heartbeat.interval.ms"),
+                settings.within("group.consumer.max.heartbeat.interval.ms"),
+            ),
             consumer_max_size: settings.within("group.consumer.max.size"),
             consumer_upgrade: is_policy("bidirectional") || is_policy("upgrade"),
             consumer_downgrade: is_policy("bidirectional") || is_policy("downgrade"),
@@ -58,6 +77,142 @@ impl GroupConfig {
             offsets_commit_timeout_ms: settings.number("offsets.commit.timeout.ms"),
             offsets_topic_num_partitions: settings.within("offsets.topic.num.partitions"),
             offsets_topic_segment_bytes: settings.within("offsets.topic.segment.bytes"),
+        }
+    }
+}
+
+/// Refuses times of groups that contradict each other, as Kafka does: members that live by them would be taken for
+/// gone, or no setting of a single group would be taken.
+pub(crate) fn check_times(settings: &Settings, errors: &mut Vec<ConfigError>) {
+    let mut at_most = |less: &str, more: &str| {
+        let least = settings.number(less);
+        if settings.number(more) < least {
+            let reason = format!("{less} asks for {least} at least");
+            errors.push(contradiction(settings, more, reason));
+        }
+    };
+    at_most(
+        "group.min.session.timeout.ms",
+        "group.max.session.timeout.ms",
+    );
+    for time in ["session.timeout", "heartbeat.interval"] {
+        let (min, max) = (
+            format!("group.consumer.min.{time}.ms"),
+            format!("group.consumer.max.{time}.ms"),
+        );
+        let value = format!("group.consumer.{time}.ms");
+        at_most(&min, &max);
+        at_most(&min, &value);
+        at_most(&value, &max);
+    }
+    let (session, heartbeat) = (
+        "group.consumer.session.timeout.ms",
+        "group.consumer.heartbeat.interval.ms",
+    );
+    if settings.number(session) <= settings.number(heartbeat) {
+        let reason = format!("it must be greater than {heartbeat}");
+        errors.push(contradiction(settings, session, reason));
+    }
+}
+
+/// How members of one group of the newer protocol are told to live.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConsumerTimes {
+    /// Silence after which a member counts as gone, ms.
+    pub session_timeout_ms: i32,
+    /// How often members send heartbeats, ms.
+    pub heartbeat_interval_ms: i32,
+}
+
+impl ConsumerTimes {
+    /// Whether whoever lives by them is heard of before it counts as gone.
+    fn fit(&self) -> bool {
+        self.heartbeat_interval_ms < self.session_timeout_ms
+    }
+}
+
+/// What is set on one consumer group, by name. Together the pairs have passed [`validate_group_config`].
+pub type GroupConfigOverrides = BTreeMap<String, String>;
+
+const SESSION: &str = "consumer.session.timeout.ms";
+const HEARTBEAT: &str = "consumer.heartbeat.interval.ms";
+
+/// Checks what is set on one consumer group as AlterConfigs gives it, all together.
+///
+/// # Errors
+/// `Unknown` for a name that no setting of a group has, `Invalid` for a value that is out of the bounds that
+/// the broker's settings give it, and for a session that is not longer than the heartbeat interval.
+pub fn validate_group_config(
+    broker: &BrokerConfig,
+    overrides: &GroupConfigOverrides,
+) -> Result<(), ConfigError> {
+    let invalid = |key: &str, value: String, expected: String| ConfigError::Invalid {
+        key: key.to_owned(),
+        value,
+        expected,
+    };
+    for (name, text) in overrides {
+        let value = settings::number(Some(parse_group_config(name, text)?));
+        let (least, most) = broker.group.bounds(name);
+        if !(i64::from(least)..=i64::from(most)).contains(&value) {
+            let expected = format!("group.consumer.min and .max want {least} to {most}");
+            return Err(invalid(name, text.clone(), expected));
+        }
+    }
+    let times = broker.group.bounded_times(overrides);
+    if !times.fit() {
+        let expected = format!("it must be greater than {HEARTBEAT}");
+        let value = times.session_timeout_ms.to_string();
+        return Err(invalid(SESSION, value, expected));
+    }
+    Ok(())
+}
+
+/// The value of one setting of a group: each is a number.
+fn parse_group_config(name: &str, value: &str) -> Result<Value, ConfigError> {
+    parse_own(Scope::Group, "group", name, value)
+}
+
+impl GroupConfig {
+    /// The bounds of a setting of groups.
+    fn bounds(&self, name: &str) -> (i32, i32) {
+        match name {
+            SESSION => self.consumer_session_timeout_bounds_ms,
+            _ => self.consumer_heartbeat_interval_bounds_ms,
+        }
+    }
+
+    /// How members of a group live on which this is set. Bounds that have changed since then hold all the same; where
+    /// that leaves no time for a heartbeat, the group lives as if nothing were set on it.
+    #[must_use]
+    pub fn consumer_times(&self, overrides: &GroupConfigOverrides) -> ConsumerTimes {
+        let times = self.bounded_times(overrides);
+        match times.fit() {
+            true => times,
+            false => self.default_consumer_times(),
+        }
+    }
+
+    fn bounded_times(&self, overrides: &GroupConfigOverrides) -> ConsumerTimes {
+        let set = |name: &str| {
+            let value = parse_group_config(name, overrides.get(name)?).ok()?;
+            let (least, most) = self.bounds(name);
+            let value: i32 = within(settings::number(Some(value)));
+            Some(value.min(most).max(least))
+        };
+        let default = self.default_consumer_times();
+        ConsumerTimes {
+            session_timeout_ms: set(SESSION).unwrap_or(default.session_timeout_ms),
+            heartbeat_interval_ms: set(HEARTBEAT).unwrap_or(default.heartbeat_interval_ms),
+        }
+    }
+
+    /// The same of a group on which nothing is set.
+    #[must_use]
+    pub fn default_consumer_times(&self) -> ConsumerTimes {
+        ConsumerTimes {
+            session_timeout_ms: self.consumer_session_timeout_ms,
+            heartbeat_interval_ms: self.consumer_heartbeat_interval_ms,
         }
     }
 }

@@ -7,6 +7,8 @@ pub enum Scope {
     Broker,
     /// One topic: CreateTopics and the topic's stored configuration.
     Topic,
+    /// One consumer group: AlterConfigs.
+    Group,
 }
 
 /// The type of a value; the numbers are those of Kafka's DescribeConfigs answer.
@@ -83,7 +85,7 @@ pub struct Synonym {
 /// One row of the registry.
 #[derive(Clone, Copy, Debug)]
 pub struct ConfigKey {
-    /// Name as Kafka writes it, or with the prefix `tidewheel.`.
+    /// Name as Kafka writes it, or with the prefix `tidewheel.` or `delay.`.
     pub name: &'static str,
     /// Whose setting it is.
     pub scope: Scope,
@@ -142,6 +144,20 @@ impl ConfigKey {
         ConfigKey {
             scope: Scope::Topic,
             update: UpdateMode::ClusterWide,
+            ..row
+        }
+    }
+
+    /// A row of a consumer group.
+    pub(crate) const fn group(
+        name: &'static str,
+        config_type: ConfigType,
+        default: &'static str,
+        doc: &'static str,
+    ) -> ConfigKey {
+        let row = ConfigKey::topic(name, config_type, default, doc);
+        ConfigKey {
+            scope: Scope::Group,
             ..row
         }
     }

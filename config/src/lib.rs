@@ -2,11 +2,14 @@
 //!
 //! One table, [`REGISTRY`], knows each setting: name, type, default, bounds, documentation. From it
 //! come [`BrokerConfig::load`] (all problems at once), [`validate_topic_config`],
-//! [`describe_topic`] and [`describe_broker`] (DescribeConfigs), `docs/configuration.md` and the
+//! [`validate_group_config`], [`describe_topic`], [`describe_group`] and [`describe_broker`] (DescribeConfigs), `docs/configuration.md` and the
 //! example file. The crate does no I/O: the caller reads files and the environment.
 
+mod admin;
 mod broker;
+mod compression;
 mod convert;
+mod delay;
 mod describe;
 pub mod docs;
 mod dynamic;
@@ -21,24 +24,29 @@ mod load;
 mod log;
 mod properties_file;
 mod registry;
+mod retry;
 mod settings;
 mod suggest;
 mod toml_file;
 mod topic;
 mod value;
 
-pub use broker::{BrokerConfig, CleanerConfig};
+pub use admin::{AdminAuth, AdminConfig};
+pub use broker::{BrokerConfig, CleanerConfig, MetricsPerPartition};
+pub use compression::CompressionType;
 pub use convert::{assignment, to_toml};
+pub use delay::{DelayConfig, DelayMode, DeliverTimestamp};
 pub use describe::{
     ConfigEntry, ConfigSource, ConfigSynonym, describe_broker, describe_broker_defaults,
-    describe_topic,
+    describe_group, describe_topic,
 };
 pub use dynamic::BrokerConfigOverrides;
 pub use error::{ConfigError, ConfigErrors, Place, Problem, Warning};
-pub use group::GroupConfig;
+pub use group::{ConsumerTimes, GroupConfig, GroupConfigOverrides, validate_group_config};
 pub use key::{Check, ConfigKey, ConfigType, Scope, Synonym, Unit, UpdateMode};
 pub use listener::{HostPort, Listener};
 pub use load::{ConfigFile, Sources};
 pub use log::{AckAll, CleanupPolicy, LogConfig, TimestampType};
 pub use registry::{REGISTRY, Section, find, keys};
+pub use retry::{RetryBackoff, RetryConfig};
 pub use topic::{TopicConfigOverrides, validate_topic_config};

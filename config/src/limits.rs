@@ -15,8 +15,8 @@ pub const INLINE_PRODUCE_PARTITIONS_MAX: usize = 128;
 /// Long produce requests that are appended at once; the next ones wait.
 pub const LONG_PRODUCE_AT_ONCE: usize = 4;
 
-/// Produce requests with a batch whose records must be walked that are appended at once: each may
-/// decompress [`WALKED_BATCH_FACTOR`] times `max.message.bytes` at a time.
+/// Produce requests with a batch whose records must be decompressed that are appended at once: each may take
+/// [`WALKED_BATCH_FACTOR`] times `max.message.bytes` at a time, [`DECOMPRESSED_BATCH_BYTES_MAX`] for its keys.
 pub const WALKED_PRODUCE_AT_ONCE: usize = 1;
 
 /// Records of one batch that a refusal names; the batch is refused as a whole.
@@ -41,6 +41,10 @@ pub const EARLY_ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Threads that sync beside the flush thread of a log directory while several logs wait for the disk. More
 /// of them win little: their syncs share commits of the file system's journal.
 pub const FLUSH_HELPERS: usize = 15;
+
+/// Bytes that a file takes of each data directory's reserve ahead of need, so that other programs do not get
+/// them: group commits, deletions and a start go on where these filled the disk.
+pub const BALLAST_BYTES_MAX: u64 = 32 << 20;
 
 /// Threads that bring partitions back at a start that no clean stop preceded. Most of their time they wait for
 /// the disk.
@@ -108,8 +112,47 @@ pub const COMPACTED_BATCH_RECORDS_MAX: i32 = 500_000;
 pub const LOOK_UPS_AT_ONCE: usize = 1;
 
 /// Times `max.message.bytes` that a produced batch may decompress to where its header contradicts itself,
-/// so that its records must be walked (old sarama). Such a client counts bytes before it compresses.
+/// so that its records must be walked (old sarama), or where it is to be kept in another codec. Clients count bytes
+/// before they compress.
 pub const WALKED_BATCH_FACTOR: usize = 16;
+
+/// Places in which connections count their requests, so that threads do not wait for each other; each takes
+/// some 40 KiB.
+pub const METRICS_STRIPES_MAX: usize = 16;
+
+/// Bytes of a line of a scrape beside the names in its labels, about: what the budgets below count.
+pub const METRICS_SERIES_BYTES: usize = 56;
+
+/// The room for topics in a scrape, for each of the five or so series of a topic; beyond it topics share one. At names
+/// of 20 characters some 590 have series of their own.
+pub const METRICS_TOPICS_BYTES: usize = 44 * 1024;
+
+/// The same for groups, which have six series each: some 1,000 at names of 14 characters.
+pub const METRICS_GROUPS_BYTES: usize = 70 * 1024;
+
+/// Bytes of a scrape that partitions take where nobody asked for them (`tidewheel.metrics.per.partition=auto`);
+/// with more of them, none has series of its own. The same for those of groups.
+pub const METRICS_PARTITIONS_BYTES: usize = 48 * 1024;
+
+/// What one group may take of [`METRICS_GROUPS_BYTES`]; one with a longer name has no series in `/metrics`.
+pub const METRICS_GROUP_BYTES_MAX: usize = 512;
+
+/// Bytes of a page of metrics beyond which it tells no more of partitions and groups, of which clients decide how
+/// many there are.
+pub const METRICS_PAGE_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Pairs of topic and error with series of their own; beyond them topics share one for each error.
+pub const METRICS_ERROR_SERIES_MAX: usize = 250;
+
+/// How long a scrape looks for the times of records that groups have not read; what it does not get to is told
+/// as it was found last.
+pub const METRICS_LAG_LOOK: Duration = Duration::from_millis(15);
+
+/// Partitions of groups whose first unread record's time is remembered between scrapes, at some 100 bytes each.
+pub const METRICS_LAGS_MAX: usize = 50_000;
+
+/// How long a scrape waits for another one to end.
+pub const METRICS_WAIT: Duration = Duration::from_secs(5);
 
 /// Bytes of a configuration file.
 pub const CONFIG_FILE_BYTES_MAX: usize = 1024 * 1024;
@@ -132,6 +175,25 @@ pub const WRITE_STALL: Duration = Duration::from_secs(300);
 
 /// Bytes of replies that a peer must have received in the time it is given, or all there are.
 pub const WRITE_PROGRESS_BYTES: usize = 64 * 1024;
+
+/// From how many bytes on a slice of the log leaves by `sendfile`. Below it the copy of a `writev`, which
+/// takes many slices at once, costs less than a call for each.
+pub const SENDFILE_BYTES_MIN: usize = 32 * 1024;
+
+/// Files that answers on their way to slow readers may keep open, over all connections. Further answers
+/// leave from maps, which are bounded by themselves.
+pub const FILES_BEING_SENT_MAX: usize = 256;
+
+/// Files of one answer that leave by `sendfile`, and so of one connection: its answers leave one after the
+/// other. One reader that stops must not take the places of all.
+pub const FILES_OF_ONE_ANSWER_MAX: usize = 32;
+
+/// For how long what was seen in memory is taken to be there still, while a reader takes its time for it.
+pub const RESIDENT_UNASKED: Duration = Duration::from_secs(1);
+
+/// Bytes of a file that are looked for at once when that time is over, and brought back where they left
+/// memory: a reader that takes drops of a long answer must not have all of it read for each.
+pub const RESIDENT_BYTES_AHEAD: usize = 4 * 1024 * 1024;
 
 /// Bytes that one read from a socket asks for, at least.
 pub const READ_CHUNK_BYTES: usize = 16 * 1024;
@@ -194,6 +256,11 @@ pub const BENCH_REPLAY_BYTES_MAX: u64 = 1024 * 1024 * 1024;
 
 /// Producers or consumers of one bench run.
 pub const BENCH_WORKERS_MAX: u32 = 10_000;
+
+/// Consumer groups that have settings of their own: they are kept in the metadata, whether the group is there or
+/// not.
+pub const GROUPS_WITH_CONFIGS_MAX: usize = 10_000;
+
 /// Consumer groups, with or without members. A bound of one coordinator, like all that follow: a runner
 /// with several divides them.
 pub const GROUPS_MAX: usize = 100_000;
@@ -242,10 +309,15 @@ pub const GROUP_ARRAY_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// The same of an OffsetFetch: some 260,000 partitions, more than a group has offsets.
 pub const OFFSET_FETCH_ARRAY_BYTES_MAX: usize = 1024 * 1024;
 
-/// Records that belong together are written in batches of about this many bytes.
+/// Offsets, also those that are deleted together, are written in batches of about this many bytes.
 pub const OFFSETS_BATCH_BYTES: usize = 1024 * 1024;
 
-/// Bytes of the largest batch in the topic of the offsets: one record of [`GROUP_RECORD_BYTES_MAX`].
+/// What is decided about the members of a group is written in one batch of up to about this many bytes, which a
+/// crash leaves whole or not at all.
+pub const GROUP_DECISION_BYTES: usize = 24 * 1024 * 1024;
+
+/// Bytes of the largest batch in the topic of the offsets: of [`GROUP_DECISION_BYTES`], or one record of
+/// [`GROUP_RECORD_BYTES_MAX`].
 pub const OFFSETS_BATCH_BYTES_MAX: u32 = 32 * 1024 * 1024;
 
 /// Bytes of that topic that are read at once at start.
@@ -254,8 +326,202 @@ pub const OFFSETS_READ_BYTES: usize = 1024 * 1024;
 /// Topics that are read out of the subscriptions of one group, to know whose offsets may go.
 pub const GROUP_SUBSCRIBED_TOPICS_MAX: usize = 100_000;
 
+/// Looks at a member or a partition that one assignment of a group's partitions may take for each of its steps:
+/// some 50 ms at most. Of larger groups not everybody is a candidate for every topic.
+pub const GROUP_ASSIGNMENT_STEPS: usize = 4_000_000;
+
 /// Bytes of a regular expression that a consumer subscribes with.
 pub const GROUP_REGEX_LEN_MAX: usize = 4_096;
 
 /// Bytes of the automaton that a regular expression becomes; while it is made, a fraction of it more.
 pub const GROUP_REGEX_AUTOMATON_BYTES_MAX: usize = 1024 * 1024;
+
+/// Records of a log directory's delay queue that hang in memory, at 36 bytes each; those that are due later
+/// lie in files. The default of `tidewheel.delay.near.records.max`.
+pub const DELAY_NEAR_RECORDS_MAX: usize = 4_000_000;
+
+/// Bytes after which a delay log begins another file.
+pub const DELAY_SEGMENT_BYTES: u64 = 128 * 1024 * 1024;
+
+/// Delayed records that a partition is handed at once.
+pub const DELAY_TURN_RECORDS_MAX: usize = 10_000;
+
+/// Bytes of delayed records that are handed out at once.
+pub const DELAY_TURN_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Bytes of delayed records that are moved between files in one go.
+pub const DELAY_STEP_BYTES: u64 = 8 * 1024 * 1024;
+
+/// Records that are loaded from a file although [`DELAY_NEAR_RECORDS_MAX`] is reached, because they are due.
+pub const DELAY_STEP_RECORDS: usize = 100_000;
+
+/// Bytes that a batch of a topic with delays may decompress to: its records are looked at one by one, and
+/// may be stored as they are.
+pub const DELAY_BATCH_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// Records of a batch of a topic with delays, which are looked at together at some 250 bytes each.
+pub const DELAY_BATCH_RECORDS_MAX: i32 = 200_000;
+
+/// Headers of all records of such a batch, at 64 bytes each and twice that where it is split.
+pub const DELAY_BATCH_HEADERS_MAX: usize = 250_000;
+
+/// Produce requests to topics with delays that are taken at once; the next ones wait. Each may take
+/// [`DELAY_BATCH_BYTES_MAX`] and, where that came in zstd, a window in which as much of it is kept.
+pub const DELAY_PRODUCE_AT_ONCE: usize = 3;
+
+/// How long what was accepted with delays may be younger than the last checkpoint of its delay store.
+pub const DELAY_CHECKPOINT_PERIOD: Duration = Duration::from_secs(30);
+
+/// After a delivery failed it is tried again this much later.
+pub const DELAY_RETRY_PAUSE: Duration = Duration::from_millis(500);
+
+/// Pending records that are listed at once.
+pub const DELAY_LIST_MAX: usize = 1_000;
+
+/// Bytes of their batches, but for the first.
+pub const DELAY_LIST_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// How often a look at pending records begins anew because files went away.
+pub const DELAY_LOOKS_MAX: usize = 10;
+
+/// How long a producer is asked to wait that fills the last of what may be pending in a topic.
+pub const DELAY_THROTTLE_MAX: Duration = Duration::from_secs(1);
+
+/// Cancellations of delayed records that a log directory keeps until nothing is left that they could mean.
+pub const DELAY_TOMBSTONES_MAX: usize = 100_000;
+
+/// Connections of the HTTP API; a further one takes the place of the one that has been idle for longest, or is
+/// closed.
+pub const ADMIN_CONNECTIONS_MAX: usize = 128;
+
+/// How long a request of the HTTP API may take to bring its headers, and a connection to bring its next request.
+pub const ADMIN_HEADER_WAIT: Duration = Duration::from_secs(10);
+
+/// How long a request of the HTTP API may take, from its headers to its answer, the arrival of its body included.
+/// Longer than [`METADATA_CHANGE_WAIT`].
+pub const ADMIN_REQUEST_WAIT: Duration = Duration::from_secs(40);
+
+/// How long the kernel tries to send an answer of the HTTP API of which its reader takes nothing.
+pub const ADMIN_WRITE_STALL: Duration = Duration::from_secs(30);
+
+/// How long the reader of an answer of the HTTP API may take for it; streams have no end.
+pub const ADMIN_SEND_WAIT: Duration = Duration::from_secs(30);
+
+/// Bytes of an answer that leave at a time. One that is no longer is not counted among those below.
+pub const ADMIN_SENT_BYTES: usize = 64 * 1024;
+
+/// Bytes of all answers of the HTTP API that wait for their readers; the last one of them may be longer than what is
+/// left of these.
+pub const ADMIN_UNSENT_BYTES: usize = 64 * 1024 * 1024;
+
+/// The same of pages of metrics: with the last one, two of the longest.
+pub const ADMIN_UNSENT_METRICS_BYTES: usize = METRICS_PAGE_BYTES_MAX;
+
+/// Pages of metrics that are asked for at once: others cannot keep requests from being answered, nor these them.
+pub const ADMIN_SCRAPES_MAX: usize = 4;
+
+/// How long a stopping broker waits for answers of the HTTP API that were begun, and then for changes.
+pub const ADMIN_STOP_GRACE: Duration = Duration::from_secs(2);
+
+/// Bytes of a request's line and headers; a longer one is refused.
+pub const ADMIN_HEADER_BYTES_MAX: usize = 16 * 1024;
+
+/// Headers of a request of the HTTP API.
+pub const ADMIN_HEADERS_MAX: usize = 64;
+
+/// Bytes of the body of a request of the HTTP API.
+pub const ADMIN_BODY_BYTES_MAX: usize = 1024 * 1024;
+
+/// Answers of the HTTP API that are computed at once, each on a thread of the blocking pool; the next ones wait.
+pub const ADMIN_WORK_AT_ONCE: usize = 2;
+
+/// How long a request waits for one of these places, or another one that a hanging disk may hold. Longer than
+/// [`ADMIN_READ_WAIT`].
+pub const ADMIN_PLACE_WAIT: Duration = Duration::from_secs(10);
+
+/// Lists of groups with their lags that are made at once; each may go through the offsets of all groups.
+pub const ADMIN_GROUP_LISTS_AT_ONCE: usize = 2;
+
+/// Groups that one of them asks about at once; each may have [`GROUP_OFFSETS_MAX`] offsets.
+pub const ADMIN_GROUPS_AT_ONCE: usize = 4;
+
+/// How long a list of groups may take.
+pub const ADMIN_GROUPS_WAIT: Duration = Duration::from_secs(20);
+
+/// Entries of one page of a list.
+pub const ADMIN_PAGE_MAX: usize = 1_000;
+
+/// Entries of a page where the request does not say it.
+pub const ADMIN_PAGE_DEFAULT: usize = 100;
+
+/// Entries that are computed to be sorted by something else than their name; a longer list is refused.
+pub const ADMIN_SORTED_MAX: usize = 20_000;
+
+/// Bytes of the file of tokens.
+pub const ADMIN_TOKENS_FILE_BYTES_MAX: u64 = 256 * 1024;
+
+/// How often the file of tokens is looked at, at most.
+pub const ADMIN_TOKENS_LOOK: Duration = Duration::from_secs(1);
+
+/// Committed offsets whose last commits are remembered to tell how their groups get on, over all groups.
+pub const ADMIN_WATCHED_OFFSETS_MAX: usize = 50_000;
+
+/// Partitions in which one request sends a group elsewhere.
+pub const ADMIN_SEEK_MAX: usize = 10_000;
+
+/// The same where each has to be looked up by its time.
+pub const ADMIN_SEEK_TIMES_MAX: usize = 1_000;
+
+/// Bytes of a key or value that are shown at most, whatever the request says.
+pub const ADMIN_VALUE_MAX: usize = 256 * 1024;
+
+/// Bytes of batches that one request for records reads.
+pub const ADMIN_SCAN_BYTES: usize = 8 * 1024 * 1024;
+
+/// Bytes of records that it looks at, decompressed; the batch that it is at is opened as a whole.
+pub const ADMIN_LOOKED_AT_BYTES: usize = 64 * 1024 * 1024;
+
+/// Bytes of keys, values and headers that one answer shows, as they stand in it, and one record more.
+pub const ADMIN_SHOWN_BYTES: usize = 4 * 1024 * 1024;
+
+/// Headers of a record that are shown.
+pub const ADMIN_HEADERS_SHOWN: usize = 100;
+
+/// Bytes that are shown of the name and of the value of a header.
+pub const ADMIN_HEADER_SHOWN_BYTES: usize = 4 * 1024;
+
+/// How long one request for records reads.
+pub const ADMIN_READ_WAIT: Duration = Duration::from_secs(5);
+
+/// Bytes that it reads at a time; a longer batch is read whole.
+pub const ADMIN_READ_BYTES: usize = 1024 * 1024;
+
+/// Streams of the HTTP API at once, and never more than a quarter of its connections.
+pub const ADMIN_STREAMS_MAX: usize = 16;
+
+/// The fewest connections of the HTTP API: one for each of streams, requests, metrics and probes.
+pub const ADMIN_CONNECTIONS_MIN: usize = 4;
+
+/// How long what a probe has seen is told again.
+pub const ADMIN_LOOK_FRESH: Duration = Duration::from_secs(1);
+
+/// How long a probe waits for what may hang, such as a file system.
+pub const ADMIN_LOOK_WAIT: Duration = Duration::from_secs(1);
+
+/// How long the groups that are furthest behind are looked for; the others are counted.
+pub const ADMIN_WORST_LAG_WAIT: Duration = Duration::from_secs(5);
+
+/// How long the groups that were found so are told again.
+pub const ADMIN_WORST_LAG_FRESH: Duration = Duration::from_secs(5);
+
+/// Lines of the log that are kept for whoever looks.
+pub const LOG_LINES_MAX: usize = 1_000;
+
+/// Bytes that are kept of a message or a field of such a line.
+pub const LOG_FIELD_BYTES_MAX: usize = 2 * 1024;
+
+/// Parts of the broker whose log has a level of its own at the same time.
+pub const LOGGERS_MAX: usize = 100;
+
+/// Characters of the name of such a part.
+pub const LOGGER_NAME_LEN_MAX: usize = 128;

@@ -16,7 +16,7 @@ pub struct HostPort {
 pub struct Listener {
     /// Name in upper case, for example `PLAINTEXT`.
     pub name: String,
-    /// Name or address, an IPv6 literal without its brackets; `0.0.0.0` where it was left out.
+    /// Name or address, an IPv6 literal without its brackets; empty for every address.
     pub host: String,
     /// Port; 0 lets the system choose.
     pub port: u16,
@@ -67,7 +67,11 @@ impl Listener {
         if name.is_empty() || !name.chars().all(valid) {
             return Err("the listener name before :// is empty or has odd characters".to_owned());
         }
-        let HostPort { host, port } = HostPort::parse(address)?;
+        let HostPort { mut host, port } = HostPort::parse(address)?;
+        if address.starts_with(':') {
+            // Of IPv6 too, which no address says.
+            host.clear();
+        }
         Ok(Listener {
             name: name.to_ascii_uppercase(),
             host,
@@ -80,7 +84,7 @@ impl Listener {
     #[must_use]
     pub fn is_wildcard(&self) -> bool {
         let address = self.host.parse::<std::net::IpAddr>();
-        address.is_ok_and(|address| address.is_unspecified())
+        self.host.is_empty() || address.is_ok_and(|address| address.is_unspecified())
     }
 }
 
@@ -132,13 +136,14 @@ mod tests {
                 "INSIDE://broker-1.example:19092",
                 listener("INSIDE", "broker-1.example", 19092),
             ),
+            ("PLAINTEXT://:9092", listener("PLAINTEXT", "", 9092)),
         ] {
             assert_eq!(Listener::parse(text), Ok(want.clone()));
             assert_eq!(want.to_string(), text);
         }
         assert_eq!(
-            Listener::parse("plaintext://:9092"),
-            Ok(listener("PLAINTEXT", "0.0.0.0", 9092))
+            Listener::parse("plaintext://h:9092"),
+            Ok(listener("PLAINTEXT", "h", 9092))
         );
     }
 

@@ -135,15 +135,19 @@ fn read_sets(sets: &[String]) -> SourceContent {
 impl Loader {
     /// Lays what one source says over what is known so far.
     fn lay_over(&mut self, content: SourceContent) {
-        self.problems.extend(content.problems);
-        self.warnings.extend(content.warnings);
         let known = content
             .entries
             .iter()
             .filter_map(|entry| registry::find(Scope::Broker, &entry.key));
-        for synonym in known.flat_map(|row| row.synonyms) {
-            self.settings.forget(synonym.name);
+        for row in known {
+            for synonym in row.synonyms {
+                self.settings.forget(synonym.name);
+            }
+            // A weaker source is not asked any more.
+            self.heal(row);
         }
+        self.problems.extend(content.problems);
+        self.warnings.extend(content.warnings);
         for entry in content.entries {
             match registry::find(Scope::Broker, &entry.key) {
                 Some(row) => self.set(row, entry),
@@ -208,6 +212,16 @@ impl Loader {
         });
     }
 
+    /// What is wrong with `row`, whichever source said it, counts no more.
+    fn heal(&mut self, row: &ConfigKey) {
+        self.problems.retain(|problem| match &problem.error {
+            ConfigError::Invalid { key, .. } | ConfigError::Unsupported { key, .. } => {
+                key != row.name && row.synonyms.iter().all(|synonym| synonym.name != *key)
+            }
+            ConfigError::Unknown { .. } | ConfigError::Syntax(_) => true,
+        });
+    }
+
     fn finish(mut self) -> Result<BrokerConfig, ConfigErrors> {
         for entry in std::mem::take(&mut self.of_listeners) {
             if kraft::is_of_one_of(&self.controllers, &entry.key) {
@@ -220,9 +234,10 @@ impl Loader {
         self.problems.extend(dropped.problems);
         self.warnings.extend(dropped.warnings);
         let places = self.settings.places();
-        match BrokerConfig::from_settings(self.settings, self.warnings) {
-            Ok(config) if self.problems.is_empty() => Ok(config),
-            Ok(_) => Err(ConfigErrors(self.problems)),
+        let (mut problems, warnings) = (self.problems, self.warnings);
+        match BrokerConfig::from_settings(self.settings, warnings.clone()) {
+            Ok(config) if problems.is_empty() => Ok(config),
+            Ok(_) => Err(ConfigErrors { problems, warnings }),
             Err(contradictions) => {
                 let placed = |error: ConfigError| Problem {
                     place: match &error {
@@ -232,8 +247,8 @@ impl Loader {
                     .unwrap_or(Place::Combination),
                     error,
                 };
-                self.problems.extend(contradictions.into_iter().map(placed));
-                Err(ConfigErrors(self.problems))
+                problems.extend(contradictions.into_iter().map(placed));
+                Err(ConfigErrors { problems, warnings })
             }
         }
     }

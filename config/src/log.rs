@@ -1,9 +1,14 @@
 //! The settings of one partition log: the broker's defaults with the topic's overrides on top.
 
+use std::sync::Arc;
+
 use crate::broker::BrokerConfig;
+use crate::compression::CompressionType;
+use crate::delay::{DelayConfig, DelayMode, DeliverTimestamp};
 use crate::error::ConfigError;
 use crate::key::Scope;
 use crate::registry;
+use crate::retry::{RetryBackoff, RetryConfig};
 use crate::settings::{self, Settings};
 use crate::topic::{TopicConfigOverrides, parse_topic_config};
 use crate::value::Value;
@@ -67,6 +72,8 @@ pub struct LogConfig {
     pub low_disk_retention_ms: i64,
     /// `max.message.bytes`: the largest record batch, compressed, headers included.
     pub max_message_bytes: u32,
+    /// `compression.type` and the levels.
+    pub compression: CompressionType,
     /// `message.timestamp.type`.
     pub timestamp_type: TimestampType,
     /// `message.timestamp.before.max.ms`: how far a record may lie in the past.
@@ -83,6 +90,10 @@ pub struct LogConfig {
     pub min_insync_replicas: i32,
     /// `tidewheel.ack.all` (topic) or `tidewheel.log.ack.all` (broker).
     pub ack_all: AckAll,
+    /// `delay.*`: which records become visible later.
+    pub delay: DelayConfig,
+    /// `tidewheel.retry.*`, where this is a retry topic.
+    pub retry: Option<Arc<RetryConfig>>,
 }
 
 impl LogConfig {
@@ -108,6 +119,7 @@ impl LogConfig {
             retention_bytes: -1,
             low_disk_retention_ms: -1,
             max_message_bytes: 1_048_588,
+            compression: CompressionType::Producer,
             timestamp_type: TimestampType::CreateTime,
             timestamp_before_max_ms: i64::MAX,
             timestamp_after_max_ms: i64::MAX,
@@ -116,6 +128,8 @@ impl LogConfig {
             file_delete_delay_ms: 0,
             min_insync_replicas: 1,
             ack_all: AckAll::Disk,
+            delay: DelayConfig::default(),
+            retry: None,
         }
     }
 
@@ -137,6 +151,40 @@ impl LogConfig {
         }))
     }
 
+    /// As [`LogConfig::resolve`], for settings that somebody asks for: what cannot stand together is refused
+    /// as well.
+    ///
+    /// # Errors
+    /// Those of [`LogConfig::resolve`], and `Unsupported` for delays on a compacted topic or a fixed delay of
+    /// no length.
+    pub fn resolve_new(
+        broker: &BrokerConfig,
+        overrides: &TopicConfigOverrides,
+    ) -> Result<LogConfig, ConfigError> {
+        let config = LogConfig::resolve(broker, overrides)?;
+        let reason = if config.delay.delays() && config.cleanup_policy.compact {
+            "the topic is compacted, and an old value that becomes visible late would take the place of a \
+             newer one"
+        } else if config.retry.is_some() && config.delay.mode != DelayMode::None {
+            "the topic has tidewheel.retry.target, which delays its records"
+        } else if config.delay.holds_back() == Some(0) {
+            "it needs delay.fixed.ms, which is 0"
+        } else {
+            return Ok(config);
+        };
+        Err(ConfigError::Unsupported {
+            key: "delay.mode".to_owned(),
+            value: overrides.get("delay.mode").cloned().unwrap_or_default(),
+            reason: reason.to_owned(),
+        })
+    }
+
+    /// Whether what is produced to the topic goes to the delay queue, or may.
+    #[must_use]
+    pub fn queues(&self) -> bool {
+        self.delay.delays() || self.retry.is_some()
+    }
+
     /// What a topic without overrides gets.
     pub(crate) fn of_broker(settings: &Settings) -> LogConfig {
         LogConfig::from_values(settings, |_| None)
@@ -152,6 +200,13 @@ impl LogConfig {
             value(name)
                 .map(|value| value.to_string())
                 .unwrap_or_default()
+        };
+        let mode = match text("delay.mode").as_str() {
+            "timestamp" => DelayMode::Timestamp,
+            "header" => DelayMode::Header,
+            "both" => DelayMode::Both,
+            "fixed" => DelayMode::Fixed,
+            _ => DelayMode::None,
         };
         let policy = text("cleanup.policy");
         let cleans_by = |policy_wanted: &str| policy.split(',').any(|name| name == policy_wanted);
@@ -173,8 +228,12 @@ impl LogConfig {
             retention_bytes: number("retention.bytes").max(-1),
             low_disk_retention_ms: number("tidewheel.retention.low.disk.ms"),
             max_message_bytes: settings::within(number("max.message.bytes")),
-            timestamp_type: match text("message.timestamp.type").as_str() {
-                "LogAppendTime" => TimestampType::LogAppendTime,
+            compression: CompressionType::of(&text("compression.type"), |name| {
+                settings::within(number(name))
+            }),
+            timestamp_type: match (text("message.timestamp.type").as_str(), mode) {
+                // It counts from when the broker received a record.
+                (_, DelayMode::Fixed) | ("LogAppendTime", _) => TimestampType::LogAppendTime,
                 _ => TimestampType::CreateTime,
             },
             timestamp_before_max_ms: number("message.timestamp.before.max.ms"),
@@ -187,6 +246,42 @@ impl LogConfig {
                 "memory" => AckAll::Memory,
                 _ => AckAll::Disk,
             },
+            delay: delay(mode, &value),
+            retry: retry(&text, number("tidewheel.retry.max")),
         }
     }
+}
+
+/// The settings that decide about delays.
+fn delay(mode: DelayMode, value: &impl Fn(&'static str) -> Option<Value>) -> DelayConfig {
+    let number = |name| settings::number(value(name));
+    let stamp = value("delay.deliver.timestamp").map(|value| value.to_string());
+    DelayConfig {
+        mode,
+        fixed_ms: number("delay.fixed.ms"),
+        max_ms: number("delay.max.ms"),
+        coalesce_ms: number("delay.coalesce.ms"),
+        threshold_ms: number("delay.threshold.ms"),
+        trust_header: value("delay.trust.header") == Some(Value::Bool(true)),
+        deliver_timestamp: match stamp.as_deref() {
+            Some("due") => DeliverTimestamp::Due,
+            Some("append") => DeliverTimestamp::Append,
+            _ => DeliverTimestamp::Create,
+        },
+        pending_records_max: number("delay.max.pending.records"),
+        pending_bytes_max: number("delay.max.pending.bytes"),
+    }
+}
+
+/// The settings of a retry topic, if it is one.
+fn retry(text: &impl Fn(&'static str) -> String, attempts_max: i64) -> Option<Arc<RetryConfig>> {
+    let target = text("tidewheel.retry.target");
+    let backoff = RetryBackoff::parse(&text("tidewheel.retry.backoff.ms"))?;
+    (!target.is_empty()).then(|| {
+        Arc::new(RetryConfig {
+            target,
+            backoff,
+            attempts_max: settings::within(attempts_max),
+        })
+    })
 }

@@ -85,13 +85,13 @@ impl Settings {
             .or_else(|| value::default_of(key))
     }
 
-    /// The value that acts for `key`, a broker or topic row: the first of its synonyms that was
+    /// The value that acts for `key`, a row of any scope on which nothing is set: the first of its synonyms that was
     /// given, else the first that has a default, in the unit of `key`.
     pub(crate) fn effective(&self, key: &ConfigKey) -> Option<Value> {
         if key.synonyms.is_empty() {
             return match key.scope {
                 Scope::Broker => self.own(key),
-                Scope::Topic => value::default_of(key),
+                Scope::Topic | Scope::Group => value::default_of(key),
             };
         }
         let given = |name: &str| self.given(name).cloned();

@@ -21,14 +21,24 @@ pub fn validate_topic_config(name: &str, value: &str) -> Result<(), ConfigError>
 }
 
 pub(crate) fn parse_topic_config(name: &str, value: &str) -> Result<Value, ConfigError> {
-    match registry::find(Scope::Topic, name) {
+    parse_own(Scope::Topic, "topic", name, value)
+}
+
+/// The value of a setting of something that has settings of its own.
+pub(crate) fn parse_own(
+    scope: Scope,
+    of: &'static str,
+    name: &str,
+    value: &str,
+) -> Result<Value, ConfigError> {
+    match registry::find(scope, name) {
         Some(row) => value::parse(row, value, Notation::Kafka),
         None => {
-            let names = registry::keys(Scope::Topic).map(|row| row.name);
+            let names = registry::keys(scope).map(|row| row.name);
             let suggestion = suggest::nearest(name, names).map(str::to_owned);
             let key = name.chars().take(100).collect();
             Err(ConfigError::Unknown {
-                scope: "topic",
+                scope: of,
                 key,
                 suggestion,
             })
@@ -39,6 +49,10 @@ pub(crate) fn parse_topic_config(name: &str, value: &str) -> Result<Value, Confi
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::broker::BrokerConfig;
+    use crate::compression::CompressionType;
+    use crate::dynamic::BrokerConfigOverrides;
+    use crate::log::{LogConfig, TimestampType};
 
     #[test]
     fn topic_settings_are_checked_as_kafka_does() {
@@ -61,9 +75,90 @@ mod tests {
         assert!(check("max.compaction.lag.ms", "1"));
         assert!(!check("max.compaction.lag.ms", "0"));
         assert!(check("compression.type", "producer"));
-        assert!(!check("compression.type", "zstd"));
+        for codec in ["uncompressed", "gzip", "snappy", "lz4", "zstd"] {
+            assert!(check("compression.type", codec), "{codec}");
+        }
+        assert!(!check("compression.type", "none"));
+        for (name, level, good) in [
+            ("compression.gzip.level", "-1", true),
+            ("compression.gzip.level", "0", false),
+            ("compression.gzip.level", "9", true),
+            ("compression.gzip.level", "10", false),
+            ("compression.lz4.level", "9", true),
+            ("compression.lz4.level", "1", false),
+            ("compression.zstd.level", "-131072", true),
+            ("compression.zstd.level", "22", true),
+            ("compression.zstd.level", "23", false),
+        ] {
+            assert_eq!(check(name, level), good, "{name}={level}");
+        }
         assert!(check("tidewheel.ack.all", "memory"));
         assert!(!check("tidewheel.ack.all", "page cache"));
+        for (mode, good) in [
+            ("none", true),
+            ("both", true),
+            ("fixed", true),
+            ("", false),
+            ("later", false),
+        ] {
+            assert_eq!(check("delay.mode", mode), good, "{mode}");
+        }
+        assert!(!check("delay.max.ms", "0"));
+        assert!(!check("delay.max.ms", "9223372036854775807"));
+        assert!(!check("delay.deliver.timestamp", "now"));
+    }
+
+    #[test]
+    fn a_topic_is_kept_in_its_own_codec_else_in_that_of_the_broker() {
+        let broker = BrokerConfig::default();
+        let own = BTreeMap::from([
+            ("compression.type".to_owned(), "gzip".to_owned()),
+            ("compression.zstd.level".to_owned(), "-7".to_owned()),
+        ]);
+        let all =
+            BrokerConfigOverrides::from([("compression.gzip.level".to_owned(), "9".to_owned())]);
+        let broker = broker.with_dynamic(&BrokerConfigOverrides::new(), &all);
+        let broker = broker.unwrap();
+        let kept = |broker: &BrokerConfig, own: &TopicConfigOverrides| {
+            LogConfig::resolve(broker, own).unwrap().compression
+        };
+        let none = BTreeMap::new();
+        assert_eq!(kept(&broker, &none), CompressionType::Producer);
+        assert_eq!(kept(&broker, &own), CompressionType::Gzip { level: 9 });
+        let all = BrokerConfigOverrides::from([
+            ("compression.type".to_owned(), "zstd".to_owned()),
+            ("compression.zstd.level".to_owned(), "5".to_owned()),
+        ]);
+        let broker = broker.with_dynamic(&all, &BrokerConfigOverrides::new());
+        let broker = broker.unwrap();
+        assert_eq!(kept(&broker, &none), CompressionType::Zstd { level: 5 });
+        let own = BTreeMap::from([("compression.zstd.level".to_owned(), "-7".to_owned())]);
+        assert_eq!(kept(&broker, &own), CompressionType::Zstd { level: -7 });
+    }
+
+    #[test]
+    fn a_compacted_topic_has_no_delays() {
+        let broker = BrokerConfig::default();
+        let resolved = |pairs: &[(&str, &str)]| {
+            let pairs = pairs.iter();
+            let overrides = pairs.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+            LogConfig::resolve_new(&broker, &overrides.collect())
+        };
+        assert!(resolved(&[("delay.mode", "both")]).unwrap().delay.delays());
+        assert!(resolved(&[("cleanup.policy", "compact")]).is_ok());
+        let mut fixed = vec![("delay.mode", "fixed"), ("cleanup.policy", "compact")];
+        let text = resolved(&fixed).unwrap_err().to_string();
+        assert!(text.contains("needs delay.fixed.ms"), "{text}");
+        fixed.push(("delay.fixed.ms", "5"));
+        let fixed = resolved(&fixed).unwrap();
+        assert_eq!(
+            (fixed.delay.delays(), fixed.delay.holds_back()),
+            (false, Some(5))
+        );
+        assert_eq!(fixed.timestamp_type, TimestampType::LogAppendTime);
+        let refused = resolved(&[("delay.mode", "both"), ("cleanup.policy", "compact,delete")]);
+        let text = refused.unwrap_err().to_string();
+        assert!(text.contains("the topic is compacted"), "{text}");
     }
 
     #[test]

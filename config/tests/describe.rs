@@ -1,8 +1,9 @@
 //! DescribeConfigs answers as Apache Kafka 4.3.1 gives them.
 
 use tidewheel_config::{
-    BrokerConfig, BrokerConfigOverrides, ConfigEntry, ConfigSource, LogConfig, Sources,
-    TopicConfigOverrides, describe_broker, describe_broker_defaults, describe_topic,
+    BrokerConfig, BrokerConfigOverrides, ConfigEntry, ConfigSource, GroupConfigOverrides,
+    LogConfig, Sources, TopicConfigOverrides, describe_broker, describe_broker_defaults,
+    describe_group, describe_topic, validate_group_config,
 };
 
 fn broker(sets: &[&str]) -> BrokerConfig {
@@ -186,4 +187,91 @@ fn topics_without_their_own_follow_what_is_set_while_the_broker_runs() {
         assert!(start.with_dynamic(&set, &none).is_err(), "{name}");
         assert!(start.with_dynamic(&none, &set).is_err(), "{name}");
     }
+}
+
+fn group(overrides: &[(&str, &str)]) -> GroupConfigOverrides {
+    let pair = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
+    overrides.iter().map(pair).collect()
+}
+
+#[test]
+fn a_groups_setting_has_the_brokers_behind_it() {
+    let broker = broker(&["group.consumer.heartbeat.interval.ms=6000"]);
+    let set = group(&[("consumer.session.timeout.ms", "50000")]);
+    let lines: Vec<String> = describe_group(&broker, &set)
+        .iter()
+        .map(|entry| {
+            let value = entry.value.clone().unwrap_or_default();
+            let source = entry.source as i8;
+            format!("{}={value} {source} {:?}", entry.name, synonyms(entry))
+        })
+        .collect();
+    assert_eq!(
+        lines,
+        [
+            r#"consumer.session.timeout.ms=50000 8 ["DynamicGroup:consumer.session.timeout.ms=50000", "Default:group.consumer.session.timeout.ms=45000"]"#,
+            r#"consumer.heartbeat.interval.ms=6000 4 ["StaticBroker:group.consumer.heartbeat.interval.ms=6000", "Default:group.consumer.heartbeat.interval.ms=5000"]"#,
+        ]
+    );
+}
+
+#[test]
+fn what_is_set_on_a_group_has_the_brokers_bounds() {
+    let default = broker(&[]);
+    let refusal = |set: &[(&str, &str)]| {
+        let checked = validate_group_config(&default, &group(set));
+        checked.map_err(|error| error.to_string()).err()
+    };
+    assert_eq!(
+        refusal(&[
+            ("consumer.session.timeout.ms", "60000"),
+            ("consumer.heartbeat.interval.ms", "15000"),
+        ]),
+        None
+    );
+    for (name, value, reason) in [
+        ("consumer.session.timeout.ms", "44999", "45000 to 60000"),
+        ("consumer.session.timeout.ms", "60001", "45000 to 60000"),
+        ("consumer.heartbeat.interval.ms", "4999", "5000 to 15000"),
+        ("consumer.heartbeat.interval.ms", "15001", "5000 to 15000"),
+        ("consumer.session.timeout.ms", "x", "is not valid"),
+        (
+            "consumer.session.timeout",
+            "50000",
+            "did you mean consumer.session.timeout.ms?",
+        ),
+        ("share.session.timeout.ms", "50000", "no group setting"),
+    ] {
+        let refusal = refusal(&[(name, value)]).unwrap();
+        assert!(refusal.contains(reason), "{name}={value}: {refusal}");
+    }
+    let narrow = broker(&[
+        "group.consumer.min.session.timeout.ms=1000",
+        "group.consumer.max.heartbeat.interval.ms=60000",
+    ]);
+    let crossed = group(&[
+        ("consumer.session.timeout.ms", "7000"),
+        ("consumer.heartbeat.interval.ms", "7000"),
+    ]);
+    let refusal = validate_group_config(&narrow, &crossed).unwrap_err();
+    assert!(refusal.to_string().contains("greater than"), "{refusal}");
+    // The bounds of a broker that was started anew hold for what was set before.
+    let times = |broker: &BrokerConfig, overrides: &GroupConfigOverrides| {
+        let times = broker.group.consumer_times(overrides);
+        (times.session_timeout_ms, times.heartbeat_interval_ms)
+    };
+    assert_eq!(times(&default, &crossed), (45_000, 7_000));
+    // They never make members seem gone between two heartbeats.
+    let impatient = broker(&[
+        "group.consumer.min.session.timeout.ms=8000",
+        "group.consumer.session.timeout.ms=8000",
+        "group.consumer.max.session.timeout.ms=12000",
+    ]);
+    let slow = group(&[
+        ("consumer.session.timeout.ms", "50000"),
+        ("consumer.heartbeat.interval.ms", "15000"),
+    ]);
+    assert_eq!(times(&impatient, &slow), (8_000, 5_000));
+    let slow = group(&[("consumer.heartbeat.interval.ms", "10000")]);
+    assert_eq!(times(&impatient, &slow), (8_000, 5_000));
 }

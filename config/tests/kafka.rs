@@ -116,7 +116,7 @@ fn ignored(config: &BrokerConfig) -> Vec<&str> {
 #[test]
 fn the_stock_file_of_kafka_4_serves_clients_and_names_what_has_no_effect() {
     let config = load(&properties(STOCK));
-    assert_eq!(told(&config.listeners), ["PLAINTEXT://0.0.0.0:9092"]);
+    assert_eq!(told(&config.listeners), ["PLAINTEXT://:9092"]);
     assert_eq!(
         told(&config.advertised_listeners),
         ["PLAINTEXT://localhost:9092"]
@@ -164,7 +164,7 @@ fn an_environment_of_apaches_image_starts_unchanged() {
     let config = load(&environment(APACHE_IMAGE));
     assert_eq!(
         told(&config.listeners),
-        ["PLAINTEXT_HOST://0.0.0.0:9092", "PLAINTEXT://0.0.0.0:19092"]
+        ["PLAINTEXT_HOST://:9092", "PLAINTEXT://:19092"]
     );
     assert_eq!(
         told(&config.advertised_listeners),
@@ -210,10 +210,7 @@ fn an_image_that_is_told_what_to_advertise_listens_there_on_every_address() {
         "IN:PLAINTEXT,OUT:PLAINTEXT",
     );
     let config = load(&environment(&[advertised, map]));
-    assert_eq!(
-        told(&config.listeners),
-        ["IN://0.0.0.0:19092", "OUT://0.0.0.0:9092"]
-    );
+    assert_eq!(told(&config.listeners), ["IN://:19092", "OUT://:9092"]);
     // Who says where to listen is taken at his word.
     let mut file = properties("listeners=IN://127.0.0.1:1,OUT://127.0.0.1:2");
     file.environment = environment(&[advertised, map]).environment;
@@ -267,7 +264,9 @@ fn variables_that_only_look_like_settings_of_kafka_keep_nothing_from_starting() 
         errors(&wrong),
         [
             "environment KAFKA_NUM_PARTITIONS: num.partitions = \"many\" is not valid: it must be a \
-          whole number"
+          whole number",
+            "variables that begin with KAFKA_ count as settings; TIDEWHEEL_KAFKA_ENV=off switches \
+             that off"
         ]
     );
 }
@@ -333,7 +332,7 @@ fn every_problem_of_a_properties_file_has_its_place_and_a_suggestion() {
             "server.properties:4:1: log.retention.hours = \"7x\" is not valid: it must be a number \
              of hours",
             "server.properties:7:1: listeners = \"PLAINTEXT://:9092\" is not valid: \
-             PLAINTEXT://0.0.0.0:9092 accepts on every address, so advertised.listeners must say \
+             PLAINTEXT://:9092 accepts on every address, so advertised.listeners must say \
              which address clients of PLAINTEXT connect to",
         ]
     );

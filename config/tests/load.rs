@@ -1,7 +1,7 @@
 //! Loading: precedence, places, suggestions, and every problem at once.
 
 use tidewheel_config::{
-    AckAll, BrokerConfig, ConfigFile, HostPort, LogConfig, Sources, TopicConfigOverrides,
+    AckAll, AdminAuth, BrokerConfig, ConfigFile, HostPort, LogConfig, Sources, TopicConfigOverrides,
 };
 
 fn file(text: &str) -> Sources {
@@ -66,8 +66,8 @@ fn gotcha_09_a_broker_that_is_told_nothing_serves_this_machine_durably() {
     assert_eq!(config.log.retention_ms, 604_800_000);
     assert_eq!(config.log.flush_ms, i64::MAX);
     assert_eq!(
-        (config.admin_listen, config.max_connections),
-        (None, 10_000)
+        (config.admin.listen, config.max_connections),
+        (HostPort::parse("127.0.0.1:9644").ok(), 10_000)
     );
     assert_eq!(config.queued_max_request_bytes, 128 << 20);
     assert_eq!(config.flush_unsynced_max_bytes, 64 << 20);
@@ -113,7 +113,7 @@ fn tables_dotted_and_quoted_keys_and_units_are_read() {
         host: "127.0.0.1".to_owned(),
         port: 9644,
     };
-    assert_eq!(config.admin_listen, Some(admin));
+    assert_eq!(config.admin.listen, Some(admin));
 }
 
 #[test]
@@ -124,11 +124,42 @@ fn own_keys_do_not_double_their_prefix_in_the_environment() {
         .push(("TIDEWHEEL_ADMIN_LISTEN".to_owned(), "[::1]:9644".to_owned()));
     assert_eq!(
         load(&sources)
-            .admin_listen
+            .admin
+            .listen
             .map(|a| a.to_string())
             .as_deref(),
         Some("[::1]:9644")
     );
+}
+
+#[test]
+fn the_http_api_is_open_to_this_machine_only_unless_somebody_says_who_may_use_it() {
+    let load = |sets: &[&str]| {
+        BrokerConfig::load(&Sources {
+            sets: sets.iter().map(|&set| set.to_owned()).collect(),
+            ..Sources::default()
+        })
+    };
+    for (host, is_local) in [
+        ("127.0.0.1", true),
+        ("127.8.8.8", true),
+        ("[::1]", true),
+        ("localhost", true),
+        ("", false),
+        ("0.0.0.0", false),
+        ("[::]", false),
+        ("192.0.2.1", false),
+        ("localhost.example", false),
+    ] {
+        let listen = format!("tidewheel.admin.listen={host}:9644");
+        assert_eq!(load(&[&listen]).is_ok(), is_local, "{host}");
+        assert!(load(&[&listen, "tidewheel.admin.auth=none"]).is_ok());
+        let tokens = load(&[&listen, "tidewheel.admin.tokens.file=/tokens"]).unwrap();
+        assert_eq!(tokens.admin.auth, AdminAuth::Token, "{host}");
+    }
+    assert!(load(&["tidewheel.admin.auth=token"]).is_err(), "no file");
+    let off = load(&["tidewheel.admin.listen=off"]).unwrap();
+    assert_eq!(off.admin.listen, None);
 }
 
 #[test]
@@ -304,10 +335,50 @@ fn contradictions_between_settings_are_refused() {
     assert_eq!(errors(&sets(&["log.retention.hours=0h"])).len(), 1);
     assert_eq!(errors(&sets(&["log.dirs=a,a"])).len(), 1);
     assert_eq!(errors(&sets(&["log.dirs="])).len(), 1);
-    assert_eq!(
-        errors(&sets(&["group.max.session.timeout.ms=5999"])).len(),
-        1
-    );
+}
+
+#[test]
+fn times_of_groups_that_contradict_each_other_are_refused() {
+    let session = "group.consumer.session.timeout.ms";
+    let heartbeat = "group.consumer.heartbeat.interval.ms";
+    for (given, refused) in [
+        (
+            &["group.max.session.timeout.ms=5999"][..],
+            "group.max.session.timeout.ms",
+        ),
+        (&["group.consumer.session.timeout.ms=44999"], session),
+        (
+            &["group.consumer.session.timeout.ms=60001"],
+            "group.consumer.max.session.timeout.ms",
+        ),
+        (&["group.consumer.heartbeat.interval.ms=4999"], heartbeat),
+        (
+            &["group.consumer.heartbeat.interval.ms=15001"],
+            "group.consumer.max.heartbeat.interval.ms",
+        ),
+        (
+            &[
+                "group.consumer.min.session.timeout.ms=5000",
+                "group.consumer.session.timeout.ms=5000",
+            ],
+            session,
+        ),
+    ] {
+        let errors = errors(&sets(given));
+        assert_eq!(errors.len(), 1, "{errors:?}");
+        assert!(errors[0].contains(refused), "{given:?}: {errors:?}");
+    }
+    for bound in ["session.timeout", "heartbeat.interval"] {
+        let (min, max) = (
+            format!("group.consumer.min.{bound}.ms=50000"),
+            format!("group.consumer.max.{bound}.ms=49000"),
+        );
+        assert!(!errors(&sets(&[&min, &max])).is_empty());
+    }
+    load(&sets(&[
+        "group.consumer.min.session.timeout.ms=5001",
+        "group.consumer.session.timeout.ms=5001",
+    ]));
 }
 
 #[test]
@@ -346,9 +417,9 @@ fn groups_get_kafkas_settings_in_the_units_that_act() {
     assert_eq!(newer.group.consumer_max_size, 3);
     assert!(newer.group.consumer_upgrade && !newer.group.consumer_downgrade);
     assert_eq!(newer.group.consumer_session_timeout_ms, 45_000);
-    // No group has one of its own, so there is nothing to bound.
     let bounded = load(&sets(&["group.consumer.min.session.timeout.ms=1"]));
-    assert_eq!(bounded.warnings.len(), 1);
+    let bounds_ms = bounded.group.consumer_session_timeout_bounds_ms;
+    assert_eq!((bounds_ms, bounded.warnings), ((1, 60_000), vec![]));
     let other = ["group.consumer.assignors=range"];
     assert_eq!(warnings(&sets(&other)).len(), 1);
 }
@@ -375,4 +446,42 @@ fn topics_lay_their_overrides_over_the_broker() {
     );
     let bad = TopicConfigOverrides::from([("segment.bytes".to_owned(), "1".to_owned())]);
     assert!(LogConfig::resolve(&broker, &bad).is_err());
+}
+
+#[test]
+fn a_good_value_in_a_stronger_source_heals_a_malformed_one() {
+    let mut sources =
+        file("num.partitions = \"many\"\nlog.retention.hours = \"x\"\nnode.id = -7\n");
+    assert_eq!(errors(&sources).len(), 3);
+    sources.sets = vec!["num.partitions=3".to_owned()];
+    assert_eq!(errors(&sources).len(), 2, "the others stay");
+    // Another name of the same thing.
+    sources.environment = vec![("TIDEWHEEL_LOG_RETENTION_MS".to_owned(), "5".to_owned())];
+    let left = errors(&sources);
+    assert_eq!(left.len(), 1, "{left:?}");
+    assert!(left[0].contains("node.id"), "{left:?}");
+    sources.sets.push("node.id=7".to_owned());
+    let config = load(&sources);
+    assert_eq!((config.num_partitions, config.node_id), (3, 7));
+    // What is wrong in the stronger one is told.
+    sources.sets.push("num.partitions=few".to_owned());
+    let wrong = errors(&sources);
+    assert!(wrong.len() == 1 && wrong[0].contains("few"), "{wrong:?}");
+}
+
+#[test]
+fn errors_come_with_the_warnings_and_with_the_way_out_of_kafkas_variables() {
+    let mut sources = file("num.io.threads = 8\nnum.partitions = \"many\"\n");
+    let wrong = BrokerConfig::load(&sources).unwrap_err();
+    assert_eq!((wrong.problems.len(), wrong.warnings.len()), (1, 1));
+    assert_eq!(wrong.hint(), None);
+    sources.environment = vec![("KAFKA_NUM_PARTITIONS".to_owned(), "many".to_owned())];
+    let wrong = BrokerConfig::load(&sources).unwrap_err();
+    let text = wrong.to_string();
+    assert!(
+        text.ends_with("TIDEWHEEL_KAFKA_ENV=off switches that off"),
+        "{text}"
+    );
+    sources.environment[0].0 = "TIDEWHEEL_NUM_PARTITIONS".to_owned();
+    assert_eq!(BrokerConfig::load(&sources).unwrap_err().hint(), None);
 }

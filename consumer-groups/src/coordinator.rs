@@ -2,17 +2,21 @@
 
 mod answers;
 mod consumer_requests;
+mod deletions;
 mod offset_requests;
 mod retention;
+mod view;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use tidewheel_config::{GroupConfig, limits};
+use tidewheel_config::{ConsumerTimes, GroupConfig, limits};
 use tidewheel_protocol::Uuid;
 use tidewheel_protocol::consumer_protocol::PROTOCOL_TYPE;
 
+use self::deletions::Deletions;
 use self::offset_requests::is_same_topic;
+pub use self::view::{GroupView, OffsetView};
 use crate::classic::group::ClassicGroup;
 use crate::classic::rebalance::Context;
 use crate::consumer::group::ConsumerGroup;
@@ -29,6 +33,9 @@ use crate::topics::{NoTopics, Topics};
 /// Estimated bytes of a group beside what is in it.
 const GROUP_BYTES: usize = 1024;
 
+/// What is set on single groups of the newer protocol, by id.
+pub type GroupTimes = BTreeMap<Arc<str>, ConsumerTimes>;
+
 /// Every group of one coordinator: see the crate's contract for how to run it.
 #[derive(Debug)]
 pub struct GroupCoordinator {
@@ -36,12 +43,16 @@ pub struct GroupCoordinator {
     limits: GroupLimits,
     /// The topics that there are.
     topics: Arc<dyn Topics>,
+    /// What is set on single groups, there or not.
+    times: Arc<GroupTimes>,
     groups: BTreeMap<Arc<str>, Group>,
     deadlines: Deadlines,
     /// What all groups hold.
     total: Total,
     /// Where the look for expired offsets goes on, if one is under way.
     retention_at: Option<Arc<str>>,
+    /// Groups and topics that are being deleted.
+    deletions: Deletions,
 }
 
 /// A group: who is in it, and how far it has read.
@@ -112,10 +123,12 @@ impl GroupCoordinator {
             config,
             limits,
             topics: Arc::new(NoTopics),
+            times: Arc::default(),
             groups: BTreeMap::new(),
             deadlines: Deadlines::default(),
             total: Total::default(),
             retention_at: None,
+            deletions: Deletions::default(),
         }
     }
 
@@ -183,6 +196,12 @@ impl GroupCoordinator {
     /// Decides about a request. Its reply is in this output, or parked and in a later one.
     pub fn handle(&mut self, request: GroupRequest, token: ReplyToken, now_ms: i64) -> Output {
         let mut out = Output::default();
+        if self.has_deletions()
+            && let Some(refusal) = self.refused_for_deletion(&request)
+        {
+            out.reply(token, refusal);
+            return out;
+        }
         let reply = match request {
             GroupRequest::Join(request) => {
                 self.join(&request, token, now_ms, &mut out);
@@ -209,9 +228,12 @@ impl GroupCoordinator {
             GroupRequest::FetchOffsets(request) => self.fetch(&request),
             GroupRequest::Describe(request) => self.describe(&request),
             GroupRequest::List(request) => self.list(&request),
-            GroupRequest::DeleteGroup(request) => self.delete_group(&request, &mut out),
+            GroupRequest::DeleteGroup(request) => {
+                self.delete_group(&request, token, now_ms, &mut out);
+                return out;
+            }
             GroupRequest::DeleteOffsets(request) => self.delete_offsets(&request, &mut out),
-            GroupRequest::TopicsDeleted(request) => self.topics_deleted(&request, &mut out),
+            GroupRequest::TopicsDeleted(request) => self.topics_deleted(&request, now_ms, &mut out),
         };
         out.reply(token, reply);
         out
@@ -243,6 +265,8 @@ impl GroupCoordinator {
         match self.deadlines.pop_due(now_ms) {
             None => {}
             Some(Timer::Retention) => self.expire_offsets(now_ms, &mut out),
+            Some(Timer::GroupDeletions) => self.delete_some(now_ms, &mut out),
+            Some(Timer::TopicsDeletion) => self.forget_some(now_ms, &mut out),
             Some(Timer::Join(group_id)) => {
                 self.change_classic(&group_id, now_ms, &mut out, ClassicGroup::join_is_due);
             }
@@ -338,6 +362,7 @@ impl GroupCoordinator {
                 OffsetsRecord::OffsetCommit { .. } | OffsetsRecord::GroupMetadata { .. } => {}
             }
         }
+        self.deletions_failed(&output.records, error, now_ms, &mut out);
         self.give_up_retention(now_ms);
         out
     }
@@ -357,6 +382,7 @@ impl GroupCoordinator {
                 out.reply(token, GroupReply::join_refused(member_id, error));
             }
         }
+        self.close_deletions(error, &mut out);
         self.deadlines = Deadlines::default();
         self.total.clear();
         self.retention_at = None;
@@ -373,8 +399,10 @@ impl GroupCoordinator {
     ) -> Option<R> {
         let group = self.groups.get_mut(group_id)?;
         let before = group.footprint();
+        let times = self.times.get(group_id).copied();
         let mut cx = Context {
             config: &self.config,
+            times: times.unwrap_or_else(|| self.config.default_consumer_times()),
             limits: &self.limits,
             topics: &*self.topics,
             deadlines: &mut self.deadlines,

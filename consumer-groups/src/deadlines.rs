@@ -38,6 +38,10 @@ pub(crate) enum Timer {
     },
     /// Offsets are looked through for those that have expired.
     Retention,
+    /// More offsets of groups that are being deleted go, and then the groups.
+    GroupDeletions,
+    /// More offsets in topics that are gone go.
+    TopicsDeletion,
 }
 
 /// Timers, ordered by when they are due and then by name, which makes every run the same.

@@ -17,8 +17,9 @@
 //!
 //! # What the coordinator is told beside requests
 //!
-//! The topics that there are ([`GroupCoordinator::set_topics`]), before it begins to serve and after every
-//! change. It leads to no output: members learn of it with their next heartbeats.
+//! The topics that there are ([`GroupCoordinator::set_topics`]) and what is set on single groups
+//! ([`GroupCoordinator::set_times`]), before it begins to serve and after every change. Neither leads to an
+//! output: members learn of it with their next heartbeats.
 //!
 //! # The contract with whoever runs it
 //!
@@ -55,7 +56,7 @@ mod footprint;
 mod offsets;
 mod topics;
 
-pub use coordinator::GroupCoordinator;
+pub use coordinator::{GroupCoordinator, GroupTimes, GroupView, OffsetView};
 pub use error::GroupError;
 pub use footprint::{GroupLimits, HeldBytes, Listed};
 pub use records::{OffsetsRecord, OffsetsRecordError};

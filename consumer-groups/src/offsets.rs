@@ -1,6 +1,7 @@
 //! Committed offsets of one group.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::Arc;
 
 use tidewheel_protocol::StrBytes;
@@ -49,6 +50,15 @@ impl GroupOffsets {
         &self,
     ) -> impl Iterator<Item = (&Arc<str>, &BTreeMap<i32, CommittedOffset>)> {
         self.topics.iter()
+    }
+
+    /// The same from one on.
+    pub(crate) fn topics_from(
+        &self,
+        topic: &str,
+    ) -> impl Iterator<Item = (&Arc<str>, &BTreeMap<i32, CommittedOffset>)> {
+        let from = (Bound::Included(topic), Bound::Unbounded);
+        self.topics.range::<str, _>(from)
     }
 
     /// The offsets of one topic.

@@ -180,6 +180,8 @@ pub struct FetchedOffset {
     pub topic_id: Uuid,
     /// The client's note beside it.
     pub metadata: StrBytes,
+    /// When it was committed, ms since 1970.
+    pub commit_timestamp_ms: i64,
 }
 
 /// A group as DescribeGroups shows it.

@@ -7,8 +7,9 @@
 //! | lz4 | one LZ4 frame of independent blocks |
 //! | zstd | zstd frames, one after the other |
 //!
-//! Memory follows the output, never what the input announces. Only zstd reserves more: its window, of
-//! at most [`ZSTD_WINDOW_LOG_MAX`] bits.
+//! Memory of decompression follows the output, never what the input announces. Only zstd reserves more: its window,
+//! of at most [`ZSTD_WINDOW_LOG_MAX`] bits. To compress takes memory by the length of the input, at high levels of zstd
+//! dozens of times as much.
 
 use std::io::{self, Read, Write};
 
@@ -103,12 +104,26 @@ impl Compression {
     /// # Errors
     /// Where the codec refuses, which needs input of gigabytes.
     pub fn compress(self, records: &[u8]) -> Result<Vec<u8>, BatchError> {
+        self.compress_at(records, None)
+    }
+
+    /// Compresses records at a level, which gzip (1 to 9) and zstd (-131072 to 22) have; `None` and levels out of
+    /// range stand for the default.
+    ///
+    /// # Errors
+    /// As [`Self::compress`].
+    pub fn compress_at(self, records: &[u8], level: Option<i32>) -> Result<Vec<u8>, BatchError> {
         let compressed = match self {
             Self::None => Ok(records.to_vec()),
-            Self::Gzip => gzip(records),
+            Self::Gzip => gzip(records, level),
             Self::Snappy => snappy::compress(records),
             Self::Lz4 => lz4::compress(records),
-            Self::Zstd => zstd::stream::encode_all(records, zstd::DEFAULT_COMPRESSION_LEVEL),
+            Self::Zstd => {
+                let known = |level: &i32| zstd::compression_level_range().contains(level);
+                let level = level.filter(known);
+                let level = level.unwrap_or(zstd::DEFAULT_COMPRESSION_LEVEL);
+                zstd::bulk::compress(records, level)
+            }
         };
         compressed.map_err(|error| self.error(Failure::corrupt(error), 0))
     }
@@ -140,13 +155,21 @@ impl Compression {
     }
 }
 
-fn gzip(records: &[u8]) -> io::Result<Vec<u8>> {
-    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+fn gzip(records: &[u8], level: Option<i32>) -> io::Result<Vec<u8>> {
+    let level = level.and_then(|level| u32::try_from(level).ok());
+    let level = level.filter(|level| (1..=9).contains(level));
+    let level = level.map_or_else(flate2::Compression::default, flate2::Compression::new);
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), level);
     encoder.write_all(records)?;
     encoder.finish()
 }
 
 fn unzstd(compressed: &[u8], max_len: usize) -> Result<Vec<u8>, Failure> {
+    // What says that it is too long need not be opened, which takes its window as well.
+    let said = zstd::zstd_safe::get_frame_content_size(compressed);
+    if said.is_ok_and(|len| len.is_some_and(|len| len > max_len as u64)) {
+        return Err(Failure::TooLarge);
+    }
     let mut decoder =
         zstd::stream::read::Decoder::with_buffer(compressed).map_err(Failure::corrupt)?;
     decoder

@@ -55,6 +55,8 @@ impl RecordBatch {
             reader: Reader::new(records),
             read: 0,
             last_delta: -1,
+            headers_max: usize::MAX,
+            headers: 0,
             failed: false,
         })
     }
@@ -68,10 +70,23 @@ pub struct RecordIter {
     reader: Reader,
     read: usize,
     last_delta: i32,
+    headers_max: usize,
+    /// How many there were.
+    headers: usize,
     failed: bool,
 }
 
 impl RecordIter {
+    /// Ends with [`BatchError::TooManyHeaders`] where the records have more than `max` headers in all: a header
+    /// takes two bytes in a batch, and 64 in memory.
+    #[must_use]
+    pub fn limit_headers(self, max: usize) -> Self {
+        Self {
+            headers_max: max,
+            ..self
+        }
+    }
+
     fn read_next(&mut self) -> Result<Option<Record>, BatchError> {
         let announced = self.header.record_count;
         let is_last = i64::try_from(self.read).is_ok_and(|read| read >= announced.into());
@@ -86,8 +101,16 @@ impl RecordIter {
             (false, _) => {}
         }
         let index = self.read;
-        let malformed = |source| BatchError::MalformedRecord { index, source };
-        let (delta, record) = decode_record(&mut self.reader, &self.header).map_err(malformed)?;
+        let (max, left) = (self.headers_max, self.headers_max - self.headers);
+        let failed = |source| match source {
+            DecodeError::ArrayTooLong { count, .. } if count > left => {
+                BatchError::TooManyHeaders { max }
+            }
+            source => BatchError::MalformedRecord { index, source },
+        };
+        let decoded = decode_record(&mut self.reader, &self.header, left);
+        let (delta, record) = decoded.map_err(failed)?;
+        self.headers += record.headers.len();
         if delta <= self.last_delta || delta > self.header.last_offset_delta {
             return Err(BatchError::OffsetDelta { index, delta });
         }
@@ -110,8 +133,12 @@ impl Iterator for RecordIter {
     }
 }
 
-/// Reads one record; the first value is its offset delta.
-fn decode_record(reader: &mut Reader, header: &BatchHeader) -> Result<(i32, Record), DecodeError> {
+/// Reads one record with at most `headers_max` headers; the first value is its offset delta.
+fn decode_record(
+    reader: &mut Reader,
+    header: &BatchHeader,
+    headers_max: usize,
+) -> Result<(i32, Record), DecodeError> {
     let len = reader.read_varint()?;
     let len = usize::try_from(len).map_err(|_| DecodeError::InvalidLength(len.into()))?;
     let mut reader = Reader::new(reader.take(len)?);
@@ -120,7 +147,7 @@ fn decode_record(reader: &mut Reader, header: &BatchHeader) -> Result<(i32, Reco
     let offset_delta = reader.read_varint()?;
     let key = read_sized(&mut reader)?;
     let value = read_sized(&mut reader)?;
-    let headers = decode_headers(&mut reader)?;
+    let headers = decode_headers(&mut reader, headers_max)?;
     reader.finish()?;
     let timestamp = match header.timestamp_type() {
         TimestampType::CreateTime => header.base_timestamp.saturating_add(timestamp_delta),
@@ -139,12 +166,12 @@ fn decode_record(reader: &mut Reader, header: &BatchHeader) -> Result<(i32, Reco
     ))
 }
 
-fn decode_headers(reader: &mut Reader) -> Result<Vec<RecordHeader>, DecodeError> {
+fn decode_headers(reader: &mut Reader, max: usize) -> Result<Vec<RecordHeader>, DecodeError> {
     let count = reader.read_varint()?;
     let count = usize::try_from(count).map_err(|_| DecodeError::InvalidLength(count.into()))?;
     // A header takes at least its two lengths.
     let remaining = reader.remaining();
-    if count > remaining / 2 {
+    if count > max.min(remaining / 2) {
         return Err(DecodeError::ArrayTooLong { count, remaining });
     }
     // Grows with what is really there: the count alone could ask for 32 times the record's size.

@@ -98,6 +98,12 @@ pub enum BatchError {
         /// How many were found; more may follow.
         actual: usize,
     },
+    /// The records have more headers than the caller allows.
+    #[error("the records have more than {max} headers")]
+    TooManyHeaders {
+        /// The caller's limit.
+        max: usize,
+    },
     /// A batch being built would be longer than its length field can say.
     #[error("batch does not fit its length field")]
     TooLarge,

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use tidewheel_config::LogConfig;
 use tidewheel_protocol::{RecordBatchBuilder, TopicPartition, Uuid, crc32c};
 use tidewheel_storage::checkpoint::{self, RECOVERY_POINT_CHECKPOINT};
+use tidewheel_storage::delay::{DelayOpenReport, DelayOptions, DelayQueue, PartitionTail};
 use tidewheel_storage::fs::{FileSystem, OpenMode, SimFs};
 use tidewheel_storage::index::{ActiveIndex, IndexedBatch, OffsetIndex, OffsetPosition, TimeIndex};
 use tidewheel_storage::leader_epochs::LeaderEpochs;
@@ -321,4 +322,108 @@ fn exercise(manager: &LogManager<()>, log: &Log) {
     log.apply_retention(NOW).ok();
     manager.checkpoint(NOW).ok();
     manager.unlink_deleted(NOW).ok();
+}
+
+/// The files of a delay store that the target `delay_store` fills, and what an input calls them.
+const DELAY_FILES: [&str; 5] = [
+    "00000000000000000000.delaylog",
+    "00000000000000000512.delaylog",
+    "delay-checkpoint",
+    "delay-checkpoint.copy",
+    "0000000001-1-001699999200000.delaybucket",
+];
+/// The salt of its stores.
+pub(crate) const DELAY_SALT: u64 = 7;
+
+/// A delay store after a crash. The first byte says whether checksums are put right; then come files: which
+/// one, its length, its bytes.
+pub(crate) fn delay_store(data: &[u8]) {
+    let [mend, rest @ ..] = data else {
+        return;
+    };
+    let disk = SimFs::new();
+    let dir = Path::new("/delays");
+    disk.create_dir_all(dir).expect("a new disk");
+    let mut rest = rest;
+    while let [number, high, low, tail @ ..] = rest {
+        let len = usize::from(u16::from_be_bytes([*high, *low])).min(tail.len());
+        let (content, tail) = tail.split_at(len);
+        let name = DELAY_FILES[usize::from(*number) % DELAY_FILES.len()];
+        let mut content = content.to_vec();
+        if mend % 4 != 0 {
+            mend_delay_file(name, &mut content);
+        }
+        put(&disk, &dir.join(name), &content);
+        rest = tail;
+    }
+    for round in 0..2 {
+        // Everything damaged at its beginning is refused, and nothing else is.
+        let Ok((mut queue, _)) = open_delays(&disk, dir) else {
+            assert_eq!(round, 0, "what was opened once is opened again");
+            return;
+        };
+        for ahead in [0, 1, 3_600_000, i64::MAX - NOW] {
+            for _ in 0..50 {
+                queue.maintain(NOW + ahead).expect("there is space");
+                let fired = queue.fire(NOW + ahead).expect("there is space");
+                for delivery in fired.deliveries {
+                    queue.delivered(delivery.partition, delivery.up_to, 9);
+                }
+            }
+        }
+        let checkpoint = queue.begin_checkpoint(NOW).expect("it is online");
+        let outcome = checkpoint.run(&disk);
+        queue.finish_checkpoint(&checkpoint, &outcome);
+        outcome.expect("there is space");
+    }
+}
+
+fn open_delays(disk: &SimFs, dir: &Path) -> Result<(DelayQueue, DelayOpenReport), StorageError> {
+    let options = DelayOptions {
+        near_records_max: 4,
+        segment_bytes: 400,
+        step_bytes: 300,
+        step_records: 1,
+        ..DelayOptions::default()
+    };
+    let mut tails = |_, from| {
+        Ok(Some(PartitionTail {
+            log_end: from,
+            last_key: None,
+        }))
+    };
+    let fs = Arc::new(disk.clone());
+    DelayQueue::open(fs, dir, options, DELAY_SALT, NOW, &mut tails)
+}
+
+/// Puts right what might be checksums of a file of a delay store.
+fn mend_delay_file(name: &str, content: &mut [u8]) {
+    if name.starts_with("delay-checkpoint") {
+        if let Some((body, crc)) = content.split_last_chunk_mut::<4>() {
+            *crc = crc32fast::hash(body).to_be_bytes();
+        }
+        return;
+    }
+    if let Some(head) = content.get_mut(..32) {
+        let crc = crc32fast::hash(&head[..28]);
+        head[28..].copy_from_slice(&crc.to_be_bytes());
+    }
+    let base = u64::from(name.contains("0512.")) * 512;
+    // Inner blocks lie behind the beginning of outer ones, and are part of what those sum up.
+    for at in (32..content.len()).step_by(8).rev() {
+        let rest = &mut content[at..];
+        if rest.len() < 16 || !matches!(rest[..4], [b'T', b'W', b'D', b'G' | b'R']) {
+            continue;
+        }
+        let len = u32::from_be_bytes([rest[4], rest[5], rest[6], rest[7]]) as usize;
+        if let Some(body) = rest.get(16..16 + len) {
+            let crc = crc32fast::hash(body).to_be_bytes();
+            rest[8..12].copy_from_slice(&crc);
+        }
+        let mut hasher = crc32fast::Hasher::new();
+        hasher.update(&DELAY_SALT.to_be_bytes());
+        hasher.update(&(base + at as u64).to_be_bytes());
+        hasher.update(&rest[..12]);
+        rest[12..16].copy_from_slice(&hasher.finalize().to_be_bytes());
+    }
 }

@@ -94,6 +94,36 @@ impl<'a> BatchScan<'a> {
         Ok(BatchHeader::parse(&bytes).ok())
     }
 
+    /// Calls `visit` with the batches of a sealed segment, whose first offset may be `base_offset` and behind
+    /// which `end` follows, until it returns false. Every byte is checked.
+    ///
+    /// # Errors
+    /// What `visit` says; `Io`, `Corrupt`.
+    pub(crate) fn for_each_sealed(
+        mut self,
+        base_offset: i64,
+        end: i64,
+        mut visit: impl FnMut(&RecordBatch) -> Result<bool, StorageError>,
+    ) -> Result<(), StorageError> {
+        let mut expected = Expected {
+            base_offset,
+            next_offset_max: end,
+            epoch_min: i32::MIN,
+            holes: true,
+        };
+        while let Some(batch) = self.next_whole(expected)? {
+            expected.base_offset = batch.header.next_offset();
+            if !visit(&batch)? {
+                return Ok(());
+            }
+        }
+        if expected.base_offset != end {
+            let reason = format!("offset {} where {end} follows", expected.base_offset);
+            return Err(StorageError::corrupt(self.path, self.len, reason));
+        }
+        Ok(())
+    }
+
     /// Looks at the next batch and moves past it where it is good.
     pub(crate) fn next(&mut self, expected: Expected, trust: Trust) -> Result<Next, StorageError> {
         let left = self.len - self.position;

@@ -18,6 +18,7 @@ use tidewheel_protocol::{BatchError, BatchHeader, Compression, RawRecords, Recor
 use crate::error::StorageError;
 use crate::index::NO_TIMESTAMP;
 use crate::producer_state::NO_PRODUCER_ID;
+use crate::recompression::{must_recompress, recompress};
 
 /// Bytes of the smallest record: seven fields of at least one byte.
 const RECORD_BYTES_MIN: usize = 7;
@@ -58,22 +59,26 @@ pub fn contradicts_itself(header: &BatchHeader) -> bool {
 #[must_use]
 pub fn must_decompress(header: &BatchHeader, config: &LogConfig) -> bool {
     let compressed = !matches!(header.compression(), Ok(Compression::None));
-    compressed && (config.cleanup_policy.compact || contradicts_itself(header))
+    compressed
+        && (config.cleanup_policy.compact
+            || contradicts_itself(header)
+            || must_recompress(header, config))
 }
 
 /// Checks a batch against the rules for producers and for the topic, its header first and then the places
-/// of its records unless they are compressed, and sets the largest timestamp: to the append time where the
-/// topic wants that, to the records' own where the header contradicts itself. `now_ms` is the broker's
-/// clock.
+/// of its records unless they are compressed, brings it into the codec of the topic, and sets the largest
+/// timestamp: to the append time where the topic wants that, to the records' own where the header contradicts
+/// itself. `now_ms` is the broker's clock.
 ///
 /// # Errors
-/// Those of [`validate_header`], `MissingKeys` and `InvalidTimestamp`.
+/// Those of [`validate_header`] and [`recompress`], `MissingKeys` and `InvalidTimestamp`.
 pub fn validate(
     batch: RecordBatch,
     config: &LogConfig,
     now_ms: i64,
 ) -> Result<ValidBatch, StorageError> {
     validate_header(&batch.header, config)?;
+    let batch = recompress(batch, config)?;
     if config.cleanup_policy.compact {
         check_keys(&batch)?;
     } else if batch.header.compression() == Ok(Compression::None) {
@@ -101,13 +106,18 @@ fn unreadable(error: BatchError) -> StorageError {
     StorageError::invalid_record(error.to_string())
 }
 
+/// What a batch may decompress to in a topic with these settings, in bytes, where it must be.
+pub(crate) fn walked_bytes_max(config: &LogConfig) -> usize {
+    (config.max_message_bytes as usize)
+        .saturating_mul(WALKED_BATCH_FACTOR)
+        .min(DECOMPRESSED_BATCH_BYTES_MAX)
+}
+
 /// The largest timestamp of the records of a batch, ms since 1970, by walking them. What they decompress
 /// to is bounded by the largest batch of the topic: a producer that counts before it compresses, as the
 /// clients in question do, stays below that.
 fn true_max_timestamp(batch: &RecordBatch, config: &LogConfig) -> Result<i64, StorageError> {
-    let bytes_max = (config.max_message_bytes as usize)
-        .saturating_mul(WALKED_BATCH_FACTOR)
-        .min(DECOMPRESSED_BATCH_BYTES_MAX);
+    let bytes_max = walked_bytes_max(config);
     let mut max = NO_TIMESTAMP;
     for record in batch.records(bytes_max).map_err(unreadable)? {
         max = max.max(record.map_err(unreadable)?.timestamp);

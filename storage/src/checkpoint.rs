@@ -47,11 +47,7 @@ pub fn write_atomically(
     path: &Path,
     bytes: &[u8],
 ) -> Result<(), StorageError> {
-    let (tmp, file) = write_tmp(fs, path, bytes)?;
-    file.sync_data()
-        .map_err(|error| StorageError::from_io("sync", &tmp, error))?;
-    fs.rename(&tmp, path)
-        .map_err(|error| StorageError::from_io("rename", &tmp, error))?;
+    write_unnamed(fs, path, bytes)?;
     sync_parent(fs, path)
 }
 
@@ -70,6 +66,23 @@ pub(crate) fn write_unsynced(
     fs.rename(&tmp, path)
         .map_err(|error| StorageError::from_io("rename", &tmp, error))?;
     Ok(file)
+}
+
+/// Puts a file that holds `bytes` in the place of `path`; the file is durable, its name is not: the caller
+/// syncs the directory, which others may sync as well.
+///
+/// # Errors
+/// Whatever failed first; the old file is then still in place.
+pub(crate) fn write_unnamed(
+    fs: &dyn FileSystem,
+    path: &Path,
+    bytes: &[u8],
+) -> Result<(), StorageError> {
+    let (tmp, file) = write_tmp(fs, path, bytes)?;
+    file.sync_data()
+        .map_err(|error| StorageError::from_io("sync", &tmp, error))?;
+    fs.rename(&tmp, path)
+        .map_err(|error| StorageError::from_io("rename", &tmp, error))
 }
 
 /// Writes `bytes` beside `path`, under the name and in the file that are returned.
@@ -181,7 +194,7 @@ pub fn decode_lines<'a>(path: &Path, bytes: &'a [u8]) -> Result<Vec<(u64, &'a st
     Ok(entries)
 }
 
-/// Writes one of the offset checkpoints, sorted by partition.
+/// Writes one of the offset checkpoints.
 ///
 /// # Errors
 /// As [`write_atomically`].
@@ -190,6 +203,12 @@ pub fn write_offsets(
     path: &Path,
     offsets: &[(TopicPartition, i64)],
 ) -> Result<(), StorageError> {
+    write_atomically(fs, path, encode_offsets(offsets).as_bytes())
+}
+
+/// The text of one of the offset checkpoints, sorted by partition.
+#[must_use]
+pub fn encode_offsets(offsets: &[(TopicPartition, i64)]) -> String {
     let mut sorted: Vec<_> = offsets.iter().collect();
     sorted.sort();
     let mut text = format!("0\n{}\n", sorted.len());
@@ -197,7 +216,7 @@ pub fn write_offsets(
         // Writing to a string cannot fail.
         writeln!(text, "{} {} {offset}", tp.topic, tp.partition).unwrap_or_default();
     }
-    write_atomically(fs, path, text.as_bytes())
+    text
 }
 
 /// Reads one of the offset checkpoints; empty where there is none.

@@ -12,7 +12,7 @@ use tidewheel_protocol::TopicPartition;
 
 use crate::checkpoint::{
     CLEANER_OFFSET_CHECKPOINT, LOG_START_OFFSET_CHECKPOINT, RECOVERY_POINT_CHECKPOINT,
-    REPLICATION_OFFSET_CHECKPOINT, read_offsets, write_offsets,
+    REPLICATION_OFFSET_CHECKPOINT, encode_offsets, read_offsets,
 };
 use crate::error::StorageError;
 use crate::fs::FileSystem;
@@ -186,8 +186,7 @@ fn replace(
         .iter()
         .map(|(tp, offset)| (tp.clone(), *offset))
         .collect();
-    write_offsets(dir.fs(), &dir.path().join(file), &entries)
-        .map_err(|error| dir.write_failed(error))?;
+    dir.replace_file(file, encode_offsets(&entries).as_bytes())?;
     *current = next;
     Ok(())
 }

@@ -6,6 +6,9 @@
 //! below the lower one is a reserve for the broker's own logs, so that groups commit, topics are deleted
 //! and a start finds room while clients' records are refused.
 //!
+//! A part of the reserve is taken by a file ([`crate::ballast`]) and counts as free here; so it is there also
+//! where other programs have filled the disk.
+//!
 //! Free space is looked at by whoever owns the manager, again and again, whenever clients have written
 //! [`LOOK_BYTES`], and before a batch is refused: neither a fast producer nor another program gets through to
 //! the reserve between two looks.
@@ -26,6 +29,8 @@ use crate::partition_log::PartitionLog;
 const LOW_SHARE: u64 = 10;
 /// The same of the reserve.
 const RESERVED_SHARE: u64 = 20;
+/// The largest share of the reserve that is taken ahead of need: one part in so many.
+const BALLAST_SHARE: u64 = 4;
 /// Bytes of clients' records after which the free space is looked at: a system call of some microseconds.
 const LOOK_BYTES: i64 = 4 << 20;
 
@@ -37,10 +42,13 @@ pub struct SpaceLimits {
     pub low_bytes: u64,
     /// Clients' records are refused below it; 0 for never.
     pub reserved_bytes: u64,
+    /// What a file takes of the reserve ahead of need, a quarter of it at most; 0 for nothing.
+    pub ballast_bytes: u64,
 }
 
 impl SpaceLimits {
-    fn on(self, total_bytes: u64) -> Self {
+    /// Those of a file system of this size.
+    pub(crate) fn on(self, total_bytes: u64) -> Self {
         let reserved_bytes = self.reserved_bytes.min(total_bytes / RESERVED_SHARE);
         let low_bytes = match self.low_bytes {
             0 => 0,
@@ -49,6 +57,7 @@ impl SpaceLimits {
         Self {
             low_bytes,
             reserved_bytes,
+            ballast_bytes: self.ballast_bytes.min(reserved_bytes / BALLAST_SHARE),
         }
     }
 }
@@ -72,6 +81,9 @@ pub(crate) struct SpaceWatch {
     lacking: AtomicU64,
     /// Only the reserve was left at the last look, or records were refused since somebody asked.
     full: AtomicBool,
+    /// What the last look saw; nothing where the total is 0.
+    seen_total_bytes: AtomicU64,
+    seen_free_bytes: AtomicU64,
 }
 
 impl SpaceWatch {
@@ -82,11 +94,19 @@ impl SpaceWatch {
             unlooked: AtomicI64::new(0),
             lacking: AtomicU64::new(0),
             full: AtomicBool::new(false),
+            seen_total_bytes: AtomicU64::new(0),
+            seen_free_bytes: AtomicU64::new(0),
         }
     }
 
-    /// Takes note of the free space; returns how many bytes of it clients' records may take.
-    fn note(&self, space: DiskSpace) -> u64 {
+    /// Takes note of the free space, to which the ballast adds `held`; returns how many bytes of it clients'
+    /// records may take.
+    fn note(&self, mut space: DiskSpace, held: u64) -> u64 {
+        self.seen_free_bytes
+            .store(space.free_bytes, Ordering::Relaxed);
+        self.seen_total_bytes
+            .store(space.total_bytes, Ordering::Relaxed);
+        space.free_bytes = space.free_bytes.saturating_add(held);
         let limits = self.limits.on(space.total_bytes);
         let room = match limits.reserved_bytes {
             0 => u64::MAX,
@@ -112,6 +132,20 @@ impl SpaceWatch {
         known
     }
 
+    /// The size of the file system as it was seen last, if it was.
+    fn seen(&self) -> Option<DiskSpace> {
+        let space = DiskSpace {
+            total_bytes: self.seen_total_bytes.load(Ordering::Relaxed),
+            free_bytes: self.seen_free_bytes.load(Ordering::Relaxed),
+        };
+        (space.total_bytes > 0).then_some(space)
+    }
+
+    /// The next batch looks.
+    pub(crate) fn forget(&self) {
+        self.unlooked.store(0, Ordering::Relaxed);
+    }
+
     /// Whether room is to be made.
     pub(crate) fn is_low(&self) -> bool {
         self.lacking.load(Ordering::Relaxed) > 0
@@ -122,10 +156,14 @@ impl LogDir {
     /// Looks at the free space; returns how many bytes of it clients' records may take. Where it cannot
     /// be told, the writes will.
     pub(crate) fn look_at_space(&self) -> u64 {
-        match self.fs().space(self.path()) {
-            Ok(space) => self.space().note(space),
-            Err(_) => u64::MAX,
+        let held = self.ballast().held();
+        let Ok(space) = self.fs().space(self.path()) else {
+            return u64::MAX;
+        };
+        if space.free_bytes < held {
+            self.release_ballast();
         }
+        self.space().note(space, held)
     }
 
     /// Counts bytes of clients' records that are about to be written.
@@ -153,7 +191,8 @@ impl LogDir {
             return Ok(());
         };
         let kept = self.space().limits.on(space.total_bytes).reserved_bytes / 2;
-        match bytes <= space.free_bytes.saturating_sub(kept) {
+        let kept_free = kept.saturating_sub(self.ballast().held());
+        match bytes <= space.free_bytes.saturating_sub(kept_free) {
             true => Ok(()),
             false => Err(self.no_room()),
         }
@@ -163,6 +202,10 @@ impl LogDir {
     fn space_state(&self) -> SpaceState {
         let refused = self.space().full.swap(false, Ordering::Relaxed);
         self.look_at_space();
+        if let Ok(space) = self.fs().space(self.path()) {
+            let limits = self.space().limits.on(space.total_bytes);
+            self.keep_ballast(limits.ballast_bytes, limits.reserved_bytes, space);
+        }
         SpaceState {
             is_low: self.space().is_low(),
             is_full: refused || self.space().full.load(Ordering::Relaxed),
@@ -207,8 +250,9 @@ impl PartitionLog {
             return Vec::new();
         };
         let mut youngest_ms = i64::MIN;
-        let spare = self.lock().expired(&config, now_ms).into_iter();
+        let (spare, _) = self.lock().expired(&config, now_ms);
         spare
+            .into_iter()
             .map(|facts| {
                 youngest_ms = youngest_ms.max(facts.max_timestamp);
                 SpareSegment {
@@ -225,7 +269,7 @@ impl PartitionLog {
             return Ok(RetentionOutcome::default());
         };
         let _maintenance = self.maintenance();
-        self.lock().apply_retention(&config, now_ms)
+        self.lock_with_room().apply_retention(&config, now_ms)
     }
 
     /// The settings with the `retention.ms` under which records no younger than `cutoff_ms` go that may go
@@ -254,6 +298,12 @@ impl<W> LogManager<W> {
         dirs.map(|managed| managed.dir.space_state()).collect()
     }
 
+    /// The size of the file system of a log directory as it was seen last, if it was. Does not touch the disk.
+    #[must_use]
+    pub fn seen_space(&self, dir: usize) -> Option<DiskSpace> {
+        self.dirs.get(dir)?.dir.space().seen()
+    }
+
     /// Takes segments out of logs whose topics let them go early, the oldest first and no more than
     /// it takes, where free space was low at the last look. The next checkpoint renames their files, and
     /// [`LogManager::unlink_deleted`] unlinks them at once. Tells of the logs that lost something and of
@@ -278,7 +328,7 @@ impl<W> LogManager<W> {
             };
             for log in &logs {
                 match log.retain_early(cutoff_ms, now_ms) {
-                    Ok(outcome) if outcome.deleted_segments == 0 => {}
+                    Ok(outcome) if outcome.deleted_segments() == 0 => {}
                     outcome => told.push((log.tp().clone(), outcome)),
                 }
             }
@@ -298,13 +348,15 @@ mod tests {
         let limits = SpaceLimits {
             low_bytes: 4 * GIB,
             reserved_bytes: GIB,
+            ballast_bytes: GIB / 4,
         };
         assert_eq!(limits.on(1_000 * GIB), limits);
         let small = limits.on(10 * GIB);
         assert_eq!((small.low_bytes, small.reserved_bytes), (GIB, GIB / 2));
+        assert_eq!(small.ballast_bytes, GIB / 8, "a quarter of the reserve");
         let crossed = SpaceLimits {
             low_bytes: 1,
-            reserved_bytes: GIB,
+            ..limits
         };
         assert_eq!(crossed.on(1_000 * GIB).low_bytes, GIB);
         assert_eq!(SpaceLimits::default().on(GIB), SpaceLimits::default());

@@ -162,6 +162,13 @@ pub enum StorageError {
     /// The logs were closed: the broker stops.
     #[error("the log is closed")]
     Closed,
+    /// Records were delivered in this range that a start would deliver again without them: the delay store
+    /// has not noted it yet.
+    #[error("the delay store has not noted yet what it delivered before offset {offset}")]
+    DeliveriesNotNoted {
+        /// Where the range begins.
+        offset: i64,
+    },
     /// More appends wait for this partition than the bound allows.
     #[error("too many appends wait for this partition")]
     QueueFull,

@@ -6,7 +6,8 @@
 //! No timer is needed for those who wait; [`DirtyState::is_due`] lets the caller bound the age of data
 //! that nobody waits for.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::task::Waker;
 
 use crate::error::StorageError;
 use crate::flush_work::FlushWork;
@@ -74,6 +75,8 @@ struct DirtyLogs {
 #[derive(Debug, Default)]
 pub(crate) struct FlushCoalescer {
     dirty: Mutex<DirtyLogs>,
+    /// Wakes whoever begins the rounds.
+    waker: OnceLock<Waker>,
 }
 
 impl FlushCoalescer {
@@ -123,10 +126,20 @@ impl FlushCoalescer {
         dirty.state.waiters = true;
     }
 
-    /// Makes a round due where there is something to sync.
+    /// From here on `waker` is woken where a round becomes due that no append asked for. The first one stays.
+    pub(crate) fn wake_with(&self, waker: Waker) {
+        self.waker.get_or_init(|| waker);
+    }
+
+    /// Makes a round due where there is something to sync, and wakes who begins it.
     pub(crate) fn urge(&self) {
         let mut dirty = self.dirty.lock().unwrap_or_else(PoisonError::into_inner);
-        dirty.state.waiters |= !dirty.logs.is_empty();
+        let becomes_due = !dirty.state.waiters && !dirty.logs.is_empty();
+        dirty.state.waiters |= becomes_due;
+        drop(dirty);
+        if let Some(waker) = self.waker.get().filter(|_| becomes_due) {
+            waker.wake_by_ref();
+        }
     }
 
     /// Forgets all logs.

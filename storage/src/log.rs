@@ -10,6 +10,8 @@
 //! After a clean stop a log is known without being opened; the producers and the index of the
 //! active segment are loaded by the first append.
 
+mod held_back;
+
 use std::collections::HashMap;
 use std::io::ErrorKind;
 use std::sync::Arc;
@@ -26,7 +28,7 @@ use crate::log_reader::LogReader;
 use crate::partition_state::{AppendInfo, AppendPlan, PartitionState};
 use crate::producer_snapshot;
 use crate::producer_state::ProducerState;
-use crate::retention::{RetentionLimits, SegmentFacts, segments_to_delete};
+use crate::retention::{DeletedSegments, SegmentFacts, segments_to_delete};
 use crate::segment::LogSegment;
 use crate::segment::SNAPSHOT;
 use crate::segments::{BatchWrite, Doomed, FlushPlan, Segments};
@@ -55,12 +57,20 @@ pub(crate) enum LogEdit {
 /// What retention did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RetentionOutcome {
-    /// Segments that left the log.
-    pub deleted_segments: usize,
+    /// Segments that left the log, and why.
+    pub deleted: DeletedSegments,
     /// Bytes of their `.log` files; they are freed `file.delete.delay.ms` after the next checkpoint.
     pub deleted_bytes: u64,
     /// The partition's first offset now.
     pub log_start: i64,
+}
+
+impl RetentionOutcome {
+    /// How many segments left the log.
+    #[must_use]
+    pub fn deleted_segments(&self) -> usize {
+        self.deleted.count()
+    }
 }
 
 /// Producers that lie in a snapshot file until the first append.
@@ -101,6 +111,8 @@ pub(crate) struct Log {
     /// Records written since the last flush began.
     records_unflushed: i64,
     bytes_at_checkpoint: u64,
+    /// What a start has to find: records from here on stay.
+    kept_from: Option<i64>,
 }
 
 impl Log {
@@ -119,6 +131,7 @@ impl Log {
             last_append_ms: i64::MIN,
             records_unflushed: 0,
             bytes_at_checkpoint: 0,
+            kept_from: None,
         };
         log.publish();
         log
@@ -203,6 +216,9 @@ impl Log {
             },
             config,
         )?;
+        if config.delay.holds_back().is_some() {
+            self.state.draw_curtain();
+        }
         let start = self.state.end();
         let size = header.size_in_bytes() as u64;
         let end = LogPoint {
@@ -253,7 +269,7 @@ impl Log {
         self.check_writable()?;
         let list = Arc::clone(self.segments.list());
         let (all, log_end) = (list.all(), self.state.offsets().log_end);
-        let expired = self.expired(config, now_ms);
+        let (expired, deleted) = self.expired(config, now_ms);
         let sealed = expired.len().min(all.len() - 1);
         if sealed > 0 {
             self.edit(LogEdit::DropBefore(all[sealed].base_offset()))?;
@@ -264,14 +280,19 @@ impl Log {
             self.edit(LogEdit::DropBefore(log_end))?;
         }
         Ok(RetentionOutcome {
-            deleted_segments: expired.len(),
+            deleted,
             deleted_bytes: expired.iter().map(|facts| facts.bytes).sum(),
             log_start: self.state.offsets().log_start,
         })
     }
 
-    /// The segments, from the oldest on, that are older or more than the configuration keeps.
-    pub(crate) fn expired(&self, config: &LogConfig, now_ms: i64) -> Vec<SegmentFacts> {
+    /// The segments, from the oldest on, that are older or more than the configuration keeps, and how many of
+    /// them go for which reason.
+    pub(crate) fn expired(
+        &self,
+        config: &LogConfig,
+        now_ms: i64,
+    ) -> (Vec<SegmentFacts>, DeletedSegments) {
         let offsets = self.state.offsets();
         let all = self.segments.list().all();
         let ends = all[1..]
@@ -291,10 +312,10 @@ impl Log {
                 },
             })
             .collect();
-        let limits =
-            RetentionLimits::new(config, offsets.log_start, offsets.high_watermark, now_ms);
-        facts.truncate(segments_to_delete(&facts, &limits));
-        facts
+        let limits = self.limits(config, offsets.log_start, now_ms);
+        let deleted = segments_to_delete(&facts, &limits);
+        facts.truncate(deleted.count());
+        (facts, deleted)
     }
 
     /// Bytes of the segments that left the log and whose files are still there.
@@ -310,6 +331,9 @@ impl Log {
         if offset > offsets.high_watermark || offset < 0 {
             let (start, end) = (offsets.log_start, offsets.high_watermark);
             return Err(StorageError::OffsetOutOfRange { offset, start, end });
+        }
+        if let Some(kept) = self.kept_from.filter(|kept| offset > *kept) {
+            return Err(StorageError::DeliveriesNotNoted { offset: kept });
         }
         if offset > offsets.log_start {
             self.edit(LogEdit::AdvanceLogStart(offset))?;
@@ -378,9 +402,14 @@ impl Log {
         self.segments.removed(gone);
     }
 
-    /// Gives back preallocated space and closes files; false where that has to wait.
+    /// Gives back preallocated space and closes files; false where some have to wait.
     pub(crate) fn release(&mut self) -> bool {
         self.segments.release()
+    }
+
+    /// Whether bytes wait for the disk, with files that stay open for them.
+    pub(crate) fn has_unsynced(&self) -> bool {
+        self.segments.has_unsynced()
     }
 
     fn check_writable(&self) -> Result<(), StorageError> {
@@ -418,6 +447,17 @@ impl Log {
         let known = self.state.producers().sorted().into_iter();
         let ends = known.filter_map(|(id, entry)| Some((id, entry.batches().last()?.last_offset)));
         Ok(ends.collect())
+    }
+
+    /// The idempotent producers, for a batch that comes to the partition and not into its log.
+    pub(crate) fn producers_for_delay(
+        &mut self,
+        config: &LogConfig,
+        now_ms: i64,
+    ) -> Result<&mut ProducerState, StorageError> {
+        self.check_writable()?;
+        self.open(config, now_ms)?;
+        Ok(self.state.producers_mut())
     }
 
     /// Loads what a clean stop left in files.

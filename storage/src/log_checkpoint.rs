@@ -18,7 +18,6 @@ use std::io::IoSlice;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::checkpoint::write_atomically;
 use crate::error::StorageError;
 use crate::fs::OpenMode;
 use crate::index::{ActiveIndex, Unwritten};
@@ -130,18 +129,12 @@ impl CheckpointPlan {
             index.offsets.execute(dir)?;
             index.times.execute(dir)?;
         }
-        let fs = dir.log_dir().fs();
         for (offset, bytes) in &self.snapshots {
-            write_atomically(fs, &dir.file(*offset, SNAPSHOT), bytes)
-                .map_err(|error| dir.judge(error))?;
+            dir.replace_file(&dir.file(*offset, SNAPSHOT), bytes)?;
         }
         if let Some(epochs) = &self.epochs {
-            write_atomically(
-                fs,
-                &dir.path().join(LEADER_EPOCH_CHECKPOINT),
-                epochs.as_bytes(),
-            )
-            .map_err(|error| dir.judge(error))?;
+            let path = dir.path().join(LEADER_EPOCH_CHECKPOINT);
+            dir.replace_file(&path, epochs.as_bytes())?;
         }
         Ok(())
     }

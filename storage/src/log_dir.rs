@@ -12,6 +12,9 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use tidewheel_protocol::{TopicPartition, Uuid};
 
+use crate::ballast::Ballast;
+use crate::checkpoint;
+use crate::dir_names::deleted_dir_name;
 use crate::disk_space::{SpaceLimits, SpaceWatch};
 use crate::error::StorageError;
 use crate::flush_coalescer::FlushCoalescer;
@@ -19,13 +22,7 @@ use crate::fs::{FileSystem, LogFile};
 use crate::open_files::OpenFiles;
 use crate::partition_log::PartitionLog;
 use crate::partition_metadata::{self, PARTITION_METADATA};
-
-/// The ending of a partition directory whose topic was deleted.
-pub(crate) const DELETED_SUFFIX: &str = "-delete";
-/// What the name of a segment's file ends with once the segment left the log.
-pub(crate) const DELETED_FILE_SUFFIX: &str = ".deleted";
-/// The longest file name that common file systems take, in bytes.
-const FILE_NAME_BYTES_MAX: usize = 255;
+use crate::stirred::Stirred;
 
 /// A log directory. Whoever made it holds its lock.
 #[derive(Debug)]
@@ -39,6 +36,8 @@ pub(crate) struct LogDir {
     /// How many of these were answered. Held while the directory is synced.
     names_synced: Mutex<u64>,
     space: SpaceWatch,
+    ballast: Ballast,
+    stirred: Stirred,
     open: Arc<OpenFiles>,
     /// There may be directories that are to be removed and that nobody noted elsewhere.
     retired: AtomicBool,
@@ -60,6 +59,8 @@ impl LogDir {
             names_wanted: AtomicU64::new(0),
             names_synced: Mutex::new(0),
             space: SpaceWatch::new(space),
+            ballast: Ballast::default(),
+            stirred: Stirred::default(),
             open,
             retired: AtomicBool::new(true),
         }
@@ -68,6 +69,11 @@ impl LogDir {
     /// The file system it lies on.
     pub(crate) fn fs(&self) -> &dyn FileSystem {
         &*self.fs
+    }
+
+    /// The same for what outlives a borrow.
+    pub(crate) fn shared_fs(&self) -> Arc<dyn FileSystem> {
+        Arc::clone(&self.fs)
     }
 
     /// Where it lies.
@@ -83,6 +89,16 @@ impl LogDir {
     /// What is known of its free space.
     pub(crate) fn space(&self) -> &SpaceWatch {
         &self.space
+    }
+
+    /// What takes a part of its reserve ahead of need.
+    pub(crate) fn ballast(&self) -> &Ballast {
+        &self.ballast
+    }
+
+    /// The partitions that the cleaning thread looks at.
+    pub(crate) fn stirred(&self) -> &Stirred {
+        &self.stirred
     }
 
     /// The open files and maps of all directories.
@@ -197,6 +213,14 @@ impl LogDir {
         Ok(id)
     }
 
+    /// Puts a file that holds `bytes` in the place of the one called `name`, durably. Names are synced by one
+    /// at a time.
+    pub(crate) fn replace_file(&self, name: &str, bytes: &[u8]) -> Result<(), StorageError> {
+        checkpoint::write_unnamed(&*self.fs, &self.path.join(name), bytes)
+            .map_err(|error| self.write_failed(error))?;
+        self.sync_names()
+    }
+
     /// Makes the names in this directory durable. Those who come while it is synced share the next sync. One
     /// at a time: after one that failed another succeeds, and the names that the first was to sync are
     /// lost all the same.
@@ -208,7 +232,8 @@ impl LogDir {
         self.check_online()?;
         if *synced < wanted {
             let covered = self.names_wanted.load(Ordering::Acquire);
-            self.fs.sync_dir(&self.path).map_err(|error| {
+            let sync = self.fs.sync_dir(&self.path);
+            sync.map_err(|error| {
                 self.sync_failed(StorageError::from_io("sync", &self.path, error))
             })?;
             *synced = covered;
@@ -259,6 +284,8 @@ pub(crate) struct PartitionDir {
     open: AtomicBool,
     /// It stands in the queue of those whose files may be closed.
     queued: AtomicBool,
+    /// It stands in the list of those that the cleaning thread looks at.
+    listed: AtomicBool,
     /// The log whose directory it is, once that is shared.
     log: OnceLock<Weak<PartitionLog>>,
 }
@@ -285,6 +312,7 @@ impl PartitionDir {
             used: AtomicBool::new(false),
             open: AtomicBool::new(false),
             queued: AtomicBool::new(false),
+            listed: AtomicBool::new(false),
             log: OnceLock::new(),
         }
     }
@@ -369,7 +397,23 @@ impl PartitionDir {
         } else {
             self.open.store(true, Ordering::Relaxed);
             self.queue_up();
+            self.stir();
         }
+    }
+
+    /// Has the cleaning thread look at it.
+    pub(crate) fn stir(self: &Arc<Self>) {
+        self.log_dir.stirred().add(self, &self.listed);
+    }
+
+    /// It was taken off the list of those that the cleaning thread looks at.
+    pub(crate) fn unlisted(&self) {
+        self.listed.store(false, Ordering::SeqCst);
+    }
+
+    /// The log whose directory it is, once that is shared.
+    pub(crate) fn log(&self) -> Option<Arc<PartitionLog>> {
+        self.log.get().and_then(Weak::upgrade)
     }
 
     /// Takes its place in the queue of those whose files may be closed.
@@ -399,8 +443,7 @@ impl PartitionDir {
         if self.used.swap(false, Ordering::Relaxed) {
             return false;
         }
-        let log = self.log.get().and_then(Weak::upgrade);
-        log.is_none_or(|log| log.try_release())
+        self.log().is_none_or(|log| log.try_release())
     }
 
     /// Whether files are open that nobody used since the last call.
@@ -484,6 +527,14 @@ impl PartitionDir {
         self.sync_alone(path, || file.sync_data())
     }
 
+    /// Puts a file that holds `bytes` in the place of `path`, which lies in the directory, durably. Its name
+    /// is synced in turn with the names that a flush makes durable.
+    pub(crate) fn replace_file(&self, path: &Path, bytes: &[u8]) -> Result<(), StorageError> {
+        let fs = self.log_dir.fs();
+        checkpoint::write_unnamed(fs, path, bytes).map_err(|error| self.judge(error))?;
+        self.sync_alone(&self.path, || fs.sync_dir(&self.path))
+    }
+
     /// Linux tells a failure of one file's syncs once: were two at work, or one after the other before the
     /// directory is offline, the second would take for durable what the first has lost.
     fn sync_alone(
@@ -502,63 +553,27 @@ impl PartitionDir {
     }
 }
 
-/// The partition that a directory name stands for: `<topic>-<partition>`.
-pub(crate) fn parse_partition_dir(name: &str) -> Option<TopicPartition> {
-    let (topic, partition) = name.rsplit_once('-')?;
-    let number: i32 = partition.parse().ok().filter(|number| *number >= 0)?;
-    let plain = !topic.is_empty() && number.to_string() == partition;
-    plain.then(|| TopicPartition {
-        topic: Arc::from(topic),
-        partition: number,
-    })
-}
-
-/// The name that a deleted partition's directory gets: `<topic>-<partition>.<topic id>-delete`, like
-/// Kafka's; a long topic name is cut so that the whole stays a legal file name.
-pub(crate) fn deleted_dir_name(tp: &TopicPartition, topic_id: Uuid) -> String {
-    let unique = topic_id.0.map(|byte| format!("{byte:02x}")).concat();
-    let ending = format!(".{unique}{DELETED_SUFFIX}");
-    let mut name = tp.to_string();
-    name.truncate(FILE_NAME_BYTES_MAX.saturating_sub(ending.len()));
-    name + &ending
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dir_names::parse_partition_dir;
 
+    /// After a failed sync another succeeds, and what the first was to sync is lost all the same.
     #[test]
-    fn partition_directories_are_told_from_others() {
-        let tp = parse_partition_dir("a-b.c-12").unwrap();
-        assert_eq!((&*tp.topic, tp.partition), ("a-b.c", 12));
-        for other in [
-            "plain",
-            "-1",
-            "t-",
-            "t-x",
-            "t-01",
-            "t-+1",
-            "t-0.0f-delete",
-            "t--1x",
-        ] {
-            assert!(parse_partition_dir(other).is_none(), "{other}");
-        }
-    }
-
-    #[test]
-    fn the_name_of_a_deleted_directory_is_never_too_long() {
-        let tp = TopicPartition {
-            topic: Arc::from("t".repeat(249)),
-            partition: 1_000_000,
-        };
-        let name = deleted_dir_name(&tp, Uuid([0xff; 16]));
-        assert_eq!(name.len(), 255);
-        assert!(name.ends_with(&format!("{}-delete", "f".repeat(32))));
-        let tp = TopicPartition {
-            topic: Arc::from("t"),
-            partition: 0,
-        };
-        let name = deleted_dir_name(&tp, Uuid([0x0f; 16]));
-        assert_eq!(name, format!("t-0.{}-delete", "0f".repeat(16)));
+    fn no_name_is_taken_for_durable_once_a_sync_has_failed() {
+        let fs: Arc<dyn FileSystem> = Arc::new(crate::fs::SimFs::new());
+        let path = PathBuf::from("/data");
+        fs.create_dir_all(&path.join("t-0")).unwrap();
+        let (limits, open) = (SpaceLimits::default(), Arc::default());
+        let log_dir = Arc::new(LogDir::new(fs, path, limits, open));
+        let tp = parse_partition_dir("t-0").unwrap();
+        let dir = PartitionDir::new(Arc::clone(&log_dir), tp, Uuid([1; 16]), Presence::Durable);
+        let snapshot = dir.file(0, ".snapshot");
+        dir.replace_file(&snapshot, b"a").unwrap();
+        log_dir.replace_file("checkpoint", b"a").unwrap();
+        log_dir.take_offline(StorageError::Closed);
+        let refused = |outcome| matches!(outcome, Err(StorageError::LogDirOffline { .. }));
+        assert!(refused(dir.replace_file(&snapshot, b"b")));
+        assert!(refused(log_dir.replace_file("checkpoint", b"b")));
     }
 }

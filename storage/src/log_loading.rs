@@ -17,10 +17,11 @@ use std::sync::{Arc, PoisonError};
 use tidewheel_config::LogConfig;
 use tidewheel_protocol::{TopicPartition, Uuid};
 
+use crate::dir_names::{DELETED_SUFFIX, parse_partition_dir};
 use crate::error::StorageError;
 use crate::leader_epochs::LeaderEpochs;
 use crate::log::{Log, LogParts, Unopened};
-use crate::log_dir::{DELETED_SUFFIX, PartitionDir, Presence, lost_identity, parse_partition_dir};
+use crate::log_dir::{PartitionDir, Presence, lost_identity};
 use crate::log_manager::{DeletedDir, LogManager, ManagedDir};
 use crate::log_offsets::LogPoint;
 use crate::manifest::PartitionManifest;
@@ -174,7 +175,8 @@ impl<W> LogManager<W> {
             .map(|(number, live)| (&self.dirs[*number], *live))
             .collect();
         let recovering = self.recovering(Some(leader_epoch), now_ms);
-        let found = recovering.recover_all(&partitions, self.options.recovery_threads)?;
+        let (threads, told) = (self.options.recovery_threads, &self.options.progress);
+        let found = recovering.recover_all(&partitions, threads, told)?;
         for ((number, live), found) in unknown.iter().zip(found) {
             logs.push(self.register(*number, found, live.config.clone()));
         }
@@ -441,8 +443,11 @@ impl<W> LogManager<W> {
 
     fn register(&self, number: usize, found: FoundLog, config: LogConfig) -> Arc<SharedLog<W>> {
         let id = LogId(self.next_id.fetch_add(1, Ordering::Relaxed));
-        let log = Arc::new(PartitionLog::new(id, found, config));
+        let dir = &self.dirs[number];
+        let noted = dir.checkpoints.at_start(found.log.segments().dir().tp());
+        let log = Arc::new(PartitionLog::new(id, found, noted.high_watermark, config));
         log.dir().set_log(&log);
+        log.dir().stir();
         let shared = Arc::new(SharedLog::new(log));
         let tp = shared.topic_partition().clone();
         self.registry()

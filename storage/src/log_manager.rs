@@ -17,17 +17,19 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
 
 use tidewheel_protocol::TopicPartition;
 
 use crate::checkpoint::{take_clean_shutdown, write_clean_shutdown};
 use crate::dir_checkpoints::DirCheckpoints;
+use crate::dir_names::DELETED_SUFFIX;
 use crate::error::StorageError;
 use crate::flush_coalescer::{DirtyState, FlushRound};
 use crate::flush_work::FlushWork;
 use crate::fs::{DirLock, FileSystem};
 use crate::intervals::has_passed;
-use crate::log_dir::{DELETED_SUFFIX, LogDir};
+use crate::log_dir::LogDir;
 use crate::log_loading::METADATA_TOPIC;
 use crate::log_manager_options::LogManagerOptions;
 use crate::manifest::{self, Manifest, PartitionManifest};
@@ -142,6 +144,7 @@ impl<W> LogManager<W> {
             let on = Arc::clone(&fs);
             let dir = LogDir::new(on, path.clone(), options.space, Arc::clone(&open));
             let dir = Arc::new(dir);
+            dir.find_ballast();
             dir.look_at_space();
             dirs.push(ManagedDir {
                 checkpoints: DirCheckpoints::read(&*fs, path)?,
@@ -222,6 +225,14 @@ impl<W> LogManager<W> {
             .unwrap_or_default()
     }
 
+    /// Has `waker` woken where a round becomes due although no append asked for it: because files that
+    /// wait for the disk are too many. Once per directory.
+    pub fn wake_when_due(&self, dir: usize, waker: Waker) {
+        if let Some(managed) = self.dirs.get(dir) {
+            managed.dir.coalescer().wake_with(waker);
+        }
+    }
+
     /// Begins a round of group commit for a log directory, if there is one of this number. After a failed
     /// sync the directory is offline: everybody who waits for one of its logs gets that error.
     #[must_use]
@@ -252,7 +263,7 @@ impl<W> LogManager<W> {
     pub fn checkpoint(&self, now_ms: i64) -> Result<(), StorageError> {
         let mut outcome = Ok(());
         for number in 0..self.dirs.len() {
-            let logs = self.logs_of(number);
+            let logs = self.stirred_logs_of(number);
             let policy = self.policy(&logs);
             let work = |log: &PartitionLog| log.checkpoint(policy, now_ms);
             outcome = outcome.and(self.checkpoint_dir(number, &logs, now_ms, work));
@@ -289,6 +300,7 @@ impl<W> LogManager<W> {
         let outcome = self.try_checkpoint_dir(number, logs, now_ms, work);
         if outcome.as_ref().is_err_and(StorageError::is_disk_full) {
             // A checkpoint needs room, and what makes room are the segments that retention took out.
+            self.dirs[number].dir.release_ballast();
             self.remove_obsolete(number, logs, now_ms)?;
         }
         outcome
@@ -363,8 +375,12 @@ impl<W> LogManager<W> {
     pub fn release_idle(&self, now_ms: i64, idle_ms: i64) {
         self.open.forget_closed();
         for number in 0..self.dirs.len() {
-            for log in self.logs_of(number) {
+            for log in self.stirred_logs_of(number) {
                 log.release_idle(now_ms, idle_ms);
+            }
+            // What a checkpoint wrote is not in the directory's files yet, or what it makes obsolete is there.
+            if !self.dirs[number].unfinished.load(Ordering::Acquire) {
+                self.settle_stirred(number);
             }
         }
     }
@@ -384,7 +400,7 @@ impl<W> LogManager<W> {
                 true => 0,
                 false => log.config().load().file_delete_delay_ms,
             };
-            let segments = unlink_segments(&self.logs_of(number), delay_ms, now_ms);
+            let segments = unlink_segments(&self.stirred_logs_of(number), delay_ms, now_ms);
             let dirs = unlink_dirs(managed, now_ms);
             if dirs.is_err() {
                 managed.dir.look_for_retired();
@@ -410,6 +426,8 @@ impl<W> LogManager<W> {
 
     fn close_dir(&self, number: usize, now_ms: i64) -> Result<(), StorageError> {
         let logs = self.logs_of(number);
+        // What is written now may need the ballast.
+        self.dirs[number].dir.look_at_space();
         self.checkpoint_dir(number, &logs, now_ms, |log| log.close(now_ms))?;
         // The next start trusts the manifest and looks into no directory.
         unlink_segments(&logs, |_| 0, now_ms)?;
@@ -455,6 +473,14 @@ fn unlink_dirs(managed: &ManagedDir, now_ms: i64) -> Result<(), StorageError> {
     let entries = fs
         .read_dir(path)
         .map_err(|error| StorageError::from_io("list", path, error))?;
+    // Of a deletion that could not rename its directory, or that met none, nothing is left to wait for.
+    let is_there = |name: &str| {
+        let found = entries.binary_search_by(|entry| entry.name.as_str().cmp(name));
+        found.is_ok()
+    };
+    managed
+        .deleted()
+        .retain(|name, kept| !has_come(kept) || is_there(name));
     let due = |name: &str| managed.deleted().get(name).is_none_or(has_come);
     let due: Vec<_> = entries
         .into_iter()

@@ -1,12 +1,14 @@
 //! What whoever opens a [`LogManager`](crate::LogManager) decides.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use tidewheel_protocol::Uuid;
 
 use crate::disk_space::SpaceLimits;
 use crate::open_files::OpenLimits;
 use crate::producer_state::PRODUCER_ID_EXPIRATION_MS;
+use crate::recovering::RecoveryProgress;
 
 /// Where and how logs are kept.
 #[derive(Clone, Debug)]
@@ -34,6 +36,8 @@ pub struct LogManagerOptions {
     pub space: SpaceLimits,
     /// How many files and maps all logs may hold.
     pub open: OpenLimits,
+    /// Told how far the recoveries of the start are.
+    pub progress: Arc<RecoveryProgress>,
 }
 
 impl LogManagerOptions {
@@ -65,6 +69,7 @@ impl LogManagerOptions {
             recovery_threads: 1,
             space: SpaceLimits::default(),
             open: OpenLimits::default(),
+            progress: Arc::default(),
         }
     }
 }

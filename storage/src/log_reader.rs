@@ -4,10 +4,14 @@
 //! order (bytes, visible length, list, offsets), so every offset below the high watermark that was
 //! read lies in the visible part of the list that is read next, or retention has moved past it.
 
+use std::io;
+use std::ops::Range;
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
+use rustix::io::Errno;
 use tidewheel_protocol::{BatchError, BatchHeader, RecordBatch};
 
 use crate::error::StorageError;
@@ -241,6 +245,9 @@ pub struct RecordSlice {
 }
 
 impl RecordSlice {
+    /// The most bytes that one [`Self::send_to`] sends, so that others have their turn.
+    pub const SEND_BYTES_MAX: usize = 1 << 20;
+
     /// Bytes.
     #[must_use]
     #[expect(clippy::len_without_is_empty, reason = "a slice is never empty")]
@@ -278,13 +285,32 @@ impl RecordSlice {
                 Err(error) => return Err(error),
             }
         }
-        let mut piece = vec![0; LOAD_BYTES.min(self.len - done)];
-        while done < self.len {
-            let part = piece.len().min(self.len - done);
+        self.bring_in(done..self.len)?;
+        Ok(self.clone())
+    }
+
+    /// Whether these of its bytes are in the page cache. Asks the system, unlike [`Self::is_resident`]: what
+    /// was there may have left while a reader let the slice wait.
+    #[must_use]
+    pub fn is_still_resident(&self, bytes: &Range<usize>) -> bool {
+        self.map()
+            .is_ok_and(|map| map.is_resident(self.position + bytes.start as u64, bytes.len()))
+    }
+
+    /// Brings these of its bytes into the page cache, as they are. Blocks.
+    ///
+    /// # Errors
+    /// `Io` where they cannot be read.
+    pub fn bring_in(&self, bytes: Range<usize>) -> Result<(), StorageError> {
+        let end = bytes.end.min(self.len);
+        let mut done = bytes.start.min(end);
+        let mut piece = vec![0; LOAD_BYTES.min(end - done)];
+        while done < end {
+            let part = piece.len().min(end - done);
             self.read_at(&mut piece[..part], self.position + done as u64)?;
             done += part;
         }
-        Ok(self.clone())
+        Ok(())
     }
 
     /// Checks the batch that begins `start` bytes into the slice, as far as it lies in it; returns its
@@ -316,6 +342,45 @@ impl RecordSlice {
     /// `Io` where the file cannot be mapped.
     pub fn bytes(&self) -> Result<Bytes, StorageError> {
         Ok(mapped_bytes(self.map()?, self.position, self.len))
+    }
+
+    /// Whether [`Self::send_to`] can send it: its file is one of the system's.
+    #[must_use]
+    pub fn can_be_sent(&self) -> bool {
+        self.file.file().descriptor().is_some()
+    }
+
+    /// Has the kernel send some of the slice from its byte `start` on, without a copy (`sendfile`), and
+    /// returns how many bytes went. What is sent never changes: the slice is below the published length.
+    ///
+    /// # Errors
+    /// Of the socket: `WouldBlock` where it takes nothing now. `Unsupported` where [`Self::can_be_sent`] is
+    /// not so or the file system or a filter of system calls refuses it. What is wrong with the file, which
+    /// may be too short, has a [`StorageError`] inside.
+    pub fn send_to(&self, socket: BorrowedFd<'_>, start: usize) -> io::Result<usize> {
+        let file = self.file.file().descriptor();
+        let file = file.ok_or(io::ErrorKind::Unsupported)?;
+        let mut position = self.position + start as u64;
+        let len = self.len.saturating_sub(start).min(Self::SEND_BYTES_MAX);
+        loop {
+            return match rustix::fs::sendfile(socket, file, Some(&mut position), len) {
+                Ok(0) if len > 0 => Err(self.cannot_send(io::ErrorKind::UnexpectedEof.into())),
+                Ok(sent) => Ok(sent),
+                Err(Errno::INTR) => continue,
+                Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP | Errno::PERM) => {
+                    Err(io::ErrorKind::Unsupported.into())
+                }
+                // No socket answers so: it is the disk.
+                Err(Errno::IO) => Err(self.cannot_send(Errno::IO.into())),
+                Err(error) => Err(error.into()),
+            };
+        }
+    }
+
+    fn cannot_send(&self, error: io::Error) -> io::Error {
+        let kind = error.kind();
+        let error = StorageError::from_io("send", self.file.path(), error);
+        io::Error::new(kind, error)
     }
 
     fn map(&self) -> Result<Arc<dyn MappedFile>, StorageError> {

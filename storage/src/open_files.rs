@@ -7,7 +7,9 @@
 //! that was used since it was looked at last goes to its end (the clock algorithm).
 //!
 //! Limits are soft. What is not on the disk yet cannot be closed; then a flush is due, and the file is
-//! opened all the same.
+//! opened all the same. Room is made before or after the mutex of a log is held, so that nobody who waits for that
+//! log waits for the files of others; only where a log is opened for its first append, or its records have no
+//! timestamps and their age is that of the file, room is made under it.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -72,7 +74,7 @@ impl OpenFiles {
     }
 
     /// Whether one more file or map is more than the limits allow.
-    fn is_full(&self) -> bool {
+    pub(crate) fn is_full(&self) -> bool {
         let counts = self.counts();
         counts.files >= self.limits.files || counts.maps >= self.limits.maps
     }

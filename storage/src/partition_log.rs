@@ -6,43 +6,37 @@
 //! a file and a deletion renames the directory.
 
 use std::collections::{BTreeSet, VecDeque};
-use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 
 use arc_swap::ArcSwap;
 use tidewheel_config::LogConfig;
 use tidewheel_protocol::{TopicPartition, Uuid};
 
 use crate::batch_validator::ValidBatch;
+use crate::dir_names::deleted_dir_name;
 use crate::error::StorageError;
 use crate::flush_coalescer::DirtyAppend;
 use crate::intervals::has_passed;
 use crate::log::{Log, RetentionOutcome};
-use crate::log_dir::{DELETED_FILE_SUFFIX, PartitionDir, deleted_dir_name};
+use crate::log_dir::PartitionDir;
 use crate::log_reader::LogReader;
 use crate::manifest::PartitionManifest;
 use crate::partition_state::AppendInfo;
-use crate::segment::{INDEX, LOG, SNAPSHOT, TIME_INDEX};
-use crate::segments::{Doomed, FlushPlan};
+use crate::segments::FlushPlan;
 use crate::shared_log::LogId;
-
-/// The files of a segment, in the order in which they go: without its `.log` the others are orphans,
-/// which a start removes.
-const SEGMENT_FILES: [&str; 4] = [INDEX, TIME_INDEX, SNAPSHOT, LOG];
 
 /// What is known about the files beside the log itself.
 #[derive(Debug)]
 pub(crate) struct Maintenance {
     /// Offsets of the producer snapshots on the disk.
-    snapshots: BTreeSet<i64>,
+    pub(crate) snapshots: BTreeSet<i64>,
     /// When the last checkpoint was, ms since 1970, or when one was first asked for: a new log owes
     /// none yet. What recovery found is owed at once, so that a second crash need not find it again.
     checkpoint_ms: Option<i64>,
     /// Segments whose files carry the ending of deleted ones, the oldest first: base offset, and since
     /// when in ms since 1970.
-    deleted: VecDeque<(i64, i64)>,
+    pub(crate) deleted: VecDeque<(i64, i64)>,
 }
 
 impl Maintenance {
@@ -101,11 +95,13 @@ pub(crate) struct PartitionLog {
     /// How far compaction went, -1 where it never began. One thread compacts.
     cleaned_to: AtomicI64,
     dirty: AtomicBool,
+    /// The high watermark that a start found noted.
+    pub(crate) shown_at_start: i64,
 }
 
 impl PartitionLog {
-    /// Shares a log.
-    pub(crate) fn new(id: LogId, found: FoundLog, config: LogConfig) -> Self {
+    /// Shares a log. `shown_at_start` is the high watermark in the log directory's checkpoint.
+    pub(crate) fn new(id: LogId, found: FoundLog, shown_at_start: i64, config: LogConfig) -> Self {
         let FoundLog {
             log,
             recovery_point,
@@ -128,6 +124,7 @@ impl PartitionLog {
             recovery_point: AtomicI64::new(recovery_point),
             cleaned_to: AtomicI64::new(cleaned_to.unwrap_or(-1)),
             dirty: AtomicBool::new(false),
+            shown_at_start,
         }
     }
 
@@ -163,12 +160,41 @@ impl PartitionLog {
 
     /// The log itself.
     pub(crate) fn lock(&self) -> MutexGuard<'_, Log> {
-        self.log.lock().unwrap_or_else(|_| half_changed())
+        let log = self.log.lock().unwrap_or_else(|_| half_changed());
+        // While it is held: what is changed now is seen by who looks after this.
+        self.dir.stir();
+        log
+    }
+
+    /// The same for who may open a file: room for it is made before.
+    pub(crate) fn lock_with_room(&self) -> MutexGuard<'_, Log> {
+        self.dir.log_dir().open_files().make_room();
+        self.lock()
+    }
+
+    /// The log itself, unless somebody works on it.
+    pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, Log>> {
+        match self.log.try_lock() {
+            Ok(log) => Some(log),
+            Err(TryLockError::WouldBlock) => None,
+            Err(TryLockError::Poisoned(_)) => half_changed(),
+        }
     }
 
     /// The right to change which files there are.
     pub(crate) fn maintenance(&self) -> MutexGuard<'_, Maintenance> {
-        self.maintenance.lock().unwrap_or_else(|_| half_changed())
+        let maintenance = self.maintenance.lock().unwrap_or_else(|_| half_changed());
+        self.dir.stir();
+        maintenance
+    }
+
+    /// Whether something is left to be written, removed or closed, or somebody works on it now.
+    pub(crate) fn needs_care(&self) -> bool {
+        let (Ok(maintenance), Ok(log)) = (self.maintenance.try_lock(), self.log.try_lock()) else {
+            return true;
+        };
+        let is_changed = log.is_changed() || !log.segments().doomed().is_empty();
+        is_changed || !maintenance.deleted.is_empty() || self.dir.is_open()
     }
 
     /// Notes that the coalescer lists this log; false where it did already.
@@ -189,7 +215,22 @@ impl PartitionLog {
         now_ms: i64,
     ) -> Result<AppendInfo, StorageError> {
         let config = self.config.load();
-        let info = self.lock().append(batch, durable, &config, now_ms)?;
+        let append = || {
+            let mut log = self.lock();
+            let before = log.segments().files_opened();
+            let appended = log.append(batch, durable, &config, now_ms);
+            let opened = log.segments().files_opened() != before;
+            drop(log);
+            if opened {
+                // For the file that was opened, now that nobody waits for this log.
+                self.dir.log_dir().open_files().make_room();
+            }
+            appended
+        };
+        let info = match append() {
+            Err(error) if error.is_disk_full() && self.dir.log_dir().release_ballast() => append(),
+            appended => appended,
+        }?;
         // A duplicate may wait for the flush of its first append.
         let bytes = if info.duplicate {
             0
@@ -238,7 +279,7 @@ impl PartitionLog {
         let config = self.config.load();
         // Compaction puts segments in the place of others meanwhile.
         let _maintenance = self.maintenance();
-        self.lock().apply_retention(&config, now_ms)
+        self.lock_with_room().apply_retention(&config, now_ms)
     }
 
     /// Writes the log's checkpoint where it is due; returns whether it did. The recovery point in memory
@@ -318,117 +359,6 @@ impl PartitionLog {
         self.cleaned_to.store(offset, Ordering::Release);
     }
 
-    /// Removes what nobody needs once the recovery point is in the log directory's file: segments that
-    /// left the log, oldest first, and snapshots between segment starts and the newest one. A
-    /// segment's files are renamed; [`Self::unlink_deleted`] unlinks them.
-    pub(crate) fn remove_obsolete(
-        &self,
-        written: CheckpointOffsets,
-        now_ms: i64,
-    ) -> Result<(), StorageError> {
-        let written_recovery_point = written.recovery_point;
-        let mut maintenance = self.maintenance();
-        let (doomed, bases): (Vec<Doomed>, BTreeSet<i64>) = {
-            let log = self.lock();
-            let below = |doomed: &&Doomed| doomed.end_offset <= written_recovery_point;
-            let segments = log.segments();
-            let bases = segments
-                .list()
-                .all()
-                .iter()
-                .map(|segment| segment.base_offset())
-                .collect();
-            (
-                segments.doomed().iter().filter(below).cloned().collect(),
-                bases,
-            )
-        };
-        for gone in &doomed {
-            let base_offset = gone.segment.base_offset();
-            for ending in SEGMENT_FILES {
-                self.rename_deleted(base_offset, ending)?;
-            }
-            maintenance.snapshots.remove(&base_offset);
-            maintenance.deleted.push_back((base_offset, now_ms));
-            if written.log_start < gone.end_offset {
-                // The disk was too full to note the log start: the first segment that is left says it,
-                // so none may come back without those behind it.
-                self.dir.sync()?;
-            }
-        }
-        if !doomed.is_empty() {
-            self.lock().removed(&doomed);
-        }
-        let newest = maintenance
-            .snapshots
-            .range(..=written_recovery_point)
-            .next_back()
-            .copied();
-        let obsolete = |offset: &i64| Some(*offset) < newest && !bases.contains(offset);
-        let gone: Vec<i64> = maintenance
-            .snapshots
-            .iter()
-            .copied()
-            .filter(obsolete)
-            .collect();
-        for offset in gone {
-            self.remove_file(&self.dir.file(offset, SNAPSHOT))?;
-            maintenance.snapshots.remove(&offset);
-        }
-        Ok(())
-    }
-
-    /// Unlinks the files of segments that left the log `delay_ms` ago.
-    pub(crate) fn unlink_deleted(&self, delay_ms: i64, now_ms: i64) -> Result<(), StorageError> {
-        let mut maintenance = self.maintenance();
-        while let Some((base_offset, since_ms)) = maintenance.deleted.front().copied()
-            && has_passed(delay_ms, since_ms, now_ms)
-        {
-            for ending in SEGMENT_FILES {
-                self.remove_file(&self.deleted_file(base_offset, ending))?;
-            }
-            maintenance.deleted.pop_front();
-        }
-        Ok(())
-    }
-
-    fn deleted_file(&self, base_offset: i64, ending: &str) -> PathBuf {
-        let ending = format!("{ending}{DELETED_FILE_SUFFIX}");
-        self.dir.file(base_offset, &ending)
-    }
-
-    /// Gives a file of a segment that left the log the ending of deleted ones.
-    pub(crate) fn rename_deleted(
-        &self,
-        base_offset: i64,
-        ending: &str,
-    ) -> Result<(), StorageError> {
-        self.dir.check_live()?;
-        let from = self.dir.file(base_offset, ending);
-        let to = self.deleted_file(base_offset, ending);
-        match self.dir.log_dir().fs().rename(&from, &to) {
-            Err(error) if error.kind() != ErrorKind::NotFound => {
-                let error = self.dir.write_failed("rename", &from, error);
-                // The longer name may be what the disk has no space for.
-                if error.is_disk_full() {
-                    return self.remove_file(&from);
-                }
-                Err(error)
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn remove_file(&self, path: &Path) -> Result<(), StorageError> {
-        self.dir.check_live()?;
-        match self.dir.log_dir().fs().remove_file(path) {
-            Err(error) if error.kind() != ErrorKind::NotFound => {
-                Err(self.dir.write_failed("remove", path, error))
-            }
-            _ => Ok(()),
-        }
-    }
-
     /// Gives back preallocated space and closes the files of a log that was idle for `idle_ms`.
     /// Files that were used since the last call stay open.
     pub(crate) fn release_idle(&self, now_ms: i64, idle_ms: i64) {
@@ -441,8 +371,8 @@ impl PartitionLog {
         }
     }
 
-    /// Gives back preallocated space and closes the files, unless somebody works on the log or bytes wait
-    /// for the disk. Returns whether it did.
+    /// Gives back preallocated space and closes the files, unless somebody works on the log, and except those
+    /// that wait for the disk; a flush is due where these are too many. Returns whether all are closed.
     pub(crate) fn try_release(&self) -> bool {
         // While compaction swaps files, none is closed that could be opened under another's name.
         let Ok(_maintenance) = self.maintenance.try_lock() else {
@@ -457,7 +387,10 @@ impl PartitionLog {
         let released = log.release();
         if !released {
             self.dir.mark_used();
-            self.dir.log_dir().coalescer().urge();
+            let log_dir = self.dir.log_dir();
+            if log.has_unsynced() && log_dir.open_files().is_full() {
+                log_dir.coalescer().urge();
+            }
         }
         released
     }
@@ -536,6 +469,7 @@ fn half_changed() -> ! {
 mod tests {
     use std::os::unix::process::ExitStatusExt;
     use std::panic::{AssertUnwindSafe, catch_unwind};
+    use std::path::PathBuf;
     use std::process::Command;
 
     use super::*;

@@ -4,7 +4,8 @@
 //! **Visibility.** A batch that asked for durability (`acks=all` in disk mode) is seen only once it is
 //! durable; other batches are seen at once, but never past an earlier batch that still waits. So the
 //! high watermark is the start of the first waiting batch, or the log end where none waits. It never
-//! moves back.
+//! moves back. On a topic with a fixed delay it also stays before the curtain: the first batch whose time
+//! has not come.
 
 use std::collections::VecDeque;
 
@@ -66,6 +67,9 @@ pub(crate) struct PartitionState {
     epochs: LeaderEpochs,
     producers: ProducerState,
     pending: VecDeque<PendingRange>,
+    /// Nothing from here on is shown, whether it is durable or not: its time has not come. `None` where time
+    /// does not matter.
+    curtain: Option<LogPoint>,
 }
 
 impl PartitionState {
@@ -90,6 +94,7 @@ impl PartitionState {
             epochs,
             producers,
             pending: VecDeque::new(),
+            curtain: None,
         }
     }
 
@@ -229,7 +234,46 @@ impl PartitionState {
         if self.visible.offset == self.end.offset {
             self.visible = start_of_new;
         }
+        if let Some(curtain) = &mut self.curtain
+            && curtain.offset == self.end.offset
+        {
+            *curtain = start_of_new;
+        }
         self.end = start_of_new;
+    }
+
+    /// Where what has to wait for its time begins.
+    pub(crate) fn curtain(&self) -> Option<LogPoint> {
+        self.curtain
+    }
+
+    /// What is appended from here on waits for its time.
+    pub(crate) fn draw_curtain(&mut self) {
+        self.curtain.get_or_insert(self.end);
+    }
+
+    /// The time of everything before `point` has come.
+    pub(crate) fn move_curtain(&mut self, point: LogPoint) {
+        if let Some(curtain) = &mut self.curtain
+            && curtain.offset <= point.offset
+        {
+            *curtain = point;
+        }
+        self.settle();
+    }
+
+    /// Time does not matter any more.
+    pub(crate) fn lift_curtain(&mut self) {
+        self.curtain = None;
+        self.settle();
+    }
+
+    /// At a start, before anybody reads: what lies from `point` on, `bytes` of it, waits for its time.
+    pub(crate) fn hide_from(&mut self, point: LogPoint, bytes: u64) {
+        self.end.bytes += bytes;
+        self.durable.bytes += bytes;
+        self.visible = point;
+        self.curtain = Some(point);
     }
 
     /// Everything before `point` is on the disk.
@@ -282,6 +326,10 @@ impl PartitionState {
             Some(range) if range.start.offset < self.durable.offset => self.durable,
             Some(range) => range.start,
         };
+        let limit = match self.curtain {
+            Some(curtain) if curtain.offset < limit.offset => curtain,
+            _ => limit,
+        };
         if limit.offset >= self.visible.offset {
             self.visible = limit;
         }
@@ -329,6 +377,31 @@ mod tests {
 
     fn high_watermark(state: &PartitionState) -> i64 {
         state.offsets().high_watermark
+    }
+
+    #[test]
+    fn what_waits_for_its_time_is_not_seen_though_it_is_durable() {
+        let mut state = state();
+        append(&mut state, 2, false);
+        state.draw_curtain();
+        append(&mut state, 3, false);
+        let second = state.end();
+        append(&mut state, 1, true);
+        assert_eq!(high_watermark(&state), 2);
+        state.durable_to(state.end());
+        assert_eq!(high_watermark(&state), 2, "durable, and not due");
+        state.move_curtain(second);
+        assert_eq!((high_watermark(&state), state.visible()), (5, second));
+        state.move_curtain(state.end());
+        state.rolled();
+        assert_eq!(state.curtain(), Some(state.end()));
+        append(&mut state, 1, true);
+        state.move_curtain(state.end());
+        assert_eq!(high_watermark(&state), 6, "due, and not durable");
+        state.lift_curtain();
+        append(&mut state, 1, false);
+        state.durable_to(state.end());
+        assert_eq!(high_watermark(&state), 8);
     }
 
     #[test]

@@ -35,7 +35,7 @@ const TAIL_VERSION: i16 = 1;
 /// The bytes of a snapshot.
 #[must_use]
 pub fn encode(producers: &ProducerState) -> Vec<u8> {
-    let producers = producers.sorted();
+    let producers = producers.of_log();
     let mut bytes = Vec::with_capacity(16 + producers.len() * 150);
     bytes.extend_from_slice(&VERSION.to_be_bytes());
     bytes.extend_from_slice(&[0; 4]);

@@ -30,7 +30,7 @@ pub const NO_PRODUCER_ID: i64 = -1;
 pub struct ProducerBatch {
     /// Sequence number of the last record.
     pub last_sequence: i32,
-    /// Offset of the last record.
+    /// Offset of the last record; -1 for a batch that went to the delay log, which snapshots leave out.
     pub last_offset: i64,
     /// Last offset minus first offset; the sequence numbers span as much.
     pub offset_delta: i32,
@@ -45,10 +45,13 @@ impl ProducerBatch {
         sequence_before(self.last_sequence, self.offset_delta)
     }
 
-    /// Offset of the first record.
+    /// Offset of the first record; -1 for a batch that went to the delay log.
     #[must_use]
     pub fn first_offset(&self) -> i64 {
-        self.last_offset - i64::from(self.offset_delta)
+        match self.last_offset {
+            ..0 => -1,
+            last => last - i64::from(self.offset_delta),
+        }
     }
 }
 
@@ -148,6 +151,22 @@ impl ProducerState {
         self.producers.is_empty()
     }
 
+    /// What snapshots hold, by id: without batches of the delay log, which that log brings back.
+    pub(crate) fn of_log(&self) -> Vec<(i64, ProducerEntry)> {
+        let in_log = |entry: &ProducerEntry| {
+            let batches = entry.batches.iter();
+            let kept: Vec<_> = batches
+                .filter(|batch| batch.last_offset >= 0)
+                .copied()
+                .collect();
+            (!kept.is_empty() || entry.batches.is_empty())
+                .then(|| ProducerEntry::new(entry.epoch, entry.last_append_ms, &kept))
+        };
+        let all = self.sorted().into_iter();
+        all.filter_map(|(id, entry)| Some((id, in_log(entry)?)))
+            .collect()
+    }
+
     /// The producer with this id.
     #[must_use]
     pub fn get(&self, producer_id: i64) -> Option<&ProducerEntry> {
@@ -243,17 +262,19 @@ impl ProducerState {
             offset_delta: header.last_offset_delta,
             append_time_ms,
         };
-        let epoch = header.producer_epoch;
-        let expired = self
-            .producers
-            .get(&header.producer_id)
-            .is_some_and(|entry| self.expired(entry, append_time_ms));
+        self.note(header.producer_id, header.producer_epoch, batch);
+    }
+
+    /// Notes a batch of a producer.
+    pub(crate) fn note(&mut self, producer_id: i64, epoch: i16, batch: ProducerBatch) {
+        let known = self.producers.get(&producer_id);
+        let expired = known.is_some_and(|entry| self.expired(entry, batch.append_time_ms));
         let entry = self
             .producers
-            .entry(header.producer_id)
+            .entry(producer_id)
             .or_insert_with(|| ProducerEntry {
                 epoch,
-                last_append_ms: append_time_ms,
+                last_append_ms: batch.append_time_ms,
                 batches: Vec::with_capacity(1),
             });
         if expired || entry.epoch != epoch {
@@ -310,17 +331,18 @@ fn find_duplicate(entry: &ProducerEntry, header: &BatchHeader) -> Option<Produce
     entry.batches.iter().find(same).copied()
 }
 
-fn last_sequence(header: &BatchHeader) -> i32 {
+/// The sequence number of a batch's last record.
+pub(crate) fn last_sequence(header: &BatchHeader) -> i32 {
     let last = i64::from(header.base_sequence) + i64::from(header.last_offset_delta);
     wrap(last)
 }
 
 /// The sequence number after `sequence`: 2^31-1 is followed by 0.
-fn sequence_after(sequence: i32) -> i32 {
+pub(crate) fn sequence_after(sequence: i32) -> i32 {
     wrap(i64::from(sequence) + 1)
 }
 
-fn sequence_before(sequence: i32, delta: i32) -> i32 {
+pub(crate) fn sequence_before(sequence: i32, delta: i32) -> i32 {
     wrap(i64::from(sequence) - i64::from(delta))
 }
 

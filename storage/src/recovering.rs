@@ -1,6 +1,7 @@
 //! Recovery of the partitions of a start, by several threads: most of its time it waits for the disk, whose
 //! file system answers syncs that wait together with one commit of its journal.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use crate::error::StorageError;
@@ -9,6 +10,27 @@ use crate::log_loading::{LivePartition, partition_dir};
 use crate::log_manager::ManagedDir;
 use crate::partition_log::FoundLog;
 use crate::recovery::{RecoveryInput, recover};
+
+/// How far the recoveries of a start are, for whoever watches it from another thread.
+#[derive(Debug, Default)]
+pub struct RecoveryProgress {
+    total: AtomicUsize,
+    done: AtomicUsize,
+}
+
+impl RecoveryProgress {
+    /// Partitions that have to be looked at, as far as that is known; 0 after a clean stop.
+    #[must_use]
+    pub fn total(&self) -> usize {
+        self.total.load(Ordering::Relaxed)
+    }
+
+    /// Those that are back.
+    #[must_use]
+    pub fn done(&self) -> usize {
+        self.done.load(Ordering::Relaxed)
+    }
+}
 
 /// What all recoveries of a start have in common.
 #[derive(Clone, Copy, Debug)]
@@ -68,7 +90,9 @@ impl Recovering {
         self,
         partitions: &[(&ManagedDir, &LivePartition)],
         threads: usize,
+        told: &RecoveryProgress,
     ) -> Result<Vec<FoundLog>, StorageError> {
+        told.total.fetch_add(partitions.len(), Ordering::Relaxed);
         let progress = Mutex::new(Progress::default());
         // Whoever panics with it ends the start.
         let lock = || progress.lock().unwrap_or_else(PoisonError::into_inner);
@@ -82,6 +106,7 @@ impl Recovering {
                 return;
             };
             let found = self.recover(managed, live);
+            told.done.fetch_add(1, Ordering::Relaxed);
             let mut progress = lock();
             match found {
                 Ok(found) => progress.found.push((number, found)),

@@ -8,10 +8,10 @@
 //!   continues it, and from the last index entry to the RP. Anything wrong there is damage, not a torn
 //!   write: the partition goes into quarantine. It is served read-only up to the damage, nothing is
 //!   changed on the disk, and its checkpoint entries stay as they are.
-//! * **From the RP on** every batch is checked: header, CRC, offset chain, epochs that never fall. The
-//!   log ends at the first batch that fails; only acks=1 data or unacknowledged data can lie behind it.
-//!   A segment whose successor begins exactly where its good batches end is whole: what follows in
-//!   its file is the leftover of a failed write.
+//! * **From the RP on** every batch is checked: header, CRC, offset chain, epochs that never fall (see
+//!   [`crate::recovery_epochs`]). The log ends at the first batch that fails; only acks=1 data or
+//!   unacknowledged data can lie behind it. A segment whose successor begins exactly where its good
+//!   batches end is whole: what follows in its file is the leftover of a failed write.
 //!
 //! Order of changes, each safe to be cut off by another crash:
 //! 1. files with bytes from the RP on are synced before they are read, which shows a pending
@@ -35,17 +35,17 @@ use tidewheel_config::LogConfig;
 use tidewheel_protocol::BatchHeader;
 
 use crate::batch_scan::{BatchScan, Expected, Next, Scanned, Trust};
-use crate::checkpoint::read_small;
 use crate::error::StorageError;
 use crate::fs::LogFile;
 use crate::index::{ActiveIndex, NO_TIMESTAMP, OffsetPosition, TimestampOffset};
-use crate::leader_epochs::{LEADER_EPOCH_CHECKPOINT, LeaderEpochs};
+use crate::leader_epochs::LeaderEpochs;
 use crate::log::{LogParts, load_snapshot};
 use crate::log_dir::PartitionDir;
 use crate::log_offsets::LogPoint;
 use crate::manifest::SegmentManifest;
 use crate::partition_state::PartitionState;
 use crate::producer_state::ProducerState;
+use crate::recovery_epochs::RecoveryEpochs;
 use crate::recovery_files::{
     FoundSegment, PartitionFiles, cut_tail, remove_segment, remove_snapshots,
 };
@@ -113,7 +113,7 @@ struct Walk<'a> {
     input: &'a RecoveryInput<'a>,
     recovery_point: i64,
     expected: i64,
-    epochs: LeaderEpochs,
+    epochs: RecoveryEpochs,
     producers: ProducerState,
     done: Vec<Walked>,
     broken: Option<Break>,
@@ -148,7 +148,7 @@ pub(crate) fn recover(input: &RecoveryInput<'_>) -> Result<Recovered, StorageErr
         input,
         recovery_point,
         expected: first,
-        epochs: read_epochs(dir, recovery_point),
+        epochs: RecoveryEpochs::read(dir, recovery_point),
         producers,
         done: Vec::new(),
         broken: None,
@@ -223,16 +223,6 @@ fn newest_snapshot(
         }
     }
     (ProducerState::new(input.producer_expiration_ms), first)
-}
-
-/// The epochs below the recovery point; a missing or damaged file loses only history.
-fn read_epochs(dir: &PartitionDir, recovery_point: i64) -> LeaderEpochs {
-    let path = dir.path().join(LEADER_EPOCH_CHECKPOINT);
-    let bytes = read_small(dir.log_dir().fs(), &path).ok().flatten();
-    let epochs = bytes.and_then(|bytes| LeaderEpochs::decode(&path, &bytes).ok());
-    let mut epochs = epochs.unwrap_or_default();
-    epochs.truncate_from_end(recovery_point);
-    epochs
 }
 
 /// The index files of a segment as far as they describe the log below `end`; none of them where the
@@ -332,7 +322,7 @@ impl Walk<'_> {
     /// A sealed segment below the recovery point whose index files are complete: only its last
     /// batches are looked at. `None` where that does not work out.
     fn sealed(
-        &self,
+        &mut self,
         found: &FoundSegment,
         file: &dyn LogFile,
     ) -> Result<Option<Walked>, StorageError> {
@@ -355,6 +345,7 @@ impl Walk<'_> {
             if batch.header.max_timestamp > max.timestamp {
                 return Ok(None);
             }
+            self.epochs.pass(&batch.header);
             expected = batch.header.next_offset();
         }
         let begins = header.base_offset == found.base_offset || self.may_have_holes(found);
@@ -394,7 +385,7 @@ impl Walk<'_> {
             let (trust, next_offset_max, epoch_min) = if durable {
                 (Trust::Header, self.recovery_point, i32::MIN)
             } else {
-                (Trust::Nothing, i64::MAX, self.last_epoch())
+                (Trust::Nothing, i64::MAX, self.epochs.min())
             };
             let expect = Expected {
                 base_offset: self.expected,
@@ -452,18 +443,11 @@ impl Walk<'_> {
     fn take(&mut self, batch: &Scanned, index: &mut ActiveIndex) {
         let indexed = indexed_batch(&batch.header, batch.position);
         index.batch_appended(&indexed, self.input.config.index_interval_bytes);
+        self.epochs.pass(&batch.header);
         if batch.header.base_offset >= self.recovery_point {
-            self.epochs.assign(
-                batch.header.partition_leader_epoch,
-                batch.header.base_offset,
-            );
             self.producers.replay(&batch.header, self.input.now_ms);
         }
         self.expected = batch.header.next_offset();
-    }
-
-    fn last_epoch(&self) -> i32 {
-        self.epochs.latest().map_or(i32::MIN, |entry| entry.epoch)
     }
 
     /// Durable data is missing or damaged: serve what is whole, change nothing.
@@ -557,13 +541,8 @@ impl Walk<'_> {
             position: active.published_len(),
         };
         let log_start = self.input.log_start.clamp(first, end.offset);
-        let mut epochs = self.epochs;
-        epochs.truncate_from_end(end.offset);
-        epochs.truncate_from_start(log_start);
-        let next_epoch = epochs
-            .latest()
-            .map_or(0, |last| last.epoch.saturating_add(1));
-        let epoch = self.input.leader_epoch.unwrap_or(next_epoch);
+        let epoch = self.input.leader_epoch.unwrap_or(self.epochs.next_epoch());
+        let epochs = self.epochs.within(log_start, end.offset);
         LogParts {
             state: PartitionState::new(log_start, end, epoch, epochs, self.producers),
             segments: Segments::new(Arc::clone(dir), list, unsealed),

@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::compaction::swap::finish_swaps;
+use crate::dir_names::DELETED_FILE_SUFFIX;
 use crate::error::StorageError;
 use crate::fs::{DirEntry, LogFile, OpenMode};
-use crate::log_dir::{DELETED_FILE_SUFFIX, PartitionDir};
+use crate::log_dir::PartitionDir;
 use crate::segment::{INDEX, LOG, SNAPSHOT, TIME_INDEX};
 
 /// Most bytes of a torn tail that are kept for inspection.

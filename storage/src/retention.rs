@@ -47,8 +47,14 @@ impl RetentionLimits {
             true => limit,
             false => -1,
         };
+        // What was held back is as old as the time it could be read.
+        let held_ms = config.delay.holds_back().unwrap_or(0);
+        let retention_ms = match limit(config.retention_ms) {
+            negative @ ..0 => negative,
+            limit => limit.saturating_add(held_ms),
+        };
         Self {
-            retention_ms: limit(config.retention_ms),
+            retention_ms,
             retention_bytes: limit(config.retention_bytes),
             log_start,
             high_watermark,
@@ -63,31 +69,62 @@ impl RetentionLimits {
     }
 }
 
+/// How many segments go, and why. Where several reasons hold, the first here counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DeletedSegments {
+    /// Their records were older than `retention.ms`.
+    pub by_age: usize,
+    /// The log was longer than `retention.bytes`.
+    pub by_size: usize,
+    /// All their records lay before the log start.
+    pub by_start: usize,
+}
+
+impl DeletedSegments {
+    /// All of them.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.by_age + self.by_size + self.by_start
+    }
+}
+
 /// How many segments go, counted from the oldest; `segments` are in order and the last is active.
-pub(crate) fn segments_to_delete(segments: &[SegmentFacts], limits: &RetentionLimits) -> usize {
+pub(crate) fn segments_to_delete(
+    segments: &[SegmentFacts],
+    limits: &RetentionLimits,
+) -> DeletedSegments {
     let total: u64 = segments.iter().map(|segment| segment.bytes).sum();
     let mut excess = match u64::try_from(limits.retention_bytes) {
         Ok(allowed) => total.saturating_sub(allowed),
         Err(_) => 0,
     };
-    let mut count = 0;
+    let mut deleted = DeletedSegments::default();
     for (at, segment) in segments.iter().enumerate() {
         let active = at + 1 == segments.len();
-        let oversized = excess > 0 && excess >= segment.bytes;
-        let before_start = !active && segment.end_offset <= limits.log_start;
-        let goes = limits.expired(segment) || oversized || before_start;
-        if !goes || segment.end_offset > limits.high_watermark || (active && segment.bytes == 0) {
+        if segment.end_offset > limits.high_watermark || (active && segment.bytes == 0) {
+            break;
+        }
+        if limits.expired(segment) {
+            deleted.by_age += 1;
+        } else if excess > 0 && excess >= segment.bytes {
+            deleted.by_size += 1;
+        } else if !active && segment.end_offset <= limits.log_start {
+            deleted.by_start += 1;
+        } else {
             break;
         }
         excess = excess.saturating_sub(segment.bytes);
-        count += 1;
     }
-    count
+    deleted
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn segments_to_delete(segments: &[SegmentFacts], limits: &RetentionLimits) -> usize {
+        super::segments_to_delete(segments, limits).count()
+    }
 
     fn facts(segments: &[(i64, u64, i64)]) -> Vec<SegmentFacts> {
         let fact = |&(end_offset, bytes, max_timestamp)| SegmentFacts {
@@ -198,5 +235,23 @@ mod tests {
             ),
             1
         );
+    }
+
+    #[test]
+    fn each_goes_for_one_reason() {
+        let segments = facts(&[(10, 5, 1), (20, 40, 500), (30, 5, 900), (40, 5, 950)]);
+        let limits = RetentionLimits {
+            retention_ms: 600,
+            retention_bytes: 10,
+            log_start: 30,
+            ..NONE
+        };
+        let deleted = super::segments_to_delete(&segments, &limits);
+        let expected = DeletedSegments {
+            by_age: 1,
+            by_size: 1,
+            by_start: 1,
+        };
+        assert_eq!(deleted, expected);
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tidewheel_protocol::TopicPartition;
 
-use crate::batch_scan::{BatchScan, Expected};
+use crate::batch_scan::BatchScan;
 use crate::compaction::{Pace, paced};
 use crate::error::StorageError;
 use crate::fs::{LogFile, OpenMode};
@@ -133,20 +133,9 @@ fn scrub_segment(
 ) -> Result<(), StorageError> {
     let path = segment.log_path();
     let len = segment.published_len();
-    let mut scan = BatchScan::new(file, &path, len, 0);
-    let mut expected = Expected {
-        base_offset: segment.base_offset(),
-        next_offset_max: end,
-        epoch_min: i32::MIN,
-        holes: true,
-    };
-    while let Some(batch) = scan.next_whole(expected)? {
-        expected.base_offset = batch.header.next_offset();
+    let scan = BatchScan::new(file, &path, len, 0);
+    scan.for_each_sealed(segment.base_offset(), end, |batch| {
         paced(pace, batch.bytes.len() as u64)?;
-    }
-    if expected.base_offset != end {
-        let reason = format!("offset {} where {end} follows", expected.base_offset);
-        return Err(StorageError::corrupt(&path, len, reason));
-    }
-    Ok(())
+        Ok(true)
+    })
 }

@@ -12,7 +12,7 @@ mod lookup;
 use std::io::IoSlice;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use bytes::Bytes;
 use tidewheel_protocol::{BatchHeader, RecordBatch};
@@ -187,16 +187,24 @@ impl LogSegment {
         self.first_timestamp.load(Ordering::Acquire)
     }
 
-    /// The open data file; opened here where it is not.
+    /// The open data file; opened here where it is not, after room was made for it.
     pub(crate) fn file(&self) -> Result<Arc<SegmentFile>, StorageError> {
         self.dir.mark_used();
-        let open = || self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(file) = &*open() {
+        if let Some(file) = &*self.file_slot() {
             return Ok(Arc::clone(file));
         }
         // While no lock of a segment is held: whoever closes files takes those of another log's.
         self.dir.log_dir().open_files().make_room();
-        let mut slot = open();
+        self.open_file()
+    }
+
+    fn file_slot(&self) -> MutexGuard<'_, Option<Arc<SegmentFile>>> {
+        self.file.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The same for a writer, for whom room is made once the log's mutex is free again.
+    pub(crate) fn open_file(&self) -> Result<Arc<SegmentFile>, StorageError> {
+        let mut slot = self.file_slot();
         if let Some(file) = &*slot {
             return Ok(Arc::clone(file));
         }
@@ -220,13 +228,13 @@ impl LogSegment {
 
     /// Hands over the file that was opened or created elsewhere.
     pub(crate) fn set_file(&self, file: Arc<SegmentFile>) {
-        *self.file.lock().unwrap_or_else(PoisonError::into_inner) = Some(file);
+        *self.file_slot() = Some(file);
     }
 
     /// Closes what is open, where all of it is on the disk. Slices that readers hold stay good.
     pub(crate) fn close_files(&self) {
         if self.synced_len() == self.published_len() {
-            *self.file.lock().unwrap_or_else(PoisonError::into_inner) = None;
+            *self.file_slot() = None;
             let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
             if matches!(*index, Some(SegmentIndex::Files { .. })) {
                 *index = None;

@@ -158,6 +158,8 @@ pub(crate) struct Segments {
     unsynced: Vec<(Arc<LogSegment>, Arc<SegmentFile>)>,
     files_made: u64,
     files_made_durable: u64,
+    /// How often a file was opened or made to be written.
+    files_opened: u64,
     unsealed: Vec<Unsealed>,
     doomed: Vec<Doomed>,
 }
@@ -173,6 +175,7 @@ impl Segments {
             unsynced: Vec::new(),
             files_made: 0,
             files_made_durable: 0,
+            files_opened: 0,
             unsealed,
             doomed: Vec::new(),
         }
@@ -288,7 +291,8 @@ impl Segments {
             let file = if len == 0 {
                 self.create_file(active)?
             } else {
-                active.file()?
+                self.files_opened += 1;
+                active.open_file()?
             };
             self.writer = Some(Writer {
                 file,
@@ -306,11 +310,11 @@ impl Segments {
     fn create_file(&mut self, segment: &Arc<LogSegment>) -> Result<Arc<SegmentFile>, StorageError> {
         self.dir.check_live()?;
         self.dir.make()?;
-        self.dir.log_dir().open_files().make_room();
         let path = self.dir.file(segment.base_offset(), LOG);
         let file = self.dir.log_dir().fs().open(&path, OpenMode::Create);
         let file = file.map_err(|error| self.dir.open_failed(&path, error))?;
         self.files_made += 1;
+        self.files_opened += 1;
         self.dir.mark_used();
         let counted = CountedFile::new(self.dir.log_dir().open_files());
         let file = Arc::new(SegmentFile::new(path, file, counted));
@@ -456,28 +460,44 @@ impl Segments {
         });
     }
 
-    /// Gives back preallocated blocks and closes files of a log that nobody writes at the moment.
-    /// Returns false where bytes wait for the disk.
+    /// Gives back preallocated blocks and closes files, except those that wait for the disk or for the
+    /// next checkpoint. Returns whether none is left.
     pub(crate) fn release(&mut self) -> bool {
-        if !self.unsynced.is_empty() || !self.unsealed.is_empty() {
-            return false;
-        }
-        if let Some(writer) = &self.writer {
+        let active = Arc::clone(self.list.active());
+        if let Some(writer) = &self.writer
+            && !self.waits(&active)
+        {
             // What a failed write left behind the end must be gone before the file is opened again.
-            if writer
-                .file
-                .file()
-                .set_len(self.list.active().published_len())
-                .is_err()
-            {
-                return false;
+            let cut = writer.file.file().set_len(active.published_len());
+            if cut.is_ok() {
+                self.writer = None;
             }
-            self.writer = None;
         }
         for segment in self.list.all() {
-            segment.close_files();
+            let written = self.writer.is_some() && Arc::ptr_eq(segment, &active);
+            if !written && !self.waits(segment) {
+                segment.close_files();
+            }
         }
-        true
+        self.writer.is_none() && self.unsynced.is_empty() && self.unsealed.is_empty()
+    }
+
+    /// How often a file was opened or made to be written.
+    pub(crate) fn files_opened(&self) -> u64 {
+        self.files_opened
+    }
+
+    /// Whether bytes of a log wait for the disk.
+    pub(crate) fn has_unsynced(&self) -> bool {
+        !self.unsynced.is_empty()
+    }
+
+    /// Whether a flush or a checkpoint still needs a segment's open file.
+    fn waits(&self, segment: &Arc<LogSegment>) -> bool {
+        let mut unsynced = self.unsynced.iter().map(|(unsynced, _)| unsynced);
+        let mut unsealed = self.unsealed.iter().map(|unsealed| &unsealed.segment);
+        unsynced.any(|other| Arc::ptr_eq(other, segment))
+            || unsealed.any(|other| Arc::ptr_eq(other, segment))
     }
 }
 

@@ -8,16 +8,17 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use tidewheel_config::LogConfig;
-use tidewheel_protocol::{TopicPartition, Uuid};
+use tidewheel_protocol::{BatchHeader, TopicPartition, Uuid};
 
 use crate::batch_validator::ValidBatch;
+use crate::delay::{DelayedProducerBatch, merge_delayed, note_delayed};
 use crate::error::StorageError;
 use crate::log::RetentionOutcome;
 use crate::log_offsets::{LogOffsetsSnapshot, VisibleEnd};
 use crate::log_reader::LogRead;
 use crate::partition_log::PartitionLog;
 use crate::partition_state::AppendInfo;
-use crate::producer_state::ProducerEntry;
+use crate::producer_state::{ProducerEntry, SequenceCheck};
 use crate::timestamps::RecordTime;
 
 /// The number of an open log, unique while the process lives.
@@ -217,9 +218,83 @@ impl<W> SharedLog<W> {
     /// Deletes records before `offset` for readers; returns the log start, which is never moved back.
     ///
     /// # Errors
-    /// `OffsetOutOfRange` above the high watermark; else as an append.
+    /// `OffsetOutOfRange` above the high watermark, `DeliveriesNotNoted`; else as an append.
     pub fn advance_log_start(&self, offset: i64) -> Result<i64, StorageError> {
         self.log.lock().advance_log_start(offset)
+    }
+
+    /// Lets nothing at or after an offset be removed, by retention, compaction or DeleteRecords: from there on a
+    /// start looks for what was delivered. Where something has to stay already, that does.
+    pub fn keep_from(&self, offset: i64) {
+        self.log.lock().keep_from(offset);
+    }
+
+    /// Where what has to stay begins, if anything has to.
+    #[must_use]
+    pub fn kept_from(&self) -> Option<i64> {
+        self.log.lock().kept_from()
+    }
+
+    /// Only records at or after an offset have to stay from here on, or none.
+    pub fn keep_only(&self, from: Option<i64>) {
+        self.log.lock().keep_only(from);
+    }
+
+    /// Shows readers of a topic with a fixed delay what has waited long enough at `now_ms`, ms since 1970; when
+    /// to call it next, and `None` where nothing waits. One thread at a time. Reads headers, maybe from disk.
+    ///
+    /// # Errors
+    /// `PartitionDeleted`, `Io`, `Corrupt`.
+    pub fn reveal(&self, now_ms: i64) -> Result<Option<i64>, StorageError> {
+        self.log.reveal(now_ms)
+    }
+
+    /// On a topic with a fixed delay: hides what may not have been visible before the start, until
+    /// [`SharedLog::reveal`] shows it. Before anybody reads the log.
+    pub fn hide_pending(&self) {
+        self.log.hide_pending();
+    }
+
+    /// Whether a batch of an idempotent producer was taken before, into the log or by
+    /// [`SharedLog::note_delayed`]. Fails as an append would, for a batch without a producer too.
+    ///
+    /// # Errors
+    /// Those of [`SharedLog::append`].
+    pub fn is_repeated(&self, header: &BatchHeader, now_ms: i64) -> Result<bool, StorageError> {
+        let config = self.log.config().load();
+        let mut log = self.log.lock();
+        let producers = log.producers_for_delay(&config, now_ms)?;
+        Ok(producers.check(header, now_ms)? != SequenceCheck::New)
+    }
+
+    /// Notes a batch of an idempotent producer that went to the delay log, after [`SharedLog::is_repeated`]
+    /// said no.
+    ///
+    /// # Errors
+    /// Those of [`SharedLog::append`].
+    pub fn note_delayed(&self, batch: &DelayedProducerBatch) -> Result<(), StorageError> {
+        let config = self.log.config().load();
+        let mut log = self.log.lock();
+        let producers = log.producers_for_delay(&config, batch.accepted_ms)?;
+        note_delayed(producers, batch);
+        Ok(())
+    }
+
+    /// Brings back what [`SharedLog::note_delayed`] had noted before a start: the batches that the delay log
+    /// knows of, oldest first within a producer.
+    ///
+    /// # Errors
+    /// Those of [`SharedLog::append`].
+    pub fn merge_delayed(
+        &self,
+        batches: &[DelayedProducerBatch],
+        now_ms: i64,
+    ) -> Result<(), StorageError> {
+        let config = self.log.config().load();
+        let mut log = self.log.lock();
+        let producers = log.producers_for_delay(&config, now_ms)?;
+        merge_delayed(producers, batches);
+        Ok(())
     }
 
     /// How many idempotent producers the log remembers.
@@ -251,6 +326,12 @@ impl<W> SharedLog<W> {
         self.log.reader().list().size_bytes()
     }
 
+    /// How many segments there are. Takes no lock.
+    #[must_use]
+    pub fn segment_count(&self) -> usize {
+        self.log.reader().list().all().len()
+    }
+
     /// Which partition it is.
     #[must_use]
     pub fn topic_partition(&self) -> &TopicPartition {
@@ -280,11 +361,34 @@ impl<W> SharedLog<W> {
         dir.log_dir().offline_cause().cloned()
     }
 
+    /// Whether damage was found in durable data, so that the log is kept for reading only. For those who watch
+    /// and must not wait: of a log that somebody works on just now it is false.
+    #[must_use]
+    pub fn is_damaged(&self) -> bool {
+        let log = self.log.try_lock();
+        let refusal = log.as_ref().and_then(|log| log.refusal());
+        refusal.is_some_and(|refusal| {
+            !matches!(
+                refusal,
+                StorageError::Closed | StorageError::PartitionDeleted
+            )
+        })
+    }
+
     /// Why the log takes no appends at the moment, if it does not: its directory is offline, it was
     /// deleted or closed, or recovery found damage and keeps it for reading only.
     #[must_use]
     pub fn refusal(&self) -> Option<StorageError> {
         self.failure()
             .or_else(|| self.log.lock().refusal().cloned())
+    }
+
+    /// The damage for which the log is kept for reading only, if there is any.
+    #[must_use]
+    pub fn damage(&self) -> Option<StorageError> {
+        let log = self.log.lock();
+        let refusal = log.refusal();
+        let damage = refusal.filter(|refusal| matches!(refusal, StorageError::Corrupt { .. }));
+        damage.cloned()
     }
 }

@@ -8,6 +8,9 @@ use crate::error::BenchError;
 use crate::values::{Acks, ByteSize, Codec, Keys, Rate, Span, ValueSize};
 use crate::workload::{Client, Mode, Workload};
 
+/// How far ahead `delayed` dates records unless it is told.
+const DELAY: Span = Span(std::time::Duration::from_secs(5));
+
 /// Flags of a load.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct LoadArguments {
@@ -56,6 +59,15 @@ pub(crate) struct LoadArguments {
     /// In replay: how many times as fast as it was recorded [1]
     #[arg(long)]
     speed: Option<f64>,
+    /// How far ahead records are dated, on topics made for that [delayed: 5s]
+    #[arg(long)]
+    delay: Option<Span>,
+    /// By how much more, at most and at random [0s]
+    #[arg(long)]
+    spread: Option<Span>,
+    /// Date all records for one moment: the delay after the load ends
+    #[arg(long)]
+    burst: bool,
     /// Through what to produce and consume [native]
     #[arg(long, value_enum)]
     client: Option<Client>,
@@ -169,6 +181,12 @@ impl LoadArguments {
             workload.source_brokers.clone_from(&self.source_brokers);
         }
         set(&mut workload.speed, &self.speed);
+        if workload.mode == Mode::Delayed && workload.delay.0.is_zero() {
+            workload.delay = DELAY;
+        }
+        set(&mut workload.delay, &self.delay);
+        set(&mut workload.spread, &self.spread);
+        workload.burst |= self.burst;
         set(&mut workload.client, &self.client);
         Ok(())
     }
@@ -272,6 +290,9 @@ mod tests {
         };
         assert_eq!(workload, expected);
         assert_eq!(parse(Mode::Mixed, "--catch-up 3").catch_up, 3);
+        let delayed = parse(Mode::Delayed, "--spread 2s --burst");
+        assert_eq!((delayed.delay, delayed.burst), (DELAY, true));
+        assert_eq!(delayed.settings()["delay.mode"], "timestamp");
         assert!(parse(Mode::Consume, "--repeat").repeat);
         let replay = parse(
             Mode::Replay,

@@ -1,5 +1,6 @@
 //! Commands about several runs: `compare` and `suite`.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -20,8 +21,9 @@ use crate::workload::Workload;
 pub(crate) struct CompareArguments {
     /// Results of the first side: a folder of runs, as --runs makes it
     first: PathBuf,
-    /// Results of the second side
-    second: PathBuf,
+    /// Results of the other sides: each is compared with the first
+    #[arg(required = true)]
+    others: Vec<PathBuf>,
     /// Fail with exit code 5 where a figure is worse by more than this, and not by noise: 10%
     #[arg(long, value_name = "SHARE", value_parser = parse_share)]
     fail_above: Option<f64>,
@@ -84,49 +86,61 @@ fn entries(folder: &Path) -> Result<Vec<PathBuf>, BenchError> {
 }
 
 pub(super) fn run_compare(arguments: &CompareArguments) -> Result<u8, BenchError> {
-    let sides = [read_side(&arguments.first)?, read_side(&arguments.second)?];
-    let [first, second] = &sides;
-    let rows = compare(first, second)?;
-    let paths = [&arguments.first, &arguments.second].map(|path| path.display().to_string());
+    let paths = std::iter::once(&arguments.first).chain(&arguments.others);
+    let sides: Vec<Vec<Summary>> = paths
+        .clone()
+        .map(|path| read_side(path))
+        .collect::<Result<_, _>>()?;
+    let paths: Vec<String> = paths.map(|path| path.display().to_string()).collect();
     let names = short_names(&paths);
-    let table = render(names, &rows);
+    let all: Vec<(&String, &Vec<Summary>)> = names.iter().zip(&sides).collect();
+    let (mut tables, mut worst) = (Vec::new(), 0.0_f64);
+    if let [(first_name, first), others @ ..] = &all[..] {
+        for (name, other) in others {
+            let rows = compare(first, other)?;
+            tables.push(render([first_name, name], &rows));
+            worst = rows.iter().map(Row::worse_by).fold(worst, f64::max);
+        }
+    }
+    let table = tables.join("\n");
     show(&table)?;
     if let Some(file) = &arguments.html {
-        write_page(file, names, &sides, &table)?;
+        write_page(file, &all, &table)?;
     }
-    let worst = rows.iter().map(Row::worse_by).fold(0.0, f64::max);
     match arguments.fail_above {
         Some(share) if worst > share => {
-            say("the second side is worse by more than is allowed");
+            say("a side is worse than the first by more than is allowed");
             Ok(EXIT_CHECK)
         }
         _ => Ok(0),
     }
 }
 
-/// The last parts of two paths, where they differ, and not longer than a column.
-fn short_names(paths: &[String; 2]) -> [&str; 2] {
-    let last = |path: &'_ String| -> usize {
-        path.trim_end_matches('/').rfind('/').map_or(0, |at| at + 1)
+/// The last parts of paths, where they differ.
+fn short_names(paths: &[String]) -> Vec<String> {
+    let last = |path: &String| {
+        let path = path.trim_end_matches('/');
+        path.rsplit('/').next().unwrap_or_default().to_owned()
     };
-    let [first, second] = paths;
-    let names = [&first[last(first)..], &second[last(second)..]];
-    match names[0] == names[1] || names.iter().any(|name| name.is_empty()) {
-        true => ["first", "second"],
-        false => names,
+    let names: Vec<String> = paths.iter().map(last).collect();
+    let distinct: BTreeSet<&String> = names.iter().filter(|name| !name.is_empty()).collect();
+    match distinct.len() == names.len() {
+        true => names,
+        false => (1..=paths.len())
+            .map(|side| format!("side {side}"))
+            .collect(),
     }
 }
 
-/// The distributions of both sides, a line per run, over the table.
+/// The distributions of all sides, a line per run, over the table.
 fn write_page(
     file: &Path,
-    names: [&str; 2],
-    sides: &[Vec<Summary>; 2],
+    sides: &[(&String, &Vec<Summary>)],
     table: &str,
 ) -> Result<(), BenchError> {
     let mut lines = Vec::new();
-    for (name, runs) in names.iter().zip(sides) {
-        for (number, run) in (1..).zip(runs) {
+    for (name, runs) in sides {
+        for (number, run) in (1..).zip(*runs) {
             let latency = ["e2e", "response"]
                 .iter()
                 .find_map(|one| run.latencies.get(*one));
@@ -252,7 +266,7 @@ mod tests {
             let page = dir.path().join("page.html");
             let arguments = CompareArguments {
                 first: first.clone(),
-                second,
+                others: vec![second],
                 fail_above,
                 html: Some(page.clone()),
             };
@@ -265,6 +279,34 @@ mod tests {
         assert_eq!(code(&[8.0, 8.1, 8.2], None), 0);
         assert_eq!(code(&[4.0, 8.1, 8.2], Some(0.1)), 0);
         assert_eq!(code(&[1.0, 1.1, 1.2], Some(0.1)), 0);
+    }
+
+    #[test]
+    fn every_further_side_is_compared_with_the_first() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = write_runs(dir.path(), "old", &[5.0, 5.1, 5.2]);
+        let same = write_runs(dir.path(), "same", &[5.0, 5.1, 5.2]);
+        let worse = write_runs(dir.path(), "worse", &[8.0, 8.1, 8.2]);
+        let page = dir.path().join("page.html");
+        let code = |others: Vec<PathBuf>| {
+            let arguments = CompareArguments {
+                first: first.clone(),
+                others,
+                fail_above: Some(0.1),
+                html: Some(page.clone()),
+            };
+            run_compare(&arguments).unwrap()
+        };
+        assert_eq!(code(vec![same.clone()]), 0);
+        for others in [vec![same.clone(), worse.clone()], vec![worse, same]] {
+            assert_eq!(code(others), EXIT_CHECK);
+        }
+        let page = fs::read_to_string(page).unwrap();
+        for name in ["same (min..max)", "worse (min..max)", "worse 3"] {
+            assert!(page.contains(name), "{name}");
+        }
+        let paths = ["a/x", "b/x/"].map(str::to_owned);
+        assert_eq!(short_names(&paths), ["side 1", "side 2"]);
     }
 
     #[test]

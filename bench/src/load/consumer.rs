@@ -9,10 +9,11 @@ use tidewheel_protocol::{BatchError, BatchHeader, ErrorCode, RecordBatch, StrByt
 
 use super::{Stop, Worker};
 use crate::client::{ClientError, Connection, Frame, code_name, list_offsets};
+use crate::clock::wall_ms;
 use crate::error::BenchError;
 use crate::payload::STAMP_BYTES;
 use crate::recorder::Series;
-use crate::workload::Workload;
+use crate::workload::{Mode, Workload};
 
 /// The newest version of Fetch that names topics.
 const NEWEST_BY_NAME: i16 = 12;
@@ -275,6 +276,11 @@ impl Consumer {
     fn count(&self, fetched: &[Fetched], arrived: u64, worker: &Worker) {
         let shared = &worker.shared;
         let stamped = self.purpose == Purpose::Follow && shared.workload.mode.is_stamped();
+        let ahead = match shared.workload.mode {
+            Mode::Delayed => shared.workload.delay.nanos(),
+            _ => 0,
+        };
+        let arrived_ms = wall_ms();
         let (mut records, mut bytes) = (0, 0);
         let mut latencies = Vec::new();
         for one in fetched {
@@ -293,6 +299,10 @@ impl Consumer {
                 if !stamped {
                     records += count;
                     continue;
+                }
+                // A broker's own clock is that of this host, or this means nothing.
+                if ahead > 0 && batch.header.max_timestamp > arrived_ms {
+                    note_error(worker, "delivered before it was due");
                 }
                 match stamps(&batch, shared.run_id) {
                     Ok(due) => {
@@ -317,7 +327,7 @@ impl Consumer {
             interval.counts.consumed += records;
             interval.counts.consumed_bytes += bytes;
             for due in latencies {
-                if shared.is_measured(due) {
+                if shared.is_measured(due.saturating_sub(ahead)) {
                     interval.record(Series::EndToEnd, arrived.saturating_sub(due), 1);
                 }
             }

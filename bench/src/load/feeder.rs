@@ -9,6 +9,7 @@ use crate::keys::KeyChooser;
 use crate::payload::{BatchMaker, Mark};
 use crate::schedule::Schedule;
 
+use super::ahead::Ahead;
 use super::recording::Recording;
 
 /// When the records of a batch were due.
@@ -43,6 +44,7 @@ pub(super) struct Feeder {
     run_id: Option<u64>,
     keyed: Option<Keyed>,
     recording: Option<Recording>,
+    ahead: Option<Ahead>,
     /// When the load begins: what a recording's times are relative to.
     start: u64,
     targets: usize,
@@ -89,6 +91,8 @@ pub(super) struct FeederOptions {
     pub(super) chooser: Option<KeyChooser>,
     /// What is sent in the place of records that are made.
     pub(super) recording: Option<Recording>,
+    /// How far ahead records are dated.
+    pub(super) ahead: Option<Ahead>,
     /// When the load begins.
     pub(super) start: u64,
     pub(super) targets: usize,
@@ -112,6 +116,7 @@ impl Feeder {
                 waiting: VecDeque::new(),
             }),
             recording: options.recording,
+            ahead: options.ahead,
             start: options.start,
             targets,
             next_target: options.first_target % targets,
@@ -156,7 +161,7 @@ impl Feeder {
     pub(super) fn take(
         &mut self,
         now: u64,
-        wall_ms: i64,
+        wall_ns: i64,
         can_send: impl Fn(usize) -> bool,
     ) -> Result<Option<Batch>, BatchError> {
         let Ready::Batch { target } = self.ready(now, can_send) else {
@@ -174,20 +179,32 @@ impl Feeder {
                 },
             }));
         }
+        let (timestamp, due_at) = match &mut self.ahead {
+            None => (wall_ns / 1_000_000, None),
+            Some(ahead) => {
+                let (timestamp, due) = ahead.date(now, wall_ns);
+                (timestamp, Some(due))
+            }
+        };
         if let Some(keyed) = &mut self.keyed {
             keyed.waiting.retain(|&waiting| waiting != target);
             let marks = std::mem::take(&mut keyed.gathered[target]);
-            return self.keyed_batch(target, marks, now, wall_ms).map(Some);
+            let dated = (timestamp, due_at);
+            return self.keyed_batch(target, marks, now, dated).map(Some);
         }
         let due = self.take_due(now);
         self.next_target = (target + 1) % self.targets;
         let count = due.count();
+        let alike = self.ahead.as_ref().is_none_or(|ahead| !ahead.is_spread());
         let bytes = match self.run_id {
-            None => self.maker.plain(count, wall_ms)?,
-            Some(_) => {
-                let times = self.times(&due);
+            None if alike => self.maker.plain(count, timestamp)?,
+            _ => {
+                let times = match due_at {
+                    Some(due) => vec![due; count],
+                    None => self.times(&due),
+                };
                 let marks = times.into_iter().map(|due| Mark { due, key: None });
-                self.maker.marked(marks, self.run_id, wall_ms)?
+                self.maker.marked(marks, self.run_id, timestamp)?
             }
         };
         Ok(Some(Batch {
@@ -215,7 +232,7 @@ impl Feeder {
         target: usize,
         mut marks: Vec<Mark>,
         now: u64,
-        wall_ms: i64,
+        (timestamp, due_at): (i64, Option<u64>),
     ) -> Result<Batch, BatchError> {
         let due = match self.schedule {
             Some(_) => Due::Each(marks.iter().map(|mark| mark.due).collect()),
@@ -227,7 +244,12 @@ impl Feeder {
                 }
             }
         };
-        let bytes = self.maker.marked(marks.into_iter(), self.run_id, wall_ms)?;
+        if let Some(due) = due_at {
+            marks.iter_mut().for_each(|mark| mark.due = due);
+        }
+        let bytes = self
+            .maker
+            .marked(marks.into_iter(), self.run_id, timestamp)?;
         let value_bytes = self.maker.value_bytes(due.count());
         Ok(Batch {
             target,

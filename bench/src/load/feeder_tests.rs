@@ -21,6 +21,7 @@ fn feeder(rate: Option<f64>, linger: u64, keys: Keys, targets: usize) -> Feeder 
         run_id: None,
         chooser: KeyChooser::new(keys, targets, 1),
         recording: None,
+        ahead: None,
         start: 0,
         targets,
         first_target: 0,

@@ -44,14 +44,7 @@ impl Applications {
                 "there is nothing to consume: the topic is empty",
             ));
         }
-        let count = u64::from(workload.producers) * topics.len() as u64;
-        let numbers = topics.iter().flat_map(|topic| {
-            let producers = 0..workload.producers;
-            producers.map(move |_| topic)
-        });
-        let numbers = numbers.filter(|_| workload.mode.produces());
-        for (index, topic) in (0..).zip(numbers) {
-            let share = Share { index, count };
+        for (share, topic) in Share::all(workload, topics) {
             let producer = RecordProducer::prepare(workload, brokers, &topic.name, share)?;
             all.producers.push(producer);
         }

@@ -4,12 +4,13 @@ use std::future::poll_fn;
 use std::task::Poll;
 use std::time::Duration;
 
+use super::ahead::Ahead;
 use super::feeder::{Due, Feeder, FeederOptions};
 use super::lane::{InFlight, Lane, Outcome};
 use super::recording::Recording;
 use super::{Stop, Worker};
 use crate::client::{ClientError, ProduceFrame, TopicInfo};
-use crate::clock::{PreciseTimer, wall_ms};
+use crate::clock::{PreciseTimer, wall_ns};
 use crate::error::BenchError;
 use crate::keys::KeyChooser;
 use crate::payload::{BatchMaker, RecordShape, STAMP_BYTES};
@@ -37,6 +38,27 @@ pub(crate) struct ProducerSetup {
 pub(crate) struct Share {
     pub(crate) index: u64,
     pub(crate) count: u64,
+}
+
+impl Share {
+    /// The producers of a workload, numbered over all topics, and what each produces to; none where it does
+    /// not produce.
+    pub(crate) fn all<'a>(
+        workload: &Workload,
+        topics: &'a [TopicInfo],
+    ) -> impl Iterator<Item = (Share, &'a TopicInfo)> + use<'a> {
+        let each = match workload.mode.produces() {
+            true => workload.producers,
+            false => 0,
+        };
+        let count = u64::from(each) * topics.len() as u64;
+        let all = topics
+            .iter()
+            .flat_map(move |topic| (0..each).map(move |_| topic));
+        (0..)
+            .zip(all)
+            .map(move |(index, topic)| (Share { index, count }, topic))
+    }
 }
 
 impl ProducerSetup {
@@ -123,6 +145,7 @@ impl ProducerSetup {
             chooser: KeyChooser::new(workload.keys, targets, workload.seed ^ share.index)
                 .filter(|_| self.recording.is_none()),
             recording: self.recording,
+            ahead: Ahead::of(workload, phases, workload.seed ^ share.index),
             start: phases.start,
             targets,
             first_target: usize::try_from(share.index).unwrap_or_default(),
@@ -238,7 +261,7 @@ impl Producer {
             let now = self.now();
             let (lanes, targets, most) = (&self.lanes, &self.targets, self.in_flight_max);
             let can_send = |target: usize| lanes[targets[target].0].can_send(most);
-            let Some(batch) = self.feeder.take(now, wall_ms(), can_send)? else {
+            let Some(batch) = self.feeder.take(now, wall_ns(), can_send)? else {
                 return Ok(());
             };
             let (lane, frame) = &self.targets[batch.target];

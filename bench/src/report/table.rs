@@ -5,10 +5,14 @@ use std::fmt::Write;
 use crate::process::ProcessUse;
 use crate::recorder::Series;
 use crate::summary::{PERCENTILES, Summary};
+use crate::workload::Mode;
 
 /// What closed loops must say of their latencies.
 pub(crate) const CLOSED_LOOP: &str =
     "closed loop: the next record waits for answers, so latency under stalls is under-reported";
+
+/// What `delayed` measures.
+const DELAYED: &str = "e2e counts from when a record was due: how late it was consumed";
 
 /// The text of the table.
 pub(crate) fn render(summary: &Summary) -> String {
@@ -24,6 +28,9 @@ fn write_all(summary: &Summary, out: &mut String) -> std::fmt::Result {
     }
     if summary.interrupted {
         writeln!(out, "ended early, by Ctrl-C")?;
+    }
+    if summary.workload.mode == Mode::Delayed {
+        writeln!(out, "{DELAYED}")?;
     }
     out.push('\n');
     write_latencies(summary, out)?;
@@ -133,6 +140,13 @@ fn write_failures(summary: &Summary, out: &mut String) -> std::fmt::Result {
             summary.unsent
         )?;
     }
+    if summary.unconsumed > 0 {
+        writeln!(
+            out,
+            "unconsumed   {} records were acknowledged and never consumed: the latencies lack them",
+            summary.unconsumed
+        )?;
+    }
     match summary.errors.is_empty() {
         true => writeln!(out, "errors       none"),
         false => {
@@ -148,13 +162,11 @@ fn write_failures(summary: &Summary, out: &mut String) -> std::fmt::Result {
 fn write_processes(summary: &Summary, out: &mut String) -> std::fmt::Result {
     if let Some(used) = &summary.broker {
         write!(out, "broker       {}", describe(used, summary.seconds))?;
-        if let (Some(per_gb), Some(per_request)) =
-            (summary.broker_cpu_per_gb(), summary.broker_us_per_request())
-        {
-            write!(
-                out,
-                "; {per_gb:.3} CPU-s/GB, {per_request:.1} CPU-us/request"
-            )?;
+        if let Some(per_gb) = summary.broker_cpu_per_gb() {
+            write!(out, "; {per_gb:.3} CPU-s/GB")?;
+        }
+        if let Some(per_request) = summary.broker_us_per_request() {
+            write!(out, "; {per_request:.1} CPU-us/request")?;
         }
         out.push('\n');
     }
@@ -189,6 +201,7 @@ mod tests {
         let mut result = summary(1000.0, 5.0);
         result.errors.insert("NOT_LEADER".to_owned(), 3);
         result.unsent = 7;
+        result.unconsumed = 9;
         let text = render(&result);
         for part in [
             CLOSED_LOOP,
@@ -197,6 +210,7 @@ mod tests {
             "produced     1000 records/s, 1.00 MB/s",
             "errors       NOT_LEADER: 3",
             "unsent       7 records",
+            "unconsumed   9 records",
             "30 % of a core",
             "300.000 CPU-s/GB",
             "durability   page cache",

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::progress::{Progress, ProgressKind};
 use super::{Outcome, Watches};
 use crate::load::Shared;
+use crate::process::ProcessWatch;
 use crate::recorder::{Counts, Interval};
 use crate::report::hlog::IntervalLog;
 use crate::summary::{Point, Summary};
@@ -96,13 +97,21 @@ impl Collector {
                     self.measured.add(&fresh);
                 } else {
                     self.close_second(now);
-                    watches.each(crate::process::ProcessWatch::restart);
+                    watches.each(ProcessWatch::restart);
                 }
                 let since = if cold { phases.start } else { now };
                 self.window = Window::Open { since };
             }
             Window::Open { since } => {
-                watches.each(crate::process::ProcessWatch::look);
+                // All threads are looked at where it matters, and else now and then, for those that end.
+                let all = now >= phases.end || now.saturating_sub(self.current_since) >= SECOND;
+                watches.each(|watch| {
+                    if all {
+                        watch.look();
+                    } else {
+                        watch.glance();
+                    }
+                });
                 if now >= phases.end {
                     self.close_second(now);
                     self.window = Window::Closed { since, until: now };
@@ -137,10 +146,15 @@ impl Collector {
     }
 
     /// The summary, once nobody records any more.
-    pub(super) fn finish(mut self, mut summary: Summary) -> Outcome {
+    pub(super) fn finish(mut self, mut summary: Summary, watches: &mut Watches) -> Outcome {
         let now = self.shared.clock.now();
         self.close_second(now);
         self.progress.end();
+        if let Window::Open { .. } = self.window {
+            watches.each(ProcessWatch::look);
+        }
+        summary.broker = watches.broker.as_ref().map(ProcessWatch::used);
+        summary.generator = watches.generator.as_ref().map(ProcessWatch::used);
         let nanos = match self.window {
             Window::Before => 0,
             Window::Open { since } => now - since,
@@ -148,11 +162,67 @@ impl Collector {
         };
         summary.fill(&self.total, self.measured, nanos as f64 / SECOND as f64);
         summary.errors = self.total.errors.clone();
+        summary.unconsumed = self.backlog();
         summary.points = self.points;
         Outcome {
             summary,
             total: self.total,
             interval_log: self.log.finish(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Clock;
+    use crate::load::Phases;
+    use crate::recorder::Recorder;
+    use crate::testing;
+    use crate::workload::{Mode, Workload};
+
+    /// What a run of so many acknowledged records sums up to, of which so many were consumed.
+    fn summed_up(mode: Mode, acked: u64, consumed: u64) -> Summary {
+        let shared = Arc::new(Shared {
+            clock: Clock::start(),
+            phases: Phases {
+                start: 0,
+                measure: 0,
+                end: 1,
+                deadline: 2,
+            },
+            recorder: Recorder::new(1),
+            workload: Workload {
+                mode,
+                ..Workload::default()
+            },
+            run_id: 1,
+            filled: 0,
+        });
+        let mut collector = Collector::new(Arc::clone(&shared), ProgressKind::Silent);
+        shared.record(0, |interval| {
+            interval.counts.acked += acked;
+            interval.counts.consumed += consumed;
+        });
+        let mut nobody = Watches {
+            broker: None,
+            generator: None,
+        };
+        collector.tick(shared.clock.now(), &mut nobody);
+        let empty = testing::summary(0.0, 0.0);
+        collector.finish(empty, &mut nobody).summary
+    }
+
+    /// The slowest records of a run are those that its consumers never got to: leaving them out unsaid
+    /// makes a broker that stalls look fast.
+    #[test]
+    fn records_that_no_consumer_received_are_failures() {
+        let late = summed_up(Mode::E2e, 100, 70);
+        assert_eq!((late.unconsumed, late.failures()), (30, 30));
+        assert_eq!(late.figure("unconsumed"), Some(30.0));
+        for (mode, consumed) in [(Mode::E2e, 100), (Mode::Produce, 0)] {
+            let summary = summed_up(mode, 100, consumed);
+            assert_eq!((summary.unconsumed, summary.failures()), (0, 0));
         }
     }
 }

@@ -48,7 +48,9 @@ impl Crew {
         let purpose = match workload.mode {
             Mode::Consume if workload.repeat => Purpose::Repeat,
             Mode::Consume => Purpose::ReadAll,
-            Mode::Produce | Mode::E2e | Mode::Mixed | Mode::Replay => Purpose::Follow,
+            Mode::Produce | Mode::E2e | Mode::Mixed | Mode::Replay | Mode::Delayed => {
+                Purpose::Follow
+            }
         };
         for topic in topics.iter().filter(|_| workload.mode.consumes()) {
             for _ in 0..workload.subscriptions {
@@ -81,14 +83,7 @@ impl Crew {
         topics: &[TopicInfo],
         recording: Option<Recording>,
     ) -> Result<(), BenchError> {
-        let count = u64::from(workload.producers) * topics.len() as u64;
-        let numbers = topics.iter().flat_map(|topic| {
-            let producers = 0..workload.producers;
-            producers.map(move |_| topic)
-        });
-        let numbers = numbers.filter(|_| workload.mode.produces());
-        for (index, topic) in (0..).zip(numbers) {
-            let share = Share { index, count };
+        for (share, topic) in Share::all(workload, topics) {
             let mut setup = ProducerSetup::open(workload, topic, share).await?;
             setup.recording = recording.as_ref().map(|all| all.share(share));
             self.producers.push((setup, share));

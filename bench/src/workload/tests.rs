@@ -48,6 +48,19 @@ fn contradictions_are_refused() {
             ..fine.clone()
         },
         Workload {
+            mode: Mode::Delayed,
+            ..fine.clone()
+        },
+        Workload {
+            mode: Mode::E2e,
+            delay: Span(Duration::from_secs(1)),
+            ..fine.clone()
+        },
+        Workload {
+            burst: true,
+            ..fine.clone()
+        },
+        Workload {
             mode: Mode::E2e,
             size: ValueSize::Fixed(15),
             ..fine.clone()

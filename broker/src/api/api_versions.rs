@@ -40,6 +40,13 @@ pub(super) fn handle(context: &Context, request: ApiVersionsRequest) -> ApiVersi
             ..ApiVersionsResponse::default()
         };
     }
+    if named {
+        let (name, version) = (
+            &request.client_software_name,
+            &request.client_software_version,
+        );
+        context.session.client.is_software(name, version);
+    }
     ApiVersionsResponse {
         api_keys: APIS
             .iter()
@@ -80,6 +87,7 @@ pub(super) fn unsupported_version(responder: &Responder) -> Answer {
             .collect(),
         ..ApiVersionsResponse::default()
     };
+    responder.answers(ApiKey::ApiVersions, response.error_code);
     Answer::Parts(vec![encode_response_frame(
         0,
         responder.correlation_id,

@@ -1,8 +1,5 @@
 //! ConsumerGroupDescribe: state and members of groups of the newer protocol.
 
-use std::collections::HashSet;
-use std::sync::Arc;
-
 use tidewheel_consumer_groups::reply::{
     ConsumerGroupDescription, DescribedConsumer, DescribedTopic,
 };
@@ -14,7 +11,7 @@ use tidewheel_protocol::messages::consumer_group_describe::{
 };
 use tidewheel_protocol::{ErrorCode, StrBytes};
 
-use super::{Context, error};
+use super::{Context, error, rights};
 use crate::groups::NoCoordinator;
 
 /// Kafka's numbers of the protocols of members.
@@ -25,24 +22,18 @@ pub(super) async fn handle(
     context: Context,
     request: ConsumerGroupDescribeRequest,
 ) -> ConsumerGroupDescribeResponse {
-    let mut named = HashSet::new();
-    let mut names = request.group_ids;
-    // Once each: a name of a few bytes may stand for megabytes of members.
-    names.retain(|group_id| named.insert(group_id.clone()));
-    let describe = |group_id: &StrBytes| {
-        let group_id: Arc<str> = Arc::from(&**group_id);
-        let request = DescribeRequest {
-            group_id: Arc::clone(&group_id),
-        };
-        (group_id, GroupRequest::DescribeConsumerGroup(request))
+    let describe = |group_id| GroupRequest::DescribeConsumerGroup(DescribeRequest { group_id });
+    let operations = rights::told(request.include_authorized_operations, rights::GROUP);
+    let mut groups = Vec::new();
+    let told = |group_id, reply| {
+        let mut group = described(group_id, reply);
+        if group.error_code == ErrorCode::None.code() {
+            group.authorized_operations = operations;
+        }
+        groups.push(group);
     };
-    let mut groups = Vec::with_capacity(names.len());
-    let told = |group_id, reply| groups.push(described(group_id, reply));
-    context
-        .broker
-        .groups()
-        .ask_each(names, describe, told)
-        .await;
+    let all = context.broker.groups();
+    all.ask_named(request.group_ids, describe, told).await;
     ConsumerGroupDescribeResponse {
         groups,
         ..ConsumerGroupDescribeResponse::default()

@@ -29,7 +29,10 @@ pub(super) async fn handle(
         .map(|topic| prepare(&topics, topic, &mut wanted))
         .collect();
     let broker = Arc::clone(&context.broker);
-    let work = move || broker.logs().delete_records(&wanted, clock::now_ms());
+    let work = move || {
+        broker.delays().note_before_deletion(&broker, &wanted);
+        broker.logs().delete_records(&wanted, clock::now_ms())
+    };
     let outcomes = context.broker.read_blocking(work).await.unwrap_or_default();
     let mut outcomes = outcomes.into_iter();
     let partitions = answers.iter_mut().flat_map(|topic| &mut topic.partitions);

@@ -38,7 +38,7 @@ pub(super) async fn handle(context: Context, request: DeleteTopicsRequest) -> De
     }
     let (topics, references): (Vec<_>, Vec<_>) = asked.into_iter().unzip();
     let wait = wait(request.timeout_ms);
-    let results = delete_topics(&context.broker, references, wait).await;
+    let results = delete_topics(&context.broker, references, false, wait).await;
     responses.extend(
         topics
             .into_iter()

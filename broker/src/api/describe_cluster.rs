@@ -5,7 +5,7 @@ use tidewheel_protocol::messages::describe_cluster::{
 };
 use tidewheel_protocol::{ErrorCode, StrBytes};
 
-use super::Context;
+use super::{Context, rights};
 
 /// Whom the client asks for: the brokers (KIP-919).
 const BROKERS: i8 = 1;
@@ -37,6 +37,10 @@ pub(super) async fn handle(
         endpoint_type: BROKERS,
         cluster_id: StrBytes::from(context.broker.cluster_id()),
         controller_id: context.broker.node_id(),
+        cluster_authorized_operations: rights::told(
+            request.include_cluster_authorized_operations,
+            rights::CLUSTER,
+        ),
         brokers: vec![DescribeClusterBroker {
             broker_id: context.broker.node_id(),
             host: StrBytes::from(endpoint.host.as_str()),

@@ -1,8 +1,10 @@
-//! DescribeConfigs: every setting of a topic or of the broker, with where it comes from.
+//! DescribeConfigs: every setting of a topic, of a group or of the broker, with where it comes from.
 
 use std::collections::{HashMap, HashSet};
 
-use tidewheel_config::{ConfigEntry, describe_broker, describe_broker_defaults, describe_topic};
+use tidewheel_config::{
+    ConfigEntry, describe_broker, describe_broker_defaults, describe_group, describe_topic,
+};
 use tidewheel_protocol::messages::describe_configs::{
     DescribeConfigsRequest, DescribeConfigsResource, DescribeConfigsResourceResult,
     DescribeConfigsResponse, DescribeConfigsResult, DescribeConfigsSynonym,
@@ -10,7 +12,7 @@ use tidewheel_protocol::messages::describe_configs::{
 use tidewheel_protocol::{ErrorCode, StrBytes};
 
 use super::Context;
-use crate::config_changes::{BROKER, TOPIC};
+use crate::config_changes::{BROKER, GROUP, TOPIC};
 use crate::topics::topic_name_problem;
 
 pub(super) async fn handle(
@@ -96,6 +98,14 @@ fn entries(
             ErrorCode::InvalidRequest,
             format!("this is broker {}, not {name}", context.broker.node_id()),
         )),
+        GROUP if name.is_empty() => Err((
+            ErrorCode::InvalidRequest,
+            "the defaults of all groups are settings of the broker".to_owned(),
+        )),
+        GROUP => {
+            let set = context.broker.group_configs().get(name).cloned();
+            Ok(describe_group(&config, &set.unwrap_or_default()))
+        }
         other => Err((
             ErrorCode::InvalidRequest,
             format!("configs of resource type {other} are not supported"),

@@ -1,8 +1,5 @@
 //! DescribeGroups: a group's state and members.
 
-use std::collections::HashSet;
-use std::sync::Arc;
-
 use tidewheel_consumer_groups::reply::{DescribedMember, GroupDescription};
 use tidewheel_consumer_groups::request::DescribeRequest;
 use tidewheel_consumer_groups::{GroupError, GroupReply, GroupRequest};
@@ -11,7 +8,7 @@ use tidewheel_protocol::messages::describe_groups::{
 };
 use tidewheel_protocol::{ErrorCode, StrBytes};
 
-use super::{Context, error};
+use super::{Context, error, rights};
 use crate::groups::NoCoordinator;
 
 /// The state of a group that is not there.
@@ -21,24 +18,18 @@ pub(super) async fn handle(
     context: Context,
     request: DescribeGroupsRequest,
 ) -> DescribeGroupsResponse {
-    let mut named = HashSet::new();
-    let mut names = request.groups;
-    // Once each: a name of a few bytes may stand for megabytes of members.
-    names.retain(|group_id| named.insert(group_id.clone()));
-    let describe = |group_id: &StrBytes| {
-        let group_id: Arc<str> = Arc::from(&**group_id);
-        let request = DescribeRequest {
-            group_id: Arc::clone(&group_id),
-        };
-        (group_id, GroupRequest::Describe(request))
+    let describe = |group_id| GroupRequest::Describe(DescribeRequest { group_id });
+    let operations = rights::told(request.include_authorized_operations, rights::GROUP);
+    let mut groups = Vec::new();
+    let told = |group_id, reply| {
+        let mut group = described(context.version, group_id, reply);
+        if group.error_code == ErrorCode::None.code() {
+            group.authorized_operations = operations;
+        }
+        groups.push(group);
     };
-    let mut groups = Vec::with_capacity(names.len());
-    let told = |group_id, reply| groups.push(described(context.version, group_id, reply));
-    context
-        .broker
-        .groups()
-        .ask_each(names, describe, told)
-        .await;
+    let all = context.broker.groups();
+    all.ask_named(request.groups, describe, told).await;
     DescribeGroupsResponse {
         groups,
         ..DescribeGroupsResponse::default()

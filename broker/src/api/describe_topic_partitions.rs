@@ -8,7 +8,7 @@ use tidewheel_protocol::messages::describe_topic_partitions::{
 };
 use tidewheel_protocol::{ErrorCode, StrBytes};
 
-use super::{Context, error};
+use super::{Context, error, rights};
 use crate::topics::{Topic, TopicsSnapshot, topic_name_problem};
 
 pub(super) async fn handle(
@@ -104,6 +104,7 @@ fn unknown(name: StrBytes) -> DescribeTopicPartitionsResponseTopic {
     DescribeTopicPartitionsResponseTopic {
         error_code: error.code(),
         name: Some(name),
+        topic_authorized_operations: rights::TOPIC,
         ..DescribeTopicPartitionsResponseTopic::default()
     }
 }
@@ -135,6 +136,7 @@ fn described(
         topic_id: topic.id,
         is_internal: topic.is_internal(),
         partitions: partitions.collect(),
+        topic_authorized_operations: rights::TOPIC,
         ..DescribeTopicPartitionsResponseTopic::default()
     }
 }

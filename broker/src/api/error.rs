@@ -5,6 +5,7 @@
 use tidewheel_consumer_groups::GroupError;
 use tidewheel_protocol::{BatchError, ErrorCode, StrBytes};
 use tidewheel_storage::StorageError;
+use tidewheel_storage::delay::request::DelayError;
 
 use crate::broker::BrokerError;
 use crate::groups::NoCoordinator;
@@ -34,6 +35,7 @@ pub(crate) fn storage_code(error: &StorageError) -> ErrorCode {
         | StorageError::ForeignDirectory { .. }
         | StorageError::NewerFormat { .. }
         | StorageError::DirectoryMismatch { .. }
+        | StorageError::DeliveriesNotNoted { .. }
         | StorageError::QueueFull
         | StorageError::Closed => ErrorCode::KafkaStorageError,
     }
@@ -67,9 +69,9 @@ pub(crate) fn batch_code(error: &BatchError) -> ErrorCode {
         | BatchError::OffsetDelta { .. }
         | BatchError::RecordCount { .. } => ErrorCode::InvalidRecord,
         BatchError::UnknownCompression(_) => ErrorCode::UnsupportedCompressionType,
-        BatchError::DecompressedTooLarge { .. } | BatchError::TooLarge => {
-            ErrorCode::MessageTooLarge
-        }
+        BatchError::DecompressedTooLarge { .. }
+        | BatchError::TooManyHeaders { .. }
+        | BatchError::TooLarge => ErrorCode::MessageTooLarge,
     }
 }
 
@@ -78,6 +80,16 @@ pub(crate) fn append_code(error: &AppendError) -> ErrorCode {
     match error {
         AppendError::Batch(error) => batch_code(error),
         AppendError::Storage(error) => storage_code(error),
+        AppendError::Delay(error) => match error {
+            DelayError::Invalid { .. } => ErrorCode::InvalidRecord,
+            DelayError::Timestamp { .. } => ErrorCode::InvalidTimestamp,
+            DelayError::TooManyRecords { .. } => ErrorCode::MessageTooLarge,
+            DelayError::Batch(error) => batch_code(error),
+        },
+        AppendError::DelayedCompacted
+        | AppendError::TooManyCancellations
+        | AppendError::RetryTarget { .. }
+        | AppendError::TooMuchPending { .. } => ErrorCode::PolicyViolation,
         AppendError::NoRecords => ErrorCode::InvalidRecord,
         AppendError::NotEnoughReplicas { .. } => ErrorCode::NotEnoughReplicas,
         AppendError::TimedOut => ErrorCode::RequestTimedOut,

@@ -13,22 +13,24 @@
 //! what is new of them.
 
 mod plan;
+mod sending;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tidewheel_config::limits;
+use tidewheel_config::{CompressionType, limits};
+use tidewheel_protocol::ErrorCode;
 use tidewheel_protocol::messages::fetch::{
     EpochEndOffset, FetchPartition, FetchRequest, FetchResponse, FetchableTopicResponse,
     PartitionData,
 };
-use tidewheel_protocol::{ErrorCode, Part};
 use tidewheel_storage::{LogRead, RecordSlice, StorageError};
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, warn};
 
 use self::plan::{Asked, Plan};
+use self::sending::{encode, reply};
 use super::{Answer, Call, Context, Reply, Responder, check_leader_epoch, error, weight};
 use crate::clock;
 use crate::fetch_sessions::{NO_SESSION, SessionChange, Turn};
@@ -230,6 +232,7 @@ async fn answer_in_session(fetch: Fetch, turn: Turn) -> Answer {
     let Some(topics) = look_until(context, &plan, &held, deadline).await else {
         return Answer::Close;
     };
+    plan.count(&topics);
     let places = plan.asked().map(|asked| asked.place);
     let told = plan.turn.as_ref().map(|turn| turn.answer(topics, places));
     let response = match told.unwrap_or(Err(ErrorCode::InvalidFetchSessionEpoch)) {
@@ -251,7 +254,7 @@ async fn answer_in_session(fetch: Fetch, turn: Turn) -> Answer {
         context.broker.fetch_sessions().close(session_id);
         return refused(&responder, ErrorCode::FetchSessionIdNotFound, NO_SESSION);
     };
-    mapped(parts).map_or(Answer::Close, |parts| Answer::Fetched(parts, share))
+    sending::leave(&context.broker, parts, share)
 }
 
 fn refused(responder: &Responder, error: ErrorCode, session_id: i32) -> Answer {
@@ -278,6 +281,9 @@ impl Fetch {
             held.share.shrink(plan.weight());
         }
         let topics = look_until(context, &plan, &held, deadline).await;
+        if let Some(topics) = &topics {
+            plan.count(topics);
+        }
         (responder, held, topics.map(|topics| (plan, topics)))
     }
 }
@@ -438,6 +444,10 @@ fn look_at(
     let fetch = &asked.fetch;
     // Any negative number stands for an epoch that the client does not know.
     check_leader_epoch(fetch.current_leader_epoch.max(-1), plan.leader_epoch)?;
+    // zstd came with Fetch 10. As in Kafka the topic's setting counts, not what its batches are kept in.
+    if plan.version < 10 && matches!(log.config().compression, CompressionType::Zstd { .. }) {
+        return Err(ErrorCode::UnsupportedCompressionType.into());
+    }
     let mut data = PartitionData {
         // Null for read_uncommitted; nothing is ever aborted before transactions exist.
         aborted_transactions: plan.read_committed.then(Vec::new),
@@ -525,49 +535,6 @@ fn diverging_epoch(
     }
     let diverges = epoch < fetch.last_fetched_epoch || end_offset < fetch.fetch_offset;
     diverges.then_some(Ok(EpochEndOffset { epoch, end_offset }))
-}
-
-fn reply(responder: &Responder, responses: Topics, session_id: i32, share: MemoryShare) -> Answer {
-    let response = FetchResponse {
-        session_id,
-        responses,
-        ..FetchResponse::default()
-    };
-    let parts = encode(responder, response);
-    let weight = weight::fetched(&parts);
-    let Some(parts) = mapped(parts) else {
-        return Answer::Close;
-    };
-    if weight <= limits::FREE_BYTES_PER_CONNECTION {
-        return Answer::Parts(parts);
-    }
-    let pool = responder.context.broker.fetch_answer_memory();
-    // Half of it stays for sessions, which cannot do with less.
-    match pool.try_share(weight, limits::FETCH_ANSWER_BYTES_MAX / 2) {
-        Some(share) => Answer::Fetched(parts, share),
-        None => {
-            let mut share = share;
-            share.shrink(weight);
-            Answer::Counted(parts, share)
-        }
-    }
-}
-
-fn encode(responder: &Responder, response: FetchResponse<RecordSlice>) -> Vec<Part<RecordSlice>> {
-    response.encode_parts(responder.context.version, responder.correlation_id)
-}
-
-/// Header bytes and views of the mapped log, in their order. `None` where that fails: its lengths are in
-/// the header by then, and the only honest end is to close.
-fn mapped(parts: Vec<Part<RecordSlice>>) -> Option<Vec<Bytes>> {
-    let bytes = parts.into_iter().map(|part| match part {
-        Part::Bytes(bytes) => Ok(bytes),
-        Part::Records(slice) => slice.bytes(),
-    });
-    let bytes: Result<_, _> = bytes.collect();
-    bytes
-        .inspect_err(|error| warn!(%error, "cannot map a segment for a fetch"))
-        .ok()
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use tidewheel_protocol::messages::metadata::{
 use tidewheel_protocol::{ErrorCode, StrBytes};
 use tracing::debug;
 
-use super::{Context, error};
+use super::{Context, error, rights};
 use crate::broker::{NewTopic, create_topics};
 use crate::topics::{Topic, TopicsSnapshot, topic_name_problem};
 
@@ -23,11 +23,24 @@ pub(super) async fn handle(context: Context, request: MetadataRequest) -> Metada
         port: i32::from(endpoint.port),
         ..MetadataResponseBroker::default()
     };
+    let operations = rights::told(request.include_topic_authorized_operations, rights::TOPIC);
+    let cluster_authorized_operations = rights::told(
+        request.include_cluster_authorized_operations,
+        rights::CLUSTER,
+    );
+    let mut topics = topics(&context, request).await;
+    for topic in &mut topics {
+        // Of an id that is no topic's there is nothing to do anything with.
+        if topic.error_code != ErrorCode::UnknownTopicId.code() {
+            topic.topic_authorized_operations = operations;
+        }
+    }
     MetadataResponse {
         brokers: vec![broker],
         cluster_id: Some(StrBytes::from(context.broker.cluster_id())),
         controller_id: context.broker.node_id(),
-        topics: topics(&context, request).await,
+        cluster_authorized_operations,
+        topics,
         ..MetadataResponse::default()
     }
 }

@@ -21,7 +21,7 @@ mod describe_log_dirs;
 mod describe_producers;
 mod describe_topic_partitions;
 mod elect_leaders;
-mod error;
+pub(crate) mod error;
 mod fetch;
 mod find_coordinator;
 mod heartbeat;
@@ -29,6 +29,7 @@ mod incremental_alter_configs;
 mod init_producer_id;
 mod join_group;
 mod leave_group;
+mod list_config_resources;
 mod list_groups;
 mod list_offsets;
 mod list_partition_reassignments;
@@ -38,6 +39,8 @@ mod offset_delete;
 mod offset_fetch;
 mod offset_for_leader_epoch;
 mod produce;
+mod reply;
+mod rights;
 mod sync_group;
 mod weight;
 
@@ -58,6 +61,7 @@ use tidewheel_config::limits;
 use tokio::time::timeout;
 use tracing::debug;
 
+pub(crate) use self::reply::{Answer, Reply, bytes};
 use crate::broker::{Broker, Endpoint};
 use crate::connection::Session;
 use crate::memory_pool::{MemoryPool, MemoryShare};
@@ -210,6 +214,9 @@ pub(crate) const APIS: &[Api] = &[
         let call = call.of_groups(limits::GROUP_ARRAY_BYTES_MAX);
         call.answer(weight::describe_groups, describe_groups::handle)
     }),
+    api(ApiKey::ListConfigResources, 0..=1, |call| {
+        call.answer(weight::list_config_resources, list_config_resources::handle)
+    }),
     api(ApiKey::ListGroups, 0..=5, |call| {
         call.answer(weight::list_groups, list_groups::handle)
     }),
@@ -231,32 +238,9 @@ pub(crate) const APIS: &[Api] = &[
     }),
 ];
 
-/// What a handler hands to the write loop.
-pub(crate) enum Reply {
-    /// Known at once.
-    Now(Answer),
-    /// Begun; the write loop finishes it in its turn. The request's bytes are no longer needed.
-    Started(Pin<Box<dyn Future<Output = Answer> + Send>>),
-    /// The same, and the connection's next request is not read before it is finished.
-    Alone(Pin<Box<dyn Future<Output = Answer> + Send>>),
-    /// Finished by the write loop, in its turn.
-    Later(Pin<Box<dyn Future<Output = Answer> + Send>>),
-    /// The same, and the connection's next request is not read before it is finished.
-    Barrier(Pin<Box<dyn Future<Output = Answer> + Send>>),
-}
-
-/// What leaves the socket.
-pub(crate) enum Answer {
-    /// A whole response frame, written one part after the other.
-    Parts(Vec<Bytes>),
-    /// The same whose memory is counted until it has left.
-    Counted(Vec<Bytes>, MemoryShare),
-    /// The same of a fetch: nobody waits for its memory, so that its reader has time.
-    Fetched(Vec<Bytes>, MemoryShare),
-    /// Nothing: a produce request with `acks=0`.
-    Nothing,
-    /// The connection closes: the only way to tell a producer with `acks=0` of an error.
-    Close,
+/// Where an API stands in the table.
+pub(crate) fn place(key: i16) -> Option<usize> {
+    APIS.iter().position(|api| api.key.code() == key)
 }
 
 /// Why a request closes the connection.
@@ -473,13 +457,23 @@ pub(crate) struct Responder {
 }
 
 impl Responder {
+    /// Counts an answer with its first error.
+    fn answers(&self, key: ApiKey, error: i16) {
+        let Context {
+            session, version, ..
+        } = &self.context;
+        session.meter.answered(key, *version, error);
+    }
+
     fn frame<A: Message>(&self, response: &A) -> Answer {
+        self.answers(A::KEY, response.first_error());
         let frame = encode_response_frame(self.context.version, self.correlation_id, response);
         Answer::Parts(vec![frame])
     }
 
     /// The same for an answer whose memory is counted; the estimate was for its making.
     fn counted<A: Message>(&self, response: &A, mut share: MemoryShare) -> Answer {
+        self.answers(A::KEY, response.first_error());
         let frame = encode_response_frame(self.context.version, self.correlation_id, response);
         share.shrink(frame.len());
         match share.is_counted() {

@@ -248,6 +248,7 @@ mod tests {
             leader_epoch: None,
             topic_id: Uuid([*id; 16]),
             metadata: StrBytes::default(),
+            commit_timestamp_ms: 0,
         };
         let partitions = (0..).zip(ids).map(|(partition, id)| FetchedPartition {
             partition,

@@ -8,8 +8,9 @@ use tidewheel_protocol::messages::produce::{
     BatchIndexAndErrorMessage, PartitionProduceData, PartitionProduceResponse, ProduceRequest,
     ProduceResponse, TopicProduceData, TopicProduceResponse,
 };
-use tidewheel_protocol::{DecodeError, ErrorCode, StrBytes, Uuid};
+use tidewheel_protocol::{ApiKey, DecodeError, ErrorCode, Message, StrBytes, Uuid};
 use tidewheel_storage::StorageError;
+use tidewheel_storage::delay::request::DelayError;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 use tracing::debug;
@@ -17,6 +18,7 @@ use tracing::debug;
 use super::{Answer, Call, Context, Reply, Responder, error, weight};
 use crate::clock;
 use crate::connection::Holding;
+use crate::delays::{self, Begun};
 use crate::memory_pool::MemoryShare;
 use crate::partition::{Acks, AppendError, AppendOutcome, Partition};
 use crate::produce_lanes::Lane;
@@ -32,6 +34,12 @@ struct StartedTopic {
     name: StrBytes,
     topic_id: Uuid,
     partitions: Vec<Started>,
+}
+
+struct StartedRequest {
+    topics: Vec<StartedTopic>,
+    /// How long the client is asked to wait before it sends more, in ms.
+    throttle_ms: i32,
 }
 
 /// Stage one, where the request was read or, if that takes long, on the blocking pool; the next request of
@@ -102,24 +110,42 @@ fn begin(
     Reply::Started(Box::pin(async move {
         let response = finish(started, deadline).await;
         drop(holding);
+        let error = response.first_error();
+        if error != 0 {
+            count_errors(&responder.context, &response);
+        }
         if wants_reply {
             return responder.counted(&response, share);
         }
+        responder.answers(ApiKey::Produce, error);
         // Without a reply, closing is the only way to tell of an error, as with Kafka.
-        let failed = |partition: &PartitionProduceResponse| partition.error_code != 0;
-        let topics = &response.responses;
-        match topics
-            .iter()
-            .any(|topic| topic.partition_responses.iter().any(failed))
-        {
-            true => Answer::Close,
-            false => Answer::Nothing,
+        match error {
+            0 => Answer::Nothing,
+            _ => Answer::Close,
         }
     }))
 }
 
+/// Counts what went wrong with topics that there are.
+fn count_errors(context: &Context, response: &ProduceResponse) {
+    let topics = context.broker.topics();
+    for answered in &response.responses {
+        let topic = match context.version >= 13 {
+            true => topics.with_id(answered.topic_id),
+            false => topics.named(&answered.name),
+        };
+        let Some(partition) = topic.and_then(|topic| topic.partitions.first()) else {
+            continue;
+        };
+        let codes = answered.partition_responses.iter();
+        for code in codes.map(|one| one.error_code).filter(|code| *code != 0) {
+            partition.traffic().produce_failed(code);
+        }
+    }
+}
+
 /// Stage one: every batch is appended or refused, in the order of the request.
-fn start(context: &Context, request: ProduceRequest) -> Vec<StartedTopic> {
+fn start(context: &Context, request: ProduceRequest) -> StartedRequest {
     let acks = match request.acks {
         0 | 1 => Ok(Acks::Leader),
         -1 => Ok(Acks::All),
@@ -130,7 +156,8 @@ fn start(context: &Context, request: ProduceRequest) -> Vec<StartedTopic> {
         None => acks,
     };
     let now_ms = clock::now_ms();
-    let mut unsynced = false;
+    let mut last = clock::instant();
+    let (mut unsynced, mut throttle_ms) = (false, 0);
     let mut started = Vec::with_capacity(request.topic_data.len());
     for data in request.topic_data {
         let topics = context.broker.topics();
@@ -149,9 +176,14 @@ fn start(context: &Context, request: ProduceRequest) -> Vec<StartedTopic> {
             let partition = topic
                 .partition(data.index)
                 .ok_or(AppendError::UnknownTopic)?;
-            let (outcome, waits) = append(context, partition, data, acks, now_ms)?;
-            unsynced |= waits;
-            Ok(outcome)
+            let begun = append(context, topic, partition, data, acks, now_ms);
+            let now = clock::instant();
+            context.session.meter.appended(now - last);
+            last = now;
+            let begun = begun?;
+            unsynced |= begun.unsynced;
+            throttle_ms = throttle_ms.max(begun.throttle_ms);
+            Ok(begun.outcome)
         };
         let partitions = partition_data
             .into_iter()
@@ -171,7 +203,10 @@ fn start(context: &Context, request: ProduceRequest) -> Vec<StartedTopic> {
     if unsynced {
         context.broker.flush_soon();
     }
-    started
+    StartedRequest {
+        topics: started,
+        throttle_ms,
+    }
 }
 
 /// The topic that a request of `version` means.
@@ -188,14 +223,17 @@ fn find_topic<'a>(
     }
 }
 
+/// Begins the append of one batch.
 fn append(
     context: &Context,
-    partition: &Arc<Partition>,
+    topic: &Topic,
+    partition: &Partition,
     data: PartitionProduceData,
     acks: Acks,
     now_ms: i64,
-) -> Result<(oneshot::Receiver<AppendOutcome>, bool), AppendError> {
-    let wanted = partition.log().config().min_insync_replicas;
+) -> Result<Begun, AppendError> {
+    let config = partition.log().config();
+    let wanted = config.min_insync_replicas;
     let stands_for = context.broker.config().replication_factor_max.max(1);
     if acks == Acks::All && wanted > i32::from(stands_for) {
         return Err(AppendError::NotEnoughReplicas { wanted });
@@ -204,17 +242,29 @@ fn append(
     let records = records.ok_or(AppendError::NoRecords)?;
     // zstd came with Produce 7: an older client could not read it back.
     let zstd_allowed = context.version >= 7;
-    partition.append(records, acks, zstd_allowed, now_ms)
+    if config.queues() {
+        let place = (topic, data.index);
+        return delays::produce(&context.broker, place, records, acks, zstd_allowed, now_ms);
+    }
+    let begun = partition.append(records, acks, zstd_allowed, now_ms)?;
+    if config.delay.holds_back().is_some() {
+        let place = (topic, data.index);
+        context
+            .broker
+            .delays()
+            .appended(&context.broker, place, now_ms);
+    }
+    Ok(begun.into())
 }
 
 /// Stage two: waits for the outcomes, at most until `deadline`.
-async fn finish(started: Vec<StartedTopic>, deadline: Instant) -> ProduceResponse {
-    let mut responses = Vec::with_capacity(started.len());
+async fn finish(started: StartedRequest, deadline: Instant) -> ProduceResponse {
+    let mut responses = Vec::with_capacity(started.topics.len());
     for StartedTopic {
         name,
         topic_id,
         partitions,
-    } in started
+    } in started.topics
     {
         let mut partition_responses = Vec::with_capacity(partitions.len());
         for Started { index, append } in partitions {
@@ -237,6 +287,7 @@ async fn finish(started: Vec<StartedTopic>, deadline: Instant) -> ProduceRespons
     }
     ProduceResponse {
         responses,
+        throttle_time_ms: started.throttle_ms,
         ..ProduceResponse::default()
     }
 }
@@ -265,15 +316,26 @@ fn partition_response(index: i32, outcome: AppendOutcome) -> PartitionProduceRes
 /// The records because of which a batch was refused: a client fails these, and tells the others that they
 /// were in bad company.
 fn record_errors(error: &AppendError) -> Vec<BatchIndexAndErrorMessage> {
-    let AppendError::Storage(StorageError::MissingKeys { indexes, .. }) = error else {
-        return Vec::new();
+    let of_record = |index: i32, message: StrBytes| BatchIndexAndErrorMessage {
+        batch_index: index,
+        batch_index_error_message: Some(message),
     };
-    let message = StrBytes::from("a record of a compacted topic needs a key");
-    let of_record = |index: &i32| BatchIndexAndErrorMessage {
-        batch_index: *index,
-        batch_index_error_message: Some(message.clone()),
-    };
-    indexes.iter().map(of_record).collect()
+    match error {
+        AppendError::Storage(StorageError::MissingKeys { indexes, .. }) => {
+            let message = StrBytes::from("a record of a compacted topic needs a key");
+            let indexes = indexes.iter();
+            indexes
+                .map(|index| of_record(*index, message.clone()))
+                .collect()
+        }
+        AppendError::Delay(DelayError::Invalid { errors }) => {
+            let errors = errors.iter();
+            errors
+                .map(|(index, why)| of_record(*index, StrBytes::from(why.as_str())))
+                .collect()
+        }
+        _ => Vec::new(),
+    }
 }
 
 #[cfg(test)]
@@ -282,7 +344,7 @@ mod tests {
     use std::task::{Context as TaskContext, Waker};
 
     use bytes::Bytes;
-    use tidewheel_protocol::{Message, RecordBatch, RecordBatchBuilder, ResponseHeader};
+    use tidewheel_protocol::{RecordBatch, RecordBatchBuilder, ResponseHeader};
 
     use super::*;
     use crate::testing;

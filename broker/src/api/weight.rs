@@ -20,6 +20,7 @@ use tidewheel_protocol::messages::fetch::FetchRequest;
 use tidewheel_protocol::messages::find_coordinator::FindCoordinatorRequest;
 use tidewheel_protocol::messages::incremental_alter_configs::IncrementalAlterConfigsRequest;
 use tidewheel_protocol::messages::join_group::JoinGroupResponse;
+use tidewheel_protocol::messages::list_config_resources::ListConfigResourcesRequest;
 use tidewheel_protocol::messages::list_groups::ListGroupsRequest;
 use tidewheel_protocol::messages::metadata::MetadataRequest;
 use tidewheel_protocol::messages::offset_fetch::OffsetFetchRequest;
@@ -49,6 +50,8 @@ const PER_FETCHED_PARTITION: usize = 512;
 const PER_PRODUCER: usize = 128;
 /// What is told of a group, made once out of what it holds and once more as bytes.
 const PER_HELD_BYTE: usize = 2;
+/// A resource in a list, with the name of a topic.
+const PER_LISTED_RESOURCE: usize = 512;
 /// A group in a list, beside its name.
 const PER_LISTED_GROUP: usize = 256;
 /// A group that is described, with the sentence that says that it is none.
@@ -243,6 +246,15 @@ pub(super) fn consumer_group_describe(
 pub(super) fn list_groups(context: &Context, _: &ListGroupsRequest) -> usize {
     let listed = context.broker.groups().listed();
     listed.groups * PER_LISTED_GROUP + listed.bytes * PER_HELD_BYTE
+}
+
+/// The same, with the ids of groups.
+pub(super) fn list_config_resources(context: &Context, _: &ListConfigResourcesRequest) -> usize {
+    let (topics, groups) = (context.broker.topics(), context.broker.group_configs());
+    let ids = groups
+        .keys()
+        .map(|group_id| PER_LISTED_RESOURCE + 2 * group_id.len());
+    topics.iter().count() * PER_LISTED_RESOURCE + ids.sum::<usize>()
 }
 
 /// Of an answer that is made: what it tells a leader of all members.

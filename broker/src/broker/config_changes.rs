@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use tidewheel_config::{LogConfig, limits};
+use tidewheel_config::{GroupConfigOverrides, LogConfig, limits};
+use tidewheel_consumer_groups::GroupTimes;
 use tracing::info;
 
 use super::topic_changes::{all_or_none, for_all};
-use super::{Broker, BrokerError};
+use super::{Broker, BrokerError, GroupConfigs};
 use crate::clock;
-use crate::config_changes::{Altered, ConfigAlteration, refuse_repeated};
+use crate::config_changes::{Altered, ConfigAlteration, refuse_repeated, refuse_too_many_groups};
 use crate::metadata::MetadataStore;
 use crate::topics::Topic;
 
@@ -34,15 +35,16 @@ impl Broker {
         metadata: &mut MetadataStore,
     ) -> Vec<Result<(), BrokerError>> {
         let (config, topics) = (self.topic_defaults(), self.topics());
-        let brokers = &metadata.state().broker_configs;
+        let before = metadata.state();
         let checked: Vec<Result<Altered, BrokerError>> = refuse_repeated(alterations)
             .into_iter()
-            .map(|one| one?.validate(&config, &topics, brokers))
+            .map(|one| one?.validate(&config, &topics, before))
             .collect();
+        let checked = refuse_too_many_groups(checked, before);
         let changed: Vec<&Altered> = checked
             .iter()
             .flatten()
-            .filter(|altered| altered.changes(brokers))
+            .filter(|altered| altered.changes(before))
             .collect();
         let made = match validate_only || changed.is_empty() {
             true => Ok(()),
@@ -59,6 +61,7 @@ impl Broker {
     ) -> Result<(), BrokerError> {
         metadata.configs_changed(altered, clock::now_ms())?;
         let mut topics = Vec::new();
+        let mut groups = Vec::new();
         let mut settings_changed = false;
         for altered in altered {
             match altered {
@@ -73,7 +76,14 @@ impl Broker {
                     settings_changed = true;
                     info!(broker = %altered.name, set = altered.configs.len(), "configs altered");
                 }
+                Altered::Group(altered) => {
+                    groups.push((altered.name.clone(), altered.configs.clone()));
+                    info!(group = %altered.name, set = altered.configs.len(), "configs altered");
+                }
             }
+        }
+        if !groups.is_empty() {
+            self.put_group_configs(groups);
         }
         self.put_topics(topics.clone());
         if settings_changed {
@@ -84,6 +94,27 @@ impl Broker {
         self.put_in_force(&topics)
     }
 
+    /// Lets groups go by what is set on them from now on. What is set on others is not looked at: there may be many.
+    pub(super) fn put_group_configs(
+        &self,
+        altered: impl IntoIterator<Item = (String, GroupConfigOverrides)>,
+    ) {
+        let mut configs = GroupConfigs::clone(&self.group_configs());
+        let mut times = GroupTimes::clone(&self.groups.times());
+        for (name, set) in altered {
+            let name: Arc<str> = name.into();
+            if set.is_empty() {
+                configs.remove(&name);
+                times.remove(&name);
+            } else {
+                times.insert(Arc::clone(&name), self.config.group.consumer_times(&set));
+                configs.insert(name, Arc::new(set));
+            }
+        }
+        self.groups.set_times(times);
+        self.group_configs.store(Arc::new(configs));
+    }
+
     /// Lets the open logs of topics go by their configs as they are now.
     fn put_in_force(&self, topics: &[Arc<Topic>]) -> Result<(), BrokerError> {
         let config = self.topic_defaults();
@@ -92,10 +123,61 @@ impl Broker {
             let log = log.map_err(|error| BrokerError::InvalidConfig {
                 reason: error.to_string(),
             })?;
+            let mut held_back = log.delay.holds_back().is_some();
             for partition in &topic.partitions {
+                held_back |= partition.log().config().delay.holds_back().is_some();
                 partition.log().set_config(log.clone());
+            }
+            if held_back {
+                self.delays.look_now(self, topic);
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use tidewheel_config::BrokerConfig;
+    use tidewheel_protocol::Uuid;
+    use tidewheel_storage::fs::SimFs;
+    use tidewheel_storage::{LogManager, LogManagerOptions};
+
+    use super::*;
+
+    fn set(name: &str, session_ms: Option<&str>) -> (String, GroupConfigOverrides) {
+        let key = "consumer.session.timeout.ms".to_owned();
+        let configs = session_ms.map(|value| (key, value.to_owned()));
+        (name.to_owned(), configs.into_iter().collect())
+    }
+
+    #[test]
+    fn what_is_set_on_one_group_leaves_the_others_as_they_are() {
+        let ids = vec![Uuid([1; 16])];
+        let options = LogManagerOptions::new(vec![PathBuf::from("/data")], 1, "c".into(), ids);
+        let logs = LogManager::open(Arc::new(SimFs::new()), options).unwrap();
+        let broker = Broker::open(BrokerConfig::default(), Vec::new(), logs).unwrap();
+        broker.put_group_configs([set("a", Some("50000")), set("b", Some("51000"))]);
+        let before = broker.group_configs();
+        broker.put_group_configs([set("b", Some("52000")), set("c", Some("53000"))]);
+        let after = broker.group_configs();
+        assert!(Arc::ptr_eq(&before["a"], &after["a"]));
+        let sessions_ms = || {
+            let times = broker.groups().times();
+            let times = times.iter();
+            times
+                .map(|(name, times)| (name.to_string(), times.session_timeout_ms))
+                .collect::<Vec<_>>()
+        };
+        let told = |name: &str, ms| (name.to_owned(), ms);
+        assert_eq!(
+            sessions_ms(),
+            [told("a", 50_000), told("b", 52_000), told("c", 53_000)]
+        );
+        broker.put_group_configs([set("a", None), set("b", None)]);
+        assert_eq!(sessions_ms(), [told("c", 53_000)]);
+        assert_eq!(broker.group_configs().len(), 1);
     }
 }

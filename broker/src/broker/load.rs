@@ -11,56 +11,67 @@ use tracing::error;
 
 use super::BrokerError;
 use crate::metadata::{MetadataStore, TopicRecord};
+use crate::metrics::{Metrics, TopicTraffic};
 use crate::partition::{AppendWaiter, Partition, PartitionLog};
 use crate::topics::Topic;
 
-/// Opens the logs of every topic that the metadata names.
-pub(super) fn load_topics(
-    config: &BrokerConfig,
-    logs: &LogManager<AppendWaiter>,
-    metadata: &MetadataStore,
-    leader_epoch: i32,
-    now_ms: i64,
-) -> Result<Vec<Arc<Topic>>, BrokerError> {
-    let records: Vec<&TopicRecord> = metadata.state().topics.values().collect();
-    let mut live = Vec::new();
-    for record in &records {
-        let id = record.topic_id()?;
-        let log_config =
-            LogConfig::resolve(config, &record.configs).map_err(|error| record.unusable(&error))?;
-        let topic: Arc<str> = Arc::from(record.name.as_str());
-        live.extend((0..record.partitions).map(|partition| LivePartition {
-            tp: TopicPartition {
-                topic: Arc::clone(&topic),
-                partition,
-            },
-            topic_id: id,
-            config: log_config.clone(),
-        }));
-    }
-    let loaded = logs.load(live, leader_epoch, now_ms)?;
-    report_damage(&loaded);
-    let mut opened = by_partition(loaded.logs);
-    let topics = records.iter().map(|record| {
-        let name: Arc<str> = Arc::from(record.name.as_str());
-        Ok(Arc::new(Topic {
-            id: record.topic_id()?,
-            configs: record.configs.clone(),
-            partitions: partitions(&name, 0..record.partitions, &mut opened)?,
-            name,
-        }))
-    });
-    topics.collect()
+/// What a start goes by.
+pub(super) struct Loading<'a> {
+    /// The settings with those that were changed while a broker ran.
+    pub(super) config: &'a BrokerConfig,
+    pub(super) logs: &'a LogManager<AppendWaiter>,
+    pub(super) metrics: &'a Metrics,
+    pub(super) leader_epoch: i32,
+    /// ms since 1970.
+    pub(super) now_ms: i64,
 }
 
-/// Says what a start found damaged: nobody else may look before the data is needed.
-fn report_damage(loaded: &LoadedLogs<AppendWaiter>) {
-    for error in &loaded.lost {
-        error!(%error, "a partition is lost");
+impl Loading<'_> {
+    /// Opens the logs of every topic that the metadata names.
+    pub(super) fn topics(&self, metadata: &MetadataStore) -> Result<Vec<Arc<Topic>>, BrokerError> {
+        let records: Vec<&TopicRecord> = metadata.state().topics.values().collect();
+        let mut live = Vec::new();
+        for record in &records {
+            let id = record.topic_id()?;
+            let log_config = LogConfig::resolve(self.config, &record.configs)
+                .map_err(|error| record.unusable(&error))?;
+            let topic: Arc<str> = Arc::from(record.name.as_str());
+            live.extend((0..record.partitions).map(|partition| LivePartition {
+                tp: TopicPartition {
+                    topic: Arc::clone(&topic),
+                    partition,
+                },
+                topic_id: id,
+                config: log_config.clone(),
+            }));
+        }
+        let loaded = self.logs.load(live, self.leader_epoch, self.now_ms)?;
+        self.report_damage(&loaded);
+        let mut opened = by_partition(loaded.logs);
+        let topics = records.iter().map(|record| {
+            let name: Arc<str> = Arc::from(record.name.as_str());
+            let traffic = &self.metrics.traffic().of(&name);
+            Ok(Arc::new(Topic {
+                id: record.topic_id()?,
+                configs: record.configs.clone(),
+                partitions: partitions(&name, 0..record.partitions, &mut opened, traffic)?,
+                name,
+            }))
+        });
+        topics.collect()
     }
-    for log in &loaded.logs {
-        if let Some(error) = log.refusal() {
-            error!(partition = %log.topic_partition(), %error, "served read-only: durable data is damaged");
+
+    /// Says what a start found damaged: nobody else may look before the data is needed.
+    fn report_damage(&self, loaded: &LoadedLogs<AppendWaiter>) {
+        for error in &loaded.lost {
+            self.metrics.storage().found_damage();
+            error!(%error, "a partition is lost");
+        }
+        for log in &loaded.logs {
+            if let Some(error) = log.refusal() {
+                self.metrics.storage().found_damage();
+                error!(partition = %log.topic_partition(), %error, "served read-only: durable data is damaged");
+            }
         }
     }
 }
@@ -74,11 +85,13 @@ pub(super) fn by_partition(
         .collect()
 }
 
-/// Partitions of a topic by their numbers, out of the logs that were opened for it.
+/// Partitions of a topic by their numbers, out of the logs that were opened for it; they are counted together
+/// in `traffic`.
 pub(super) fn partitions(
     topic: &Arc<str>,
     numbers: Range<i32>,
     logs: &mut HashMap<TopicPartition, Arc<PartitionLog>>,
+    traffic: &Arc<TopicTraffic>,
 ) -> Result<Vec<Arc<Partition>>, BrokerError> {
     let partitions = numbers.map(|partition| {
         let tp = TopicPartition {
@@ -86,7 +99,7 @@ pub(super) fn partitions(
             partition,
         };
         let log = logs.remove(&tp).ok_or(StorageError::PartitionDeleted)?;
-        Ok(Arc::new(Partition::new(log)))
+        Ok(Arc::new(Partition::new(log, Arc::clone(traffic))))
     });
     partitions.collect()
 }

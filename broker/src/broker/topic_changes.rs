@@ -61,10 +61,11 @@ pub(crate) async fn create_partitions(
 pub(crate) async fn delete_topics(
     broker: &Arc<Broker>,
     topics: Vec<TopicRef>,
+    validate_only: bool,
     wait: Duration,
 ) -> Vec<Result<(Arc<str>, Uuid), BrokerError>> {
     let (count, changed) = (topics.len(), Arc::clone(broker));
-    let work = move |metadata: &mut _| changed.delete(topics, metadata);
+    let work = move |metadata: &mut _| changed.delete(topics, validate_only, metadata);
     let done = broker.changes.run(wait, work).await;
     done.unwrap_or_else(|error| for_all(count, error))
 }
@@ -155,7 +156,8 @@ impl Broker {
         let record = || metadata.topics_created(records, now_ms);
         let mut logs = self.make_logs(live, now_ms, record)?;
         let created = topics.iter().map(|topic| {
-            let partitions = partitions(&topic.name, 0..topic.partitions, &mut logs)?;
+            let traffic = self.metrics.traffic().of(&topic.name);
+            let partitions = partitions(&topic.name, 0..topic.partitions, &mut logs, &traffic)?;
             Ok(Arc::new(Topic {
                 name: Arc::clone(&topic.name),
                 id: topic.id,
@@ -207,7 +209,12 @@ impl Broker {
         let mut logs = self.make_logs(live.collect(), now_ms, record)?;
         let topics = grown.iter().map(|grown| {
             let mut topic = Topic::clone(&grown.topic);
-            let added = partitions(&topic.name, grown.added(), &mut logs)?;
+            // All partitions of a topic are counted in one place, also where that is for others too.
+            let traffic = match topic.partitions.first() {
+                Some(first) => Arc::clone(first.traffic()),
+                None => self.metrics.traffic().of(&topic.name),
+            };
+            let added = partitions(&topic.name, grown.added(), &mut logs, &traffic)?;
             topic.partitions.extend(added);
             Ok(Arc::new(topic))
         });
@@ -247,6 +254,7 @@ impl Broker {
     fn delete(
         &self,
         wanted: Vec<TopicRef>,
+        validate_only: bool,
         metadata: &mut MetadataStore,
     ) -> Vec<Result<(Arc<str>, Uuid), BrokerError>> {
         if !self.config.delete_topic_enable {
@@ -268,7 +276,10 @@ impl Broker {
             }
         }
         let gone: Vec<Arc<Topic>> = found.iter().flatten().cloned().collect();
-        let made = self.delete_found(metadata, &gone);
+        let made = match validate_only {
+            true => Ok(()),
+            false => self.delete_found(metadata, &gone),
+        };
         let results = all_or_none(found, made).into_iter();
         results
             .map(|topic| topic.map(|topic| (Arc::clone(&topic.name), topic.id)))
@@ -299,7 +310,8 @@ impl Broker {
             // Whoever waits on it hears that it is gone.
             partition.settle();
         }
-        for (name, _) in &gone {
+        for (name, id) in &gone {
+            self.delays.forget_topic(*id);
             info!(topic = %name, "deleted");
         }
         self.groups.topics_deleted(gone.into_iter().collect());

@@ -176,11 +176,15 @@ fn try_check(settings: &SettingsArguments, format: Format) -> Result<(), Failure
             writeln!(out, "the configuration is good: {count}")?;
             Ok(())
         }
-        (Format::Text, Err(errors)) => Err(wrong(&errors)),
+        (Format::Text, Err(errors)) => {
+            let warnings = errors.warnings.iter();
+            warnings.for_each(|warning| say(&format!("warning: {warning}")));
+            Err(wrong(&errors))
+        }
         (Format::Json, checked) => {
             let (problems, warnings) = match checked {
                 Ok(config) => (Vec::new(), config.warnings),
-                Err(errors) => (errors.0, Vec::new()),
+                Err(errors) => (errors.problems, errors.warnings),
             };
             let ok = problems.is_empty();
             let answer = Checked {

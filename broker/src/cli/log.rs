@@ -127,11 +127,7 @@ fn dump(
     options: DumpOptions,
     out: &mut dyn Write,
 ) -> Result<ExitCode, Failure> {
-    let mut printer = Printer {
-        out,
-        format: target.format,
-        error: None,
-    };
+    let mut printer = Printer::new(out, target.format);
     let outcome = inspect::dump(fs, &target.path, options, &mut |entry: DumpEntry| {
         printer.line(&entry, &entry.to_string());
     });
@@ -145,11 +141,7 @@ fn verify(
     target: &TargetArguments,
     out: &mut dyn Write,
 ) -> Result<ExitCode, Failure> {
-    let mut printer = Printer {
-        out,
-        format: target.format,
-        error: None,
-    };
+    let mut printer = Printer::new(out, target.format);
     let outcome = inspect::verify(fs, &target.path, &mut |finding: Finding| {
         let text = finding.to_string();
         printer.line(
@@ -188,11 +180,7 @@ fn reindex(
     options: ReindexOptions,
     out: &mut dyn Write,
 ) -> Result<ExitCode, Failure> {
-    let mut printer = Printer {
-        out,
-        format: target.format,
-        error: None,
-    };
+    let mut printer = Printer::new(out, target.format);
     let (mut rebuilt, mut left) = (0, 0);
     let outcome = inspect::reindex(fs, &target.path, options, &mut |segment| {
         match segment.outcome {
@@ -287,7 +275,15 @@ struct Printer<'a> {
     error: Option<io::Error>,
 }
 
-impl Printer<'_> {
+impl<'a> Printer<'a> {
+    fn new(out: &'a mut dyn Write, format: Format) -> Self {
+        Self {
+            out,
+            format,
+            error: None,
+        }
+    }
+
     fn line(&mut self, object: &impl Serialize, text: &str) {
         if self.error.is_some() {
             return;

@@ -2,6 +2,7 @@
 
 mod bench;
 mod config;
+mod generate;
 pub(crate) mod log;
 mod serve;
 mod settings;
@@ -36,6 +37,8 @@ enum Command {
     Config(config::ConfigArguments),
     /// Look into the files of a stopped data directory.
     Log(log::LogArguments),
+    /// Print a dashboard and alert rules for the tools that watch a broker.
+    Generate(generate::GenerateArguments),
     /// Put load on any Kafka endpoint and report figures.
     Bench(Box<bench::BenchArguments>),
 }
@@ -49,6 +52,7 @@ pub fn run() -> ExitCode {
         Some(Command::Serve(arguments)) => serve::run(&arguments),
         Some(Command::Config(arguments)) => config::run(&arguments),
         Some(Command::Log(arguments)) => log::run(&arguments),
+        Some(Command::Generate(arguments)) => generate::run(&arguments),
         Some(Command::Bench(arguments)) => bench::run(&arguments),
     }
 }

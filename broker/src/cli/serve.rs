@@ -12,12 +12,10 @@ use tracing::{info, warn};
 
 use super::settings::SettingsArguments;
 use super::{EXIT_ENVIRONMENT, EXIT_INTERRUPTED, EXIT_USAGE, config, say};
-use crate::broker::Broker;
-use crate::embedded::{Opened, open, stop};
-use crate::groups::start_groups;
+use crate::logging::Logging;
 use crate::ready::Ready;
-use crate::server::{BoundListener, Server};
-use crate::storage_threads::StorageThreads;
+use crate::running::Running;
+use crate::service_manager;
 
 /// Options of `serve`.
 #[derive(Debug, Args)]
@@ -56,8 +54,8 @@ pub(crate) fn run(arguments: &ServeArguments) -> ExitCode {
     if arguments.check {
         return config::check(&arguments.settings, config::Format::Text);
     }
-    start_logging();
-    match serve(arguments) {
+    let logging = Logging::start();
+    match serve(arguments, logging) {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure { sentence, exit }) => {
             say(&format!("tidewheel: {sentence}"));
@@ -66,44 +64,20 @@ pub(crate) fn run(arguments: &ServeArguments) -> ExitCode {
     }
 }
 
-fn start_logging() {
-    use tracing_subscriber::EnvFilter;
-    let filter =
-        EnvFilter::try_from_env("TIDEWHEEL_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(colours)
-        .with_writer(std::io::stderr)
-        .init();
-}
-
-fn serve(arguments: &ServeArguments) -> Result<(), Failure> {
+fn serve(arguments: &ServeArguments, logging: Arc<Logging>) -> Result<(), Failure> {
     let sources = arguments.settings.sources().map_err(usage)?;
     let config = BrokerConfig::load(&sources).map_err(usage)?;
     config
         .warnings
         .iter()
         .for_each(|warning| warn!("{warning}"));
-    let Opened {
-        bound,
-        connections_max,
-        broker,
-    } = open(config).map_err(environment)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("tidewheel-worker")
         .max_blocking_threads(limits::BLOCKING_THREADS_MAX)
         .build()
         .map_err(environment)?;
-    let threads = StorageThreads::start(&broker).map_err(environment)?;
-    let served = runtime.block_on(serve_clients(
-        arguments,
-        bound,
-        connections_max,
-        &broker,
-        threads,
-    ));
+    let served = runtime.block_on(serve_clients(arguments, config, logging));
     // What a cut connection left on the blocking pool finds its logs closed.
     runtime.shutdown_background();
     served?;
@@ -113,29 +87,43 @@ fn serve(arguments: &ServeArguments) -> Result<(), Failure> {
 
 async fn serve_clients(
     arguments: &ServeArguments,
-    bound: Vec<BoundListener>,
-    connections_max: u32,
-    broker: &Arc<Broker>,
-    mut threads: StorageThreads,
+    config: BrokerConfig,
+    logging: Arc<Logging>,
 ) -> Result<(), Failure> {
     let mut interrupt = signal(SignalKind::interrupt()).map_err(environment)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(environment)?;
-    let listeners: Vec<String> = bound
-        .iter()
-        .map(|listener| format!("{}://{}", listener.name, listener.address))
-        .collect();
-    let bootstrap = broker.endpoint(0);
-    let bootstrap = format!("{}:{}", bootstrap.host, bootstrap.port);
-    start_groups(broker);
-    let server = Server::start(bound, broker, connections_max).map_err(environment)?;
-    let data_dir = broker
-        .config()
-        .log_dirs
-        .first()
-        .cloned()
-        .unwrap_or_default();
+    let started = tokio::select! {
+        started = Running::start(config, Some(logging)) => started,
+        // Nobody was served yet, and what the disk does cannot be cut short.
+        _ = interrupt.recv() => abandon(),
+        _ = terminate.recv() => abandon(),
+    };
+    let mut running = started.map_err(environment)?;
+    announce(arguments, &running)?;
+    service_manager::ready();
+
+    let ended = tokio::select! {
+        _ = interrupt.recv() => Ok(()),
+        _ = terminate.recv() => Ok(()),
+        failure = running.failed() => Err(environment(failure)),
+    };
+    info!("stopping");
+    service_manager::stopping();
+    tokio::select! {
+        closed = running.stop() => ended.and(closed.map_err(environment)),
+        _ = interrupt.recv() => abandon(),
+        _ = terminate.recv() => abandon(),
+    }
+}
+
+/// Says that the first client can be served: to programs and to people.
+fn announce(arguments: &ServeArguments, running: &Running) -> Result<(), Failure> {
+    let broker = running.broker();
+    let data_dir = broker.config().log_dirs.first();
+    let data_dir = data_dir.cloned().unwrap_or_default();
     let ready = Ready::new(
-        listeners,
+        running.listeners().to_vec(),
+        running.admin_address(),
         &std::path::absolute(&data_dir).unwrap_or(data_dir),
     );
     let port_file = arguments.port_file.as_deref();
@@ -143,19 +131,8 @@ async fn serve_clients(
         Some(path) => environment(format!("cannot announce in {}: {error}", path.display())),
         None => environment(format!("cannot write the ready line: {error}")),
     })?;
-    say(&ready.banner(&bootstrap));
-
-    let ended = tokio::select! {
-        _ = interrupt.recv() => Ok(()),
-        _ = terminate.recv() => Ok(()),
-        failure = threads.failed() => Err(environment(failure)),
-    };
-    info!("stopping");
-    tokio::select! {
-        closed = stop(server, threads, Arc::clone(broker)) => ended.and(closed.map_err(environment)),
-        _ = interrupt.recv() => abandon(),
-        _ = terminate.recv() => abandon(),
-    }
+    say(&ready.banner(&broker.endpoint(0).to_string()));
+    Ok(())
 }
 
 /// Whoever asks twice does not want to wait: the process ends here, and the next start recovers.

@@ -2,16 +2,20 @@
 
 use std::io::{self, IoSlice};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes};
 use tidewheel_config::limits;
+use tidewheel_storage::RecordSlice;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
 
+use super::outlet::{Outlet, Piece};
 use super::{Holding, Outgoing, Session};
-use crate::api::{Answer, Reply};
+use crate::api::{Answer, Reply, bytes};
 use crate::broker::Broker;
+use crate::clock;
+use crate::metrics::{CloseReason, Left, RequestTimer};
 
 /// How long a peer may take to receive some of an answer.
 pub(super) struct Patience {
@@ -49,12 +53,14 @@ impl Patience {
 }
 
 /// Finishes and writes the replies in order, until the queue ends.
-pub(super) async fn write_loop<W: AsyncWrite + Unpin>(
+pub(super) async fn write_loop<W: Outlet>(
     mut writer: W,
     mut replies: mpsc::Receiver<Outgoing>,
     patience: &Patience,
 ) -> io::Result<()> {
     let mut looked_at = None;
+    // The requests whose answers are being written, with the lengths of these.
+    let mut leaving = Vec::new();
     loop {
         let next = match looked_at.take() {
             Some(next) => Some(next),
@@ -63,9 +69,13 @@ pub(super) async fn write_loop<W: AsyncWrite + Unpin>(
         let Some(next) = next else {
             return writer.shutdown().await;
         };
-        match next.answer().await {
+        let turn = clock::instant();
+        let (answer, timer) = next.answer().await;
+        let answered = clock::instant();
+        leaving.push((timer, answer.bytes()));
+        match answer {
             Answer::Parts(mut parts) => {
-                looked_at = gather(&mut parts, &mut replies, &patience.session);
+                looked_at = gather(&mut parts, &mut replies, &patience.session, &mut leaving);
                 write_all(&mut writer, parts, || patience.ends(false)).await?;
             }
             Answer::Counted(parts, share) => {
@@ -77,8 +87,31 @@ pub(super) async fn write_loop<W: AsyncWrite + Unpin>(
                 write_all(&mut writer, parts, || patience.ends(false)).await?;
                 drop(share);
             }
+            Answer::Files(files, share) => {
+                let residency = Residency {
+                    broker: &patience.broker,
+                    made: answered,
+                    unasked: limits::RESIDENT_UNASKED,
+                };
+                let ends = || patience.ends(false);
+                write_files(&mut writer, files.pieces, &residency, ends).await?;
+                drop((files.being_sent, share));
+            }
             Answer::Nothing => {}
-            Answer::Close => return Ok(()),
+            Answer::Close => {
+                patience.session.open.ends(CloseReason::Refused);
+                return Ok(());
+            }
+        }
+        let written = clock::instant();
+        for (timer, bytes) in leaving.drain(..) {
+            let left = Left {
+                turn,
+                answered,
+                written,
+                bytes,
+            };
+            timer.inspect(|timer| timer.finish(left));
         }
     }
 }
@@ -89,8 +122,8 @@ fn gather(
     parts: &mut Vec<Bytes>,
     replies: &mut mpsc::Receiver<Outgoing>,
     session: &Arc<Session>,
+    leaving: &mut Vec<(Option<RequestTimer>, usize)>,
 ) -> Option<Outgoing> {
-    let bytes = |parts: &[Bytes]| parts.iter().map(Bytes::len).sum::<usize>();
     let mut gathered = bytes(parts);
     while gathered < limits::FREE_BYTES_PER_CONNECTION && parts.len() < limits::WRITE_PARTS_MAX {
         let mut next = replies.try_recv().ok()?;
@@ -98,6 +131,7 @@ fn gather(
         next.holding.get_or_insert_with(|| Holding::new(session));
         match next.ready() {
             Some(Answer::Parts(more)) => {
+                leaving.push((next.timer.take(), bytes(&more)));
                 gathered += bytes(&more);
                 parts.extend(more);
             }
@@ -109,6 +143,119 @@ fn gather(
         }
     }
     None
+}
+
+/// Whether the files of an answer are in memory: they were when they were looked up, but their reader may
+/// take minutes to come for them.
+struct Residency<'a> {
+    broker: &'a Broker,
+    /// When the answer was made.
+    made: Instant,
+    /// For how long nobody asks.
+    unasked: Duration,
+}
+
+/// When a slice was seen in memory, and up to which of its bytes.
+struct Seen {
+    at: Instant,
+    end: usize,
+}
+
+impl Residency<'_> {
+    /// What is known of a slice of which nothing has left.
+    fn seen(&self, slice: &RecordSlice) -> Seen {
+        Seen {
+            at: self.made,
+            end: slice.len(),
+        }
+    }
+
+    /// Before more of `slice` leaves from its byte `start` on: sees to it that no worker of the runtime waits
+    /// for the disk. Where the time went does not matter, be it here or behind what leaves before it.
+    async fn ensure(&self, slice: &RecordSlice, start: usize, seen: &mut Seen) -> io::Result<()> {
+        let now = clock::instant();
+        let next = slice.len().min(start + RecordSlice::SEND_BYTES_MAX);
+        if next <= seen.end && now.duration_since(seen.at) < self.unasked {
+            return Ok(());
+        }
+        let end = slice.len().min(start + limits::RESIDENT_BYTES_AHEAD);
+        *seen = Seen { at: now, end };
+        if slice.is_still_resident(&(start..end)) {
+            return Ok(());
+        }
+        let slice = slice.clone();
+        let brought = self
+            .broker
+            .read_blocking(move || slice.bring_in(start..end));
+        match brought.await {
+            Some(brought) => brought.map_err(io::Error::other),
+            // The broker is going down.
+            None => Err(io::ErrorKind::ConnectionAborted.into()),
+        }
+    }
+}
+
+/// Writes all pieces, files without a copy, under the rule of [`write_all`].
+async fn write_files<W: Outlet, E: Future<Output = ()>>(
+    writer: &mut W,
+    pieces: Vec<Piece>,
+    residency: &Residency<'_>,
+    ends: impl Fn() -> E,
+) -> io::Result<()> {
+    writer.hold(true)?;
+    let mut bytes = Vec::new();
+    for piece in pieces {
+        match piece {
+            Piece::Bytes(more) => bytes.push(more),
+            Piece::File(slice) => {
+                write_all(writer, std::mem::take(&mut bytes), &ends).await?;
+                send_all(writer, &slice, residency, &ends).await?;
+            }
+        }
+    }
+    write_all(writer, bytes, &ends).await?;
+    writer.hold(false)
+}
+
+/// Sends a slice of a file under the rule of [`write_all`]; from its map, where the system sends no such file.
+async fn send_all<W: Outlet, E: Future<Output = ()>>(
+    writer: &mut W,
+    slice: &RecordSlice,
+    residency: &Residency<'_>,
+    ends: impl Fn() -> E,
+) -> io::Result<()> {
+    let mut sent = 0;
+    let mut seen = residency.seen(slice);
+    while sent < slice.len() {
+        let some = async {
+            let enough = slice.len().min(sent + limits::WRITE_PROGRESS_BYTES);
+            while sent < enough {
+                // A reader that is as fast as the log does not keep the worker from others.
+                tokio::task::consume_budget().await;
+                residency.ensure(slice, sent, &mut seen).await?;
+                match writer.try_send(slice, sent) {
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                        writer.room().await?;
+                    }
+                    some => sent += some?,
+                }
+            }
+            io::Result::Ok(())
+        };
+        let some = tokio::select! {
+            biased;
+            some = some => some,
+            () = ends() => return Err(io::ErrorKind::TimedOut.into()),
+        };
+        match some {
+            Err(error) if error.kind() == io::ErrorKind::Unsupported => {
+                let bytes = slice.bytes().map_err(io::Error::other)?;
+                return write_all(writer, vec![bytes.slice(sent..)], ends).await;
+            }
+            some => some?,
+        }
+    }
+    Ok(())
 }
 
 /// Writes all parts. A peer that has not taken `limits::WRITE_PROGRESS_BYTES` more before patience `ends` is
@@ -171,207 +318,4 @@ fn advance(parts: &mut [Bytes], mut written: usize) {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::future::{pending, ready};
-    use std::pin::Pin;
-    use std::task::{Context, Poll};
-
-    use tokio::io::AsyncReadExt;
-    use tokio::time::timeout;
-
-    use super::*;
-    use crate::memory_pool::MemoryShare;
-    use crate::testing;
-
-    const STALL: Duration = Duration::from_secs(10);
-
-    fn stall() -> tokio::time::Sleep {
-        tokio::time::sleep(STALL)
-    }
-
-    fn parts() -> Vec<Bytes> {
-        vec![
-            Bytes::from(vec![1; 100_000]),
-            Bytes::new(),
-            Bytes::from(vec![2; 100_000]),
-        ]
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_peer_that_stops_reading_is_given_up() {
-        let (mut ours, _theirs) = tokio::io::duplex(1_000);
-        let stopped = write_all(&mut ours, parts(), stall).await;
-        assert_eq!(stopped.unwrap_err().kind(), io::ErrorKind::TimedOut);
-    }
-
-    /// Behind the answer that it does not read, others' memory may wait.
-    #[tokio::test(start_paused = true)]
-    async fn a_peer_that_keeps_memory_from_others_is_given_up_sooner() {
-        let dir = tempfile::tempdir().unwrap();
-        let broker = testing::broker(dir.path(), &[]);
-        let patience = Patience {
-            stall: limits::WRITE_STALL,
-            session: testing::session(),
-            broker: Arc::clone(&broker),
-        };
-        let is_given_up = async |holds: bool, short: bool, within: Duration| {
-            let _holding = holds.then(|| Holding::new(&patience.session));
-            let pool = broker.early_answer_memory();
-            let _all = pool.try_share(pool.free_bytes(), 0);
-            let mut more = MemoryShare::default();
-            let ends = async {
-                tokio::select! {
-                    () = patience.ends(false) => {}
-                    () = pool.grow(&mut more, 1), if short => {}
-                }
-            };
-            timeout(within, ends).await.is_ok()
-        };
-        let soon = 2 * limits::COUNTED_WRITE_STALL;
-        assert!(is_given_up(true, true, soon).await);
-        for (holds, short) in [(true, false), (false, true)] {
-            assert!(!is_given_up(holds, short, soon).await);
-            assert!(is_given_up(holds, short, limits::WRITE_STALL).await);
-        }
-    }
-
-    /// One byte now and then is no progress: the reply would be held for days.
-    #[tokio::test(start_paused = true)]
-    async fn a_peer_that_reads_drop_by_drop_is_given_up() {
-        let (mut ours, mut theirs) = tokio::io::duplex(1_000);
-        let reading = async {
-            loop {
-                theirs.read_u8().await.unwrap();
-                tokio::time::sleep(STALL / 2).await;
-            }
-        };
-        tokio::select! {
-            () = reading => {}
-            stopped = write_all(&mut ours, parts(), stall) => {
-                assert_eq!(stopped.unwrap_err().kind(), io::ErrorKind::TimedOut);
-            }
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_slow_peer_that_gets_on_receives_everything_in_order() {
-        let (mut ours, mut theirs) = tokio::io::duplex(1_000);
-        let reading = async {
-            let mut received = Vec::new();
-            let mut piece = vec![0; 40_000];
-            while received.len() < 200_000 {
-                theirs.read_exact(&mut piece).await.unwrap();
-                received.extend_from_slice(&piece);
-                tokio::time::sleep(STALL / 3).await;
-            }
-            received
-        };
-        let (received, written) = tokio::join!(reading, write_all(&mut ours, parts(), stall));
-        written.unwrap();
-        assert_eq!(received, parts().concat());
-    }
-
-    /// What was written, by writes.
-    #[derive(Default)]
-    struct Writes(Vec<Vec<u8>>);
-
-    impl AsyncWrite for Writes {
-        fn poll_write(
-            mut self: Pin<&mut Self>,
-            _: &mut Context<'_>,
-            bytes: &[u8],
-        ) -> Poll<io::Result<usize>> {
-            self.0.push(bytes.to_vec());
-            Poll::Ready(Ok(bytes.len()))
-        }
-
-        fn poll_write_vectored(
-            mut self: Pin<&mut Self>,
-            _: &mut Context<'_>,
-            parts: &[IoSlice<'_>],
-        ) -> Poll<io::Result<usize>> {
-            let bytes: Vec<&[u8]> = parts.iter().map(|part| &**part).collect();
-            let bytes = bytes.concat();
-            let length = bytes.len();
-            self.0.push(bytes);
-            Poll::Ready(Ok(length))
-        }
-
-        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-            Poll::Ready(Ok(()))
-        }
-
-        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-            Poll::Ready(Ok(()))
-        }
-    }
-
-    fn answer(bytes: &'static [u8]) -> Answer {
-        Answer::Parts(vec![Bytes::from_static(bytes)])
-    }
-
-    /// What a write loop writes of these replies, by writes, and whether it ends.
-    async fn written(replies: Vec<Reply>) -> (Vec<Vec<u8>>, bool) {
-        let dir = tempfile::tempdir().unwrap();
-        let patience = Patience {
-            stall: STALL,
-            session: testing::session(),
-            broker: testing::broker(dir.path(), &[]),
-        };
-        let (queue, outgoing) = mpsc::channel(replies.len());
-        for reply in replies {
-            let (reply, _) = Outgoing::new(reply, MemoryShare::default(), &patience.session);
-            assert!(queue.try_send(reply).is_ok());
-        }
-        drop(queue);
-        let mut writes = Writes::default();
-        let ended = timeout(STALL, write_loop(&mut writes, outgoing, &patience)).await;
-        (writes.0, ended.is_ok())
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn answers_that_are_ready_leave_with_one_write_and_in_order() {
-        let replies = vec![
-            Reply::Started(Box::pin(ready(answer(b"1")))),
-            Reply::Now(answer(b"2")),
-            Reply::Now(Answer::Nothing),
-            Reply::Now(answer(b"3")),
-            Reply::Started(Box::pin(ready(answer(b"4")))),
-            // Made in its turn.
-            Reply::Later(Box::pin(ready(answer(b"5")))),
-            Reply::Now(Answer::Counted(
-                vec![Bytes::from_static(b"6")],
-                MemoryShare::default(),
-            )),
-            Reply::Now(answer(b"7")),
-        ];
-        let expected = [&b"12"[..], b"34", b"5", b"6", b"7"];
-        assert_eq!(
-            written(replies).await,
-            (expected.map(<[u8]>::to_vec).to_vec(), true)
-        );
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn answers_that_are_ready_wait_for_no_other_and_are_not_gathered_for_ever() {
-        const LARGE: &[u8] = &[7; limits::FREE_BYTES_PER_CONNECTION];
-        let replies = vec![
-            Reply::Now(answer(LARGE)),
-            Reply::Now(answer(b"1")),
-            Reply::Started(Box::pin(pending())),
-            Reply::Now(answer(b"2")),
-        ];
-        let expected = vec![LARGE.to_vec(), b"1".to_vec()];
-        assert_eq!(written(replies).await, (expected, false));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_closes_the_connection_lets_the_answers_before_it_out() {
-        let replies = vec![
-            Reply::Now(answer(b"1")),
-            Reply::Now(Answer::Close),
-            Reply::Now(answer(b"2")),
-        ];
-        assert_eq!(written(replies).await, (vec![b"1".to_vec()], true));
-    }
-}
+mod tests;

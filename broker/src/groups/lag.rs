@@ -98,21 +98,70 @@ pub(crate) async fn group_lag(broker: &Broker, group_id: &str) -> Result<GroupLa
     }
     let _turn = broker.groups().lag_turn().await;
     let mut partitions = Vec::new();
+    for offset in committed_offsets(broker, group_id).await? {
+        let lag = offset.lag(broker, ()).await;
+        partitions.push(PartitionLag {
+            topic: offset.topic,
+            partition: offset.partition,
+            committed: offset.committed.offset,
+            lag,
+        });
+    }
+    Ok(GroupLag { partitions })
+}
+
+/// An offset that a group has committed.
+#[derive(Clone, Debug)]
+pub(crate) struct GroupOffset {
+    /// The topic's name.
+    pub(crate) topic: Arc<str>,
+    /// The partition's number.
+    pub(crate) partition: i32,
+    /// What was committed.
+    pub(crate) committed: FetchedOffset,
+}
+
+impl GroupOffset {
+    /// What it means now. May read from disk, in turns with others; `turn` is given back when that is done, also
+    /// where nobody waits for it any more.
+    pub(crate) async fn lag(&self, broker: &Broker, turn: impl Send + 'static) -> Lag {
+        match find(broker, &self.topic, self.partition, &self.committed) {
+            Some(partition) => lag_in(broker, &partition, self.committed.offset, turn).await,
+            None => Lag::Gone,
+        }
+    }
+
+    /// The same without a look at the disk: an age is only told where nothing is unread.
+    pub(crate) fn records(&self, broker: &Broker) -> Lag {
+        match find(broker, &self.topic, self.partition, &self.committed) {
+            Some(partition) => records_in(&partition, self.committed.offset),
+            None => Lag::Gone,
+        }
+    }
+}
+
+/// All that a group has committed, by topic and partition.
+///
+/// # Errors
+/// Where nobody can tell.
+pub(crate) async fn committed_offsets(
+    broker: &Broker,
+    group_id: &str,
+) -> Result<Vec<GroupOffset>, NoCoordinator> {
+    let mut offsets = Vec::new();
     for topic in committed(broker, group_id).await? {
         for partition in topic.partitions {
             let Some(committed) = partition.committed else {
                 continue;
             };
-            let lag = lag(broker, &topic.topic, partition.partition, &committed).await;
-            partitions.push(PartitionLag {
+            offsets.push(GroupOffset {
                 topic: Arc::clone(&topic.topic),
                 partition: partition.partition,
-                committed: committed.offset,
-                lag,
+                committed,
             });
         }
     }
-    Ok(GroupLag { partitions })
+    Ok(offsets)
 }
 
 async fn committed(broker: &Broker, group_id: &str) -> Result<Vec<FetchedTopic>, NoCoordinator> {
@@ -133,21 +182,22 @@ async fn committed(broker: &Broker, group_id: &str) -> Result<Vec<FetchedTopic>,
     }
 }
 
-async fn lag(broker: &Broker, topic: &str, partition: i32, committed: &FetchedOffset) -> Lag {
+/// The partition in which an offset was committed.
+fn find(
+    broker: &Broker,
+    topic: &str,
+    partition: i32,
+    committed: &FetchedOffset,
+) -> Option<Arc<Partition>> {
     let topics = broker.topics();
     let topic = topics.named(topic);
     // An offset in a topic that was deleted and made again says nothing of the new one.
     let is_same = |id| committed.topic_id.is_zero() || committed.topic_id == id;
-    match topic
-        .filter(|topic| is_same(topic.id))
-        .and_then(|topic| topic.partition(partition))
-    {
-        Some(partition) => lag_in(broker, partition, committed.offset).await,
-        None => Lag::Gone,
-    }
+    let topic = topic.filter(|topic| is_same(topic.id))?;
+    topic.partition(partition).map(Arc::clone)
 }
 
-async fn lag_in(broker: &Broker, partition: &Arc<Partition>, committed: i64) -> Lag {
+fn records_in(partition: &Partition, committed: i64) -> Lag {
     let log = partition.log();
     match log.failure() {
         Some(StorageError::PartitionDeleted) => return Lag::Gone,
@@ -160,14 +210,28 @@ async fn lag_in(broker: &Broker, partition: &Arc<Partition>, committed: i64) -> 
     if let by @ 1.. = distance(end, committed) {
         return Lag::BeyondEnd { by };
     }
-    let first = committed.max(offsets.log_start);
-    let records = distance(first, end);
-    if records == 0 {
-        let age = Some(Duration::ZERO);
-        return Lag::Behind { records, age };
-    }
+    let records = distance(committed.max(offsets.log_start), end);
+    let age = (records == 0).then_some(Duration::ZERO);
+    Lag::Behind { records, age }
+}
+
+async fn lag_in(
+    broker: &Broker,
+    partition: &Arc<Partition>,
+    committed: i64,
+    turn: impl Send + 'static,
+) -> Lag {
+    let lag = records_in(partition, committed);
+    let Lag::Behind { records, age: None } = lag else {
+        return lag;
+    };
+    let first = committed.max(partition.log().offsets().log_start);
     let partition = Arc::clone(partition);
-    let look = move || partition.log().timestamp_at(first);
+    let look = move || {
+        let found = partition.log().timestamp_at(first);
+        drop(turn);
+        found
+    };
     let age = match broker.look_up(look).await {
         Some(Ok(Some(timestamp))) => age(timestamp, clock::now_ms()),
         Some(Err(StorageError::PartitionDeleted)) => return Lag::Gone,
@@ -240,11 +304,21 @@ mod tests {
         let broker = testing::broker(dir.path(), &[]);
         testing::create_topic(&broker, "t", 1).await;
         let id = broker.topics().named("t").unwrap().id;
-        let in_topic = |topic_id| FetchedOffset {
-            offset: 0,
-            leader_epoch: None,
-            topic_id,
-            metadata: StrBytes::default(),
+        let lag = async |topic: &str, partition, topic_id, offset| {
+            let committed = FetchedOffset {
+                offset,
+                leader_epoch: None,
+                topic_id,
+                metadata: StrBytes::default(),
+                commit_timestamp_ms: 0,
+            };
+            let topic = topic.into();
+            let offset = GroupOffset {
+                topic,
+                partition,
+                committed,
+            };
+            offset.lag(&broker, ()).await
         };
         let there = Lag::Behind {
             records: 0,
@@ -258,21 +332,11 @@ mod tests {
             ("t", -1, id, Lag::Gone),
             ("other", 0, id, Lag::Gone),
         ] {
-            let lag = lag(&broker, topic, partition, &in_topic(topic_id)).await;
+            let lag = lag(topic, partition, topic_id, 0).await;
             assert_eq!(lag, expected, "{topic} {partition} {topic_id}");
         }
-        let one = lag(
-            &broker,
-            "t",
-            0,
-            &FetchedOffset {
-                offset: i64::MAX,
-                ..in_topic(id)
-            },
-        )
-        .await;
         assert_eq!(
-            one,
+            lag("t", 0, id, i64::MAX).await,
             Lag::BeyondEnd {
                 by: i64::MAX.unsigned_abs()
             }
@@ -290,15 +354,15 @@ mod tests {
         let [goes, stays] =
             ["goes", "stays"].map(|topic| &topics.named(topic).unwrap().partitions[0]);
         let refs = vec![TopicRef::Name("goes".into())];
-        let deleted = delete_topics(&broker, refs, limits::METADATA_CHANGE_WAIT).await;
+        let deleted = delete_topics(&broker, refs, false, limits::METADATA_CHANGE_WAIT).await;
         assert!(deleted.iter().all(Result::is_ok), "{deleted:?}");
-        assert_eq!(lag_in(&broker, goes, 0).await, Lag::Gone);
+        assert_eq!(lag_in(&broker, goes, 0, ()).await, Lag::Gone);
         let batch = RecordBatchBuilder::new().record(1, None, Some(b"a"));
         let appended = stays.append(batch.build().unwrap().bytes, Acks::Leader, true, 1);
         assert!(appended.is_ok());
         // Its directory cannot be synced.
         std::fs::remove_dir_all(dir.path().join("stays-0")).unwrap();
         assert!(stays.log().flush(1).is_err());
-        assert_eq!(lag_in(&broker, stays, 0).await, Lag::Offline);
+        assert_eq!(lag_in(&broker, stays, 0, ()).await, Lag::Offline);
     }
 }

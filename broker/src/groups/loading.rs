@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::io;
-use std::sync::Arc;
 use std::time::Duration;
 
 use tidewheel_config::limits;
@@ -11,9 +10,9 @@ use tidewheel_protocol::{Batches, RecordBatch};
 use tidewheel_storage::StorageError;
 use tracing::{error, info, warn};
 
+use super::Known;
 use super::shard::Shard;
 use crate::clock;
-use crate::topics::TopicsSnapshot;
 
 /// Why groups cannot be brought back.
 #[derive(Debug, thiserror::Error)]
@@ -49,7 +48,7 @@ pub(super) enum Loaded {
 pub(super) fn load(
     shard: &Shard,
     mut coordinator: GroupCoordinator,
-    topics: impl FnOnce() -> Arc<TopicsSnapshot>,
+    known: impl FnOnce() -> Known,
 ) -> Loaded {
     let partition = shard.log().log().topic_partition();
     let began = clock::steady_ms();
@@ -68,7 +67,7 @@ pub(super) fn load(
             shard.fail();
         }
         Ok(()) => {
-            if shard.serve(coordinator, topics) {
+            if shard.serve(coordinator, known) {
                 let took_ms = clock::steady_ms() - began;
                 info!(%partition, records, took_ms, "groups are loaded");
             }
@@ -142,6 +141,7 @@ fn unreadable(offset: i64, reason: &dyn fmt::Display) -> LoadError {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
 
     use tokio::time::timeout;
 

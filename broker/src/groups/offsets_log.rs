@@ -12,6 +12,9 @@ use crate::clock;
 use crate::partition::{AppendError, Partition, PartitionLog, WhenDurable};
 use crate::storage_threads::FlushSignal;
 
+/// What a record takes in a batch beside its key and value, at most.
+const RECORD_BYTES: usize = 32;
+
 #[derive(Clone, Debug)]
 pub(super) struct OffsetsLog {
     partition: Arc<Partition>,
@@ -62,16 +65,22 @@ impl OffsetsLog {
         outcome
     }
 
-    /// Writes one batch of about `limits::OFFSETS_BATCH_BYTES`; a record is never cut. Returns how many
-    /// records are in it.
+    /// Writes one batch: of offsets about `limits::OFFSETS_BATCH_BYTES`, of what is decided about members all, if
+    /// possible. Returns how many records are in it.
     fn append_first(&self, records: &[OffsetsRecord]) -> Result<usize, AppendError> {
         let now_ms = clock::now_ms();
         let mut builder = RecordBatchBuilder::new();
         let (mut count, mut bytes) = (0, 0);
         for record in records {
             let (key, value) = record.encode();
-            bytes += key.len() + value.as_ref().map_or(0, |value| value.len());
-            if count > 0 && bytes > limits::OFFSETS_BATCH_BYTES {
+            bytes += RECORD_BYTES + key.len() + value.as_ref().map_or(0, |value| value.len());
+            let most = match record {
+                OffsetsRecord::OffsetCommit { .. } => limits::OFFSETS_BATCH_BYTES,
+                OffsetsRecord::GroupMetadata { .. } | OffsetsRecord::ConsumerGroup { .. } => {
+                    limits::GROUP_DECISION_BYTES
+                }
+            };
+            if count > 0 && bytes > most {
                 break;
             }
             builder = builder.record(now_ms, Some(&key), value.as_deref());

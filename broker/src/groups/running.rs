@@ -7,11 +7,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use tidewheel_consumer_groups::{
-    GroupCoordinator, GroupError, GroupReply, GroupRequest, Output, ReplyToken,
+    GroupCoordinator, GroupError, GroupReply, GroupRequest, GroupTimes, Output, ReplyToken,
 };
 use tokio::sync::oneshot;
 use tracing::warn;
 
+use super::Known;
 use super::offsets_log::{OffsetsLog, append_error, send};
 use super::wall_clock::WallClock;
 use crate::topics::TopicsSnapshot;
@@ -27,13 +28,14 @@ pub(super) struct Running {
 }
 
 impl Running {
-    /// Serves what `coordinator` has replayed, where `topics` are the topics that there are.
+    /// Serves what `coordinator` has replayed.
     pub(super) fn new(
         mut coordinator: GroupCoordinator,
         log: OffsetsLog,
-        topics: Arc<TopicsSnapshot>,
+        Known { topics, times }: Known,
     ) -> Self {
         coordinator.set_topics(Arc::<TopicsSnapshot>::clone(&topics));
+        coordinator.set_times(times);
         let mut running = Self {
             coordinator,
             log,
@@ -56,6 +58,11 @@ impl Running {
     /// The topics are these from now on.
     pub(super) fn set_topics(&mut self, topics: Arc<TopicsSnapshot>) {
         self.coordinator.set_topics(topics);
+    }
+
+    /// What is set on single groups is this from now on.
+    pub(super) fn set_times(&mut self, times: Arc<GroupTimes>) {
+        self.coordinator.set_times(times);
     }
 
     /// Decides about a request, and fixes its place in the order of the log. The reply may come later.

@@ -4,10 +4,13 @@ use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use tidewheel_consumer_groups::{GroupCoordinator, GroupReply, GroupRequest, Listed};
+use tidewheel_consumer_groups::{
+    GroupCoordinator, GroupReply, GroupRequest, GroupTimes, GroupView, Listed,
+};
 use tokio::sync::{oneshot, watch};
 use tracing::error;
 
+use super::Known;
 use super::offsets_log::OffsetsLog;
 use super::pending::{NoCoordinator, Pending};
 use super::running::Running;
@@ -57,17 +60,17 @@ impl Shard {
     }
 
     /// Begins to serve what `coordinator` has replayed; returns whether it does, which it does not where the
-    /// broker stops already. `topics` are looked at under the lock: of a topic that changes meanwhile either
+    /// broker stops already. What is `known` is looked at under the lock: of a topic that changes meanwhile either
     /// this hears or the coordinator, see [`Groups::topics_changed`](super::Groups::topics_changed).
     pub(super) fn serve(
         &self,
         coordinator: GroupCoordinator,
-        topics: impl FnOnce() -> Arc<TopicsSnapshot>,
+        known: impl FnOnce() -> Known,
     ) -> bool {
         let mut state = self.lock();
         let is_awaited = matches!(*state, Err(NoCoordinator::Loading));
         if is_awaited {
-            let running = Running::new(coordinator, self.log.clone(), topics());
+            let running = Running::new(coordinator, self.log.clone(), known());
             self.set_timer(running.coordinator().next_deadline());
             *state = Ok(running);
         }
@@ -103,10 +106,26 @@ impl Shard {
         }
     }
 
+    /// The same of one that serves already.
+    pub(super) fn set_known(&self, known: impl FnOnce() -> Known) {
+        if let Ok(running) = &mut *self.lock() {
+            let Known { topics, times } = known();
+            running.set_topics(topics);
+            running.set_times(times);
+        }
+    }
+
     /// The topics are these from now on.
     pub(super) fn set_topics(&self, topics: Arc<TopicsSnapshot>) {
         if let Ok(running) = &mut *self.lock() {
             running.set_topics(topics);
+        }
+    }
+
+    /// What is set on single groups is this from now on.
+    pub(super) fn set_times(&self, times: Arc<GroupTimes>) {
+        if let Ok(running) = &mut *self.lock() {
+            running.set_times(times);
         }
     }
 
@@ -152,6 +171,13 @@ impl Shard {
             |_| Listed::default(),
             |running| running.coordinator().listed(),
         )
+    }
+
+    /// Passes on each of its groups; none while they are being read.
+    pub(super) fn watch(&self, mut seen: impl FnMut(&GroupView<'_>)) {
+        if let Ok(running) = &*self.lock() {
+            running.coordinator().views().for_each(|view| seen(&view));
+        }
     }
 
     /// Does what is due, or some of it. Returns whether the log takes it; nothing where there is no

@@ -187,11 +187,11 @@ fn bomb(codec: Compression, walked: bool) -> Bytes {
 }
 
 /// Eight peers at once with the same batch; returns what they are told.
-fn produced_by_many(broker: &Broker, records: &Bytes) -> Vec<i16> {
+fn produced_by_many(broker: &Broker, topic: &str, records: &Bytes) -> Vec<i16> {
     let sent: Vec<(Client, i32)> = (0..8)
         .map(|_| {
             let mut peer = broker.connect();
-            let request = produce_request("bombs", 0, 1, Some(records.clone()));
+            let request = produce_request(topic, 0, 1, Some(records.clone()));
             let number = peer.send(9, &request);
             (peer, number)
         })
@@ -204,18 +204,49 @@ fn produced_by_many(broker: &Broker, records: &Bytes) -> Vec<i16> {
         .collect()
 }
 
+/// Topics that the broker compresses: their `compression.type`, at the level at which zstd would take most memory,
+/// and `delay.mode`.
+const RECOMPRESSED: [(&str, &str); 3] = [
+    ("uncompressed", "none"),
+    ("zstd", "none"),
+    ("zstd", "header"),
+];
+
 /// A bomb that the broker must look into is refused within the bound for one batch. Any other is stored as
 /// it came, like any large batch that compresses well, and served as it came, to old consumers too:
 /// nothing in the broker decompresses it.
 pub(crate) fn decompression_bombs(broker: &Broker) {
     let mut client = broker.connect();
     client.create_topic("bombs", 1, &[]);
+    for (kept_in, mode) in RECOMPRESSED {
+        let topic = format!("{kept_in}-{mode}");
+        let settings = [
+            ("compression.type", kept_in),
+            ("compression.zstd.level", "22"),
+            ("delay.mode", mode),
+        ];
+        client.create_topic(&topic, 1, &settings);
+        let small = produced_by_many(broker, &topic, &batch(&["small"]));
+        assert_eq!(small, [0; 8], "{topic}");
+    }
     let codecs = Compression::ALL.into_iter();
     for codec in codecs.filter(|codec| *codec != Compression::None) {
-        let refused = produced_by_many(broker, &bomb(codec, true));
-        assert_eq!(refused, [ErrorCode::InvalidRecord.code(); 8], "{codec:?}");
-        let stored = produced_by_many(broker, &bomb(codec, false));
+        let refused = [ErrorCode::InvalidRecord.code(); 8];
+        let walked = produced_by_many(broker, "bombs", &bomb(codec, true));
+        assert_eq!(walked, refused, "{codec:?}");
+        let plain = bomb(codec, false);
+        let stored = produced_by_many(broker, "bombs", &plain);
         assert_eq!(stored, [0; 8], "{codec:?}");
+        for (kept_in, mode) in RECOMPRESSED {
+            let topic = format!("{kept_in}-{mode}");
+            let came = produced_by_many(broker, &topic, &plain);
+            let expected = match (kept_in == codec.name(), mode) {
+                (false, _) => refused,
+                (true, "none") => [0; 8],
+                (true, _) => [ErrorCode::MessageTooLarge.code(); 8],
+            };
+            assert_eq!(came, expected, "{codec:?} to {topic}");
+        }
     }
     for version in [10, 11] {
         let mut request = fetch_request("bombs", 0, 0);

@@ -10,7 +10,7 @@ use tidewheel_protocol::messages::consumer_group_heartbeat::{
 use tidewheel_protocol::{ErrorCode, StrBytes};
 
 use crate::case::bounded_on;
-use crate::groups::{is_closed_for, narrow};
+use crate::groups::is_closed_for;
 use crate::support::consumers::{alive, assigned, heartbeat, join, joining};
 use crate::support::{Broker, Client};
 
@@ -148,7 +148,7 @@ fn slow_readers_of_a_group_of_five_thousand_partitions() {
             group_ids: vec![StrBytes::from("large")],
             ..ConsumerGroupDescribeRequest::default()
         };
-        let mut peers: Vec<Client> = (0..80).map(|_| narrow(broker)).collect();
+        let mut peers: Vec<Client> = (0..80).map(|_| broker.connect_narrow()).collect();
         for (number, peer) in peers.iter_mut().enumerate() {
             for _ in 0..10 {
                 match number % 4 {

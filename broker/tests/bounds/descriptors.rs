@@ -2,8 +2,6 @@
 //! some requests fail while everything else goes on.
 
 use std::net::{SocketAddr, TcpStream};
-use std::path::Path;
-use std::process::{Command, Stdio};
 
 use socket2::{Domain, Socket, Type};
 use tidewheel_protocol::ErrorCode;
@@ -11,18 +9,6 @@ use tidewheel_protocol::messages::api_versions::{ApiVersionsRequest, ApiVersions
 
 use crate::case::bounded_on;
 use crate::support::{Broker, batch, eventually};
-
-/// A broker that may have this many files open.
-fn limited(open_files: u32, data_dir: &Path) -> Broker {
-    let mut command = Command::new("sh");
-    command
-        .args(["-c", "ulimit -n \"$0\" && exec \"$@\""])
-        .arg(open_files.to_string())
-        .arg(env!("CARGO_BIN_EXE_tidewheel"))
-        .args(["serve", "--set", "listeners=PLAINTEXT://127.0.0.1:0"])
-        .stdin(Stdio::null());
-    Broker::spawn(&mut command, data_dir)
-}
 
 /// A connection that is begun; nobody waits for it to be accepted, which it may never be.
 fn knock(broker: &Broker) -> TcpStream {
@@ -39,7 +25,7 @@ fn knock(broker: &Broker) -> TcpStream {
 #[test]
 fn a_thousand_connections_leave_files_their_descriptors() {
     let dir = tempfile::tempdir().unwrap();
-    let broker = limited(128, dir.path());
+    let broker = Broker::start_limited(128, dir.path(), &[]);
     bounded_on(&broker, |broker| {
         let mut beside = broker.connect();
         let idle: Vec<TcpStream> = (0..1_000).map(|_| knock(broker)).collect();
@@ -62,7 +48,7 @@ fn a_thousand_connections_leave_files_their_descriptors() {
 #[test]
 fn files_that_cannot_be_opened_hold_appends_up_and_break_nothing() {
     let dir = tempfile::tempdir().unwrap();
-    let broker = limited(64, dir.path());
+    let broker = Broker::start_limited(64, dir.path(), &[]);
     bounded_on(&broker, |broker| {
         let mut client = broker.connect();
         client.create_topic("many", 100, &[]);

@@ -1,10 +1,7 @@
 //! Hostile members and committers: groups that nobody needs, more than a coordinator takes in, and answers
 //! that nobody reads.
 
-use std::net::{SocketAddr, TcpStream};
-
 use bytes::Bytes;
-use socket2::{Domain, Socket, Type};
 use tidewheel_protocol::messages::delete_groups::{DeleteGroupsRequest, DeleteGroupsResponse};
 use tidewheel_protocol::messages::describe_groups::{
     DescribeGroupsRequest, DescribeGroupsResponse,
@@ -304,15 +301,6 @@ fn long_lists_of_groups_that_are_not_there() {
     });
 }
 
-/// A peer with next to no receive buffer, so that what it does not read stays with the broker.
-pub(crate) fn narrow(broker: &Broker) -> Client {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    socket.set_recv_buffer_size(1_024).unwrap();
-    let to: SocketAddr = broker.address.parse().unwrap();
-    socket.connect(&to.into()).unwrap();
-    Client::new(TcpStream::from(socket))
-}
-
 /// A group that holds megabytes, and its only member.
 fn large_group(client: &mut Client) -> JoinGroupResponse {
     let leader: JoinGroupResponse = client.call(3, &join("large", 1 << 20));
@@ -336,7 +324,7 @@ fn slow_readers_of_large_answers_about_groups() {
             let name = format!("{group}-{}", "n".repeat(1_000));
             assert_eq!(committed(&mut client, &commit(&name, 4_000)), 0);
         }
-        let mut peers: Vec<Client> = (0..100).map(|_| narrow(broker)).collect();
+        let mut peers: Vec<Client> = (0..100).map(|_| broker.connect_narrow()).collect();
         for (number, peer) in peers.iter_mut().enumerate() {
             for _ in 0..3 {
                 match number % 4 {
@@ -348,7 +336,7 @@ fn slow_readers_of_large_answers_about_groups() {
             }
         }
         for number in 20..40 {
-            let mut peer = narrow(broker);
+            let mut peer = broker.connect_narrow();
             peer.send(3, &join(&format!("led-{number}"), 1 << 20));
             peers.push(peer);
         }
@@ -393,7 +381,7 @@ fn a_static_leader_that_comes_again_and_again_and_reads_nothing() {
         // The memory of all answers is held by others.
         large_group(&mut client);
         let asks = |_| {
-            let mut peer = narrow(broker);
+            let mut peer = broker.connect_narrow();
             for _ in 0..3 {
                 peer.send(4, &describe("large", 1));
             }
@@ -402,7 +390,7 @@ fn a_static_leader_that_comes_again_and_again_and_reads_nothing() {
         let mut peers: Vec<Client> = (0..40).map(asks).collect();
         let mut decided = end_of_groups(&mut client);
         let comes = |_| {
-            let mut peer = narrow(broker);
+            let mut peer = broker.connect_narrow();
             peer.send(9, &request);
             eventually("it has taken the place of the one before it", || {
                 decided < end_of_groups(&mut client)

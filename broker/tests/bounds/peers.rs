@@ -1,23 +1,13 @@
 //! Peers that hold what they can: they read nothing, send little, announce much, or are gone without a word.
 
 use std::io::{ErrorKind, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::Shutdown;
 
 use bytes::Bytes;
-use socket2::{Domain, Socket, Type};
 use tidewheel_protocol::messages::api_versions::{ApiVersionsRequest, ApiVersionsResponse};
 use tidewheel_protocol::messages::fetch::{FetchRequest, FetchResponse};
 
 use crate::support::{Broker, Client, batch, eventually, fetch_request};
-
-/// A peer with next to no receive buffer, so that what it does not read stays with the broker.
-fn narrow(broker: &Broker) -> Client {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    socket.set_recv_buffer_size(1_024).unwrap();
-    let to: SocketAddr = broker.address.parse().unwrap();
-    socket.connect(&to.into()).unwrap();
-    Client::new(TcpStream::from(socket))
-}
 
 /// A fetch of all of a topic that holds 18 MB.
 fn large_fetch(broker: &Broker) -> FetchRequest {
@@ -41,7 +31,7 @@ fn accepted(broker: &Broker, peers: &[Client]) {
 /// A hundred peers with a hundred large fetches each, of which they read nothing: 180 GB of answers.
 pub(crate) fn that_read_nothing(broker: &Broker) -> Vec<Client> {
     let fetch = large_fetch(broker);
-    let mut peers: Vec<Client> = (0..100).map(|_| narrow(broker)).collect();
+    let mut peers: Vec<Client> = (0..100).map(|_| broker.connect_narrow()).collect();
     for peer in &mut peers {
         for _ in 0..100 {
             peer.send(11, &fetch);

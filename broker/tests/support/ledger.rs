@@ -1,4 +1,4 @@
-//! Producers and an administrator at work, what they were told, and what must hold because of it.
+//! Producers, a consumer that commits and an administrator at work, what they were told, and what must hold because of it.
 
 #![allow(
     dead_code,
@@ -21,9 +21,11 @@ use tidewheel_protocol::messages::list_offsets::{
     ListOffsetsPartition, ListOffsetsRequest, ListOffsetsResponse, ListOffsetsTopic,
 };
 use tidewheel_protocol::messages::metadata::{MetadataRequest, MetadataResponse};
+use tidewheel_protocol::messages::offset_commit::OffsetCommitResponse;
 use tidewheel_protocol::messages::produce::{PartitionProduceResponse, ProduceResponse};
 use tidewheel_protocol::{ErrorCode, RecordBatch, RecordBatchBuilder, StrBytes, Uuid};
 
+use crate::support::groups::{codes, commit_request, committed, find, loaded};
 use crate::support::{Broker, Client, batches, fetch_request, now_ms, produce_request};
 
 /// Takes `acks=all` from idempotent producers, one for each partition.
@@ -31,6 +33,18 @@ const STRICT: &str = "strict";
 /// Takes `acks=1`, and keeps only the newest.
 const LOOSE: &str = "loose";
 const PARTITIONS: i32 = 3;
+/// Commits offsets in the first.
+const GROUP: &str = "ledger";
+
+/// With these a broker does often whatever is done now and then.
+pub(crate) const SETTINGS: [&str; 6] = [
+    "offsets.topic.num.partitions=3",
+    "log.segment.bytes=1048576",
+    "log.flush.offset.checkpoint.interval.ms=50",
+    "log.retention.check.interval.ms=100",
+    "log.segment.delete.delay.ms=100",
+    "log.initial.task.delay.ms=0",
+];
 
 /// A small generator of repeatable numbers (SplitMix64).
 #[derive(Clone, Debug)]
@@ -51,13 +65,14 @@ impl Random {
 pub(crate) struct Ledger {
     strict: Vec<Strict>,
     loose: Vec<Loose>,
+    commits: Commits,
     topics: Topics,
 }
 
 impl Ledger {
     /// Holds a broker that has just started to all of it; begins the ledger where there is none yet.
     pub(crate) fn check(&mut self, broker: &Broker) {
-        let mut client = broker.connect();
+        let mut client = loaded(broker);
         if self.strict.is_empty() {
             client.create_topic(STRICT, PARTITIONS, &[]);
             client.create_topic(LOOSE, PARTITIONS, &[("retention.bytes", "2000000")]);
@@ -65,6 +80,7 @@ impl Ledger {
             self.loose.extend((0..PARTITIONS).map(Loose::new));
         }
         self.topics.check(&mut client);
+        self.commits.check(&mut client);
         for producer in &mut self.strict {
             producer.check(&mut client);
         }
@@ -106,6 +122,11 @@ impl Ledger {
                 },
             );
         }
+        let Some((mut client, acked)) = connect() else {
+            return;
+        };
+        let commits = &mut self.commits;
+        scope.spawn(move || while commits.commit(&mut client, power) && acked.send(()).is_ok() {});
         let Some((mut client, acked)) = connect() else {
             return;
         };
@@ -345,6 +366,40 @@ impl Loose {
             assert!(still, "batch {id} at {base_offset} is lost");
         }
         self.kept = kept;
+    }
+}
+
+/// The offset of a group, which only rises.
+#[derive(Clone, Debug, Default)]
+struct Commits {
+    acked: i64,
+    tried: i64,
+}
+
+impl Commits {
+    fn commit(&mut self, client: &mut Client, power: &Power) -> bool {
+        self.tried += 1;
+        let request = commit_request(GROUP, STRICT, &[(0, self.tried, "")]);
+        let answer: Option<OffsetCommitResponse> = client.try_call(8, &request);
+        let done = power
+            .promised(answer)
+            .is_some_and(|answer| codes(&answer) == [0]);
+        if done {
+            self.acked = self.tried;
+        }
+        done
+    }
+
+    fn check(&mut self, client: &mut Client) {
+        let coordinator = find(client, &[GROUP]).coordinators.remove(0);
+        assert_eq!(coordinator.error_code, 0);
+        let found = committed(client, GROUP);
+        let offset = found.first().map_or(0, |(_, _, offset, _)| *offset);
+        assert!(
+            (self.acked..=self.tried).contains(&offset),
+            "{found:?}, {self:?}"
+        );
+        self.acked = offset;
     }
 }
 

@@ -6,14 +6,17 @@
 )]
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, Output};
+use std::process::{Command, Output};
 
-use libtest_mimic::{Arguments, Failed, Trial};
+use libtest_mimic::{Failed, Trial};
 
-/// Runs the tests, or says what is missing.
-pub(crate) fn run(missing: Option<String>, tests: Vec<(String, Box<dyn Fn() + Send>)>) -> ExitCode {
+/// A test by its name.
+pub(crate) type Test = (String, Box<dyn Fn() + Send>);
+
+/// The tests, or what says of each what is missing.
+pub(crate) fn trials(missing: Option<String>, tests: Vec<Test>) -> Vec<Trial> {
     let required = std::env::var_os("CI").is_some_and(|ci| ci == "true");
-    let trial = |(name, test): (String, Box<dyn Fn() + Send>)| {
+    let trial = |(name, test): Test| {
         let Some(why) = missing.clone() else {
             return Trial::test(name, move || {
                 test();
@@ -26,8 +29,7 @@ pub(crate) fn run(missing: Option<String>, tests: Vec<(String, Box<dyn Fn() + Se
         };
         Trial::test(name, move || Err(Failed::from(why))).with_ignored_flag(!required)
     };
-    let trials = tests.into_iter().map(trial).collect();
-    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+    tests.into_iter().map(trial).collect()
 }
 
 /// What keeps this process from mounting file systems that these tools make.

@@ -6,14 +6,17 @@
 
 pub(crate) mod consumers;
 pub(crate) mod groups;
+pub(crate) mod http;
+pub(crate) mod topics;
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
 use std::time::Duration;
 
 use bytes::Bytes;
+use socket2::{Domain, Socket, Type};
 use tidewheel_protocol::messages::create_topics::{
     CreatableTopic, CreatableTopicConfig, CreateTopicsRequest, CreateTopicsResponse,
 };
@@ -52,7 +55,22 @@ pub(crate) struct Broker {
 pub(crate) fn tidewheel(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tidewheel"));
     command.args(arguments).stdin(Stdio::null());
+    set_apart(&mut command);
     command
+}
+
+/// Takes out of a broker's environment what is meant for the tests or for another broker, but for what
+/// the command itself sets. Several brokers run at once: those whose HTTP API is not what the test is
+/// about have none.
+pub(crate) fn set_apart(command: &mut Command) {
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        let is_setting = text.starts_with("TIDEWHEEL_") || text.starts_with("KAFKA_");
+        if is_setting && !command.get_envs().any(|(own, _)| own == name) {
+            command.env_remove(&name);
+        }
+    }
+    command.env("TIDEWHEEL_ADMIN_LISTEN", "off");
 }
 
 /// Runs `tidewheel` to its end.
@@ -75,6 +93,21 @@ impl Broker {
         Self::spawn(&mut command, data_dir)
     }
 
+    /// The same where the process may have so many files open, `key=value` further settings.
+    pub(crate) fn start_limited(open_files: u32, data_dir: &Path, settings: &[&str]) -> Self {
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", "ulimit -n \"$0\" && exec \"$@\""])
+            .arg(open_files.to_string())
+            .arg(env!("CARGO_BIN_EXE_tidewheel"))
+            .args(["serve", "--set", "listeners=PLAINTEXT://127.0.0.1:0"])
+            .stdin(Stdio::null());
+        for setting in settings {
+            command.args(["--set", setting]);
+        }
+        Self::spawn(&mut command, data_dir)
+    }
+
     /// Starts a prepared command with the data in `data_dir` and waits until it is ready.
     pub(crate) fn spawn(command: &mut Command, data_dir: &Path) -> Self {
         Self::spawn_as_is(command.arg("--data-dir").arg(data_dir), data_dir)
@@ -91,9 +124,7 @@ impl Broker {
         data_dir: &Path,
     ) -> Result<Self, ExitStatus> {
         command.env("TIDEWHEEL_LOG", "warn");
-        // They are meant for the test.
-        command.env_remove("TIDEWHEEL_FUZZ_SEED");
-        command.env_remove("TIDEWHEEL_FUZZ_ROUNDS");
+        set_apart(command);
         let mut child = command
             .stdout(Stdio::piped())
             .spawn()
@@ -128,6 +159,15 @@ impl Broker {
     /// A new connection.
     pub(crate) fn connect(&self) -> Client {
         Client::connect(&self.address)
+    }
+
+    /// One with next to no receive buffer, so that what its peer does not read stays with the broker.
+    pub(crate) fn connect_narrow(&self) -> Client {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        socket.set_recv_buffer_size(1_024).expect("a small buffer");
+        let to: SocketAddr = self.address.parse().expect("an address");
+        socket.connect(&to.into()).expect("the broker accepts");
+        Client::new(TcpStream::from(socket))
     }
 
     /// Stops it with SIGTERM and returns whether its exit was clean.

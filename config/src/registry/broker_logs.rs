@@ -93,10 +93,19 @@ pub(super) const KEYS: &[ConfigKey] = &[
         "268435456",
         "Free bytes of a data directory's file system, a twentieth of its size at most, that clients' \
          records do not get: below it they are refused with KAFKA_STORAGE_ERROR, while groups commit \
-         and topics are deleted; 0 for none.",
+         and topics are deleted; 0 for none. A quarter of it, 32 MiB at most, is taken by a file, which is \
+         emptied where other programs leave less than that.",
     )
     .min(0)
     .unit(Bytes),
+    ConfigKey::broker(
+        "tidewheel.delay.near.records.max",
+        Int,
+        "4000000",
+        "Delayed records of a data directory that are kept in memory, at 36 bytes each; those that are due \
+         later lie in files until then.",
+    )
+    .range(1, 100_000_000),
     ConfigKey::broker(
         "tidewheel.log.retention.low.disk.ms",
         Long,

@@ -1,5 +1,6 @@
 //! Broker settings that decide what topics may exist, and those of features that are not built.
 
+use crate::compression::{CompressionType, ZSTD_LEVEL_MAX, ZSTD_LEVEL_MIN};
 use crate::key::{Check, ConfigKey, ConfigType, Unit};
 
 use super::checks;
@@ -7,8 +8,7 @@ use super::checks;
 use ConfigType::{Boolean, Double, Int, List, Long, Short, String};
 use Unit::{Bytes, Milliseconds};
 
-pub(super) const NO_CODECS: &str =
-    "batches are kept as their producer compressed them and are not compressed again";
+pub(super) const ONE_LZ4: &str = "LZ4 is compressed in one way only";
 pub(super) const NO_REPLICAS: &str = "a single node has no second replica";
 pub(super) const NO_TIERS: &str = "tiered storage is not built yet";
 
@@ -94,15 +94,15 @@ pub(super) const KEYS: &[ConfigKey] = &[
         "producer",
         "Default of compression.type.",
     )
-    .check(Check::OnlyDefault(NO_CODECS))
+    .check(Check::OneOf(CompressionType::NAMES))
     .dynamic(),
     ConfigKey::broker(
         "compression.gzip.level",
         Int,
         "-1",
-        "Default of compression.gzip.level.",
+        "Default of compression.gzip.level: 1 to 9, or -1.",
     )
-    .check(Check::OnlyDefault(NO_CODECS))
+    .check(Check::Custom(checks::gzip_level))
     .dynamic(),
     ConfigKey::broker(
         "compression.lz4.level",
@@ -110,7 +110,7 @@ pub(super) const KEYS: &[ConfigKey] = &[
         "9",
         "Default of compression.lz4.level.",
     )
-    .check(Check::OnlyDefault(NO_CODECS))
+    .check(Check::OnlyDefault(ONE_LZ4))
     .dynamic(),
     ConfigKey::broker(
         "compression.zstd.level",
@@ -118,7 +118,7 @@ pub(super) const KEYS: &[ConfigKey] = &[
         "3",
         "Default of compression.zstd.level.",
     )
-    .check(Check::OnlyDefault(NO_CODECS))
+    .range(ZSTD_LEVEL_MIN, ZSTD_LEVEL_MAX)
     .dynamic(),
     ConfigKey::broker(
         "log.cleaner.delete.retention.ms",

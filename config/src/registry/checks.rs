@@ -1,11 +1,20 @@
 //! Checks of settings whose values are more than one number or word.
 
 use crate::listener::{HostPort, Listener};
+use crate::retry::RetryBackoff;
 
 fn entries(text: &str) -> impl Iterator<Item = Result<Listener, String>> {
     text.split(',').map(|entry| {
         Listener::parse(entry.trim()).map_err(|reason| format!("{}: {reason}", entry.trim()))
     })
+}
+
+/// As Java's deflater: there is no level 0 among Kafka's.
+pub(super) fn gzip_level(text: &str) -> Result<(), String> {
+    match text.parse() {
+        Ok(-1 | 1..=9) => Ok(()),
+        _ => Err("it must be 1 to 9, or -1 for the default".to_owned()),
+    }
 }
 
 pub(super) fn listeners(text: &str) -> Result<(), String> {
@@ -55,6 +64,14 @@ pub(crate) fn protocol_map(text: &str) -> Result<Vec<(String, String)>, String> 
             Ok((name.trim().to_ascii_uppercase(), protocol))
         })
         .collect()
+}
+
+/// The pauses of a retry topic.
+pub(super) fn retry_backoff(text: &str) -> Result<(), String> {
+    match RetryBackoff::parse(text) {
+        Some(_) => Ok(()),
+        None => Err("it must be like 1000,2x,max 1h,jitter".to_owned()),
+    }
 }
 
 /// `delete`, `compact` or both.
@@ -112,8 +129,11 @@ pub(super) fn log_dirs(text: &str) -> Result<(), String> {
     Ok(())
 }
 
-pub(super) fn address(text: &str) -> Result<(), String> {
-    HostPort::parse(text).map(|_| ())
+pub(super) fn address_or_off(text: &str) -> Result<(), String> {
+    match text {
+        "off" => Ok(()),
+        address => HostPort::parse(address).map(|_| ()),
+    }
 }
 
 pub(super) fn protocols(text: &str) -> Result<(), String> {

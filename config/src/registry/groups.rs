@@ -1,6 +1,6 @@
 //! Settings of consumer groups and of the topic that remembers them.
 
-use crate::key::{Check, ConfigKey, ConfigType, Unit};
+use crate::key::{Check, ConfigKey, ConfigType, Synonym, Unit};
 
 use ConfigType::{Int, List, Long};
 use Unit::{Bytes, Milliseconds, Minutes};
@@ -51,6 +51,38 @@ pub(super) const KEYS: &[ConfigKey] = &[
         Int,
         "5000",
         "How often members of a group of the newer protocol send heartbeats, and hear of their partitions.",
+    )
+    .min(1)
+    .unit(Milliseconds),
+    ConfigKey::broker(
+        "group.consumer.min.session.timeout.ms",
+        Int,
+        "45000",
+        "The least that consumer.session.timeout.ms of a group may be.",
+    )
+    .min(1)
+    .unit(Milliseconds),
+    ConfigKey::broker(
+        "group.consumer.max.session.timeout.ms",
+        Int,
+        "60000",
+        "The most that consumer.session.timeout.ms of a group may be.",
+    )
+    .min(1)
+    .unit(Milliseconds),
+    ConfigKey::broker(
+        "group.consumer.min.heartbeat.interval.ms",
+        Int,
+        "5000",
+        "The least that consumer.heartbeat.interval.ms of a group may be.",
+    )
+    .min(1)
+    .unit(Milliseconds),
+    ConfigKey::broker(
+        "group.consumer.max.heartbeat.interval.ms",
+        Int,
+        "15000",
+        "The most that consumer.heartbeat.interval.ms of a group may be.",
     )
     .min(1)
     .unit(Milliseconds),
@@ -140,3 +172,32 @@ pub(super) const KEYS: &[ConfigKey] = &[
     )
     .check(Check::OnlyDefault("they are not compressed")),
 ];
+
+/// Settings of one group of the newer protocol, which AlterConfigs sets on it.
+pub(super) const OF_ONE_GROUP: &[ConfigKey] = &[
+    ConfigKey::group(
+        "consumer.session.timeout.ms",
+        Int,
+        "45000",
+        "Silence after which a member of this group counts as gone. The broker's \
+         group.consumer.min.session.timeout.ms and group.consumer.max.session.timeout.ms bound it, and \
+         it is longer than the heartbeat interval.",
+    )
+    .min(1)
+    .unit(Milliseconds)
+    .synonyms(&[same("group.consumer.session.timeout.ms")]),
+    ConfigKey::group(
+        "consumer.heartbeat.interval.ms",
+        Int,
+        "5000",
+        "How often members of this group send heartbeats. The broker's \
+         group.consumer.min.heartbeat.interval.ms and group.consumer.max.heartbeat.interval.ms bound it.",
+    )
+    .min(1)
+    .unit(Milliseconds)
+    .synonyms(&[same("group.consumer.heartbeat.interval.ms")]),
+];
+
+const fn same(name: &'static str) -> Synonym {
+    Synonym { name, factor: 1 }
+}

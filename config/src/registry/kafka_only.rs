@@ -23,7 +23,6 @@ const OWN_QUEUES: Foreign = Ignored("waiting requests are kept in a different wa
 const GONE: Foreign = Ignored("Apache Kafka 4 no longer has it");
 const JVM: Foreign = Ignored("there is no JVM here to load it");
 const BOTH_PROTOCOLS: Foreign = Ignored("both protocols of consumer groups are on");
-const NO_GROUP_SETTINGS: Foreign = Ignored("no group has settings of its own");
 const STREAMS: Foreign = Ignored("streams groups are not built yet");
 const TRANSACTIONS: Foreign = Ignored("transactions are not built yet");
 const SECURITY: Foreign = Refused("encryption, logins and access control are not built yet");
@@ -133,16 +132,6 @@ const FOREIGN: &[(&str, Foreign)] = &[
     ("offsets.topic.replication.factor", ONE_NODE),
     ("group.coordinator.rebalance.protocols", BOTH_PROTOCOLS),
     ("group.coordinator.", OWN_THREADS),
-    ("group.consumer.min.session.timeout.ms", NO_GROUP_SETTINGS),
-    ("group.consumer.max.session.timeout.ms", NO_GROUP_SETTINGS),
-    (
-        "group.consumer.min.heartbeat.interval.ms",
-        NO_GROUP_SETTINGS,
-    ),
-    (
-        "group.consumer.max.heartbeat.interval.ms",
-        NO_GROUP_SETTINGS,
-    ),
     (
         "group.consumer.",
         Ignored(
@@ -267,20 +256,37 @@ pub(crate) fn all_foreign() -> impl Iterator<Item = (&'static str, Foreign)> {
     FOREIGN.iter().copied()
 }
 
-/// `value` if it may stand in a log: it is no password, key or the like.
+/// `value` if it may stand in a log: it is no password, key or the like, and no address with one in it.
 pub(crate) fn shown<'a>(name: &str, value: &'a str) -> Option<&'a str> {
     const SECRET: &[&str] = &[
-        "password",
+        "passw",
+        "pwd",
         "passphrase",
         "secret",
+        "credential",
+        "token",
+        "private",
+        "user.info",
+        "apikey",
         "jaas.config",
         "certificate",
         "assertion",
         "license",
     ];
     let name = name.to_ascii_lowercase();
-    let secret = name.ends_with(".key") || SECRET.iter().any(|part| name.contains(part));
-    (!secret).then_some(value)
+    let is_key = name.rsplit(['.', '-', '_']).next() == Some("key");
+    let secret = is_key || SECRET.iter().any(|part| name.contains(part));
+    (!secret && !has_login(value)).then_some(value)
+}
+
+/// Whether an address in it is written as `scheme://user:password@host`.
+fn has_login(value: &str) -> bool {
+    value.split("://").skip(1).any(|rest| {
+        let authority = rest.split(['/', '?', '#', ',']).next().unwrap_or_default();
+        authority
+            .rsplit_once('@')
+            .is_some_and(|(login, _)| login.contains(':'))
+    })
 }
 
 #[cfg(test)]
@@ -367,9 +373,25 @@ mod tests {
             "delegation.token.secret.key",
             "listener.name.in.plain.sasl.jaas.config",
             "confluent.license",
+            "confluent.metrics.reporter.sasl.passwd",
+            "metrics.influx.token",
+            "some.reporter.api-key",
+            "some.reporter.api_key",
+            "basic.auth.user.info",
+            "azure.Credentials",
         ] {
             assert_eq!(shown(name, "x"), None, "{name}");
         }
-        assert_eq!(shown("ssl.keystore.location", "x"), Some("x"));
+        for (name, value) in [
+            ("ssl.keystore.location", "/k.jks"),
+            ("metrics.keyspace", "x"),
+            ("zookeeper.connect", "z1:2181,z2:2181/kafka"),
+            ("metrics.url", "http://push:9091/a@b:c"),
+        ] {
+            assert_eq!(shown(name, value), Some(value), "{name}");
+        }
+        for value in ["http://me:hush@push:9091", "a,b://u:p@h,c"] {
+            assert_eq!(shown("metrics.url", value), None, "{value}");
+        }
     }
 }

@@ -1,9 +1,11 @@
 //! The one table of settings. Parsing, validation, DescribeConfigs, `docs/configuration.md` and
 //! the example file come from its rows; a new setting is a new row and a reader where it acts.
 
+mod admin;
 mod broker_logs;
 mod broker_topics;
 mod checks;
+mod delay;
 mod groups;
 mod kafka_only;
 mod server;
@@ -30,6 +32,10 @@ pub static REGISTRY: &[Section] = &[
         keys: server::KEYS,
     },
     Section {
+        title: "HTTP API",
+        keys: admin::KEYS,
+    },
+    Section {
         title: "Topic creation",
         keys: broker_topics::KEYS,
     },
@@ -44,6 +50,14 @@ pub static REGISTRY: &[Section] = &[
     Section {
         title: "Topics",
         keys: topic::KEYS,
+    },
+    Section {
+        title: "Single consumer groups",
+        keys: groups::OF_ONE_GROUP,
+    },
+    Section {
+        title: "Topics: delayed delivery",
+        keys: delay::KEYS,
     },
 ];
 
@@ -76,7 +90,7 @@ mod tests {
 
     #[test]
     fn names_and_environment_names_are_unique_and_documented() {
-        for scope in [Scope::Broker, Scope::Topic] {
+        for scope in [Scope::Broker, Scope::Topic, Scope::Group] {
             let mut names = BTreeSet::new();
             for key in keys(scope) {
                 assert!(
@@ -95,7 +109,7 @@ mod tests {
 
     #[test]
     fn every_default_passes_its_own_check() {
-        for scope in [Scope::Broker, Scope::Topic] {
+        for scope in [Scope::Broker, Scope::Topic, Scope::Group] {
             for key in keys(scope) {
                 assert_eq!(
                     value::default_of(key).is_some(),
@@ -109,7 +123,8 @@ mod tests {
 
     #[test]
     fn synonyms_name_broker_keys_that_give_the_same_default() {
-        for key in keys(Scope::Topic).chain(keys(Scope::Broker)) {
+        let all = keys(Scope::Topic).chain(keys(Scope::Broker));
+        for key in all.chain(keys(Scope::Group)) {
             let synonyms = key.synonyms.iter().map(|synonym| {
                 let row = find(Scope::Broker, synonym.name);
                 (
@@ -121,7 +136,7 @@ mod tests {
             let Some((default, factor)) = set.into_iter().next() else {
                 continue;
             };
-            if key.scope == Scope::Topic && factor == 1 {
+            if key.scope != Scope::Broker && factor == 1 {
                 assert_eq!(Some(default), key.default, "{}", key.name);
             } else if key.scope == Scope::Topic {
                 let number: i64 = default.parse().unwrap();
@@ -181,8 +196,8 @@ mod tests {
         }
         assert_eq!(
             topic_keys,
-            keys(Scope::Topic).count() - 2,
-            "own topic keys: tidewheel.ack.all, tidewheel.retention.low.disk.ms"
+            keys(Scope::Topic).count() - 2 - delay::KEYS.len(),
+            "own topic keys: tidewheel.ack.all, tidewheel.retention.low.disk.ms and delay.*"
         );
     }
 

@@ -70,15 +70,6 @@ pub(super) const KEYS: &[ConfigKey] = &[
     .check(Check::Custom(checks::protocols))
     .dynamic(),
     ConfigKey::broker(
-        "tidewheel.admin.listen",
-        String,
-        "",
-        "Where the HTTP API is to listen, as host:port. Accepted and reported; the API itself is \
-         not served yet.",
-    )
-    .unset()
-    .check(Check::Custom(checks::address)),
-    ConfigKey::broker(
         "socket.request.max.bytes",
         Int,
         "104857600",
@@ -129,6 +120,15 @@ pub(super) const KEYS: &[ConfigKey] = &[
     )
     .unit(Milliseconds),
     ConfigKey::broker(
+        "sasl.kerberos.min.time.before.relogin",
+        Long,
+        "60000",
+        "For Kerberos, of which there is nothing here, as in Kafka without such a listener: administrators' tools \
+         may read and alter it.",
+    )
+    .unit(Milliseconds)
+    .dynamic(),
+    ConfigKey::broker(
         "socket.listen.backlog.size",
         Int,
         "1024",
@@ -152,4 +152,12 @@ pub(super) const KEYS: &[ConfigKey] = &[
          request all that it fetches.",
     )
     .min(0),
+    ConfigKey::broker(
+        "tidewheel.metrics.per.partition",
+        String,
+        "auto",
+        "Whether /metrics has series for every partition and for every partition of a group: true, false, or \
+         auto, with which it has them while they are few. /metrics/detailed always has them.",
+    )
+    .check(Check::OneOf(&["auto", "true", "false"])),
 ];

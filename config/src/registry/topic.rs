@@ -1,9 +1,10 @@
 //! Settings of one topic. Each falls back on the broker setting named as its synonym.
 
+use crate::compression::{CompressionType, ZSTD_LEVEL_MAX, ZSTD_LEVEL_MIN};
 use crate::key::{Check, ConfigKey, ConfigType, Synonym, Unit};
 
 use super::broker_logs::{ACK_ALL, MIB};
-use super::broker_topics::{NO_CODECS, NO_REPLICAS, NO_TIERS};
+use super::broker_topics::{NO_REPLICAS, NO_TIERS, ONE_LZ4};
 use super::checks;
 use ConfigType::{Boolean, Double, Int, List, Long, String};
 use Unit::{Bytes, Milliseconds};
@@ -201,18 +202,19 @@ pub(super) const KEYS: &[ConfigKey] = &[
         "compression.type",
         String,
         "producer",
-        "Batches are kept in the codec that their producer chose.",
+        "The codec in which batches are kept: producer keeps them as they come, any other has those that \
+         come otherwise compressed again by the broker.",
     )
-    .check(Check::OnlyDefault(NO_CODECS))
+    .check(Check::OneOf(CompressionType::NAMES))
     .synonyms(&[same("compression.type")]),
-    ConfigKey::topic("compression.gzip.level", Int, "-1", "Level of gzip.")
-        .check(Check::OnlyDefault(NO_CODECS))
+    ConfigKey::topic("compression.gzip.level", Int, "-1", "Level of gzip, 1 to 9, or -1 for its default.")
+        .check(Check::Custom(checks::gzip_level))
         .synonyms(&[same("compression.gzip.level")]),
     ConfigKey::topic("compression.lz4.level", Int, "9", "Level of lz4.")
-        .check(Check::OnlyDefault(NO_CODECS))
+        .check(Check::OnlyDefault(ONE_LZ4))
         .synonyms(&[same("compression.lz4.level")]),
     ConfigKey::topic("compression.zstd.level", Int, "3", "Level of zstd.")
-        .check(Check::OnlyDefault(NO_CODECS))
+        .range(ZSTD_LEVEL_MIN, ZSTD_LEVEL_MAX)
         .synonyms(&[same("compression.zstd.level")]),
     ConfigKey::topic(
         "delete.retention.ms",

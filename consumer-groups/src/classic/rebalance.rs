@@ -10,7 +10,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tidewheel_config::{GroupConfig, limits};
+use tidewheel_config::{ConsumerTimes, GroupConfig, limits};
 
 use super::group::{ClassicGroup, InitialDelay, Replaced, State};
 use super::member::Member;
@@ -32,6 +32,8 @@ const RECORD_AGAIN_MS: i64 = 1_000;
 /// What a group's changes need beside the group.
 pub(crate) struct Context<'a> {
     pub(crate) config: &'a GroupConfig,
+    /// What is set on this group, or on all.
+    pub(crate) times: ConsumerTimes,
     pub(crate) limits: &'a GroupLimits,
     pub(crate) topics: &'a dyn Topics,
     pub(crate) deadlines: &'a mut Deadlines,

@@ -27,16 +27,16 @@ pub(super) struct Heard<'a> {
     /// Whether it joins, so that it starts with nothing of its own.
     pub(super) joins: bool,
     /// What it says about itself.
-    pub(super) metadata: ConsumerMember,
+    pub(super) metadata: Arc<ConsumerMember>,
     /// What it says that it reads, if it says so.
-    pub(super) owned: Option<BTreeSet<TopicIdPartition>>,
+    pub(super) owned: Option<&'a BTreeSet<TopicIdPartition>>,
 }
 
 /// How far the member got.
 #[derive(Debug)]
 pub(super) struct Advanced {
     pub(super) member_id: Arc<str>,
-    pub(super) current: CurrentAssignment,
+    pub(super) current: Arc<CurrentAssignment>,
     /// Whether it is to read something else than before.
     pub(super) has_other_partitions: bool,
     /// What was found to be right for the topics as they are: the epoch, and a regular expression.
@@ -97,14 +97,14 @@ pub(super) fn advance(
     if let Some((replaced_id, _)) = heard.replaced {
         decision.changes.extend(tombstones(replaced_id));
     }
-    let resolved = resolve(group, &heard.metadata, cx)?;
+    let resolved = resolve(group, base, &heard.metadata, cx)?;
     decision.want(&heard, base, &resolved, cx.limits.group_record_bytes)?;
 
     let gone: BTreeSet<&str> = heard.replaced.iter().map(|(id, _)| &***id).collect();
     let view = View {
         group,
         topics: cx.topics,
-        changed: Some((&heard.member_id, &heard.metadata)),
+        changed: Some((&heard.member_id, &*heard.metadata)),
         gone: &gone,
         replaced: heard.replaced.map(|(id, _)| &**id),
         resolved: match &resolved {
@@ -116,8 +116,8 @@ pub(super) fn advance(
     let is_other = match base {
         None => true,
         Some(base) => {
-            let before = &*base.metadata;
-            before.topics != heard.metadata.topics || before.regex != heard.metadata.regex
+            let (before, now) = (&base.metadata, &heard.metadata);
+            !Arc::ptr_eq(before, now) && (before.topics != now.topics || before.regex != now.regex)
         }
     };
     let is_other = is_other || matches!(resolved, Resolved::Changed(..));
@@ -143,8 +143,10 @@ pub(super) fn advance(
     }
     write(group, decision.changes, cx);
     Ok(Advanced {
-        has_other_partitions: base
-            .is_none_or(|base| !base.current.assigned.keys().eq(current.assigned.keys())),
+        has_other_partitions: base.is_none_or(|base| {
+            let is_known = Arc::ptr_eq(&base.current, &current);
+            !is_known && !base.current.assigned.keys().eq(current.assigned.keys())
+        }),
         member_id: heard.member_id,
         current,
         is_right,
@@ -189,6 +191,7 @@ pub(super) fn write(
 
 fn resolve(
     group: &ConsumerGroup,
+    base: Option<&Member>,
     member: &ConsumerMember,
     cx: &Context,
 ) -> Result<Resolved, GroupError> {
@@ -200,6 +203,11 @@ fn resolve(
         return Ok(Resolved::Known);
     }
     let topics = regex::resolve(regex, cx.topics)?;
+    let had = base.and_then(|base| base.metadata.regex.as_ref());
+    if !member.topics.is_empty() && had != Some(regex) && group.regex(regex).is_none() {
+        // Who names topics, too, hears of those first, as in Kafka, and with the next heartbeat of the others.
+        return Ok(Resolved::None);
+    }
     if group
         .regex(regex)
         .is_some_and(|known| known.topics == topics)
@@ -225,13 +233,13 @@ impl Decision<'_> {
     ) -> Result<(), GroupError> {
         let is_known = heard
             .before
-            .is_some_and(|before| *before.metadata == heard.metadata);
+            .is_some_and(|before| before.metadata == heard.metadata);
         if !is_known {
             let held = base.map_or(0, |base| member_bytes(&base.metadata));
             self.more_bytes += member_bytes(&heard.metadata).saturating_sub(held);
             self.add(ConsumerGroupChange::Member {
                 member_id: Arc::clone(&heard.member_id),
-                value: Some(Arc::new(heard.metadata.clone())),
+                value: Some(Arc::clone(&heard.metadata)),
             });
         }
         let left = base.and_then(|base| base.metadata.regex.as_ref());
@@ -284,7 +292,7 @@ impl Decision<'_> {
         epoch: i32,
         member_id: &Arc<str>,
         now_ms: i64,
-    ) -> BTreeSet<TopicIdPartition> {
+    ) -> Arc<BTreeSet<TopicIdPartition>> {
         if epoch <= self.group.target_epoch.epoch {
             let target = view.target_before(member_id).cloned().unwrap_or_default();
             if view.replaced.is_some() {
@@ -292,11 +300,11 @@ impl Decision<'_> {
             }
             return target;
         }
-        let mut own = BTreeSet::new();
+        let mut own = Arc::default();
         for (id, target) in view.assign() {
-            let before = self.group.target(id).map(|target| &**target);
+            let (before, target) = (self.group.target(id), Arc::new(target));
             if before != Some(&target) {
-                let held = before.map_or(0, BTreeSet::len);
+                let held = before.map_or(0, |before| before.len());
                 self.more_bytes += partition_bytes(target.len().saturating_sub(held));
                 self.set_target(id, &target);
             }
@@ -311,10 +319,10 @@ impl Decision<'_> {
         own
     }
 
-    fn set_target(&mut self, member_id: &Arc<str>, target: &BTreeSet<TopicIdPartition>) {
+    fn set_target(&mut self, member_id: &Arc<str>, target: &Arc<BTreeSet<TopicIdPartition>>) {
         self.add(ConsumerGroupChange::Target {
             member_id: Arc::clone(member_id),
-            value: Some(Arc::new(target.clone())),
+            value: Some(Arc::clone(target)),
         });
     }
 
@@ -324,9 +332,12 @@ impl Decision<'_> {
         base: Option<&Member>,
         target: &BTreeSet<TopicIdPartition>,
         target_epoch: i32,
-    ) -> CurrentAssignment {
-        let mut current = base.map(|base| base.current.clone()).unwrap_or_default();
+    ) -> Arc<CurrentAssignment> {
+        let mut current = base
+            .map(|base| Arc::clone(&base.current))
+            .unwrap_or_default();
         if heard.joins {
+            let current = Arc::make_mut(&mut current);
             (current.epoch, current.previous_epoch) = (0, 0);
         }
         let replaced_id = heard.replaced.map(|(id, _)| id);
@@ -337,21 +348,22 @@ impl Decision<'_> {
         let destination = Destination {
             epoch: target_epoch,
             target,
-            owned: heard.owned.as_ref(),
+            owned: heard.owned,
             is_held: &is_held,
         };
-        let next = destination.approach(&current);
+        let next = destination.approach(&current).map_or(current, Arc::new);
         if heard.before.map(|before| &before.current) != Some(&next) {
             self.add(ConsumerGroupChange::Current {
                 member_id: Arc::clone(&heard.member_id),
-                value: Some(next.clone()),
+                value: Some(Arc::clone(&next)),
             });
         }
         next
     }
 }
 
-/// Whether the member has to give partitions up first.
+/// Whether the member has to give partitions up first. Of a static member that is away it says nothing any more
+/// what its last state was: it reads nothing.
 pub(super) fn is_giving_up(current: &CurrentAssignment) -> bool {
-    current.state == MemberState::UnrevokedPartitions
+    current.state == MemberState::UnrevokedPartitions && !current.revoking.is_empty()
 }

@@ -172,8 +172,8 @@ fn join_as(
         before: known.filter(|_| is_same).map(|(_, member)| member),
         replaced: known.filter(|_| !is_same),
         joins: is_new_here,
-        metadata,
-        owned: Some(owned),
+        metadata: Arc::new(metadata),
+        owned: Some(&owned),
     };
     let advanced = advance(group, heard, cx)?;
     advanced.note(group, cx.topics.version());

@@ -78,7 +78,7 @@ pub(crate) fn upgrade(classic: &ClassicGroup, cx: &Context) -> Result<Upgrade, G
         timestamp_ms: cx.now_ms,
     })));
     for (member_id, _, current) in members {
-        let value = Some(current);
+        let value = Some(Arc::new(current));
         upgrade.add(ConsumerGroupChange::Current { member_id, value });
     }
     Ok(upgrade)

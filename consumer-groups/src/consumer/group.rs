@@ -20,7 +20,7 @@ const PARTITION_BYTES: usize = 48;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Member {
     pub(crate) metadata: Arc<ConsumerMember>,
-    pub(crate) current: CurrentAssignment,
+    pub(crate) current: Arc<CurrentAssignment>,
 }
 
 impl Member {
@@ -278,11 +278,11 @@ impl ConsumerGroup {
             }
             ConsumerGroupChange::Current { member_id, value } => match value {
                 Some(current) => {
-                    self.update(member_id, |member| member.current = current.clone());
+                    self.update(member_id, |member| member.current = Arc::clone(current));
                 }
                 None if self.members.contains_key(member_id) => {
                     self.update(member_id, |member| {
-                        member.current = CurrentAssignment::default();
+                        member.current = Arc::default();
                     });
                 }
                 None => {}

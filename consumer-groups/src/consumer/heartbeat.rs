@@ -9,7 +9,7 @@ use tidewheel_protocol::Uuid;
 use super::advance::{Advanced, Heard, advance, write};
 use super::assignor::Assignor;
 use super::group::{ConsumerGroup, Member, member_bytes};
-use super::removal;
+use super::{removal, timers};
 use crate::classic::rebalance::Context;
 use crate::error::GroupError;
 use crate::records::consumer::{
@@ -94,7 +94,7 @@ pub(crate) fn heartbeat(
     let is_told = is_full || advanced.has_other_partitions;
     Ok(ConsumerHeartbeatReply {
         epoch: advanced.current.epoch,
-        heartbeat_interval_ms: cx.config.consumer_heartbeat_interval_ms,
+        heartbeat_interval_ms: cx.times.heartbeat_interval_ms,
         assignment: is_told.then(|| by_topic(advanced.current.assigned.keys())),
         member_id: advanced.member_id,
     })
@@ -115,7 +115,7 @@ fn stay(
     if known.is_none() && group.members().len() >= cx.consumer_members_max() {
         return Err(GroupError::GroupMaxSizeReached);
     }
-    let metadata = updated(known.map(|(_, member)| &*member.metadata), request);
+    let metadata = updated(known.map(|(_, member)| &member.metadata), request);
     if member_bytes(&metadata) > cx.limits.member_bytes {
         return Err(GroupError::InvalidRequest);
     }
@@ -125,7 +125,7 @@ fn stay(
         replaced: known.filter(|_| !is_same),
         joins: request.epoch == JOINS,
         metadata,
-        owned: request.owned.clone(),
+        owned: request.owned.as_ref(),
         member_id,
     };
     advance(group, heard, cx)
@@ -196,9 +196,32 @@ fn validate_epoch(
     }
 }
 
+/// Whether the request says nothing about the member but that it lives, as most do.
+fn is_plain(before: &ConsumerMember, request: &ConsumerHeartbeatRequest) -> bool {
+    let says_more = request.topics.is_some()
+        || request.regex.is_some()
+        || request.rack_id.is_some()
+        || request.assignor.is_some()
+        || request.rebalance_timeout_ms >= 0;
+    let instance_id = request.instance_id.as_ref();
+    !says_more
+        && before.classic.is_none()
+        && before.client_id == request.client_id
+        && before.client_host == request.client_host
+        && instance_id.is_none_or(|id| before.instance_id.as_ref() == Some(id))
+}
+
 /// What the member says about itself: what the request leaves out stays.
-fn updated(before: Option<&ConsumerMember>, request: &ConsumerHeartbeatRequest) -> ConsumerMember {
-    let mut member = before.cloned().unwrap_or_default();
+fn updated(
+    before: Option<&Arc<ConsumerMember>>,
+    request: &ConsumerHeartbeatRequest,
+) -> Arc<ConsumerMember> {
+    if let Some(before) = before.filter(|before| is_plain(before, request)) {
+        return Arc::clone(before);
+    }
+    let mut member = before.map_or_else(ConsumerMember::default, |before| {
+        ConsumerMember::clone(before)
+    });
     member.classic = None;
     member.client_id = Arc::clone(&request.client_id);
     member.client_host = Arc::clone(&request.client_host);
@@ -220,7 +243,7 @@ fn updated(before: Option<&ConsumerMember>, request: &ConsumerHeartbeatRequest) 
     if let Some(regex) = &request.regex {
         member.regex = Some(Arc::clone(regex)).filter(|regex| !regex.is_empty());
     }
-    member
+    Arc::new(member)
 }
 
 fn leave(
@@ -240,9 +263,11 @@ fn leave(
         let current = CurrentAssignment {
             epoch: LEAVES_FOR_NOW,
             revoking: OwnedPartitions::new(),
-            ..member.current.clone()
+            ..CurrentAssignment::clone(&member.current)
         };
-        let (member_id, value) = (Arc::clone(member_id), Some(current));
+        // It need not give up any more what it was told to.
+        timers::has_done(group, member_id, cx);
+        let (member_id, value) = (Arc::clone(member_id), Some(Arc::new(current)));
         write(
             group,
             [ConsumerGroupChange::Current { member_id, value }],

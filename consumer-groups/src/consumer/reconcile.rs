@@ -26,16 +26,14 @@ pub(super) struct Destination<'a> {
 }
 
 impl Destination<'_> {
-    /// What the member reads now.
-    pub(super) fn approach(&self, current: &CurrentAssignment) -> CurrentAssignment {
+    /// What the member reads now, if that may be something else than before.
+    pub(super) fn approach(&self, current: &CurrentAssignment) -> Option<CurrentAssignment> {
         match current.state {
-            MemberState::Stable if current.epoch == self.epoch => current.clone(),
-            MemberState::UnrevokedPartitions if self.still_reads(&current.revoking) => {
-                current.clone()
-            }
+            MemberState::Stable if current.epoch == self.epoch => None,
+            MemberState::UnrevokedPartitions if self.still_reads(&current.revoking) => None,
             MemberState::Stable
             | MemberState::UnrevokedPartitions
-            | MemberState::UnreleasedPartitions => self.next(current),
+            | MemberState::UnreleasedPartitions => Some(self.next(current)),
         }
     }
 

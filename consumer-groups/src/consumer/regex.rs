@@ -204,10 +204,34 @@ impl<'a> Translator<'a> {
         if !is_known {
             return None;
         }
+        if self.rest.peek() == Some(&'{') && matches!(next, 'p' | 'P' | 'x') {
+            return self.named(next);
+        }
         self.out.extend(['\\', next]);
         let is_boundary = next == 'b' && self.rest.peek() == Some(&'{');
         // `\b{start}` means something else here than in RE2.
         (!is_boundary).then_some(())
+    }
+
+    /// `\p{Greek}`, `\P{L}` and `\x{e4}`; `\p{^L}` is how RE2 may say `\P{L}`.
+    fn named(&mut self, kind: char) -> Option<()> {
+        self.rest.next();
+        let is_other = kind != 'x' && self.rest.next_if_eq(&'^').is_some();
+        let kind = match (kind, is_other) {
+            ('p', true) => 'P',
+            ('P', true) => 'p',
+            _ => kind,
+        };
+        self.out.extend(['\\', kind, '{']);
+        loop {
+            let next = self.rest.next()?;
+            self.out.push(next);
+            match next {
+                '}' => return Some(()),
+                next if next.is_ascii_alphanumeric() || next == '_' => {}
+                _ => return None,
+            }
+        }
     }
 
     fn group(&mut self) -> Option<()> {
@@ -356,6 +380,11 @@ mod tests {
             ("(?P<x>a)(?:b)", "ab", "a"),
             (r"a\.b\x41\101", "a.bAA", "aXbAA"),
             (r"\pL+", "abc", "a1"),
+            (r"\p{L}+", "abc", "a1"),
+            (r"\p{Greek}+|a", "a", "b"),
+            (r"\P{L}\p{^Lu}[\p{Nd}x]", "-a7", "-A7"),
+            (r"a\x{62}{2}\x2d", "abb-", "ab-"),
+            (r"[\x{61}-\x{63}]+", "abc", "abd"),
             ("a??b", "ab", "aab"),
             (r"\btopic\b", "topic", "topics"),
             ("", "", "a"),
@@ -388,6 +417,12 @@ mod tests {
             r"\h",
             "(?x)a",
             r"\u{61}",
+            r"\p{sc=Greek}",
+            r"\p{L",
+            r"\p{}",
+            r"\p{NoSuchScript}",
+            r"\x{zz}",
+            r"\x{110000}",
             r"\b{start}a",
             "[z-a]",
             r"a\",

@@ -31,7 +31,7 @@ pub(super) fn heard_of(
 ) {
     let timeout_ms = match &member.classic {
         Some(classic) => classic.session_timeout_ms,
-        None => cx.config.consumer_session_timeout_ms,
+        None => cx.times.session_timeout_ms,
     };
     cx.arm(session(&group.id, member_id), i64::from(timeout_ms));
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tidewheel_protocol::Uuid;
 
-use super::assignor::{Assignor, SubscribedTopic, Subscriber};
+use super::assignor::{Assignor, Demand, SubscribedTopic, Subscriber};
 use super::group::ConsumerGroup;
 use crate::records::consumer::{ConsumerMember, ResolvedRegex, TopicIdPartition};
 use crate::topics::{TopicInfo, Topics};
@@ -27,15 +27,17 @@ pub(super) struct View<'a> {
     pub(super) gathered: OnceCell<Gathered<'a>>,
 }
 
+/// The places of what a member names and of what its regular expression stands for.
+type Wishes = [Option<usize>; 2];
 /// Topics as members want them.
 type Wanted<'a> = BTreeMap<&'a Arc<str>, TopicInfo>;
-/// What a member says that it wants: names, and what its regular expression stands for.
-type Wish<'a> = (&'a BTreeSet<Arc<str>>, Option<&'a BTreeSet<Arc<str>>>);
 
-/// The members with what they want. Most members of a group want the same, which is looked up once.
+/// The members with what they want. Most members of a group want the same, which is looked up once; and what a
+/// regular expression stands for is kept apart from what else its members name, so that this is never more than
+/// the group holds.
 pub(super) struct Gathered<'a> {
-    /// Ordered by id, with the place of what they want.
-    members: Vec<(&'a Arc<str>, &'a ConsumerMember, usize)>,
+    /// Ordered by id, with the places of what they name and of their regular expressions.
+    members: Vec<(&'a Arc<str>, &'a ConsumerMember, Wishes)>,
     /// The topics that there are of what is wanted, each wish once.
     wanted: Vec<Wanted<'a>>,
 }
@@ -51,35 +53,43 @@ impl<'a> View<'a> {
         let mut members: BTreeMap<_, _> =
             stay.map(|(id, member)| (id, &*member.metadata)).collect();
         members.extend(self.changed);
-        let mut places: BTreeMap<Wish<'a>, usize> = BTreeMap::new();
         let mut gathered = Gathered {
             members: Vec::with_capacity(members.len()),
             wanted: Vec::new(),
         };
+        let (mut named, mut regexes) = (BTreeMap::new(), BTreeMap::new());
         for (member_id, member) in members {
-            let wish = self.wish(member);
-            let place = *places.entry(wish).or_insert_with(|| {
-                gathered.wanted.push(self.wanted(wish));
+            let mut place_of = |topics| {
+                gathered.wanted.push(self.wanted(topics));
                 gathered.wanted.len() - 1
+            };
+            let topics = Some(&member.topics).filter(|topics| !topics.is_empty());
+            let topics = topics.map(|topics| {
+                let place = named.entry(topics);
+                *place.or_insert_with(|| place_of(topics))
             });
-            gathered.members.push((member_id, member, place));
+            let regex = member.regex.as_ref().and_then(|regex| {
+                let resolved = &self.resolved(regex)?.topics;
+                let place = regexes.entry(regex);
+                Some(*place.or_insert_with(|| place_of(resolved)))
+            });
+            gathered.members.push((member_id, member, [topics, regex]));
         }
         gathered
     }
 
-    fn wish(&self, member: &'a ConsumerMember) -> Wish<'a> {
-        let resolved = member.regex.as_ref().and_then(|regex| match self.resolved {
-            Some((changed, resolved)) if *changed == **regex => Some(resolved),
+    /// What a regular expression stands for.
+    fn resolved(&self, regex: &str) -> Option<&'a ResolvedRegex> {
+        match self.resolved {
+            Some((changed, resolved)) if *changed == *regex => Some(resolved),
             _ => self.group.regex(regex),
-        });
-        (&member.topics, resolved.map(|resolved| &resolved.topics))
+        }
     }
 
-    /// The topics of a wish that there are.
-    fn wanted(&self, (named, resolved): Wish<'a>) -> Wanted<'a> {
-        let names = named.iter().chain(resolved.into_iter().flatten());
+    /// Those of the topics that there are.
+    fn wanted(&self, names: &'a BTreeSet<Arc<str>>) -> Wanted<'a> {
         let topic = |name: &'a Arc<str>| Some((name, self.topics.topic(name)?));
-        names.filter_map(topic).collect()
+        names.iter().filter_map(topic).collect()
     }
 
     /// A hash of the topics that anybody wants, as they are; 0 for none. Only equality counts: Kafka's is
@@ -121,27 +131,33 @@ impl<'a> View<'a> {
             positions.sort_unstable();
             positions
         });
-        let positions: Vec<Vec<usize>> = positions.collect();
-        let subscriber =
-            |&(member_id, member, place): &(&'a Arc<str>, &'a ConsumerMember, usize)| Subscriber {
+        let wishes = positions.collect();
+        let subscribers = members
+            .iter()
+            .map(|&(member_id, member, wishes)| Subscriber {
                 member_id,
                 instance_id: member.instance_id.as_ref(),
-                topics: &positions[place],
-                before: self.target_before(member_id),
-            };
-        let subscribers: Vec<Subscriber> = members.iter().map(subscriber).collect();
+                wishes,
+                before: self.target_before(member_id).map(|target| &**target),
+            });
+        let demand = Demand {
+            members: subscribers.collect(),
+            wishes,
+            topics,
+        };
         let assignor = preferred(members.iter().map(|&(_, member, _)| member));
-        let assigned = assignor.assign(&subscribers, &topics);
+        let assigned = assignor.assign(&demand);
         members.iter().map(|&(id, ..)| id).zip(assigned).collect()
     }
 
     /// What a member was to read so far.
-    pub(super) fn target_before(&self, member_id: &str) -> Option<&'a BTreeSet<TopicIdPartition>> {
+    pub(super) fn target_before(
+        &self,
+        member_id: &str,
+    ) -> Option<&'a Arc<BTreeSet<TopicIdPartition>>> {
         let is_changed = self.changed.is_some_and(|(id, _)| **id == *member_id);
         let replaced = self.replaced.filter(|_| is_changed);
-        self.group
-            .target(replaced.unwrap_or(member_id))
-            .map(|target| &**target)
+        self.group.target(replaced.unwrap_or(member_id))
     }
 }
 

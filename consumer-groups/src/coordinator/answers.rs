@@ -1,18 +1,17 @@
-//! DescribeGroups, ListGroups and DeleteGroups.
+//! DescribeGroups and ListGroups.
 
 use std::sync::Arc;
 
 use tidewheel_protocol::consumer_protocol::PROTOCOL_TYPE;
 
-use super::offset_requests::tombstone;
 use super::{Group, GroupCoordinator, Membership};
 use crate::classic::group::{ClassicGroup, State};
 use crate::classic::member::Member;
 use crate::consumer::removal;
 use crate::error::GroupError;
 use crate::records::OffsetsRecord;
-use crate::reply::{DescribedMember, GroupDescription, GroupReply, ListedGroup, Output};
-use crate::request::{DeleteGroupRequest, DescribeRequest, ListRequest};
+use crate::reply::{DescribedMember, GroupDescription, GroupReply, ListedGroup};
+use crate::request::{DescribeRequest, ListRequest};
 
 /// The type of classic groups in ListGroups.
 const CLASSIC: &str = "classic";
@@ -94,27 +93,5 @@ impl GroupCoordinator {
             })
         };
         GroupReply::List(self.groups.iter().filter_map(listed).collect())
-    }
-
-    pub(super) fn delete_group(
-        &self,
-        request: &DeleteGroupRequest,
-        out: &mut Output,
-    ) -> GroupReply {
-        let group_id = &request.group_id;
-        let Some(group) = self.groups.get(group_id) else {
-            return GroupReply::DeleteGroup(Err(GroupError::GroupIdNotFound));
-        };
-        if !group.membership.is_empty() {
-            return GroupReply::DeleteGroup(Err(GroupError::NonEmptyGroup));
-        }
-        for (topic, partitions) in group.offsets.topics() {
-            let partitions = partitions.keys();
-            out.records
-                .extend(partitions.map(|&p| tombstone(group_id, topic, p)));
-        }
-        // The group itself comes last: what a torn append leaves behind is a group with fewer offsets.
-        out.records.extend(group.membership.end(group_id));
-        GroupReply::DeleteGroup(Ok(()))
     }
 }

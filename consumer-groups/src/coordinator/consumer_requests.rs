@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Group, GroupCoordinator, Membership};
+use super::{Group, GroupCoordinator, GroupTimes, Membership};
 use crate::classic::group::ClassicGroup;
 use crate::classic::rebalance::Context;
 use crate::consumer::group::ConsumerGroup;
@@ -120,6 +120,12 @@ impl GroupCoordinator {
     /// Takes note of the topics as they are now. Groups look at them when their members are next heard of.
     pub fn set_topics(&mut self, topics: Arc<dyn Topics>) {
         self.topics = topics;
+    }
+
+    /// Takes note of what is set on single groups from now on; the others go by the config. It holds from when
+    /// their members are next heard of.
+    pub fn set_times(&mut self, times: Arc<GroupTimes>) {
+        self.times = times;
     }
 
     pub(super) fn change_consumer(

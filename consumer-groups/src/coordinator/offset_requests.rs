@@ -17,7 +17,6 @@ use crate::reply::{
 };
 use crate::request::{
     CommitOffsetsRequest, CommitPartition, DeleteOffsetsRequest, FetchOffsetsRequest,
-    TopicsDeletedRequest,
 };
 
 /// Offsets and bytes that a commit may still add.
@@ -59,7 +58,7 @@ pub(super) fn tombstone(group_id: &Arc<str>, topic: &Arc<str>, partition: i32) -
 }
 
 /// Every entry of a commit refused for the same reason.
-fn all_refused(request: &CommitOffsetsRequest, error: GroupError) -> GroupReply {
+pub(super) fn all_refused(request: &CommitOffsetsRequest, error: GroupError) -> GroupReply {
     let topics = request.topics.iter().map(|topic| TopicResults {
         topic: Arc::clone(&topic.topic),
         partitions: topic
@@ -210,6 +209,7 @@ impl GroupCoordinator {
                 leader_epoch: committed.leader_epoch,
                 topic_id: committed.topic_id,
                 metadata: committed.metadata.clone(),
+                commit_timestamp_ms: committed.commit_timestamp_ms,
             }),
         };
         let topics = match &request.topics {
@@ -278,21 +278,6 @@ impl GroupCoordinator {
             }
         });
         GroupReply::DeleteOffsets(Ok(topics.collect()))
-    }
-
-    pub(super) fn topics_deleted(
-        &self,
-        request: &TopicsDeletedRequest,
-        out: &mut Output,
-    ) -> GroupReply {
-        self.forget_topics(
-            |topic, id| {
-                let id_deleted = request.topics.get(topic);
-                id_deleted.is_some_and(|&deleted| is_same_topic(id, deleted))
-            },
-            out,
-        );
-        GroupReply::TopicsDeleted(Ok(()))
     }
 
     /// Deletes the offsets in topics of which `is_gone` says, by name and id, that they are no more.

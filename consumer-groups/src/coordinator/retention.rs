@@ -11,8 +11,8 @@ use crate::deadlines::Timer;
 use crate::records::CommittedOffset;
 use crate::reply::Output;
 
-/// What requests have to themselves between two steps of a look for expired offsets.
-const BETWEEN_STEPS_MS: i64 = 1;
+/// What requests have to themselves between two steps of a look for expired offsets, or of a deletion.
+pub(super) const BETWEEN_STEPS_MS: i64 = 1;
 
 impl GroupCoordinator {
     pub(super) fn arm_retention(&mut self, now_ms: i64) {

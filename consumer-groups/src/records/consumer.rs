@@ -47,7 +47,7 @@ pub enum ConsumerGroupChange {
         /// The member.
         member_id: Arc<str>,
         /// What it reads.
-        value: Option<CurrentAssignment>,
+        value: Option<Arc<CurrentAssignment>>,
     },
     /// The topics that a regular expression stands for.
     Regex {

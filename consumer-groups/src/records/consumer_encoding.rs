@@ -57,7 +57,7 @@ impl ConsumerGroupChange {
                     group_id,
                     member_id,
                 };
-                let value = value.as_ref().map(current_to_kafka);
+                let value = value.as_deref().map(current_to_kafka);
                 CoordinatorRecord::ConsumerGroupCurrentMemberAssignment(key, value)
             }
             Self::Regex { regex, value } => {
@@ -245,16 +245,18 @@ pub(super) fn current_from_kafka(
     value: Option<ConsumerGroupCurrentMemberAssignmentValue>,
 ) -> ConsumerGroupChange {
     let member_id = text(member_id);
-    let value = value.map(|value| CurrentAssignment {
-        epoch: value.member_epoch,
-        previous_epoch: value.previous_member_epoch,
-        state: match value.state {
-            1 => MemberState::UnrevokedPartitions,
-            2 => MemberState::UnreleasedPartitions,
-            _ => MemberState::Stable,
-        },
-        assigned: owned_from_kafka(&value.assigned_partitions),
-        revoking: owned_from_kafka(&value.partitions_pending_revocation),
+    let value = value.map(|value| {
+        Arc::new(CurrentAssignment {
+            epoch: value.member_epoch,
+            previous_epoch: value.previous_member_epoch,
+            state: match value.state {
+                1 => MemberState::UnrevokedPartitions,
+                2 => MemberState::UnreleasedPartitions,
+                _ => MemberState::Stable,
+            },
+            assigned: owned_from_kafka(&value.assigned_partitions),
+            revoking: owned_from_kafka(&value.partitions_pending_revocation),
+        })
     });
     ConsumerGroupChange::Current { member_id, value }
 }

@@ -11,6 +11,7 @@ use tidewheel_consumer_groups::reply::*;
 use tidewheel_consumer_groups::{
     GroupError, GroupLimits, GroupReply, GroupRequest, OffsetsRecord, ReplyToken,
 };
+use tidewheel_protocol::Uuid;
 
 use crate::support::{Runner, Step};
 
@@ -39,7 +40,6 @@ pub(crate) enum Asked {
     Commit(Vec<(Key, i64)>),
     DeleteOffsets(Vec<Key>),
     DeleteGroup(Arc<str>),
-    TopicsDeleted(Arc<str>),
     Other,
 }
 
@@ -52,8 +52,12 @@ pub(crate) struct History {
     pub(crate) trace: Vec<String>,
     /// What was acknowledged, and not deleted since.
     pub(crate) offsets: BTreeMap<Key, i64>,
+    /// The ids of the topics that those were committed for: topics are deleted and made again.
+    topic_ids: BTreeMap<Key, Uuid>,
     /// The last generation of each group that anybody was told of or that was recorded.
     pub(crate) generations: BTreeMap<Arc<str>, i32>,
+    /// What the last start had to write was refused: offsets in topics that are gone are left to the next.
+    start_was_refused: bool,
     asked: BTreeMap<ReplyToken, Asked>,
     random: u64,
     steps: usize,
@@ -82,7 +86,9 @@ impl History {
             clients: clients.collect(),
             trace: Vec::new(),
             offsets: BTreeMap::new(),
+            topic_ids: BTreeMap::new(),
             generations: BTreeMap::new(),
+            start_was_refused: false,
             asked: BTreeMap::new(),
             random: seed,
             steps: 0,
@@ -129,7 +135,18 @@ impl History {
     /// Everybody falls silent and everything is deleted: nothing may be left.
     pub(crate) fn end(&mut self) {
         self.runner.append_fails = false;
+        if self.start_was_refused {
+            self.restart();
+        }
         self.pass(700_000);
+        let left = self.offsets.keys();
+        for key in left {
+            assert_eq!(
+                self.topic_ids[key],
+                self.topic_id(&key.1),
+                "{key:?} is left"
+            );
+        }
         for group_id in GROUPS {
             let group_id: Arc<str> = group_id.into();
             self.delete_group(group_id);
@@ -161,6 +178,7 @@ impl History {
 
     fn restart(&mut self) {
         let step = self.runner.restart();
+        self.start_was_refused = step.refused_records > 0;
         self.generations.clear();
         let log = std::mem::take(&mut self.runner.log);
         log.iter().for_each(|record| self.note_generation(record));
@@ -186,6 +204,7 @@ impl History {
         for record in &step.records {
             self.trace.push(format!("{record:?}"));
             self.note_generation(record);
+            self.note_tombstone(record);
         }
         for (token, reply) in &step.replies {
             self.trace.push(format!("{token:?} {reply:?}"));
@@ -202,6 +221,32 @@ impl History {
             Some(value) => self.generation_is(group_id, value.generation),
             None => drop(self.generations.remove(group_id)),
         }
+    }
+
+    /// Offsets in a topic that is gone may go at any time.
+    fn note_tombstone(&mut self, record: &OffsetsRecord) {
+        let OffsetsRecord::OffsetCommit { key, value: None } = record else {
+            return;
+        };
+        let (group_id, topic) = (Arc::clone(&key.group_id), Arc::clone(&key.topic));
+        let id = self.topic_id(&topic);
+        let key = (group_id, topic, key.partition);
+        if self.topic_ids.get(&key).is_some_and(|of| *of != id) {
+            self.offsets.remove(&key);
+        }
+    }
+
+    /// Of the topic of that name that is there now.
+    pub(crate) fn topic_id(&self, topic: &str) -> Uuid {
+        let made = self.runner.topics.get(topic).copied().flatten();
+        made.unwrap_or(Uuid([1; 16]))
+    }
+
+    /// It was deleted, and there is another one of that name.
+    pub(crate) fn make_topic_again(&mut self, topic: &str) {
+        let id = u128::from_be_bytes(self.topic_id(topic).0) + 1;
+        let id = Some(Uuid(id.to_be_bytes()));
+        self.runner.topics.insert(topic.to_owned(), id);
     }
 
     fn generation_is(&mut self, group_id: &Arc<str>, generation: i32) {
@@ -229,6 +274,8 @@ impl History {
                 let mut results = topics.iter().flat_map(|topic| &topic.partitions);
                 for (key, offset) in offsets {
                     if results.next().unwrap().1.is_ok() {
+                        let id = self.topic_id(&key.1);
+                        self.topic_ids.insert(key.clone(), id);
                         self.offsets.insert(key, offset);
                     }
                 }
@@ -243,9 +290,6 @@ impl History {
             }
             (Asked::DeleteGroup(group_id), GroupReply::DeleteGroup(Ok(()))) => {
                 self.offsets.retain(|(group, ..), _| *group != group_id);
-            }
-            (Asked::TopicsDeleted(topic), GroupReply::TopicsDeleted(Ok(()))) => {
-                self.offsets.retain(|(_, known, _), _| *known != topic);
             }
             _ => {}
         }

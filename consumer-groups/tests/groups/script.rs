@@ -9,7 +9,7 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tidewheel_config::GroupConfig;
+use tidewheel_config::{ConsumerTimes, GroupConfig};
 use tidewheel_consumer_groups::request::*;
 use tidewheel_consumer_groups::{GroupLimits, GroupRequest};
 use tidewheel_protocol::Uuid;
@@ -124,6 +124,13 @@ impl Script {
         let words = Words::of(command);
         match words.at(0) {
             "set" => self.set(&words),
+            "set-times" => self.runner.set_times(
+                words.group(),
+                ConsumerTimes {
+                    session_timeout_ms: words.at(2).parse().unwrap(),
+                    heartbeat_interval_ms: words.at(3).parse().unwrap(),
+                },
+            ),
             "topics" => self.set_topics(&words),
             "fail-append" => self.runner.append_fails = true,
             "restart" => {

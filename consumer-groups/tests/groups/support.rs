@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use tidewheel_config::GroupConfig;
+use tidewheel_config::{ConsumerTimes, GroupConfig};
 use tidewheel_consumer_groups::{
-    GroupCoordinator, GroupError, GroupLimits, GroupReply, GroupRequest, OffsetsRecord, Output,
-    ReplyToken, TopicInfo, Topics,
+    GroupCoordinator, GroupError, GroupLimits, GroupReply, GroupRequest, GroupTimes, OffsetsRecord,
+    Output, ReplyToken, TopicInfo, Topics,
 };
 use tidewheel_protocol::Uuid;
 
@@ -104,6 +104,12 @@ impl Runner {
             .set_topics(Arc::<TopicsImage>::clone(&self.image));
     }
 
+    /// This is set on a group from now on.
+    pub(crate) fn set_times(&mut self, group_id: Arc<str>, times: ConsumerTimes) {
+        let times = GroupTimes::from([(group_id, times)]);
+        self.coordinator.set_times(Arc::new(times));
+    }
+
     /// Goes on to the next deadline, if it comes by `until_ms`.
     pub(crate) fn next_tick(&mut self, until_ms: i64) -> Option<Step> {
         let due_ms = self.coordinator.next_deadline()?;
@@ -137,7 +143,7 @@ impl Runner {
         let loaded = self.apply(loaded);
         Step {
             records: loaded.records,
-            refused_records: 0,
+            refused_records: loaded.refused_records,
             replies: closed.replies,
         }
     }

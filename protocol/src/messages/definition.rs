@@ -108,6 +108,10 @@ macro_rules! message {
                     [$($default)?] [$($null)?]);)*
                 tagged.write(writer);
             }
+
+            fn error_codes(&self, told: &mut dyn FnMut(i16)) {
+                $(message!(@codes $field, self, told);)*
+            }
         }
 
         #[cfg(test)]
@@ -168,6 +172,10 @@ macro_rules! message {
             const KEY: $crate::ApiKey = $crate::ApiKey::$api;
             const VERSIONS: std::ops::RangeInclusive<i16> = $valid;
         }
+    };
+    (@codes error_code, $message:ident, $told:ident) => { $told($message.error_code); };
+    (@codes $field:ident, $message:ident, $told:ident) => {
+        $crate::wire::field::Encode::error_codes(&$message.$field, $told);
     };
     (@tag $tag:literal) => { $tag };
     (@default) => { $crate::wire::field::SchemaDefault::schema_default() };

@@ -193,6 +193,12 @@ pub enum Part<R> {
 }
 
 impl<R: RecordsLen> FetchResponse<R> {
+    /// As [`Message::first_error`].
+    #[must_use]
+    pub fn first_error(&self) -> i16 {
+        super::first_error(self)
+    }
+
     /// The whole frame in pieces, so that records need not be copied: length prefix, header and body.
     /// The first piece is always bytes.
     #[must_use]

@@ -38,6 +38,7 @@ pub mod incremental_alter_configs;
 pub mod init_producer_id;
 pub mod join_group;
 pub mod leave_group;
+pub mod list_config_resources;
 pub mod list_groups;
 pub mod list_offsets;
 pub mod list_partition_reassignments;
@@ -86,6 +87,7 @@ macro_rules! for_each_api {
             init_producer_id InitProducerIdRequest InitProducerIdResponse;
             join_group JoinGroupRequest JoinGroupResponse;
             leave_group LeaveGroupRequest LeaveGroupResponse;
+            list_config_resources ListConfigResourcesRequest ListConfigResourcesResponse;
             list_groups ListGroupsRequest ListGroupsResponse;
             list_offsets ListOffsetsRequest ListOffsetsResponse;
             list_partition_reassignments ListPartitionReassignmentsRequest ListPartitionReassignmentsResponse;
@@ -132,6 +134,22 @@ pub trait Message: Decode + Encode {
     fn encode(&self, writer: &mut Writer, version: i16) {
         self.encode_field(writer, form::<Self>(version));
     }
+
+    /// The first `error_code` in it that is not 0, of the message itself or of what it is about; 0 where all
+    /// went well, and for messages that know no errors.
+    fn first_error(&self) -> i16 {
+        first_error(self)
+    }
+}
+
+fn first_error(message: &impl Encode) -> i16 {
+    let mut first = 0;
+    message.error_codes(&mut |code| {
+        if first == 0 {
+            first = code;
+        }
+    });
+    first
 }
 
 fn form<M: Message>(version: i16) -> Form {

@@ -283,3 +283,40 @@ fn frames_with_bytes_left_over_are_refused() {
         Err(DecodeError::TrailingBytes(1))
     );
 }
+
+#[test]
+fn the_first_error_of_a_message_is_found_at_any_depth() {
+    use super::leave_group::{LeaveGroupResponse, MemberResponse};
+    use super::produce::{PartitionProduceResponse, ProduceResponse, TopicProduceResponse};
+    let member = |error_code| MemberResponse {
+        error_code,
+        ..MemberResponse::default()
+    };
+    let left = |error_code, members: &[i16]| LeaveGroupResponse {
+        error_code,
+        members: members.iter().map(|code| member(*code)).collect(),
+        ..LeaveGroupResponse::default()
+    };
+    assert_eq!(left(0, &[0, 0]).first_error(), 0);
+    assert_eq!(left(0, &[0, 25, 16]).first_error(), 25);
+    assert_eq!(left(15, &[25]).first_error(), 15);
+    let partition = |error_code| PartitionProduceResponse {
+        error_code,
+        ..PartitionProduceResponse::default()
+    };
+    let topic = |code| TopicProduceResponse {
+        partition_responses: vec![partition(0), partition(code)],
+        ..TopicProduceResponse::default()
+    };
+    let produced = |codes: &[i16]| ProduceResponse {
+        responses: codes.iter().map(|code| topic(*code)).collect(),
+        ..ProduceResponse::default()
+    };
+    assert_eq!(produced(&[0, 0]).first_error(), 0);
+    assert_eq!(produced(&[0, -1]).first_error(), -1);
+    let mut fetched = fetch_response::<FilePiece>(vec![vec![None, None]]);
+    assert_eq!(fetched.first_error(), 0);
+    fetched.responses[0].partitions[1].error_code = 1;
+    assert_eq!(fetched.first_error(), 1);
+    assert_eq!(MetadataRequest::default().first_error(), 0, "knows none");
+}

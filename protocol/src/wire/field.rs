@@ -83,6 +83,9 @@ pub(crate) trait Decode: Sized {
 pub(crate) trait Encode {
     /// Writes one value.
     fn encode_field(&self, writer: &mut Writer, form: Form);
+
+    /// Passes on every `error_code` in it, in the order of its fields.
+    fn error_codes(&self, _told: &mut dyn FnMut(i16)) {}
 }
 
 /// The head of a tagged field that was met.
@@ -299,7 +302,7 @@ impl<T: SchemaDefault> SchemaDefault for Option<T> {
 }
 
 macro_rules! never_null {
-    ($([$($t:ident)?] $ty:ty;)*) => {$(
+    ($([$($t:ident)?] $ty:ty $({ $($more:item)* })?;)*) => {$(
         impl<$($t: Decode)?> Decode for $ty {
             fn decode_field(reader: &mut Reader, form: Form) -> Result<Self, DecodeError> {
                 Self::decode_nullable(reader, form)?.ok_or(DecodeError::UnexpectedNull)
@@ -310,6 +313,8 @@ macro_rules! never_null {
             fn encode_field(&self, writer: &mut Writer, form: Form) {
                 Self::encode_nullable(Some(self), writer, form);
             }
+
+            $($($more)*)?
         }
 
         impl<$($t)?> SchemaDefault for $ty {
@@ -323,5 +328,9 @@ macro_rules! never_null {
 never_null! {
     [] StrBytes;
     [] Bytes;
-    [T] Vec<T>;
+    [T] Vec<T> {
+        fn error_codes(&self, told: &mut dyn FnMut(i16)) {
+            self.iter().for_each(|element| element.error_codes(told));
+        }
+    };
 }

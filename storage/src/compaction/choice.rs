@@ -33,7 +33,7 @@ impl CleaningView {
         let list = Arc::clone(log.segments().list());
         let unsealed = log.segments().unsealed().first();
         let limit = recovery_point
-            .min(offsets.high_watermark)
+            .min(log.removable_end())
             .min(list.active().base_offset())
             .min(unsealed.map_or(i64::MAX, |unsealed| unsealed.segment.base_offset()));
         Self {

@@ -13,7 +13,7 @@ use tidewheel_protocol::{BatchHeader, RecordBatch};
 use super::choice::Group;
 use super::filter::{Filter, Kept};
 use super::{Pace, paced};
-use crate::batch_scan::{BatchScan, Expected};
+use crate::batch_scan::BatchScan;
 use crate::error::StorageError;
 use crate::fs::{LogFile, OpenMode};
 use crate::index::{ActiveIndex, NO_TIMESTAMP};
@@ -69,25 +69,14 @@ pub(crate) fn for_each_batch(
     let position = u64::from(segment.lookup(from)?.position);
     let file = segment.file()?;
     let len = segment.published_len();
-    let mut scan = BatchScan::new(&**file.file(), file.path(), len, position);
-    let mut expected = Expected {
-        base_offset: segment.base_offset(),
-        next_offset_max: end,
-        epoch_min: i32::MIN,
-        holes: true,
-    };
-    while let Some(batch) = scan.next_whole(expected)? {
-        expected.base_offset = batch.header.next_offset();
-        match visit(&batch)? {
-            Visited::Wrote(bytes) => paced(pace, batch.bytes.len() as u64 + bytes)?,
-            Visited::Stop => return Ok(()),
+    let scan = BatchScan::new(&**file.file(), file.path(), len, position);
+    scan.for_each_sealed(segment.base_offset(), end, |batch| match visit(batch)? {
+        Visited::Wrote(bytes) => {
+            paced(pace, batch.bytes.len() as u64 + bytes)?;
+            Ok(true)
         }
-    }
-    if expected.base_offset != end {
-        let reason = format!("offset {} where {end} follows", expected.base_offset);
-        return Err(StorageError::corrupt(file.path(), len, reason));
-    }
-    Ok(())
+        Visited::Stop => Ok(false),
+    })
 }
 
 /// Writes what `filter` leaves of `group` into `.cleaned` files and makes them durable.

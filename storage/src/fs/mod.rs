@@ -8,6 +8,7 @@ mod sim;
 
 use std::fmt::Debug;
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -59,6 +60,11 @@ pub trait FileSystem: Send + Sync + Debug {
     fn remove_dir_all(&self, path: &Path) -> io::Result<()>;
     /// Makes the entries of a directory durable.
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
+    /// Has the file at `path`, made if missing, take so many bytes of the file system from its beginning on;
+    /// nothing is written. Where that fails, as on a file system that cannot do it, it takes what it took before.
+    fn reserve(&self, _path: &Path, _bytes: u64) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
     /// The size of the file system of `path`.
     fn space(&self, path: &Path) -> io::Result<DiskSpace>;
     /// Takes the exclusive lock file at `path`; `WouldBlock` where another process holds it.
@@ -109,6 +115,10 @@ pub trait LogFile: Send + Sync + Debug {
     /// Maps `0..len` read-only; `len` may lie beyond the end. The map shows settled bytes only,
     /// also those that settle later. No other handle may write or cut the file meanwhile.
     fn map(&self, len: u64) -> io::Result<Arc<dyn MappedFile>>;
+    /// The open file, for `sendfile` of settled bytes; `None` where it is none of the system's.
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
 }
 
 /// A read-only map of a file.

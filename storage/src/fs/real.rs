@@ -7,6 +7,7 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, IoSlice};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -89,6 +90,23 @@ impl FileSystem for RealFs {
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
         File::open(path)?.sync_all()
+    }
+
+    fn reserve(&self, path: &Path, bytes: u64) -> io::Result<()> {
+        let file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)?;
+        let len = file.metadata()?.len();
+        if bytes < len {
+            return Ok(rustix::fs::ftruncate(&file, bytes)?);
+        }
+        let reserved = rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, bytes);
+        if reserved.is_err() {
+            rustix::fs::ftruncate(&file, len)?;
+        }
+        Ok(reserved?)
     }
 
     fn space(&self, path: &Path) -> io::Result<DiskSpace> {
@@ -210,6 +228,10 @@ impl LogFile for RealFile {
         writer.mapped = true;
         Ok(Arc::new(map))
     }
+
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.file.as_fd())
+    }
 }
 
 /// The refusal to change bytes that somebody may be looking at.
@@ -306,6 +328,29 @@ mod tests {
         file.set_len(1).unwrap();
         assert_eq!(file.len().unwrap(), 1);
         assert!(blocks(&path) * 512 < 1 << 20);
+    }
+
+    #[test]
+    fn reserved_space_is_taken_and_given_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a");
+        let blocks = || std::fs::metadata(&path).unwrap().blocks();
+        RealFs.reserve(&path, 1 << 20).unwrap();
+        assert!(blocks() * 512 >= 1 << 20);
+        RealFs.reserve(&path, 1 << 60).unwrap_err();
+        assert!(blocks() * 512 < 1 << 21, "it takes what it took");
+        RealFs.reserve(&path, 0).unwrap();
+        // A copy of such a file may be all holes.
+        let sparse = OpenOptions::new().write(true).open(&path).unwrap();
+        rustix::fs::ftruncate(&sparse, 1 << 20).unwrap();
+        assert_eq!(blocks(), 0);
+        RealFs.reserve(&path, 1 << 20).unwrap();
+        assert!(blocks() * 512 >= 1 << 20);
+        RealFs.reserve(&path, 0).unwrap();
+        assert_eq!(
+            (blocks(), open(&path, OpenMode::Read).len().unwrap()),
+            (0, 0)
+        );
     }
 
     #[test]

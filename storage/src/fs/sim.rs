@@ -318,6 +318,10 @@ impl FileSystem for SimFs {
         Ok(())
     }
 
+    fn reserve(&self, path: &Path, bytes: u64) -> io::Result<()> {
+        self.open(path, OpenMode::Create)?.set_len(bytes)
+    }
+
     fn space(&self, path: &Path) -> io::Result<DiskSpace> {
         let disk = self.disk();
         disk.find(path)?.ok_or(ErrorKind::NotFound)?;

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use tidewheel_protocol::TopicPartition;
 
+use crate::ballast::BALLAST;
 use crate::checkpoint::{
     CLEAN_SHUTDOWN_MARKER, CLEANER_OFFSET_CHECKPOINT, LOG_START_OFFSET_CHECKPOINT,
     RECOVERY_POINT_CHECKPOINT, REPLICATION_OFFSET_CHECKPOINT,
@@ -34,7 +35,7 @@ pub(super) enum FileKind {
     OffsetCheckpoint,
     MetaProperties,
     Manifest,
-    /// The clean-shutdown marker and the lock: that they are there says everything.
+    /// The clean-shutdown marker, the lock and the ballast: that they are there says everything.
     Marker,
     /// What an operation left behind that the next start removes.
     Leftover,
@@ -52,7 +53,7 @@ impl FileKind {
             | CLEANER_OFFSET_CHECKPOINT => FileKind::OffsetCheckpoint,
             META_PROPERTIES => FileKind::MetaProperties,
             MANIFEST => FileKind::Manifest,
-            CLEAN_SHUTDOWN_MARKER | LOCK => FileKind::Marker,
+            CLEAN_SHUTDOWN_MARKER | LOCK | BALLAST => FileKind::Marker,
             _ => FileKind::of_segment_file(name),
         }
     }

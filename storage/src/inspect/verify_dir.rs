@@ -14,6 +14,7 @@ use crate::checkpoint::{
     self, CLEAN_SHUTDOWN_MARKER, CLEANER_OFFSET_CHECKPOINT, LOG_START_OFFSET_CHECKPOINT,
     RECOVERY_POINT_CHECKPOINT, REPLICATION_OFFSET_CHECKPOINT,
 };
+use crate::delay::DELAY_DIR;
 use crate::error::StorageError;
 use crate::fs::FileSystem;
 use crate::manifest::{self, MANIFEST, PartitionManifest, SegmentManifest};
@@ -124,6 +125,7 @@ impl Surroundings {
                     check_topic_id(&path, &tp, facts.topic_id, &mut ids, report);
                     found.push(tp);
                 }
+                (true, None) if entry.name == DELAY_DIR => {}
                 (true, None) => report.note(&path, 0, "not the directory of a partition"),
                 (false, _) => match FileKind::of(&entry.name) {
                     FileKind::Leftover => report.note(&path, 0, "a later step removes this file"),

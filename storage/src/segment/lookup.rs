@@ -3,6 +3,7 @@
 //! Entries that come from files are believed only where the log has the batch they name; else the index
 //! is rebuilt from the log.
 
+use std::io::{self, ErrorKind};
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
@@ -144,7 +145,8 @@ impl LogSegment {
         if mapped {
             open.make_room();
         }
-        if let (Ok(offsets), Ok(times)) = (self.index_file(INDEX), self.index_file(TIME_INDEX)) {
+        let files = (self.index_bytes(INDEX)?, self.index_bytes(TIME_INDEX)?);
+        if let (Some(offsets), Some(times)) = files {
             let log_len = self.published_len();
             let good = OffsetIndex::open(self.base_offset, &offsets, log_len).is_ok()
                 && TimeIndex::open(self.base_offset, &times).is_ok();
@@ -174,11 +176,29 @@ impl LogSegment {
         Ok(SegmentIndex::Memory(index))
     }
 
-    fn index_file(&self, ending: &str) -> std::io::Result<Bytes> {
+    /// An index file, `None` where it is missing or cannot be read. What the system is short of at the moment
+    /// is an error: an index that is made anew stays in memory.
+    fn index_bytes(&self, ending: &str) -> Result<Option<Bytes>, StorageError> {
+        let out_of_maps = |error: &io::Error| error.kind() == ErrorKind::OutOfMemory;
+        match self.index_file(ending) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) => {
+                let passes = out_of_maps(&error);
+                let path = self.dir.file(self.base_offset, ending);
+                let error = StorageError::from_io("open", &path, error);
+                match passes || error.is_out_of_descriptors() {
+                    true => Err(error),
+                    false => Ok(None),
+                }
+            }
+        }
+    }
+
+    fn index_file(&self, ending: &str) -> io::Result<Bytes> {
         let path = self.dir.file(self.base_offset, ending);
         let file = self.dir.log_dir().fs().open(&path, OpenMode::Read)?;
         let len = file.len()?;
-        let bytes_len = usize::try_from(len).map_err(|_| std::io::ErrorKind::InvalidData)?;
+        let bytes_len = usize::try_from(len).map_err(|_| ErrorKind::InvalidData)?;
         if len > 0 && self.sealed.load(Ordering::Acquire) {
             return Ok(mapped_bytes(file.map(len)?, 0, bytes_len));
         }

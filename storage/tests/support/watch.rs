@@ -115,6 +115,11 @@ impl FileSystem for WatchedFs {
         self.fs.sync_dir(path)
     }
 
+    fn reserve(&self, path: &Path, bytes: u64) -> io::Result<()> {
+        self.check_descriptors()?;
+        self.fs.reserve(path, bytes)
+    }
+
     fn space(&self, path: &Path) -> io::Result<DiskSpace> {
         self.fs.space(path)
     }

@@ -12,7 +12,7 @@ use rdkafka::producer::{
 use super::{config, failed, milliseconds};
 use crate::clock::PreciseTimer;
 use crate::error::BenchError;
-use crate::keys::{KeyChooser, key};
+use crate::keys::{KEY_BYTES, KeyChooser, key};
 use crate::load::producer::{LATE, Share};
 use crate::load::{Stop, Worker};
 use crate::payload::{BatchMaker, RecordShape, STAMP_BYTES};
@@ -23,6 +23,8 @@ use crate::workload::Workload;
 
 /// How long a full queue is given to shrink, and how often the end is looked for, in nanoseconds.
 const PAUSE: u64 = 200_000;
+/// How long librdkafka may take to tell of records that are given up, in nanoseconds.
+const PURGED: u64 = 5_000_000_000;
 /// Records between two moments at which others may run.
 const TURN: u64 = 64;
 
@@ -66,7 +68,13 @@ impl ProducerContext<NoCustomPartitioner> for Listener {
         shared.record(self.worker.number, |interval| {
             if let Err((error, _)) = result {
                 let known = error.rdkafka_error_code();
-                let name = known.map_or_else(|| error.to_string(), |code| format!("{code:?}"));
+                let name = match known {
+                    Some(RDKafkaErrorCode::PurgeQueue | RDKafkaErrorCode::PurgeInflight) => {
+                        "no answer before the end".to_owned()
+                    }
+                    Some(code) => format!("{code:?}"),
+                    None => error.to_string(),
+                };
                 interval.counts.failed += 1;
                 interval.error(&name, 1);
                 return;
@@ -154,6 +162,7 @@ impl RecordProducer {
         let mut sender = Sender {
             chooser: KeyChooser::new(workload.keys, 1, workload.seed ^ self.share.index)
                 .filter(|_| workload.keys != Keys::None),
+            key: None,
             stamp: workload.mode.is_stamped().then_some(worker.shared.run_id),
             late_after: workload.linger.nanos() + LATE,
             topic: self.topic,
@@ -176,6 +185,8 @@ struct Sender {
     producer: ThreadedProducer<Listener>,
     schedule: Option<Schedule>,
     chooser: Option<KeyChooser>,
+    /// Of the next record, which may be handed over more than once.
+    key: Option<[u8; KEY_BYTES]>,
     stamp: Option<u64>,
     late_after: u64,
     next: u64,
@@ -209,7 +220,8 @@ impl Sender {
         while let Some(due) = self.next_due(clock.now()) {
             let now = clock.now();
             if stop.is_asked() {
-                break;
+                let due = self.schedule.as_ref().map_or(0, |all| all.due_by(now));
+                return Ok(due.saturating_sub(self.next));
             }
             if now >= deadline {
                 let total = self.schedule.as_ref().map_or(0, Schedule::total);
@@ -245,9 +257,11 @@ impl Sender {
         let sent = shared.clock.now();
         let bytes = value.len() as u64;
         let flight = Box::new(Flight { due, sent, bytes });
-        let chosen = self.chooser.as_mut().map(|chooser| key(chooser.next().0));
+        if let (None, Some(chooser)) = (self.key, &mut self.chooser) {
+            self.key = Some(key(chooser.next().0));
+        }
         let mut record = BaseRecord::with_opaque_to(&self.topic, flight).payload(&value[..]);
-        if let Some(key) = &chosen {
+        if let Some(key) = &self.key {
             record = record.key(&key[..]);
         }
         match self.producer.send(record) {
@@ -258,6 +272,7 @@ impl Sender {
             Err((error, _)) => return Err(failed(&error)),
         }
         self.next += 1;
+        self.key = None;
         shared.record(self.worker.number, |interval| {
             interval.counts.sent += 1;
             if shared.is_measured(due) {
@@ -280,16 +295,13 @@ impl Sender {
         while self.producer.in_flight_count() > 0 && clock.now() < deadline {
             timer.wait(PAUSE).await.map_err(timer_failed)?;
         }
-        let lost = u64::try_from(self.producer.in_flight_count()).unwrap_or(0);
-        if lost > 0 {
-            self.worker.shared.record(self.worker.number, |interval| {
-                interval.counts.failed += lost;
-                interval.error("no answer before the end", lost);
-            });
-        }
-        // Nothing waits on: the end of the client would send what is left.
+        // Nothing waits on: the end of the client would send what is left. Each of these is heard of as lost.
         self.producer
             .purge(rdkafka::producer::PurgeConfig::default().queue().inflight());
+        let heard_by = clock.now().saturating_add(PURGED);
+        while self.producer.in_flight_count() > 0 && clock.now() < heard_by {
+            timer.wait(PAUSE).await.map_err(timer_failed)?;
+        }
         Ok(())
     }
 }

@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
-use tidewheel_protocol::messages::fetch::{FetchPartition, FetchRequest, PartitionData};
+use tidewheel_protocol::messages::fetch::{
+    FetchPartition, FetchRequest, FetchableTopicResponse, PartitionData,
+};
 use tidewheel_protocol::{ErrorCode, StrBytes, Uuid};
 use tidewheel_storage::RecordSlice;
 
@@ -96,6 +98,21 @@ impl Plan {
         topics
             .map(|topic| weight::fetched_topic(&topic.name, topic.partitions.len()))
             .sum()
+    }
+
+    /// Counts what its partitions answer, which stands in their order.
+    pub(super) fn count(&self, answers: &[FetchableTopicResponse<RecordSlice>]) {
+        let answers = answers.iter().flat_map(|topic| &topic.partitions);
+        for (asked, answer) in self.asked().zip(answers) {
+            let Ok(partition) = &asked.partition else {
+                continue;
+            };
+            let bytes = answer.records.as_ref().map_or(0, RecordSlice::len);
+            partition.traffic().fetched(bytes);
+            if answer.error_code != 0 {
+                partition.traffic().fetch_failed(answer.error_code);
+            }
+        }
     }
 
     /// The partitions, in the order in which they are answered.

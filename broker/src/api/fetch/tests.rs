@@ -26,9 +26,9 @@ use super::*;
 use crate::broker::{Broker, NewTopic, create_topics};
 use crate::connection::serve;
 use crate::testing;
-use gate::Gate;
+use crate::testing::gate::Gate;
 
-mod gate;
+mod files;
 mod memory;
 mod sessions;
 

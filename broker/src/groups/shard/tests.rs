@@ -1,19 +1,20 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use bytes::Bytes;
-use tidewheel_config::{GroupConfig, limits};
+use tidewheel_config::{ConsumerTimes, GroupConfig, limits};
 use tidewheel_consumer_groups::reply::TopicResults;
 use tidewheel_consumer_groups::request::{
-    CommitOffsetsRequest, CommitPartition, CommitTopic, FetchOffsetsRequest, HeartbeatRequest,
-    JoinProtocol, JoinRequest, TopicsDeletedRequest,
+    CommitOffsetsRequest, CommitPartition, CommitTopic, ConsumerHeartbeatRequest,
+    FetchOffsetsRequest, HeartbeatRequest, JoinProtocol, JoinRequest, TopicsDeletedRequest,
 };
 use tidewheel_consumer_groups::{GroupError, GroupLimits};
-use tidewheel_protocol::Uuid;
+use tidewheel_protocol::{Batches, Uuid};
 use tidewheel_storage::LogManager;
 use tidewheel_storage::fs::{Fault, SimFs};
 use tokio::time::timeout;
 
+use super::super::Groups;
 use super::super::loading::{Loaded, load};
 use super::*;
 use crate::partition::tests::partition;
@@ -55,7 +56,7 @@ impl World {
     /// The same once it is read.
     fn ready(&self) -> Arc<Shard> {
         let shard = self.loading();
-        let loaded = load(&shard, coordinator(), || topics(Some(ID)));
+        let loaded = load(&shard, coordinator(), || known(Some(ID)));
         assert_eq!(loaded, Loaded::Settled);
         shard
     }
@@ -66,7 +67,7 @@ fn coordinator() -> GroupCoordinator {
 }
 
 /// The topic that is committed to, under this id, or none.
-fn topics(id: Option<Uuid>) -> Arc<TopicsSnapshot> {
+fn known(id: Option<Uuid>) -> Known {
     let registry = TopicRegistry::default();
     let topic = |id| {
         Arc::new(Topic {
@@ -77,7 +78,10 @@ fn topics(id: Option<Uuid>) -> Arc<TopicsSnapshot> {
         })
     };
     registry.insert_all(id.map(topic).into_iter().collect());
-    registry.snapshot()
+    Known {
+        topics: registry.snapshot(),
+        times: Arc::default(),
+    }
 }
 
 /// Commits the same offset and note for some partitions of the topic.
@@ -120,6 +124,26 @@ fn join() -> GroupRequest {
         }],
         member_id_required: false,
         supports_skip_assignment: true,
+        new_member_uuid: 1,
+    })
+}
+
+/// A new member of the newer protocol, which wants these topics.
+fn consume(topics: Vec<Arc<str>>) -> GroupRequest {
+    GroupRequest::ConsumerHeartbeat(ConsumerHeartbeatRequest {
+        group_id: "g".into(),
+        member_id: "m".into(),
+        chooses_member_id: true,
+        epoch: 0,
+        instance_id: None,
+        rack_id: None,
+        client_id: "client".into(),
+        client_host: "/127.0.0.1".into(),
+        rebalance_timeout_ms: 60_000,
+        topics: Some(topics),
+        regex: None,
+        assignor: None,
+        owned: Some(BTreeSet::new()),
         new_member_uuid: 1,
     })
 }
@@ -172,7 +196,7 @@ async fn who_asks_while_groups_are_read_is_told_at_once_and_later_commits_count(
         .map(|offset| shard.ask(commit(1, offset, "")))
         .collect();
     assert_eq!((shard.weight("g"), shard.listed().groups), (0, 0));
-    load(&shard, coordinator(), || topics(Some(ID)));
+    load(&shard, coordinator(), || known(Some(ID)));
     assert_eq!(results(shard.ask(commit(1, 5, ""))).await, [Ok(())]);
     for early in early {
         assert_eq!(early.await, Err(NoCoordinator::Loading));
@@ -187,11 +211,55 @@ async fn a_stop_does_not_wait_for_groups_that_are_read() {
     assert_eq!(results(world.ready().ask(commit(1, 1, ""))).await, [Ok(())]);
     let shard = world.loading();
     shard.close();
-    load(&shard, coordinator(), || topics(Some(ID)));
+    load(&shard, coordinator(), || known(Some(ID)));
     let refused = shard.ask(heartbeat()).await;
     assert_eq!(refused, Err(NoCoordinator::Elsewhere));
     // Nothing is left to look at.
     assert_eq!(timeout(PATIENCE, keep_time(shard)).await, Ok(()));
+}
+
+/// Nobody would tell them of it but the next change.
+#[tokio::test]
+async fn what_is_set_on_groups_while_shards_are_made_holds() {
+    let (world, groups) = (World::new(), Groups::default());
+    let times = ConsumerTimes {
+        session_timeout_ms: 50_000,
+        heartbeat_interval_ms: 6_000,
+    };
+    let known = || Known {
+        times: groups.times(),
+        ..known(Some(ID))
+    };
+    let make = || {
+        let shard = world.loading();
+        shard.serve(coordinator(), known);
+        groups.set_times([("g".into(), times)].into());
+        vec![shard]
+    };
+    groups.put(make, known);
+    let told = groups.ask("g", consume(vec!["t".into()])).await;
+    let Ok(GroupReply::ConsumerHeartbeat(Ok(told))) = told else {
+        panic!("{told:?}");
+    };
+    assert_eq!(told.heartbeat_interval_ms, 6_000);
+}
+
+/// Half of a decision would leave partitions to nobody until something else changes.
+#[test]
+fn what_is_decided_about_members_is_one_batch() {
+    let world = World::new();
+    let shard = world.ready();
+    let names = (0..20_000).map(|n| format!("{}{n}", "t".repeat(100)).into());
+    shard.tell(consume(names.collect()));
+    let log = shard.log().log();
+    let read = log.read(0, limits::OFFSETS_READ_BYTES, true).unwrap();
+    let slice = read.slice.unwrap();
+    let bytes = slice.bytes().unwrap();
+    assert!(bytes.len() > limits::OFFSETS_BATCH_BYTES);
+    let batch = Batches::new(bytes).next().unwrap().unwrap();
+    let (records, end) = (batch.header.record_count, log.offsets().log_end);
+    assert!(records > 3);
+    assert_eq!(batch.header.next_offset(), end);
 }
 
 /// A crash may come between the deletion of a topic and that of the offsets in it.
@@ -206,7 +274,7 @@ async fn offsets_whose_topic_is_gone_when_groups_are_read_are_deleted() {
         shard.tell(GroupRequest::TopicsDeleted(TopicsDeletedRequest {
             topics: [("t".into(), ID)].into(),
         }));
-        load(&shard, coordinator(), || topics(successor));
+        load(&shard, coordinator(), || known(successor));
         assert_eq!(offsets(&shard).await, []);
         // In the log, too.
         assert_eq!(offsets(&world.ready()).await, []);

@@ -2,10 +2,13 @@
 // The cases of the admin API, with the names that other clients' programs use.
 
 const { ConfigResourceTypes } = require('kafkajs')
-const { TOPIC_SETTINGS, wants, refused } = require('./world')
+const { CODECS, MODES, TOPIC_SETTINGS, wants, refused } = require('./world')
 const { plain } = require('./records')
 
 const FROM_DEFAULT = 5 // DEFAULT_CONFIG
+// How far in the future delayed records are dated.
+const DELAY_MS = 4000
+const LIMIT_MS = 20000
 
 async function describe(world, topic) {
   const { topics } = await world.admin.fetchTopicMetadata({ topics: [topic] })
@@ -117,6 +120,52 @@ async function limitHolds(world, topic) {
   await send(1)
 }
 
+/**
+ * Records from the future are read when their time has come, and not before: with every codec and whatever
+ * acknowledgement is asked for; some ask by a header.
+ */
+async function delayed(world, topic) {
+  if (world.settle) return // Apache Kafka has no delays
+  await world.create(topic, 1, { 'delay.mode': 'both' })
+  const sent = []
+  for (const codec of Object.keys(CODECS)) {
+    for (const mode of Object.keys(MODES)) {
+      const { acks, idempotent = false } = MODES[mode]
+      const producer = world.kafka.producer({ idempotent })
+      await producer.connect()
+      const name = `${codec} ${mode}`
+      // Each a moment after the last one, so that their order is known.
+      const due = Math.max(Date.now() + DELAY_MS, (sent.at(-1)?.due ?? 0) + 1)
+      const asks = sent.length % 4 === 3
+      const timestamp = asks ? Date.now() : due
+      const headers = asks ? { 'delay-until': `${due}` } : undefined
+      const messages = [{ ...plain(name, 0, timestamp), headers }]
+      const placed = await producer.send({ topic, messages, acks, compression: CODECS[codec] })
+      await producer.disconnect()
+      sent.push({ name, due, timestamp: `${timestamp}` })
+      const at = Number(placed?.[0]?.baseOffset ?? -1)
+      wants(at < 0 || acks === 0 || Date.now() >= due, `${name}: acked at ${at}`)
+    }
+  }
+  const consumer = world.kafka.consumer({ groupId: topic, maxWaitTimeInMs: 50 })
+  await consumer.connect()
+  await consumer.subscribe({ topic, fromBeginning: true })
+  const read = []
+  const all = new Promise(resolve =>
+    consumer.run({
+      eachMessage: async ({ message }) => {
+        const due = sent[read.length]?.due
+        read.push([message.value.toString(), Date.now() >= due, message.timestamp])
+        if (read.length === sent.length) resolve()
+      },
+    })
+  )
+  const limit = new Promise((_, reject) => setTimeout(() => reject(new Error('not read')), LIMIT_MS).unref())
+  await Promise.race([all, limit]).finally(() => consumer.disconnect())
+  const wanted = sent.map(({ name, timestamp }) => [name, true, timestamp])
+  wants(JSON.stringify(read) === JSON.stringify(wanted), `read ${JSON.stringify(read)}`)
+}
+
 async function tooLarge(world, topic) {
   await world.create(topic, world.partitions, { 'max.message.bytes': '20000' })
   await limitHolds(world, topic)
@@ -203,6 +252,7 @@ const CASES = {
   'metadata/unknown-topic': unknownTopic,
   'metadata/auto-create': autoCreate,
   'produce/too-large': tooLarge,
+  'produce/delayed': delayed,
   'admin/alter-configs': alterConfigs,
   'admin/create-partitions': createPartitions,
   'admin/delete-records': deleteRecords,

@@ -10,6 +10,8 @@ const PARTITIONS = 6
 // What one fill adds to a partition.
 const ROUND = 5
 const LIMIT_MS = 30000
+// How far in the future delayed records are dated.
+const DELAY_MS = 2000
 const ALL = [...Array(PARTITIONS).keys()]
 
 /** Checks again until it holds. */
@@ -24,10 +26,10 @@ async function until(what, members, done) {
 
 /** A consumer in a group; `taken` are {session, partition, offset} in order. */
 class Member {
-  constructor(world, topic, autoCommit) {
+  constructor(world, topic, autoCommit, group = topic) {
     Object.assign(this, { topic, autoCommit, session: 0, owned: [], taken: [] })
     this.consumer = world.kafka.consumer({
-      groupId: topic,
+      groupId: group,
       heartbeatInterval: 100,
       maxWaitTimeInMs: 50,
       rebalanceTimeout: 10000,
@@ -64,18 +66,19 @@ class Groups {
     Object.assign(this, { world, topic, written: 0 })
   }
 
-  async fill() {
+  async fill(aheadMs = 0) {
+    this.due = Date.now() + aheadMs
     const { producer } = this.world.producer('acks=all')
     await producer.connect()
     const messages = []
-    for (let i = 0; i < PARTITIONS * ROUND; i++) messages.push(plain(`${i}`, i % PARTITIONS))
+    for (let i = 0; i < PARTITIONS * ROUND; i++) messages.push(plain(`${i}`, i % PARTITIONS, this.due))
     await producer.send({ topic: this.topic, messages })
     await producer.disconnect()
     this.written += ROUND
   }
 
-  join(autoCommit) {
-    return new Member(this.world, this.topic, autoCommit).start()
+  join(autoCommit, group) {
+    return new Member(this.world, this.topic, autoCommit, group).start()
   }
 
   /** Until every partition has one owner and every member some; gives partition -> member. */
@@ -205,6 +208,19 @@ function typed(promise) {
   })
 }
 
+/** Every group takes records from the future once, and not before their time has come. */
+async function delayed(world, topic) {
+  if (world.settle) return // Apache Kafka has no delays
+  const groups = new Groups(world, topic)
+  await world.create(topic, PARTITIONS, { 'delay.mode': 'timestamp' })
+  await groups.fill(DELAY_MS)
+  const members = [await groups.join(true), await groups.join(true, `${topic}-other`)]
+  for (const member of members) await groups.deliver(() => 0, member)
+  wants(Date.now() >= groups.due, `read ${groups.due - Date.now()} ms before it was due`)
+  ordered(...members)
+  for (const member of members) await member.leave()
+}
+
 const prepared = body => async (world, topic) => {
   const groups = new Groups(world, topic)
   await world.create(topic, PARTITIONS)
@@ -216,6 +232,7 @@ const GROUP_CASES = {
   'group/share': prepared(share),
   'group/commit': prepared(commit),
   'group/admin': prepared(admin),
+  'group/delayed': delayed,
 }
 
 module.exports = { GROUP_CASES }

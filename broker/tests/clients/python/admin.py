@@ -15,6 +15,8 @@ from harness import READ_TIMEOUT_S, Adapter, Failure, Record, check
 TOPIC, BROKER = 2, 4
 # Where a setting comes from.
 OF_TOPIC, OF_BROKER, BY_DEFAULT = 1, 2, 5
+# How far in the future delayed records are dated.
+DELAY_MS = 4_000
 # Offsets that are asked for by name instead of by a time.
 LATEST, EARLIEST, MAX_TIMESTAMP = -1, -2, -3
 # Error codes of the protocol.
@@ -297,6 +299,41 @@ class Admin:
         self.library.create_topic(topic, 1, {"max.message.bytes": "20000"})
         self.limit_holds(topic)
 
+    def delayed(self, topic):
+        """Records from the future are read when their time has come, and not before.
+
+        With every codec and whatever acknowledgement is asked for; some ask by a header.
+        """
+        if self.library.settle:  # Apache Kafka has no delays.
+            return
+        self.library.create_topic(topic, 1, {"delay.mode": "both"})
+        sent, due = [], 0
+
+        def early(what):
+            left = due - int(time.time() * 1000)
+            check(left <= 0, f"{what} {left} ms before it was due")
+
+        for codec in self.library.codecs:
+            for mode, (acks, idempotent) in harness.MODES.items():
+                now = int(time.time() * 1000)
+                # Each a moment after the last one, so that their order is known.
+                due = max(now + DELAY_MS, due + 1)
+                record = Record(b"k", f"{codec} {mode}".encode(), [], due, 0)
+                if len(sent) % 4 == 3:
+                    record.timestamp = now
+                    record.headers = [("delay-until", str(due).encode())]
+                sent.append(record)
+                ((_, offset),) = self.library.produce(topic, sent[-1:], codec, acks, idempotent)
+                if offset is not None and offset >= 0 and acks != 0:
+                    early(f"{codec} {mode}: acked at {offset}")
+        if self.library.end_offset(topic, 0) == len(sent):
+            early("the log ended")
+        for _ in range(2):
+            got = self.library.read(topic, 0, 0, len(sent), READ_TIMEOUT_S)
+            early("read")
+            harness.compare(got, sent, 0, "delayed records")
+        check(self.library.end_offset(topic, 0) == len(sent), "more than was sent")
+
     def alter_configs(self, topic):
         self.library.create_topic(topic, 1, {"retention.ms": "3600000"})
         alter = lambda name, **more: lambda: self.library.replace_settings(TOPIC, name, more)
@@ -434,6 +471,7 @@ CASES = {
     "metadata/auto-create": Admin.auto_create,
     "fetch/out-of-range": Admin.out_of_range,
     "produce/too-large": Admin.too_large,
+    "produce/delayed": Admin.delayed,
 }
 # On a broker where nobody else is disturbed.
 BROKER_CASES = {"admin/alter-broker-configs": Admin.alter_broker_configs}

@@ -149,7 +149,8 @@ class Aiokafka(admin.Library):
         (seen,) = await self.admin.describe_topics([topic])
         partitions = [p["partition"] for p in seen["partitions"]]
         until = time.monotonic() + harness.READ_TIMEOUT_S
-        while len(at_time) < len(records) and time.monotonic() < until:
+        wanted = {(r.timestamp, r.key, r.value) for r in records}
+        while not wanted <= at_time.keys() and time.monotonic() < until:
             at_time = {}
             for p in partitions:
                 at = TopicPartition(topic, p)

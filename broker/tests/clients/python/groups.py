@@ -6,7 +6,7 @@ take their steps in turns, on one thread. Nothing here imports a Kafka client.
 
 import time
 
-from admin import Admin
+from admin import DELAY_MS, Admin
 from harness import Record, check
 
 # More than members, so that every one owns several.
@@ -65,8 +65,8 @@ class Groups(Admin):
         self.library.create_topic(topic, PARTITIONS, {})
         self.written = 0
 
-    def fill(self, topic):
-        now = int(time.time() * 1000)
+    def fill(self, topic, ahead_ms=0):
+        now = int(time.time() * 1000) + ahead_ms
         records = [
             Record(None, b"%d" % n, [], now + n, n % PARTITIONS) for n in range(PARTITIONS * ROUND)
         ]
@@ -143,6 +143,23 @@ class Groups(Admin):
         check(not again, f"what was committed came again: {again[:3]}")
         d.leave()
 
+    def delayed(self, topic):
+        """Every group takes records from the future once, and not before their time has come."""
+        if self.library.settle:  # Apache Kafka has no delays.
+            return
+        self.library.create_topic(topic, PARTITIONS, {"delay.mode": "timestamp"})
+        self.written = 0
+        due = int(time.time() * 1000) + DELAY_MS
+        self.fill(topic, DELAY_MS)
+        members = [self.library.join(group, topic, True) for group in (topic, f"{topic}-other")]
+        for member in members:
+            self.deliver([member], members)
+        left = due - int(time.time() * 1000)
+        check(left <= 0, f"read {left} ms before it was due")
+        self.ordered(*members)
+        for member in members:
+            member.leave()
+
     def commit(self, topic):
         """A new member goes on exactly where the last one committed."""
         self.new_topic(topic)
@@ -190,4 +207,5 @@ CASES = {
     "group/share": Groups.share,
     "group/commit": Groups.commit,
     "group/admin": Groups.admin,
+    "group/delayed": Groups.delayed,
 }

@@ -31,21 +31,32 @@ pub(crate) struct Broker {
     settings: Vec<String>,
     /// Removed with everything in it when the broker is dropped.
     folder: tempfile::TempDir,
+    /// Where it keeps its data.
+    data: PathBuf,
     process: Option<Process>,
     address: String,
 }
 
 impl Broker {
-    /// Starts a broker on an empty directory and a free port of the loopback interface.
-    pub(crate) fn start(binary: OsString, settings: &[&str]) -> Result<Self, Fault> {
-        let folder = tempfile::Builder::new()
-            .prefix("tidewheel-clients-")
-            .tempdir();
+    /// Starts a broker on an empty directory, `data` or one of its own, and a free port of the loopback
+    /// interface.
+    pub(crate) fn start(
+        binary: OsString,
+        settings: &[&str],
+        data: Option<PathBuf>,
+    ) -> Result<Self, Fault> {
+        let mut builder = tempfile::Builder::new();
+        builder.prefix("tidewheel-clients-");
+        let folder = match std::env::var_os("TIDEWHEEL_CLIENTS_DATA") {
+            Some(place) => builder.tempdir_in(place),
+            None => builder.tempdir(),
+        };
         let folder = folder.map_err(|e| format!("no temporary directory: {e}"))?;
         remove_on_signals(folder.path());
         let mut broker = Self {
             binary,
             settings: settings.iter().map(|&s| s.to_owned()).collect(),
+            data: data.unwrap_or_else(|| folder.path().join("data")),
             folder,
             process: None,
             address: "127.0.0.1:0".to_owned(),
@@ -61,7 +72,7 @@ impl Broker {
 
     /// Where the broker keeps its data.
     pub(crate) fn data_dir(&self) -> PathBuf {
-        self.folder.path().join("data")
+        self.data.clone()
     }
 
     /// A path for a file of the suite itself, beside the data.
@@ -77,6 +88,7 @@ impl Broker {
         for setting in [
             format!("listeners=PLAINTEXT://{}", self.address),
             format!("num.partitions={PARTITIONS}"),
+            "tidewheel.admin.listen=off".to_owned(),
         ] {
             command.args(["--set", &setting]);
         }

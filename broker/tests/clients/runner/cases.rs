@@ -18,11 +18,12 @@ const PER_CODEC: [&str; 8] = [
 /// Those of kcat, which has no admin API.
 const KCAT: [&str; 3] = ["metadata/list", "metadata/auto-create", "metadata/query"];
 /// The cases beside those of the codecs.
-const OTHERS: [&str; 18] = [
+const OTHERS: [&str; 19] = [
     "metadata/unknown-topic",
     "metadata/auto-create",
     "fetch/out-of-range",
     "produce/too-large",
+    "produce/delayed",
     "admin/create",
     "admin/describe-configs",
     "admin/errors",
@@ -138,8 +139,14 @@ pub(crate) fn of(client: Client) -> Vec<String> {
 pub(crate) fn groups(client: Client) -> &'static [&'static str] {
     match client {
         // It has no admin API; the Java admin client knows groups since 2.0.
-        Client::Kcat | Client::Java011 | Client::Java11 => &["group/share", "group/commit"],
-        _ => &["group/share", "group/commit", "group/admin"],
+        Client::Kcat => &["group/share", "group/commit"],
+        Client::Java011 | Client::Java11 => &["group/share", "group/commit", "group/delayed"],
+        _ => &[
+            "group/share",
+            "group/commit",
+            "group/admin",
+            "group/delayed",
+        ],
     }
 }
 

@@ -26,7 +26,10 @@ const CASES: [&str; 3] = [
 const SURVIVE: &str = "consumer-group/survive";
 /// Members hear of their partitions with their heartbeats, which the broker asks for: every 5 s unless it is
 /// told otherwise.
-pub(crate) const FREQUENT_HEARTBEATS: [&str; 1] = ["group.consumer.heartbeat.interval.ms=500"];
+pub(crate) const FREQUENT_HEARTBEATS: [&str; 2] = [
+    "group.consumer.min.heartbeat.interval.ms=500",
+    "group.consumer.heartbeat.interval.ms=500",
+];
 
 /// What the clients said, each run at most once.
 #[derive(Default)]

@@ -1,6 +1,8 @@
 //! What all suites share: the environment, the broker of the client matrix, permits, installs.
 
 use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::Command;
 use std::sync::{Condvar, Mutex, OnceLock, PoisonError};
 
 use super::Fault;
@@ -11,8 +13,8 @@ use super::install::{Installs, Tool};
 use super::matrix::Runs;
 use super::restless;
 
-/// Suites that run at the same time: client programs wait a lot, so one more than the cores.
-const MOST_AT_ONCE: usize = 3;
+/// Suites that run at the same time: client programs mostly wait, also on a machine of two cores.
+const MOST_AT_ONCE: usize = 6;
 
 /// Shared by all trials.
 pub(crate) struct Context {
@@ -82,7 +84,19 @@ impl Context {
 
     /// The same with settings beside those of all brokers, as `NAME=VALUE`.
     pub(crate) fn new_broker_with(&self, settings: &[&str]) -> Result<Broker, Fault> {
-        Broker::start(self.binary.clone(), settings)
+        Broker::start(self.binary.clone(), settings, None)
+    }
+
+    /// The same with its data in a directory that the suite has made.
+    pub(crate) fn new_broker_on(&self, data: PathBuf, settings: &[&str]) -> Result<Broker, Fault> {
+        Broker::start(self.binary.clone(), settings, Some(data))
+    }
+
+    /// A command of the program under test.
+    pub(crate) fn program(&self, command: &str) -> Command {
+        let mut program = Command::new(&self.binary);
+        program.arg(command);
+        program
     }
 
     fn shared(&self) -> Result<&Mutex<Broker>, Fault> {

@@ -12,6 +12,7 @@ use super::broker::files_below;
 use super::context::Context;
 use super::crash;
 use super::install::Tool;
+use super::machine::LoopDisk;
 use super::matrix::{self, jvm};
 use super::process::{Process, note_duration, now, tail};
 use super::{Fault, trial};
@@ -245,10 +246,46 @@ fn after_crash(context: &Context) -> Result<(), Fault> {
     check_directory(context, &crash::the_run(context)?.data_dir()).map(|_| ())
 }
 
-/// `dump_log::after_matrix` and `dump_log::after_crash`.
+/// After a power cut under load, a recovery and a clean stop, on a file system of its own.
+fn after_power_cut(context: &Context) -> Result<(), Fault> {
+    const SETTINGS: [&str; 2] = [
+        "log.segment.bytes=1048576",
+        "log.flush.offset.checkpoint.interval.ms=100",
+    ];
+    const LOAD: &str = "--topic load --partitions 4 --acks all --rate 10k/s --duration 1000s \
+                        --warmup 0s --no-progress --brokers";
+    /// How long the directory is not looked at.
+    const PAUSE: Duration = Duration::from_millis(50);
+    /// Segments that are there when the power goes.
+    const SEGMENTS: usize = 12;
+    let mut disk = LoopDisk::new(512 << 20, &["mkfs.ext4", "-q"]);
+    let data = disk.data();
+    let mut broker = context.new_broker_on(data.clone(), &SETTINGS)?;
+    let mut load = context.program("bench");
+    load.arg("produce").args(LOAD.split_whitespace());
+    let mut load = Process::start("the load", load.arg(broker.address()))?;
+    let until = now() + LIMIT;
+    while rolled_segments(&data)? < SEGMENTS {
+        // It says nothing until it has ended.
+        if load.line(now() + PAUSE).is_ok_and(|line| line.is_none()) || now() > until {
+            return Err("the load does not fill segments".to_owned());
+        }
+    }
+    LoopDisk::cut_power(&disk.root());
+    drop(load);
+    broker.kill()?;
+    disk.power_on();
+    broker.start_again()?;
+    broker.stop()?;
+    check_directory(context, &data)?;
+    finds_damage(context, &data)
+}
+
+/// `dump_log::after_matrix`, `dump_log::after_crash` and `dump_log::after_power_cut`.
 pub(crate) fn trials(context: &Arc<Context>) -> Vec<Trial> {
     const TOOLS: [Tool; 2] = [Tool::Java, Tool::OwnBroker];
     const CRASH_TOOLS: [Tool; 3] = [Tool::Java, Tool::Go, Tool::OwnBroker];
+    const POWER_CUT_TOOLS: [Tool; 3] = [Tool::Java, Tool::Mounts, Tool::OwnBroker];
     vec![
         trial(context, "dump_log::after_matrix".to_owned(), &TOOLS, |c| {
             after_matrix(c)
@@ -258,6 +295,12 @@ pub(crate) fn trials(context: &Arc<Context>) -> Vec<Trial> {
             "dump_log::after_crash".to_owned(),
             &CRASH_TOOLS,
             |c| after_crash(c),
+        ),
+        trial(
+            context,
+            "dump_log::after_power_cut".to_owned(),
+            &POWER_CUT_TOOLS,
+            |c| after_power_cut(c),
         ),
     ]
 }

@@ -47,19 +47,19 @@ fn as_recorded(line: &str) -> String {
 }
 
 /// One JVM that makes calls of the tool.
-struct Calls {
+pub(super) struct Calls {
     process: Process,
     stdin: ChildStdin,
     address: String,
 }
 
 impl Calls {
-    fn start(tools: &Tools<'_>) -> Result<Self, Fault> {
-        let mut command = jvm(&tools.context.installs.java_4()?);
-        let name = "ConsumerGroupCommand";
+    pub(super) fn start(context: &Context, address: &str) -> Result<Self, Fault> {
+        let mut command = jvm(&context.installs.java_4()?);
+        let name = "Kafka's tools";
         let mut process = Process::start(name, command.arg("tidewheel.clients.Calls"))?;
         let stdin = process.stdin().ok_or("no input")?;
-        let address = tools.address.clone();
+        let address = address.to_owned();
         Ok(Self {
             process,
             stdin,
@@ -67,31 +67,44 @@ impl Calls {
         })
     }
 
-    /// What the tool says to these arguments, sorted; what concerns other groups is left out.
-    fn call(&mut self, args: &str, group: &str, until: Instant) -> Result<Vec<String>, Fault> {
-        let args = args.replace(' ', "\t");
-        writeln!(
-            self.stdin,
-            "{COMMAND}\t--bootstrap-server\t{}\t{args}",
-            self.address
-        )
-        .map_err(|e| format!("{args}: {e}"))?;
-        let is_of_all = !args.contains("--group");
+    /// The lines that a tool says to these arguments.
+    pub(super) fn say(
+        &mut self,
+        class: &str,
+        args: &str,
+        until: Instant,
+    ) -> Result<Vec<String>, Fault> {
+        let (address, tabs) = (&self.address, args.replace(' ', "\t"));
+        writeln!(self.stdin, "{class}\t--bootstrap-server\t{address}\t{tabs}")
+            .map_err(|e| format!("{args}: {e}"))?;
         let mut said = Vec::new();
         loop {
-            let line = self.process.line(until)?;
-            let line = as_recorded(&line.ok_or("the tools' JVM ended")?);
-            let is_ours = line.contains(group) || line.starts_with("GROUP ");
-            if line == "=" {
-                said.sort();
-                // Each group has a head of its own.
-                said.dedup_by(|a, b| is_of_all && a == b);
-                return Ok(said);
-            }
-            if !line.is_empty() && (is_ours || !is_of_all) && !is_trace(&line) {
-                said.push(line);
+            let line = self.process.line(until)?.ok_or("the tools' JVM ended")?;
+            match line.strip_suffix('=') {
+                Some("") => return Ok(said),
+                // A formatter ends no line.
+                Some(last) if last.ends_with('}') => {
+                    said.push(last.to_owned());
+                    return Ok(said);
+                }
+                _ => said.push(line),
             }
         }
+    }
+
+    /// What the tool says to these arguments, sorted; what concerns other groups is left out.
+    fn call(&mut self, args: &str, group: &str, until: Instant) -> Result<Vec<String>, Fault> {
+        let is_of_all = !args.contains("--group");
+        let mut said = self.say(COMMAND, args, until)?;
+        said.iter_mut().for_each(|line| *line = as_recorded(line));
+        said.retain(|line| {
+            let is_ours = line.contains(group) || line.starts_with("GROUP ");
+            !line.is_empty() && (is_ours || !is_of_all) && !is_trace(line)
+        });
+        said.sort();
+        // Each group has a head of its own.
+        said.dedup_by(|a, b| is_of_all && a == b);
+        Ok(said)
     }
 
     /// Makes the calls of a part; the first one again until what it waits for is there.
@@ -178,7 +191,7 @@ pub(crate) fn consumer_groups(context: &Context) -> Result<(), Fault> {
         ("$TIME", date(second)?),
     ];
     let (live, left) = TRANSCRIPT.split_once(LEFT).ok_or("one part only")?;
-    let mut calls = Calls::start(&tools)?;
+    let mut calls = Calls::start(context, &tools.address)?;
     calls.follow(live, &names, &group)?;
     reader.signal(Signal::TERM);
     if !reader.drain(now() + LIMIT) {

@@ -12,7 +12,11 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use super::Fault;
 use super::broker::files_below;
+use super::machine::missing_for_mounts;
 use super::process::{must_succeed, note_duration, now};
+
+/// Debian's package rapidjson-dev has it.
+const RAPIDJSON: &str = "/usr/include/rapidjson/document.h";
 
 /// What a trial needs besides the broker binary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +33,10 @@ pub(crate) enum Tool {
     C,
     /// Compilers and make, for librdkafka.
     CppAndMake,
+    /// The headers of RapidJSON, for librdkafka's own tests.
+    RapidJson,
+    /// Root and tools, for file systems of its own.
+    Mounts,
     /// Not a tool: the suite starts, stops and kills its broker.
     OwnBroker,
 }
@@ -44,12 +52,18 @@ impl Tool {
             Self::Rsyslog => &["rsyslogd"],
             Self::C => &["cc"],
             Self::CppAndMake => &["cc", "c++", "make"],
-            Self::OwnBroker => &[],
+            Self::RapidJson | Self::Mounts | Self::OwnBroker => &[],
         }
     }
 
     /// The sentence about the first command that is not on the path.
     pub(crate) fn missing(self) -> Option<String> {
+        if self == Self::RapidJson && !Path::new(RAPIDJSON).is_file() {
+            return Some(format!("{RAPIDJSON} is not installed"));
+        }
+        if self == Self::Mounts {
+            return missing_for_mounts(&["mkfs.ext4", "xfs_io"]);
+        }
         let paths = std::env::var_os("PATH").unwrap_or_default();
         let found = |name: &str| std::env::split_paths(&paths).any(|dir| dir.join(name).is_file());
         let missing = self.commands().iter().find(|name| !found(name))?;

@@ -11,7 +11,16 @@ mod go_suites;
 mod group_tool;
 mod install;
 mod jobs;
+mod librdkafka;
+mod librdkafka_build;
+#[expect(
+    clippy::unwrap_used,
+    reason = "a failed step of a trial fails the trial"
+)]
+#[path = "../../support/machine.rs"]
+mod machine;
 mod matrix;
+mod offsets_topic;
 mod process;
 mod restless;
 mod rust_suites;
@@ -39,6 +48,7 @@ pub(crate) fn main() -> ExitCode {
     trials.extend(restless::trials(&context));
     trials.extend(dump_log::trials(&context));
     trials.extend(tools::trials(&context));
+    trials.extend(librdkafka::trials(&context));
     trials.extend(jobs::trials(&context));
     trials.extend(shipper::trials(&context));
     trials.extend(rust_suites::trials(&context));

@@ -116,7 +116,8 @@ impl Process {
         };
         let (sender, lines) = sync_channel(LINES_WAITING);
         let read_lines = move || {
-            for line in BufReader::new(out).lines().map_while(Result::ok) {
+            for line in BufReader::new(out).split(b'\n').map_while(Result::ok) {
+                let line = String::from_utf8_lossy(&line).into_owned();
                 if sender.send(line).is_err() {
                     break;
                 }

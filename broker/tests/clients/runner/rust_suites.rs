@@ -64,6 +64,8 @@ fn cargo(folder: &Path, subcommand: &str) -> Command {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.args([subcommand, "--locked"]).current_dir(folder);
     cargo.env("CARGO_TARGET_DIR", folder.join("target"));
+    // A third of the time to build, for what nobody looks at.
+    cargo.env("CARGO_PROFILE_DEV_DEBUG", "0");
     cargo
 }
 
@@ -72,11 +74,32 @@ fn copy(from: &Path, to: &Path) -> Result<(), Fault> {
     std::fs::copy(from, to).map(|_| ()).map_err(io)
 }
 
-/// The tests of a crate, copied from the registry's source.
-fn copy_tests(metadata: &Metadata, name: &str, folder: &Path) -> Result<(), Fault> {
+/// Puts the package that names the crates into a folder; gives what Cargo knows of them.
+fn metadata(folder: &Path) -> Result<Metadata, Fault> {
+    for name in ["Cargo.toml", "Cargo.lock", "empty.rs"] {
+        copy(&sources().join("rust").join(name), &folder.join(name))?;
+    }
+    let mut metadata = cargo(folder, "metadata");
+    metadata.args(["--all-features", "--format-version", "1"]);
+    let text = must_succeed("cargo metadata", &mut metadata)?;
+    serde_json::from_str(&text).map_err(|e| format!("cargo metadata: {e}"))
+}
+
+/// The sources of a crate in the registry's cache; `folder` is for Cargo to work in.
+pub(super) fn crate_folder(folder: &Path, name: &str) -> Result<PathBuf, Fault> {
+    let manifest = manifest(&metadata(folder)?, name)?;
+    Ok(manifest.with_file_name(""))
+}
+
+fn manifest(metadata: &Metadata, name: &str) -> Result<PathBuf, Fault> {
     let package = metadata.packages.iter().find(|p| p.name == name);
     let package = package.ok_or_else(|| format!("no crate {name}"))?;
-    let tests = package.manifest_path.with_file_name("tests");
+    Ok(package.manifest_path.clone())
+}
+
+/// The tests of a crate, copied from the registry's source.
+fn copy_tests(metadata: &Metadata, name: &str, folder: &Path) -> Result<(), Fault> {
+    let tests = manifest(metadata, name)?.with_file_name("tests");
     let to = folder.join(name);
     let io = |e: std::io::Error| format!("{}: {e}", tests.display());
     std::fs::create_dir_all(&to).map_err(io)?;
@@ -111,14 +134,7 @@ fn features(is_full: bool) -> &'static [&'static str] {
 
 /// Puts the package together and builds it.
 fn make(folder: &Path, is_full: bool) -> Result<(), Fault> {
-    for name in ["Cargo.toml", "Cargo.lock", "empty.rs"] {
-        copy(&sources().join("rust").join(name), &folder.join(name))?;
-    }
-    let mut metadata = cargo(folder, "metadata");
-    metadata.args(["--all-features", "--format-version", "1"]);
-    let text = must_succeed("cargo metadata", &mut metadata)?;
-    let metadata: Metadata =
-        serde_json::from_str(&text).map_err(|e| format!("cargo metadata: {e}"))?;
+    let metadata = metadata(folder)?;
     copy_tests(&metadata, "rskafka", folder)?;
     copy_tests(&metadata, "rdkafka", folder)?;
     let helper = "java_helper.rs";

@@ -13,6 +13,7 @@ use super::context::Context;
 use super::group_tool::consumer_groups;
 use super::install::Tool;
 use super::matrix::jvm;
+use super::offsets_topic::offsets_topic;
 use super::process::{Process, note_duration, now};
 use super::{Fault, trial};
 
@@ -419,5 +420,11 @@ pub(crate) fn trials(context: &Arc<Context>) -> Vec<Trial> {
                 body(c)
             })
         })
+        .chain([trial(
+            context,
+            "tools::offsets-topic".to_owned(),
+            &[Tool::Java, Tool::OwnBroker],
+            |c| offsets_topic(c),
+        )])
         .collect()
 }

@@ -21,44 +21,40 @@ fn run(
         .iter()
         .map(|(id, instance, _)| ((*id).into(), instance.map(Arc::from)))
         .collect();
-    let members: Vec<Subscriber> = who
-        .iter()
-        .zip(&names)
-        .enumerate()
-        .map(
-            |(index, ((_, _, topics), (member_id, instance_id)))| Subscriber {
-                member_id,
-                instance_id: instance_id.as_ref(),
-                topics,
-                before: before.get(index),
-            },
-        )
-        .collect();
-    let topics = topics(partitions);
-    let assigned = assignor.assign(&members, &topics);
-    check(&members, &topics, &assigned);
+    let members = who.iter().zip(&names).enumerate();
+    let members = members.map(|(index, (_, (member_id, instance_id)))| Subscriber {
+        member_id,
+        instance_id: instance_id.as_ref(),
+        wishes: [Some(index), None],
+        before: before.get(index),
+    });
+    let demand = Demand {
+        members: members.collect(),
+        topics: topics(partitions),
+        wishes: who.iter().map(|(.., topics)| topics.to_vec()).collect(),
+    };
+    let assigned = assignor.assign(&demand);
+    check(&demand, &assigned);
     assigned
 }
 
 /// Everything that anybody wants is given out once, to somebody who wants it.
-fn check(
-    members: &[Subscriber],
-    topics: &[SubscribedTopic],
-    assigned: &[BTreeSet<TopicIdPartition>],
-) {
+fn check(demand: &Demand, assigned: &[BTreeSet<TopicIdPartition>]) {
     let mut given = BTreeSet::new();
-    for (member, partitions) in members.iter().zip(assigned) {
+    for (member, partitions) in demand.members.iter().zip(assigned) {
         for partition in partitions {
-            let topic = topics
-                .iter()
-                .position(|topic| topic.id == partition.topic_id);
-            assert!(member.topics.contains(&topic.unwrap()));
+            let topic = demand.position(partition.topic_id).unwrap();
+            assert!(demand.wants(member, topic));
             assert!(given.insert(*partition), "{partition:?} is given twice");
         }
     }
-    let wanted = |topic: &usize| members.iter().any(|member| member.topics.contains(topic));
-    let wanted = (0..topics.len()).filter(wanted);
-    let all: i32 = wanted.map(|topic| topics[topic].partitions).sum();
+    let wished = demand.members.iter().flat_map(|member| member.wishes);
+    let wished = wished.flatten().flat_map(|wish| &demand.wishes[wish]);
+    let wanted: BTreeSet<&usize> = wished.collect();
+    let all: i32 = wanted
+        .iter()
+        .map(|&&topic| demand.topics[topic].partitions)
+        .sum();
     assert_eq!(given.len(), usize::try_from(all).unwrap());
 }
 
@@ -151,6 +147,52 @@ fn uniform_evens_out_different_subscriptions() {
     let before = [BTreeSet::new(), all_of(1, 4), all_of(2, 8)];
     let after = run(Assignor::Uniform, &who, &[4, 8], &before);
     assert_eq!(counts(&after), [3, 4, 5]);
+}
+
+/// Many members with many topics each share few wishes: the product of both is not looked at, however little may be.
+#[test]
+fn what_everybody_wants_in_several_ways_costs_no_product() {
+    let (members, topics) = (2_000, 2_000);
+    let ids: Vec<Arc<str>> = (0..members).map(|n| format!("m{n:05}").into()).collect();
+    // Fourteen wishes: each topic is in those that the bits of its number say.
+    let wish = |bit: usize| {
+        (0..topics)
+            .filter(move |topic| topic >> bit & 1 == 1)
+            .collect()
+    };
+    let subscriber = |(index, member_id)| Subscriber {
+        member_id,
+        instance_id: None,
+        wishes: [Some(index % 14), Some((index + 5) % 14)],
+        before: None,
+    };
+    let id = |number: u16| {
+        let mut id = [0; 16];
+        id[..2].copy_from_slice(&number.to_be_bytes());
+        Uuid(id)
+    };
+    let demand = Demand {
+        members: ids.iter().enumerate().map(subscriber).collect(),
+        topics: (0..topics)
+            .map(|number| SubscribedTopic {
+                id: id(u16::try_from(number).unwrap()),
+                partitions: 1,
+            })
+            .collect(),
+        wishes: (0..14).map(wish).collect(),
+    };
+    for steps_max in [limits::GROUP_ASSIGNMENT_STEPS, 10_000] {
+        let audiences = Audiences::of(&demand, steps_max);
+        let candidates = |audience| audiences.subscribers(audience).len();
+        let looks: usize = audiences.all.iter().map(candidates).sum();
+        assert!(looks <= steps_max, "{looks}");
+        for assignor in [Assignor::Range, Assignor::Uniform] {
+            let assigned = assignor.assign_within(&demand, steps_max);
+            check(&demand, &assigned);
+            let most = counts(&assigned).into_iter().max().unwrap();
+            assert!(assignor == Assignor::Range || most <= 3, "{most}");
+        }
+    }
 }
 
 #[test]

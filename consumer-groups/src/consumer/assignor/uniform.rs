@@ -4,55 +4,41 @@
 //!    same topics, nobody keeps more than its share.
 //! 2. What is left goes to whoever has least of those who want the topic; topics that few want come first.
 //! 3. Where not all want the same topics, partitions move from those who have most to those who have least
-//!    until no move makes two members more alike.
-
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+//!    until no move makes two members more alike, or enough has been looked at.
 
 use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
 
-use super::{SubscribedTopic, Subscriber};
-use crate::records::consumer::TopicIdPartition;
+use super::audience::{Audience, Audiences};
+use super::{Demand, Owners};
 
 struct Builder<'a> {
-    topics: &'a [SubscribedTopic],
-    /// Who wants each topic.
-    subscribers: Vec<Vec<usize>>,
-    assigned: Vec<BTreeSet<TopicIdPartition>>,
-    /// What nobody has, by topic.
-    left: Vec<BTreeSet<i32>>,
+    demand: &'a Demand<'a>,
+    audiences: &'a Audiences,
+    owners: &'a mut Owners,
+    /// How many partitions each member has.
+    counts: Vec<usize>,
+    /// Looks at a member or a partition so far.
+    steps: usize,
 }
 
-pub(super) fn assign(
-    members: &[Subscriber],
-    topics: &[SubscribedTopic],
-) -> Vec<BTreeSet<TopicIdPartition>> {
-    let mut subscribers: Vec<Vec<usize>> = vec![Vec::new(); topics.len()];
-    for (index, member) in members.iter().enumerate() {
-        for &topic in member.topics {
-            subscribers[topic].push(index);
-        }
-    }
-    let is_homogeneous = subscribers.iter().all(|all| all.len() == members.len());
-    let left = subscribers
-        .iter()
-        .zip(topics)
-        .map(|(all, topic)| match all.is_empty() {
-            true => BTreeSet::new(),
-            false => (0..topic.partitions).collect(),
-        });
+pub(super) fn assign(demand: &Demand, audiences: &Audiences, owners: &mut Owners) {
+    let is_homogeneous = audiences.are_the_same();
+    let shares = is_homogeneous.then(|| Shares::of(demand.members.len(), owners));
     let mut builder = Builder {
-        topics,
-        left: left.collect(),
-        subscribers,
-        assigned: vec![BTreeSet::new(); members.len()],
+        demand,
+        audiences,
+        owners,
+        counts: vec![0; demand.members.len()],
+        steps: 0,
     };
-    let shares = is_homogeneous.then(|| Shares::of(members.len(), &builder.left));
-    builder.keep(members, shares);
-    builder.give();
+    builder.keep(shares);
+    for audience in &audiences.all {
+        builder.give(audience);
+    }
     if !is_homogeneous {
         builder.balance();
     }
-    builder.assigned
 }
 
 /// What everybody may keep where all want the same.
@@ -63,8 +49,8 @@ struct Shares {
 }
 
 impl Shares {
-    fn of(members: usize, left: &[BTreeSet<i32>]) -> Shares {
-        let all: usize = left.iter().map(BTreeSet::len).sum();
+    fn of(members: usize, owners: &Owners) -> Shares {
+        let all: usize = owners.iter().map(Vec::len).sum();
         let members = members.max(1);
         Shares {
             each: all / members,
@@ -81,121 +67,125 @@ impl Shares {
 }
 
 impl Builder<'_> {
-    fn position(&self, partition: &TopicIdPartition) -> Option<usize> {
-        let id = |topic: &SubscribedTopic| topic.id;
-        self.topics
-            .binary_search_by_key(&partition.topic_id, id)
-            .ok()
-    }
-
-    fn keep(&mut self, members: &[Subscriber], mut shares: Option<Shares>) {
-        for (index, member) in members.iter().enumerate() {
+    fn keep(&mut self, mut shares: Option<Shares>) {
+        for (index, member) in self.demand.members.iter().enumerate() {
             let mut kept = Vec::new();
-            for partition in member.before.into_iter().flatten() {
-                let Some(topic) = self.position(partition) else {
+            for before in member.before.into_iter().flatten() {
+                let Some(topic) = self.demand.position(before.topic_id) else {
                     continue;
                 };
-                let wants = member.topics.binary_search(&topic).is_ok();
-                if wants && self.left[topic].contains(&partition.partition) {
-                    kept.push((topic, *partition));
+                let partition = usize::try_from(before.partition).unwrap_or(usize::MAX);
+                let is_free = self.owners[topic].get(partition) == Some(&None);
+                if is_free && self.demand.wants(member, topic) {
+                    kept.push((topic, partition));
                 }
             }
             let most = shares
                 .as_mut()
                 .map_or(usize::MAX, |shares| shares.take(kept.len()));
             for (topic, partition) in kept.into_iter().take(most) {
-                self.left[topic].remove(&partition.partition);
-                self.assigned[index].insert(partition);
+                self.owners[topic][partition] = Some(index);
+                self.counts[index] += 1;
             }
         }
     }
 
-    fn give(&mut self) {
-        let mut order: Vec<usize> = (0..self.topics.len()).collect();
-        order.sort_by_key(|&topic| self.subscribers[topic].len());
-        for topic in order {
-            let left = std::mem::take(&mut self.left[topic]);
-            if left.is_empty() {
-                continue;
-            }
-            let least = |&member: &usize| Reverse((self.assigned[member].len(), member));
-            let mut least: BinaryHeap<_> = self.subscribers[topic].iter().map(least).collect();
-            for partition in left {
-                let Some(Reverse((count, member))) = least.pop() else {
+    /// Gives what nobody has of an audience's topics to those in it who have least.
+    fn give(&mut self, audience: &Audience) {
+        let is_left = |&topic: &usize| self.owners[topic].contains(&None);
+        if !audience.topics.iter().any(is_left) {
+            return;
+        }
+        let subscribers = self.audiences.subscribers(audience).into_iter();
+        let least = subscribers.map(|member| Reverse((self.counts[member], member)));
+        let mut least: BinaryHeap<_> = least.collect();
+        for &topic in &audience.topics {
+            for owner in self.owners[topic]
+                .iter_mut()
+                .filter(|owner| owner.is_none())
+            {
+                let Some(mut next) = least.peek_mut() else {
                     break;
                 };
-                let topic_id = self.topics[topic].id;
-                self.assigned[member].insert(TopicIdPartition {
-                    topic_id,
-                    partition,
-                });
-                least.push(Reverse((count + 1, member)));
+                let Reverse((count, member)) = &mut *next;
+                *owner = Some(*member);
+                *count += 1;
+                self.counts[*member] += 1;
             }
         }
     }
 
     /// Every move brings the counts of two members closer together, so this ends; the bound is for the
-    /// work of it.
+    /// work of it. Each audience has its turn at least once.
     fn balance(&mut self) {
-        let all: usize = self.assigned.iter().map(BTreeSet::len).sum();
-        let mut moves_left = 4 * all;
-        loop {
-            let before = moves_left;
-            for topic in 0..self.topics.len() {
-                moves_left = self.balance_topic(topic, moves_left);
-            }
-            if moves_left == before || moves_left == 0 {
-                return;
+        let (audiences, mut has_moved) = (self.audiences, true);
+        while has_moved && self.steps < audiences.steps_max {
+            has_moved = false;
+            for audience in &audiences.all {
+                has_moved |= self.balance_audience(audience);
             }
         }
     }
 
-    /// Moves partitions of one topic from those who have most to those who have least.
-    fn balance_topic(&mut self, topic: usize, mut moves_left: usize) -> usize {
-        let topic_id = self.topics[topic].id;
-        let first = TopicIdPartition {
-            topic_id,
-            partition: 0,
-        };
-        let last = TopicIdPartition {
-            topic_id,
-            partition: i32::MAX,
-        };
-        let mut by_count: BTreeSet<(usize, usize)> = BTreeSet::new();
-        let mut givable: BTreeMap<usize, Vec<TopicIdPartition>> = BTreeMap::new();
-        let mut most: BTreeSet<(usize, usize)> = BTreeSet::new();
-        for &member in &self.subscribers[topic] {
-            let count = self.assigned[member].len();
-            by_count.insert((count, member));
-            let of_topic: Vec<_> = self.assigned[member].range(first..=last).copied().collect();
-            if !of_topic.is_empty() {
-                most.insert((count, member));
-                givable.insert(member, of_topic);
+    /// Moves partitions of an audience's topics from those who have most to those who have least. Returns whether
+    /// any moved.
+    fn balance_audience(&mut self, audience: &Audience) -> bool {
+        /// What a move costs beside a look.
+        const MOVE_STEPS: usize = 16;
+        let subscribers = self.audiences.subscribers(audience);
+        let topics = audience.topics.iter();
+        self.steps += subscribers.len() + topics.map(|&t| self.owners[t].len()).sum::<usize>();
+        let least = subscribers.iter().map(|&member| self.counts[member]).min();
+        let all_owners = audience
+            .topics
+            .iter()
+            .flat_map(|&topic| &self.owners[topic]);
+        let most = all_owners
+            .flatten()
+            .map(|&member| self.counts[member])
+            .max();
+        if most.unwrap_or(0) < least.unwrap_or(0) + 2 {
+            return false;
+        }
+        let mut givable: BTreeMap<usize, Vec<(usize, usize)>> = BTreeMap::new();
+        for &topic in &audience.topics {
+            for (partition, owner) in self.owners[topic].iter().enumerate() {
+                if let Some(owner) = owner {
+                    givable.entry(*owner).or_default().push((topic, partition));
+                }
             }
         }
-        while moves_left > 0 {
-            let (Some(&(low, to)), Some(&(high, from))) = (by_count.first(), most.last()) else {
-                break;
-            };
-            let partition = givable.get_mut(&from).and_then(Vec::pop);
-            let Some(partition) = partition.filter(|_| high >= low + 2) else {
-                break;
-            };
-            self.assigned[from].remove(&partition);
-            self.assigned[to].insert(partition);
-            by_count.remove(&(low, to));
-            by_count.remove(&(high, from));
-            by_count.insert((low + 1, to));
-            by_count.insert((high - 1, from));
-            most.remove(&(high, from));
-            if givable.get(&from).is_some_and(|rest| !rest.is_empty()) {
-                most.insert((high - 1, from));
+        let counted = |member: usize| (self.counts[member], member);
+        let low = subscribers.iter().map(|&member| Reverse(counted(member)));
+        let mut low: BinaryHeap<_> = low.collect();
+        let mut high: BinaryHeap<_> = givable.keys().map(|&member| counted(member)).collect();
+        let mut has_moved = false;
+        // What a heap says may be of before a move.
+        while let (Some(&Reverse((least, to))), Some(&(most, from))) = (low.peek(), high.peek()) {
+            self.steps += 1;
+            if least != self.counts[to] {
+                low.pop();
+                low.push(Reverse((self.counts[to], to)));
+                continue;
             }
-            if most.remove(&(low, to)) {
-                most.insert((low + 1, to));
+            if most != self.counts[from] {
+                high.pop();
+                high.push((self.counts[from], from));
+                continue;
             }
-            moves_left -= 1;
+            if most < least + 2 {
+                break;
+            }
+            let Some((topic, partition)) = givable.get_mut(&from).and_then(Vec::pop) else {
+                high.pop();
+                continue;
+            };
+            self.owners[topic][partition] = Some(to);
+            self.counts[from] -= 1;
+            self.counts[to] += 1;
+            self.steps += MOVE_STEPS;
+            has_moved = true;
         }
-        moves_left
+        has_moved
     }
 }

@@ -57,12 +57,10 @@ impl History {
             }
             22 => {
                 let topic: Arc<str> = TOPICS[self.below(2)].into();
-                let topics = [(Arc::clone(&topic), Uuid::ZERO)].into();
+                let topics = [(Arc::clone(&topic), self.topic_id(&topic))].into();
+                self.make_topic_again(&topic);
                 let request = TopicsDeletedRequest { topics };
-                self.send(
-                    GroupRequest::TopicsDeleted(request),
-                    Asked::TopicsDeleted(topic),
-                );
+                self.send(GroupRequest::TopicsDeleted(request), Asked::Other);
             }
             _ => drop(self.send(GroupRequest::List(ListRequest::default()), Asked::Other)),
         }
@@ -206,8 +204,8 @@ impl History {
                 commit_timestamp_ms: None,
             }];
             topics.push(CommitTopic {
+                topic_id: self.topic_id(&topic),
                 topic,
-                topic_id: Uuid::ZERO,
                 partitions,
             });
         }

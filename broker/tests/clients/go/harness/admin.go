@@ -26,6 +26,7 @@ func adminCases(w *World) []Case {
 		{"metadata/auto-create", w.autoCreate},
 		{"fetch/out-of-range", w.outOfRange},
 		{"produce/too-large", w.tooLarge},
+		{"produce/delayed", w.delayed},
 	}
 	named = append(append(named, w.alteringCases()...), w.offeredCases()...)
 	var out []Case

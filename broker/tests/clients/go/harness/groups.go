@@ -18,6 +18,8 @@ const (
 	perRound = 5
 	// groupLimit bounds a rebalance, and reading what must be there.
 	groupLimit = 30 * time.Second
+	// groupDelayed is the case whose records are dated ahead.
+	groupDelayed = "group/delayed"
 	// GroupHeartbeat is how soon a member hears of a rebalance, instead of after 3 s.
 	GroupHeartbeat = 100 * time.Millisecond
 )
@@ -114,6 +116,7 @@ func groupCases(w *World) []Case {
 		"group/share":  (*groupCase).share,
 		"group/commit": (*groupCase).commit,
 		"group/admin":  (*groupCase).administer,
+		groupDelayed:   (*groupCase).delayed,
 	})
 }
 
@@ -127,7 +130,11 @@ func casesOfGroups(w *World, runs map[string]func(*groupCase) error) (out []Case
 		out = append(out, Case{name, func() (string, error) {
 			g := &groupCase{World: w, join: joiner, admin: admin}
 			g.topic = w.Topic(strings.ReplaceAll(name, "/", "-"))
-			if err := w.MakeTopic(g.topic, groupPartitions, nil); err != nil {
+			var settings map[string]string
+			if name == groupDelayed && !w.Settle { // Apache Kafka has no delays
+				settings, g.ahead = map[string]string{"delay.mode": "timestamp"}, delay
+			}
+			if err := w.MakeTopic(g.topic, groupPartitions, settings); err != nil {
 				return "", err
 			}
 			if err := g.fill(); err != nil {
@@ -147,13 +154,17 @@ type groupCase struct {
 	topic string
 	// written counts the records of each partition.
 	written int64
+	// ahead is how far in the future they are dated, due what that was for the last fill, in ms.
+	ahead time.Duration
+	due   int64
 }
 
 func (g *groupCase) fill() error {
 	var records []Record
+	g.due = time.Now().Add(g.ahead).UnixMilli()
 	for i := range groupPartitions * perRound {
 		records = append(records, Record{
-			Value: []byte(strconv.Itoa(i)), Timestamp: time.Now().UnixMilli(), Partition: int32(i % groupPartitions),
+			Value: []byte(strconv.Itoa(i)), Timestamp: g.due, Partition: int32(i % groupPartitions),
 		})
 	}
 	_, err := g.Produce(g.topic, records, "none", "acks=all")

@@ -97,11 +97,16 @@ func acksOf(mode string) kafka.RequiredAcks {
 	return kafka.RequireAll
 }
 
+// writeLimit is far longer than any healthy broker takes.
+const writeLimit = 60 * time.Second
+
 func (c *client) writer(topic, codec, mode string) *kafka.Writer {
 	return &kafka.Writer{
 		Addr: kafka.TCP(c.bootstrap), Topic: topic, Balancer: aimed{&kafka.Hash{}},
 		RequiredAcks: acksOf(mode), Compression: codecOf(codec),
 		BatchSize: 25, BatchTimeout: 2 * time.Millisecond, Transport: &kafka.Transport{},
+		// It is not idempotent: what is sent again after its own 10 seconds, on a slow disk, is there twice.
+		MaxAttempts: 1, WriteTimeout: writeLimit, ReadTimeout: writeLimit,
 	}
 }
 
@@ -135,7 +140,7 @@ func (c *client) Produce(topic string, records []harness.Record, codec, mode str
 		placed[i].Offset = -1
 		messages = append(messages, message(r, &placed[i]))
 	}
-	ctx, cancel := harness.Deadline(30 * time.Second)
+	ctx, cancel := harness.Deadline(2 * writeLimit)
 	defer cancel()
 	err := writer.WriteMessages(ctx, messages...)
 	return placed, errors.Join(err, writer.Close())
@@ -145,6 +150,8 @@ func (c *client) AutoCreate(ctx context.Context, topic string) error {
 	writer := c.writer(topic, "none", "acks=1")
 	defer closeIdle(writer.Transport)
 	writer.AllowAutoTopicCreation = true
+	// The first attempt only has the topic made.
+	writer.MaxAttempts = 10
 	err := writer.WriteMessages(ctx, kafka.Message{Value: []byte("v")})
 	return errors.Join(err, writer.Close())
 }

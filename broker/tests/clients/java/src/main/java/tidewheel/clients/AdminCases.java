@@ -20,6 +20,8 @@ import org.apache.kafka.common.errors.InvalidTopicException;
 import org.apache.kafka.common.errors.RecordTooLargeException;
 import org.apache.kafka.common.errors.TopicExistsException;
 import org.apache.kafka.common.errors.UnknownTopicOrPartitionException;
+import org.apache.kafka.common.header.Header;
+import org.apache.kafka.common.header.internals.RecordHeader;
 
 import java.time.Duration;
 import java.util.ArrayList;
@@ -36,6 +38,9 @@ import java.util.concurrent.TimeUnit;
  * see.
  */
 final class AdminCases {
+    /** How far in the future delayed records are dated. */
+    static final long DELAY_MS = 4_000;
+
     /** How an id of zeroes is written. */
     private static final String NO_ID = "AAAAAAAAAAAAAAAAAAAAAA";
 
@@ -58,7 +63,8 @@ final class AdminCases {
                                 test("metadata/unknown-topic", this::unknownTopic),
                                 test("metadata/auto-create", this::autoCreate),
                                 test("fetch/out-of-range", this::outOfRange),
-                                test("produce/too-large", this::tooLarge)));
+                                test("produce/too-large", this::tooLarge),
+                                test("produce/delayed", this::delayed)));
         Part.offered().forEach(part -> out.addAll(part.cases(this)));
         return out;
     }
@@ -280,6 +286,49 @@ final class AdminCases {
     private void tooLarge(String topic) throws Exception {
         world.create(topic, 1, Map.of("max.message.bytes", "20000"));
         limitHolds(topic);
+    }
+
+    /**
+     * Records from the future are read when their time has come, and not before: with every codec
+     * and whatever acknowledgement is asked for; some ask by a header.
+     */
+    private void delayed(String topic) throws Exception {
+        if (world.settle) { // Apache Kafka has no delays
+            return;
+        }
+        world.create(topic, 1, Map.of("delay.mode", "both"));
+        List<Sent> sent = new ArrayList<>();
+        long due = 0;
+        for (String codec : Api.CODECS) {
+            for (String mode : Matrix.MODES) {
+                long now = System.currentTimeMillis();
+                // Each a moment after the last one, so that their order is known.
+                due = Math.max(now + DELAY_MS, due + 1);
+                byte[] value = Sent.utf8(codec + " " + mode);
+                boolean asks = sent.size() % 4 == 3;
+                List<Header> headers =
+                        asks
+                                ? List.of(new RecordHeader("delay-until", Sent.utf8("" + due)))
+                                : List.of();
+                sent.add(new Sent(0, asks ? now : due, Sent.utf8("k"), value, headers));
+                List<Sent> last = sent.subList(sent.size() - 1, sent.size());
+                long at = world.produce(topic, last, codec, mode).get(0).offset();
+                boolean early = at >= 0 && !mode.equals("acks=0") && left(due) > 0;
+                check(!early, "%s %s: acked at %d, %d ms early", codec, mode, at, left(due));
+            }
+        }
+        boolean all = world.end(topic, 0) == sent.size();
+        check(!all || left(due) <= 0, "the log ended %d ms early", left(due));
+        for (int round = 0; round < 2; round++) {
+            world.expect(topic, 0, 0, sent);
+            check(left(due) <= 0, "read %d ms before it was due", left(due));
+        }
+        check(world.end(topic, 0) == sent.size(), "more than was sent");
+    }
+
+    /** Milliseconds until then. */
+    static long left(long due) {
+        return due - System.currentTimeMillis();
     }
 
     private void send(String topic, int size) throws Exception {

@@ -21,6 +21,8 @@ final class Groups {
     /** Bounds a rebalance, and reading what must be there. */
     static final long LIMIT_S = 30;
 
+    private static final Map<String, String> DELAYED = Map.of("delay.mode", "timestamp");
+
     /** What one fill adds to a partition. */
     private static final int ROUND = 5;
 
@@ -31,6 +33,9 @@ final class Groups {
 
     /** The records of each partition. */
     private long written;
+
+    /** When those of the last fill are due. */
+    private long due;
 
     private Groups(World world, String name) {
         this.world = world;
@@ -59,6 +64,9 @@ final class Groups {
         List<Main.Case> out = new ArrayList<>();
         out.add(test(world, kind + "share", Groups::share));
         out.add(test(world, kind + "commit", Groups::commit));
+        if (!world.newerProtocol) {
+            out.add(test(world, kind + "delayed", Groups::delayed));
+        }
         for (GroupAdmin admin : GroupAdmin.offered()) {
             out.add(test(world, kind + "admin", groups -> groups.admin(admin)));
         }
@@ -77,16 +85,22 @@ final class Groups {
                 () -> {
                     String topic = world.prefix + "-" + name.replace('/', '-');
                     Groups groups = new Groups(world, topic);
-                    world.create(topic, PARTITIONS, Map.of());
-                    groups.fill();
+                    boolean ahead = name.endsWith("/delayed") && !world.settle;
+                    world.create(topic, PARTITIONS, ahead ? DELAYED : Map.of());
+                    groups.fill(ahead ? AdminCases.DELAY_MS : 0);
                     body.run(groups);
                 });
     }
 
     private void fill() throws Exception {
+        fill(0);
+    }
+
+    private void fill(long aheadMs) throws Exception {
         List<Sent> records = new ArrayList<>();
+        due = System.currentTimeMillis() + aheadMs;
         for (int i = 0; i < PARTITIONS * ROUND; i++) {
-            records.add(Sent.of(i % PARTITIONS, System.currentTimeMillis(), "" + i));
+            records.add(Sent.of(i % PARTITIONS, due, "" + i));
         }
         world.produce(name, records, "none", "acks=all");
         written += ROUND;
@@ -206,6 +220,18 @@ final class Groups {
             check(t.offset() >= from.applyAsLong(t.partition()), "%s was committed", t);
         }
         d.leave();
+    }
+
+    /** Every group takes records from the future once, and not before their time has come. */
+    private void delayed() throws Exception {
+        Member a = join(true);
+        Member b = new Member(world, name + "-other", name, true);
+        deliver(p -> 0, a);
+        deliver(p -> 0, b);
+        check(AdminCases.left(due) <= 0, "read %d ms before it was due", AdminCases.left(due));
+        ordered(a, b);
+        a.leave();
+        b.leave();
     }
 
     /** A new member goes on exactly where the last one committed. */

@@ -30,7 +30,9 @@ final class World implements AutoCloseable {
     final int partitions;
     final AdminClient admin;
     final KafkaConsumer<byte[], byte[]> consumer;
-    private final boolean settle;
+
+    /** Whether the broker is Apache Kafka, which takes its time. */
+    final boolean settle;
 
     /** Whether members join by the newer protocol, which consumers know since 4.0. */
     boolean newerProtocol;

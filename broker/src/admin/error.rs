@@ -1,0 +1,77 @@
+//! Every error as an HTTP status: the only place that decides. What Kafka has a code for goes through that code,
+//! so that both doors say the same.
+
+use axum::http::StatusCode;
+use tidewheel_consumer_groups::GroupError;
+use tidewheel_protocol::ErrorCode;
+
+use super::problem::Problem;
+use crate::api::error::{broker_code, group_code, no_coordinator_code};
+use crate::broker::BrokerError;
+use crate::groups::NoCoordinator;
+
+/// The status of what Kafka says with this code. What is not named is a fault of this broker.
+fn status(code: ErrorCode) -> StatusCode {
+    match code {
+        ErrorCode::UnknownTopicOrPartition
+        | ErrorCode::UnknownTopicId
+        | ErrorCode::GroupIdNotFound
+        | ErrorCode::UnknownMemberId
+        | ErrorCode::ResourceNotFound => StatusCode::NOT_FOUND,
+        ErrorCode::TopicAlreadyExists
+        | ErrorCode::NonEmptyGroup
+        | ErrorCode::GroupSubscribedToTopic
+        | ErrorCode::PolicyViolation
+        | ErrorCode::RebalanceInProgress
+        | ErrorCode::IllegalGeneration => StatusCode::CONFLICT,
+        ErrorCode::TopicDeletionDisabled => StatusCode::FORBIDDEN,
+        ErrorCode::MessageTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        ErrorCode::ThrottlingQuotaExceeded => StatusCode::TOO_MANY_REQUESTS,
+        ErrorCode::RequestTimedOut
+        | ErrorCode::CoordinatorLoadInProgress
+        | ErrorCode::CoordinatorNotAvailable
+        | ErrorCode::NotCoordinator
+        | ErrorCode::KafkaStorageError
+        | ErrorCode::NotEnoughReplicas => StatusCode::SERVICE_UNAVAILABLE,
+        ErrorCode::InvalidTopicException
+        | ErrorCode::InvalidPartitions
+        | ErrorCode::InvalidReplicationFactor
+        | ErrorCode::InvalidReplicaAssignment
+        | ErrorCode::InvalidConfig
+        | ErrorCode::InvalidRequest
+        | ErrorCode::InvalidRecord
+        | ErrorCode::InvalidTimestamp
+        | ErrorCode::InvalidGroupId
+        | ErrorCode::InvalidCommitOffsetSize
+        | ErrorCode::OffsetMetadataTooLarge
+        | ErrorCode::OffsetOutOfRange
+        | ErrorCode::UnsupportedCompressionType => StatusCode::BAD_REQUEST,
+        _ => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+/// What Kafka says with this code.
+pub(crate) fn coded(code: ErrorCode, detail: String) -> Problem {
+    Problem::kafka(status(code), code, detail)
+}
+
+impl From<BrokerError> for Problem {
+    fn from(error: BrokerError) -> Self {
+        if let BrokerError::UnknownTopic { name } = &error {
+            return Problem::unknown_topic(name);
+        }
+        coded(broker_code(&error), error.to_string())
+    }
+}
+
+impl From<GroupError> for Problem {
+    fn from(error: GroupError) -> Self {
+        coded(group_code(error), error.to_string())
+    }
+}
+
+impl From<NoCoordinator> for Problem {
+    fn from(reason: NoCoordinator) -> Self {
+        coded(no_coordinator_code(reason), reason.to_string())
+    }
+}

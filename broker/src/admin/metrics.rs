@@ -1,0 +1,72 @@
+//! What Prometheus scrapes.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::http::header::{ACCEPT, CONTENT_TYPE};
+use axum::response::IntoResponse;
+
+use super::problem::Problem;
+use super::state::Admin;
+use crate::metrics::{MetricsFormat, MetricsPage, Stage, scrape};
+
+/// Whether a path is one of these.
+pub(super) fn is_scrape(path: &str) -> bool {
+    path == "/metrics" || path.starts_with("/metrics/")
+}
+
+async fn page(
+    admin: &Admin,
+    headers: &HeaderMap,
+    page: MetricsPage,
+) -> Result<impl IntoResponse + use<>, Problem> {
+    let accept = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok());
+    let format = MetricsFormat::accepted(accept.unwrap_or_default());
+    let recovery = admin.lifecycle.recovery();
+    let count = |partitions: usize| u64::try_from(partitions).unwrap_or(u64::MAX);
+    let stage = Stage {
+        state: admin.lifecycle.state() as u8,
+        recovery_partitions: count(recovery.total()),
+        recovery_remaining: count(recovery.total().saturating_sub(recovery.done())),
+    };
+    let text = scrape(admin.broker()?, stage, page, format).await;
+    let late = || {
+        let detail = "another scrape has kept this one waiting; a disk may hang";
+        Problem::unavailable("/problems/timed-out", detail)
+    };
+    Ok((
+        [(CONTENT_TYPE, format.content_type())],
+        text.ok_or_else(late)?,
+    ))
+}
+
+/// Metrics for Prometheus, in OpenMetrics or the classic format, whichever `Accept` asks for.
+#[utoipa::path(get, path = "/metrics", tag = "metrics",
+    responses((status = 200, body = String, content_type = "text/plain")))]
+pub(crate) async fn default(
+    State(admin): State<Arc<Admin>>,
+    headers: HeaderMap,
+) -> Result<impl IntoResponse, Problem> {
+    page(&admin, &headers, MetricsPage::Default).await
+}
+
+/// The same with every partition and every group.
+#[utoipa::path(get, path = "/metrics/detailed", tag = "metrics",
+    responses((status = 200, body = String, content_type = "text/plain")))]
+pub(crate) async fn detailed(
+    State(admin): State<Arc<Admin>>,
+    headers: HeaderMap,
+) -> Result<impl IntoResponse, Problem> {
+    page(&admin, &headers, MetricsPage::Detailed).await
+}
+
+/// Offsets and lags under the names of kafka_exporter.
+#[utoipa::path(get, path = "/metrics/kafka-exporter", tag = "metrics",
+    responses((status = 200, body = String, content_type = "text/plain")))]
+pub(crate) async fn kafka_exporter(
+    State(admin): State<Arc<Admin>>,
+    headers: HeaderMap,
+) -> Result<impl IntoResponse, Problem> {
+    page(&admin, &headers, MetricsPage::KafkaExporter).await
+}

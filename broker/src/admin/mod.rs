@@ -1,0 +1,41 @@
+//! The HTTP API for operators: what stands where, and probes. The other front door beside Kafka's API: both ask
+//! the same broker, and neither decides anything.
+//!
+//! `server` owns the sockets, `guard` is what every request goes through, `routes` the table of paths; a file per
+//! resource answers them. Everything is computed when somebody asks: with nobody looking it costs nothing.
+//! What is computed for many topics or partitions is computed on the blocking pool, a few answers at a time, and
+//! no answer takes the mutex of a log for longer than to look at it.
+
+mod auth;
+mod changes;
+mod configs;
+mod connections;
+mod error;
+mod group_changes;
+mod groups;
+mod guard;
+mod health;
+mod idle;
+mod lag_history;
+mod listing;
+mod loggers;
+mod look;
+mod messages;
+mod metrics;
+mod overview;
+mod partitions;
+mod problem;
+mod producers;
+mod queries;
+mod routes;
+mod sending;
+mod server;
+mod state;
+mod streams;
+mod topic_changes;
+mod topics;
+
+pub(crate) use self::server::{AdminServer, AdminStart};
+
+#[cfg(test)]
+mod tests;

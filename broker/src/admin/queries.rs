@@ -1,0 +1,110 @@
+//! What several paths read of their queries.
+
+use serde::Deserialize;
+use tidewheel_config::limits;
+use utoipa::IntoParams;
+
+use super::listing::Page;
+use super::problem::Problem;
+
+/// Which part of a list.
+#[derive(Clone, Copy, Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct NumberQuery {
+    /// Entries of a page, 100 unless said otherwise.
+    #[param(minimum = 1, maximum = 1000)]
+    limit: Option<usize>,
+    /// Where the page begins: `next_cursor` of the one before.
+    cursor: Option<i64>,
+}
+
+impl NumberQuery {
+    /// A page of what is named by rising numbers.
+    pub(crate) fn page<T, U>(
+        self,
+        all: Vec<T>,
+        number: impl Fn(&T) -> i64,
+        made: impl FnMut(T) -> U,
+    ) -> Result<Page<U>, Problem> {
+        let (limit, most) = (self.limit.unwrap_or(100), limits::ADMIN_PAGE_MAX);
+        if !(1..=most).contains(&limit) {
+            let detail = format!("it must be from 1 to {most}");
+            return Err(Problem::invalid("?limit", detail));
+        }
+        let total = all.len();
+        let from = self.cursor.unwrap_or(i64::MIN);
+        let mut rest = all.into_iter().skip_while(|one| number(one) < from);
+        let items = rest.by_ref().take(limit).map(made).collect();
+        let next_cursor = rest.next().map(|next| number(&next).to_string());
+        Ok(Page {
+            items,
+            total,
+            next_cursor,
+        })
+    }
+}
+
+/// Whether to only say what would be done.
+#[derive(Clone, Copy, Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct DryRun {
+    /// Whether to check everything and change nothing.
+    dry_run: Option<bool>,
+}
+
+impl DryRun {
+    pub(crate) fn is_dry(self) -> bool {
+        self.dry_run.unwrap_or(false)
+    }
+}
+
+/// Which records.
+#[derive(Clone, Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct MessagesQuery {
+    /// The partition; may be left out where there is only one.
+    pub(crate) partition: Option<i32>,
+    /// Where to begin: `earliest`, `latest`, an offset, `-N` for the last N records, `@MS` for a time. The last
+    /// `limit` records unless said otherwise; a stream begins with what comes next.
+    pub(crate) offset: Option<String>,
+    /// Records at most, 50 unless said otherwise.
+    #[param(minimum = 1, maximum = 1000)]
+    pub(crate) limit: Option<usize>,
+    /// Only records whose key or value contains this text.
+    pub(crate) q: Option<String>,
+    /// Only records with this key.
+    pub(crate) key: Option<String>,
+    /// Bytes of a value that are shown, 50,000 unless said otherwise.
+    pub(crate) max_value_bytes: Option<usize>,
+}
+
+/// A level, and for how long.
+#[derive(Clone, Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct LevelQuery {
+    /// `error`, `warn`, `info`, `debug` or `trace`.
+    pub(crate) level: String,
+    /// Seconds, 300 unless said otherwise.
+    #[param(minimum = 1, maximum = 86400)]
+    pub(crate) expires: Option<i64>,
+}
+
+/// Which producers.
+#[derive(Clone, Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct ProducersQuery {
+    /// The topic.
+    pub(crate) topic: String,
+    /// The partition; all of them where this is left out.
+    pub(crate) partition: Option<i32>,
+    /// Entries of a page, 100 unless said otherwise.
+    #[param(minimum = 1, maximum = 1000)]
+    pub(crate) limit: Option<usize>,
+    /// Where the page begins: `next_cursor` of the one before.
+    pub(crate) cursor: Option<String>,
+}

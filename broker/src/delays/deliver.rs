@@ -1,0 +1,424 @@
+//! The delivering thread of a log directory: what is due is appended to its partition, what is due later is moved
+//! between files, and now and then a checkpoint is written. It sleeps until the next record is due, and a second at
+//! most while there are any: nobody tells when the wall clock is set.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tidewheel_config::{AckAll, DeliverTimestamp, LogConfig, TimestampType, limits};
+use tidewheel_storage::StorageError;
+use tidewheel_storage::delay::{
+    ClockVerdict, DelayCheckpoint, Delivery, DueBatch, Fired, PartitionId, WallClock,
+};
+use tracing::{debug, error, info, warn};
+
+use super::start::partition_of;
+use super::{DelayDir, NEVER, Store};
+use crate::broker::Broker;
+use crate::clock;
+use crate::partition::Partition;
+use crate::topics::TopicsSnapshot;
+use crate::trouble::Trouble;
+
+/// Where nothing was ever delayed there is nothing to do but to hear of a stop.
+const IDLE: Duration = Duration::from_hours(1);
+/// Between two looks at the clock.
+const LOOK_MS: i64 = 1_000;
+/// Before the next try to load what is due, where the last one found no room.
+const LOAD_MS: i64 = 5;
+
+struct Deliverer<'a> {
+    broker: &'a Broker,
+    dir: &'a DelayDir,
+    /// `None` while nothing is pending: where the clock jumped before, that was no reason for doubt.
+    clock: Option<WallClock>,
+    /// The clock is not believed.
+    held: Trouble,
+    /// The files of the delay store cannot be read or written.
+    failing: Trouble,
+    /// Partitions that do not take what is due.
+    refusing: HashSet<PartitionId>,
+    checkpoint_due: tokio::time::Instant,
+    /// Something was due at the last look that lies in a file yet.
+    wants_maintenance: bool,
+}
+
+/// Delivers until told to stop.
+pub(crate) fn run(broker: &Broker, dir: usize) {
+    let Some(dir) = broker.delays().dir(dir) else {
+        return;
+    };
+    let mut deliverer = Deliverer {
+        broker,
+        dir,
+        clock: None,
+        held: Trouble::default(),
+        failing: Trouble::default(),
+        refusing: HashSet::new(),
+        checkpoint_due: clock::deadline(checkpoint_period(broker)),
+        wants_maintenance: false,
+    };
+    let mut pause = Duration::ZERO;
+    while !dir.deliver_signal.wait(pause) {
+        pause = deliverer.round();
+    }
+}
+
+impl Deliverer<'_> {
+    /// One turn of everything; how long to sleep.
+    fn round(&mut self) -> Duration {
+        let believed = self.believed_ms();
+        let pause = self.serve_queue(believed);
+        match believed {
+            Ok(now_ms) => pause.min(self.reveal(now_ms)),
+            Err(_) => pause.min(Duration::from_millis(LOOK_MS.unsigned_abs())),
+        }
+    }
+
+    /// Shows what has waited long enough on topics with a fixed delay; how long to sleep.
+    fn reveal(&self, now_ms: i64) -> Duration {
+        self.dir.reveal(&self.broker.topics(), now_ms);
+        let next_ms = self.dir.looks.next_ms();
+        let wait_ms = next_ms.map(|next_ms| next_ms.saturating_sub(clock::now_ms()));
+        // Nobody tells when the clock is set.
+        wait_ms.map_or(IDLE, |wait_ms| {
+            Duration::from_millis(wait_ms.clamp(0, LOOK_MS).unsigned_abs())
+        })
+    }
+
+    /// One turn of the queue.
+    fn serve_queue(&mut self, believed: Result<i64, i64>) -> Duration {
+        if self.dir.failure.get().is_some() {
+            self.dir.settle();
+            return IDLE;
+        }
+        if !matches!(&*self.dir.lock(), Store::Open(_)) {
+            return IDLE;
+        }
+        let worked = match believed {
+            Ok(now_ms) => self.work(now_ms),
+            // What waits is moved between files all the same.
+            Err(now_ms) => self.maintain(now_ms),
+        };
+        self.checkpoint_if_due();
+        match worked {
+            Ok(more) => {
+                if self.failing.ends() {
+                    info!("the files of delayed records are read and written again");
+                }
+                match (more, believed) {
+                    (true, _) => Duration::ZERO,
+                    (false, Ok(_)) => self.until_next(),
+                    (false, Err(_)) => Duration::from_millis(LOOK_MS.unsigned_abs()),
+                }
+            }
+            Err(error) => {
+                if self.failing.begins() {
+                    error!(%error, "the files of delayed records cannot be read or written");
+                }
+                limits::DELAY_RETRY_PAUSE
+            }
+        }
+    }
+
+    fn checkpoint_if_due(&mut self) {
+        if clock::has_come(self.checkpoint_due) && self.dir.changed.load(Ordering::SeqCst) {
+            if let Err(error) = checkpoint(self.broker, self.dir) {
+                warn!(%error, "the checkpoint of delayed records is put off");
+            }
+            self.checkpoint_due = clock::deadline(checkpoint_period(self.broker));
+        }
+    }
+
+    /// The time by which to deliver, ms since 1970. A wall clock that jumped far ahead would deliver what is due
+    /// next year: then the time is given as the error that it would be without the jump, and nothing is delivered.
+    fn believed_ms(&mut self) -> Result<i64, i64> {
+        let reading = clock::reading();
+        let idle = self.dir.with(|queue| queue.is_idle()).unwrap_or(true);
+        if idle && self.dir.looks.next_ms().is_none() {
+            self.clock = None;
+            return Ok(reading.wall_ms);
+        }
+        let clock = self.clock.get_or_insert_with(|| WallClock::new(reading));
+        if self.dir.clock_accepted.swap(false, Ordering::SeqCst) {
+            clock.accept(reading);
+        }
+        match clock.observe(reading) {
+            ClockVerdict::Believed => {
+                if self.held.ends() {
+                    info!("the clock is believed: delayed records are delivered again");
+                }
+                Ok(reading.wall_ms)
+            }
+            ClockVerdict::Held { jumped_ms, .. } => {
+                if self.held.begins() {
+                    error!(
+                        jumped_ms,
+                        "the wall clock jumped ahead: delayed records are held until it is put back or has stayed there"
+                    );
+                }
+                Err(reading.wall_ms.saturating_sub(jumped_ms))
+            }
+        }
+    }
+
+    fn maintain(&self, now_ms: i64) -> Result<bool, StorageError> {
+        let more = self.dir.with(|queue| queue.maintain(now_ms));
+        more.unwrap_or(Ok(false))
+    }
+
+    /// Delivers and maintains one step; whether there is more to do at once.
+    fn work(&mut self, now_ms: i64) -> Result<bool, StorageError> {
+        let Some(fired) = self.dir.with(|queue| queue.fire(now_ms)) else {
+            return Ok(false);
+        };
+        let fired = fired?;
+        self.wants_maintenance = fired.wants_maintenance;
+        tell(&fired);
+        let settled = fired.cancelled + fired.expired + fired.damaged.len() as u64;
+        let mut moved = settled > 0;
+        let topics = self.broker.topics();
+        for delivery in &fired.deliveries {
+            let id = delivery.partition;
+            let delivered = match partition_of(&topics, id) {
+                Some(partition) => self.deliver(partition, delivery, now_ms),
+                None => Err(StorageError::PartitionDeleted),
+            };
+            match delivered {
+                Ok(()) => moved = true,
+                Err(StorageError::PartitionDeleted) => {
+                    self.dir.with(|queue| queue.forget_topic(id.topic_id));
+                    moved = true;
+                }
+                Err(error) => self.refused(id, &error),
+            }
+        }
+        if moved {
+            self.dir.changed.store(true, Ordering::SeqCst);
+        }
+        if fired.wants_sync {
+            self.dir.urgent.store(true, Ordering::SeqCst);
+            self.dir.sync_signal.raise();
+        }
+        if let (Some(id), Some(error)) = (fired.failed, &fired.error) {
+            self.refused(id, error);
+        }
+        Ok(self.maintain(now_ms)? || moved)
+    }
+
+    /// What is due stays in the queue, which leaves the partition alone for a moment.
+    fn refused(&mut self, id: PartitionId, error: &StorageError) {
+        self.dir.with(|queue| queue.delivery_failed(id));
+        if self.refusing.insert(id) {
+            let PartitionId {
+                topic_id,
+                partition,
+            } = id;
+            error!(%error, %topic_id, partition, "delayed records that are due are not delivered yet");
+        }
+    }
+
+    fn deliver(
+        &mut self,
+        partition: &Arc<Partition>,
+        delivery: &Delivery,
+        now_ms: i64,
+    ) -> Result<(), StorageError> {
+        let log = partition.log();
+        let config = log.config();
+        if config.cleanup_policy.compact {
+            let reason =
+                "the topic is compacted by now: an old value would take the place of a newer one";
+            return Err(StorageError::invalid_record(reason));
+        }
+        let durable = config.ack_all == AckAll::Disk;
+        let id = delivery.partition;
+        // A batch that is partly due counts on its place in the log.
+        let order = partition.order();
+        // The cursor is in what is appended, and nowhere else until the next checkpoint.
+        log.keep_from(log.offsets().log_end);
+        let mut outcome = Ok(());
+        for due in &delivery.batches {
+            match append(partition, due, &config, now_ms) {
+                Ok(log_end) => self.dir.with(|queue| queue.delivered(id, due.key, log_end)),
+                Err(error) => {
+                    outcome = Err(error);
+                    break;
+                }
+            };
+        }
+        let log_end = log.offsets().log_end;
+        drop(order);
+        if durable {
+            self.flush_soon();
+        }
+        if config.delay.holds_back().is_some() {
+            // It has waited already.
+            self.dir.looks.add(id, now_ms);
+        }
+        outcome?;
+        self.dir
+            .with(|queue| queue.delivered(id, delivery.up_to, log_end));
+        if self.refusing.remove(&id) {
+            let PartitionId {
+                topic_id,
+                partition,
+            } = id;
+            info!(%topic_id, partition, "delayed records are delivered again");
+        }
+        Ok(())
+    }
+
+    fn flush_soon(&self) {
+        if let Some(signal) = self.broker.flush_signals().get(self.dir.number) {
+            signal.raise();
+        }
+    }
+
+    fn until_next(&self) -> Duration {
+        let next = self.dir.with(|queue| {
+            let next = queue.next_wake_ms().unwrap_or(NEVER);
+            let next = next.min(clock::now_ms().saturating_add(LOOK_MS));
+            // Under the lock, so that no producer looks at it before and accepts after.
+            self.dir.looks_at.store(next, Ordering::SeqCst);
+            next
+        });
+        let wait_ms = match next {
+            // It was due then and was not delivered.
+            Some(_) if self.wants_maintenance => LOAD_MS,
+            Some(next) => next.saturating_sub(clock::now_ms()),
+            None => LOOK_MS,
+        };
+        let wait_ms = u64::try_from(wait_ms.min(LOOK_MS)).unwrap_or(0);
+        Duration::from_millis(wait_ms)
+    }
+}
+
+/// As often as the checkpoints of logs, where those come often.
+fn checkpoint_period(broker: &Broker) -> Duration {
+    let period_ms = broker.config().log_flush_offset_checkpoint_interval_ms;
+    let period = Duration::from_millis(u64::try_from(period_ms).unwrap_or(0));
+    period.min(limits::DELAY_CHECKPOINT_PERIOD)
+}
+
+/// Appends what is due; the end of the log then.
+fn append(
+    partition: &Partition,
+    due: &DueBatch,
+    config: &LogConfig,
+    now_ms: i64,
+) -> Result<i64, StorageError> {
+    let valid = due
+        .to_append(timestamp(due, config), now_ms)
+        .map_err(|error| StorageError::invalid_record(error.to_string()))?;
+    // It is a client's: the reserve is not for it.
+    partition.log().take_room(valid.bytes.len() as u64)?;
+    let durable = config.ack_all == AckAll::Disk;
+    let (records, bytes) = (valid.header.record_count, valid.bytes.len());
+    let info = partition.append_valid(valid, durable, now_ms)?;
+    partition.traffic().appended(records, bytes);
+    Ok(info.last_offset + 1)
+}
+
+/// Which timestamp a batch gets. Retention counts from it: what would have used up half of its time before
+/// anybody could read it is dated by when it was due.
+fn timestamp(due: &DueBatch, config: &LogConfig) -> DeliverTimestamp {
+    let asked = match config.timestamp_type {
+        TimestampType::LogAppendTime => return DeliverTimestamp::Append,
+        TimestampType::CreateTime => config.delay.deliver_timestamp,
+    };
+    let age_ms = due
+        .key
+        .due_ms
+        .cast_signed()
+        .saturating_sub(due.max_timestamp());
+    let expires = config.cleanup_policy.delete && config.retention_ms >= 0;
+    match asked {
+        DeliverTimestamp::Create if expires && age_ms > config.retention_ms / 2 => {
+            DeliverTimestamp::Due
+        }
+        asked => asked,
+    }
+}
+
+fn tell(fired: &Fired) {
+    for damaged in &fired.damaged {
+        let PartitionId {
+            topic_id,
+            partition,
+        } = damaged.partition;
+        let due_ms = damaged.key.due_ms;
+        error!(%topic_id, partition, due_ms, "a delayed record is damaged and was passed over; its file is kept");
+    }
+    if fired.cancelled + fired.expired > 0 {
+        debug!(
+            cancelled = fired.cancelled,
+            expired = fired.expired,
+            "not delivered"
+        );
+    }
+}
+
+/// Writes a checkpoint: cursors as far as the partitions' logs are durable. What they hold beyond that is for
+/// the next one.
+pub(super) fn checkpoint(broker: &Broker, dir: &DelayDir) -> Result<(), StorageError> {
+    if let Some(failure) = dir.failure.get() {
+        return Err(failure.clone());
+    }
+    let (topics, now_ms) = (broker.topics(), clock::now_ms());
+    let _writing = dir.checkpointing();
+    let syncing = dir.syncing();
+    dir.changed.store(false, Ordering::SeqCst);
+    let begun = dir.with(|queue| {
+        let partitions: Vec<PartitionId> = queue.partitions().collect();
+        for id in partitions {
+            let Some(partition) = partition_of(&topics, id) else {
+                continue;
+            };
+            let offsets = partition.log().offsets();
+            queue.partition_durable(id, offsets.durable);
+            if offsets.durable < offsets.log_end {
+                dir.changed.store(true, Ordering::SeqCst);
+            }
+        }
+        Ok((queue.begin_checkpoint(now_ms)?, queue.file_system()))
+    });
+    let Some(begun) = begun else {
+        return Ok(());
+    };
+    let (checkpoint, fs) = begun?;
+    let mut outcome = checkpoint.sync_log(&*fs);
+    if let Some(sync) = checkpoint.log_sync() {
+        dir.with(|queue| queue.synced(sync, &outcome));
+    }
+    // Producers wait for the log alone.
+    drop(syncing);
+    dir.answer_durable();
+    if outcome.is_ok() {
+        outcome = checkpoint.write(&*fs);
+    }
+    if outcome.is_err() {
+        dir.changed.store(true, Ordering::SeqCst);
+    }
+    dir.with(|queue| queue.finish_checkpoint(&checkpoint, &outcome));
+    if outcome.is_ok() {
+        release(dir, &topics, &checkpoint);
+    }
+    outcome
+}
+
+/// Lets go what partitions kept because only their logs said that it was delivered.
+fn release(dir: &DelayDir, topics: &TopicsSnapshot, checkpoint: &DelayCheckpoint) {
+    for (id, noted, scan_from) in checkpoint.partitions() {
+        let Some(partition) = partition_of(topics, id) else {
+            continue;
+        };
+        let _order = partition.order();
+        let log = partition.log();
+        let cursor = dir.with(|queue| queue.cursor(id));
+        let moved = cursor.is_some_and(|cursor| cursor > noted);
+        log.keep_only(moved.then_some(scan_from));
+    }
+}

@@ -1,0 +1,156 @@
+//! The disk fails under delayed records.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tidewheel_config::limits;
+use tidewheel_protocol::RecordBatchBuilder;
+use tidewheel_storage::fs::{Fault, SimFs};
+use tokio::sync::oneshot::{Receiver, error::TryRecvError};
+
+use super::{deliver, produce};
+use crate::broker::{Broker, NewTopic, create_topics};
+use crate::clock;
+use crate::partition::{Acks, AppendError, AppendOutcome};
+use crate::testing;
+
+fn open(disk: &SimFs) -> Arc<Broker> {
+    testing::broker_on(Arc::new(disk.clone()), Path::new("/data"), &[])
+}
+
+async fn create(broker: &Arc<Broker>) {
+    let mut topic = NewTopic::with_defaults("t", broker.config());
+    let mode = Some("timestamp".to_owned());
+    topic.configs.push(("delay.mode".to_owned(), mode));
+    let made = create_topics(broker, vec![topic], false, limits::METADATA_CHANGE_WAIT).await;
+    assert!(made.iter().all(Result::is_ok), "{made:?}");
+}
+
+/// A batch of an idempotent producer with a record for each delay.
+fn batch(sequence: i32, delays_ms: &[i64]) -> Bytes {
+    let now_ms = clock::now_ms();
+    let builder = RecordBatchBuilder::new().producer(7, 0, sequence);
+    let builder = delays_ms.iter().fold(builder, |builder, delay_ms| {
+        builder.record(now_ms + delay_ms, Some(b"k"), Some(b"v"))
+    });
+    builder.build().unwrap().bytes
+}
+
+fn send(broker: &Broker, batch: &Bytes) -> Result<Receiver<AppendOutcome>, AppendError> {
+    let topics = broker.topics();
+    let place = (&**topics.named("t").unwrap(), 0);
+    let sent = produce(
+        broker,
+        place,
+        batch.clone(),
+        Acks::All,
+        true,
+        clock::now_ms(),
+    );
+    sent.map(|sent| sent.outcome)
+}
+
+/// Whether the cause is the disk.
+fn of_storage(error: &AppendError) -> bool {
+    matches!(error, AppendError::Storage(_))
+}
+
+/// The offset that the producer is told, once everything is on disk; else whether the disk is the cause.
+fn told(broker: &Broker, mut outcome: Receiver<AppendOutcome>) -> Result<i64, bool> {
+    broker.delays().dir(0).unwrap().sync();
+    broker.logs().flush_round(0);
+    broker.topics().partitions().for_each(|one| one.settle());
+    let info = outcome.try_recv().unwrap();
+    info.map(|info| info.base_offset)
+        .map_err(|error| of_storage(&error))
+}
+
+fn pending(broker: &Broker) -> u64 {
+    let dir = broker.delays().dir(0).unwrap();
+    dir.with(|queue| queue.totals().pending.records).unwrap()
+}
+
+#[tokio::test]
+async fn a_failed_sync_is_told_to_whoever_waits_and_ends_delays_until_the_next_start() {
+    let disk = SimFs::new();
+    let broker = open(&disk);
+    create(&broker).await;
+    let first = send(&broker, &batch(0, &[60_000])).unwrap();
+    assert_eq!(told(&broker, first), Ok(-1));
+    let mut second = send(&broker, &batch(1, &[60_000])).unwrap();
+    assert_eq!(second.try_recv().unwrap_err(), TryRecvError::Empty);
+    disk.fail_at(disk.op_count(), Fault::Eio);
+    assert_eq!(told(&broker, second), Err(true));
+    let refused = send(&broker, &batch(2, &[60_000])).unwrap_err();
+    assert!(of_storage(&refused), "{refused}");
+    // It was noted when it was accepted, and what is not delayed needs no delay store.
+    let plain = send(&broker, &batch(2, &[0])).unwrap();
+    assert_eq!(told(&broker, plain), Ok(0));
+    let again = open(&disk.kill());
+    assert_eq!(pending(&again), 2, "a kill loses nothing");
+    let next = send(&again, &batch(3, &[60_000])).unwrap();
+    assert_eq!(told(&again, next), Ok(-1));
+}
+
+#[tokio::test]
+async fn a_checkpoint_answers_those_whose_records_it_made_durable() {
+    let broker = open(&SimFs::new());
+    create(&broker).await;
+    let mut sent = send(&broker, &batch(0, &[60_000])).unwrap();
+    assert_eq!(sent.try_recv().unwrap_err(), TryRecvError::Empty);
+    deliver::checkpoint(&broker, broker.delays().dir(0).unwrap()).unwrap();
+    assert_eq!(sent.try_recv().unwrap().unwrap().base_offset, -1);
+}
+
+#[tokio::test]
+async fn a_full_disk_refuses_and_the_next_try_may_succeed() {
+    let disk = SimFs::new();
+    let broker = open(&disk);
+    create(&broker).await;
+    for sequence in 0..2 {
+        disk.set_free_bytes(10);
+        let refused = send(&broker, &batch(sequence, &[60_000])).unwrap_err();
+        assert!(of_storage(&refused), "{refused}");
+        disk.set_free_bytes(1 << 30);
+        let taken = send(&broker, &batch(sequence, &[60_000])).unwrap();
+        assert_eq!(told(&broker, taken), Ok(-1));
+    }
+    assert_eq!(pending(&broker), 2);
+}
+
+/// The delay log has it, the partition's log is full: the batch that is sent again brings only what is missing.
+#[tokio::test]
+async fn the_part_that_is_due_is_made_up_for_by_the_producer_or_by_the_next_start() {
+    for restart in [false, true] {
+        let disk = SimFs::new();
+        let mut broker = open(&disk);
+        create(&broker).await;
+        for (sequence, delay_ms) in [(0, 0), (1, 60_000)] {
+            let sent = send(&broker, &batch(sequence, &[delay_ms])).unwrap();
+            told(&broker, sent).unwrap();
+        }
+        let mixed = batch(2, &[60_000, 0, 70_000]);
+        // The group in the delay log, then the append.
+        disk.fail_at(disk.op_count() + 1, Fault::Enospc);
+        let failed = send(&broker, &mixed).unwrap_err();
+        assert!(of_storage(&failed), "{failed}");
+        let end = |broker: &Broker| {
+            let topics = broker.topics();
+            let partition = topics.named("t").unwrap().partition(0).unwrap();
+            partition.log().offsets().log_end
+        };
+        assert_eq!(end(&broker), 1);
+        if restart {
+            broker = open(&disk.kill());
+            assert_eq!(end(&broker), 2, "the start appended it");
+        }
+        for _ in 0..2 {
+            let again = send(&broker, &mixed).unwrap();
+            assert_eq!(told(&broker, again), Ok(-1));
+        }
+        assert_eq!((end(&broker), pending(&broker)), (2, 3));
+        let next = send(&broker, &batch(5, &[0])).unwrap();
+        assert_eq!(told(&broker, next), Ok(2));
+    }
+}

@@ -1,0 +1,157 @@
+//! What operators measure: one owner of all counters, and the text of a scrape.
+//!
+//! Whoever does something counts it here with relaxed atomics; what can be read off the state, such as offsets,
+//! sizes and groups, is read when somebody scrapes. Names and words of all families are in
+//! [`families`]. A scrape is bounded: see `limits::METRICS_TOPICS_BYTES` and its neighbours.
+
+mod connections;
+mod exposition;
+pub(crate) mod families;
+mod gather;
+mod histogram;
+mod kafka_exporter;
+mod lag;
+mod process;
+mod requests;
+mod storage;
+mod traffic;
+
+use std::sync::Arc;
+
+use tidewheel_config::limits;
+use tokio::runtime::{Handle, RuntimeMetrics};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+
+use self::connections::Connections;
+pub(crate) use self::connections::{CloseReason, OpenConnection};
+use self::exposition::Exposition;
+pub use self::exposition::MetricsFormat;
+use self::lag::LagTimes;
+use self::requests::Requests;
+pub(crate) use self::requests::{Left, Meter, RequestTimer};
+use self::storage::StorageMetrics;
+pub(crate) use self::traffic::{TopicTraffic, Traffic};
+use crate::broker::Broker;
+use crate::clock;
+
+/// All that is counted while the broker lives.
+#[derive(Debug)]
+pub(crate) struct Metrics {
+    started_ms: i64,
+    requests: Arc<Requests>,
+    connections: Arc<Connections>,
+    traffic: Traffic,
+    storage: StorageMetrics,
+    lag_times: LagTimes,
+    /// One scrape at a time: it takes a thread that may wait for a disk.
+    scrapes: Arc<Semaphore>,
+}
+
+impl Metrics {
+    /// Nothing has happened yet on listeners with these names.
+    pub(crate) fn new(listeners: impl Iterator<Item = String>) -> Self {
+        Self {
+            started_ms: clock::now_ms(),
+            requests: Arc::default(),
+            connections: Arc::new(Connections::new(listeners)),
+            traffic: Traffic::default(),
+            storage: StorageMetrics::default(),
+            lag_times: LagTimes::default(),
+            scrapes: Arc::new(Semaphore::new(1)),
+        }
+    }
+
+    /// Where a new connection counts its requests.
+    pub(crate) fn meter(&self) -> Meter {
+        Meter::new(&self.requests)
+    }
+
+    /// A connection came through the listener of this number.
+    pub(crate) fn opened(&self, listener: usize) -> OpenConnection {
+        self.connections.opened(listener)
+    }
+
+    /// What is counted of topics.
+    pub(crate) fn traffic(&self) -> &Traffic {
+        &self.traffic
+    }
+
+    /// What the storage threads count.
+    pub(crate) fn storage(&self) -> &StorageMetrics {
+        &self.storage
+    }
+}
+
+/// What a scrape asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MetricsPage {
+    /// `/metrics`.
+    Default,
+    /// `/metrics/detailed`: also every partition, every group and every partition of a group.
+    Detailed,
+    /// `/metrics/kafka-exporter`: offsets and lags under the names of kafka_exporter.
+    KafkaExporter,
+}
+
+impl Stage {
+    /// Clients are served.
+    pub(crate) const RUNNING: Self = Self {
+        state: 3,
+        recovery_partitions: 0,
+        recovery_remaining: 0,
+    };
+}
+
+/// Where the broker stands, for a scrape.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stage {
+    /// Kafka's number of the state.
+    pub(crate) state: u8,
+    /// Partitions that the start has to check.
+    pub(crate) recovery_partitions: u64,
+    /// How many of them are not checked yet.
+    pub(crate) recovery_remaining: u64,
+}
+
+/// The text of a scrape, in a form that goes with [`MetricsFormat::content_type`]. `None` where another one has kept it
+/// waiting for `limits::METRICS_WAIT`: a disk hangs, mostly.
+///
+/// Only within a runtime, of which it tells.
+pub(crate) async fn scrape(
+    broker: &Arc<Broker>,
+    stage: Stage,
+    page: MetricsPage,
+    format: MetricsFormat,
+) -> Option<String> {
+    let turn = Arc::clone(&broker.metrics().scrapes).acquire_owned();
+    let turn = timeout(limits::METRICS_WAIT, turn).await.ok()?.ok()?;
+    let (runtime, scraped) = (Handle::current().metrics(), Arc::clone(broker));
+    let work = move || {
+        // Given back by the work, which goes on where nobody waits for it any more.
+        let _turn = turn;
+        render(&scraped, &runtime, stage, page, format)
+    };
+    timeout(limits::METRICS_WAIT, broker.read_blocking(work))
+        .await
+        .ok()?
+}
+
+fn render(
+    broker: &Broker,
+    runtime: &RuntimeMetrics,
+    stage: Stage,
+    page: MetricsPage,
+    format: MetricsFormat,
+) -> String {
+    let mut out = Exposition::new(format);
+    match page {
+        MetricsPage::Default => gather::expose(broker, runtime, stage, false, &mut out),
+        MetricsPage::Detailed => gather::expose(broker, runtime, stage, true, &mut out),
+        MetricsPage::KafkaExporter => kafka_exporter::expose(broker, &mut out),
+    }
+    out.finish()
+}
+
+#[cfg(test)]
+mod tests;

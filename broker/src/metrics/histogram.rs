@@ -1,0 +1,172 @@
+//! Histograms that many threads add to: two relaxed additions each.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Buckets of a histogram, the one without an upper bound included.
+const BUCKETS: usize = 12;
+
+/// The upper bounds of a histogram's buckets.
+#[derive(Debug)]
+pub(crate) struct Scale {
+    /// Ascending, fewer than [`BUCKETS`]: as it is counted, and as it is written, which is a number with a
+    /// point in it, as `OpenMetrics` wants it.
+    bounds: &'static [(u64, &'static str)],
+    /// What of the unit that is counted makes one of the unit that is written.
+    per_unit: f64,
+}
+
+/// Durations, counted in nanoseconds and written in seconds.
+pub(crate) const TIMES: Scale = Scale {
+    bounds: &[
+        (100_000, "0.0001"),
+        (500_000, "0.0005"),
+        (1_000_000, "0.001"),
+        (2_500_000, "0.0025"),
+        (5_000_000, "0.005"),
+        (10_000_000, "0.01"),
+        (25_000_000, "0.025"),
+        (100_000_000, "0.1"),
+        (500_000_000, "0.5"),
+        (1_000_000_000, "1.0"),
+        (5_000_000_000, "5.0"),
+    ],
+    per_unit: 1e9,
+};
+
+/// Sizes in bytes.
+pub(crate) const SIZES: Scale = Scale {
+    bounds: &[
+        (1_024, "1024.0"),
+        (4_096, "4096.0"),
+        (16_384, "16384.0"),
+        (65_536, "65536.0"),
+        (262_144, "262144.0"),
+        (1_048_576, "1048576.0"),
+        (16_777_216, "16777216.0"),
+    ],
+    per_unit: 1.0,
+};
+
+/// How often values fell between which bounds, and their sum. Nothing orders the two: what is read while
+/// others add may miss one in the sum.
+#[derive(Debug)]
+pub(crate) struct Histogram {
+    scale: &'static Scale,
+    buckets: [AtomicU64; BUCKETS],
+    sum: AtomicU64,
+}
+
+impl Histogram {
+    pub(crate) fn new(scale: &'static Scale) -> Self {
+        Self {
+            scale,
+            buckets: Default::default(),
+            sum: AtomicU64::new(0),
+        }
+    }
+
+    /// Counts a value.
+    pub(crate) fn observe(&self, value: u64) {
+        let bounds = self.scale.bounds.iter();
+        let at = bounds.take_while(|(bound, _)| *bound < value).count();
+        if let Some(bucket) = self.buckets.get(at) {
+            bucket.fetch_add(1, Ordering::Relaxed);
+        }
+        self.sum.fetch_add(value, Ordering::Relaxed);
+    }
+
+    /// Counts a duration.
+    pub(crate) fn observe_time(&self, time: std::time::Duration) {
+        self.observe(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
+    }
+}
+
+/// What histograms of one scale hold together.
+#[derive(Clone, Debug)]
+pub(crate) struct Counts {
+    scale: &'static Scale,
+    buckets: [u64; BUCKETS],
+    sum: u64,
+}
+
+impl Counts {
+    pub(crate) fn new(scale: &'static Scale) -> Self {
+        Self {
+            scale,
+            buckets: [0; BUCKETS],
+            sum: 0,
+        }
+    }
+
+    /// Adds what `histogram`, which has the same scale, holds now.
+    pub(crate) fn add(&mut self, histogram: &Histogram) {
+        for (sum, bucket) in self.buckets.iter_mut().zip(&histogram.buckets) {
+            *sum += bucket.load(Ordering::Relaxed);
+        }
+        self.sum = self.sum.wrapping_add(histogram.sum.load(Ordering::Relaxed));
+    }
+
+    /// Whether no value was counted.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.buckets.iter().all(|count| *count == 0)
+    }
+
+    /// The buckets with their upper bounds as they are written, not cumulated.
+    pub(crate) fn buckets(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let bounds = self.scale.bounds.iter().map(|(_, le)| *le).chain(["+Inf"]);
+        bounds.zip(self.buckets)
+    }
+
+    /// The sum of all values, in the unit that is written.
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "a sum needs no more digits than a double has"
+    )]
+    pub(crate) fn sum(&self) -> f64 {
+        self.sum as f64 / self.scale.per_unit
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn scales_ascend_and_are_written_as_they_are_counted() {
+        for scale in [&TIMES, &SIZES] {
+            assert!(scale.bounds.len() < BUCKETS);
+            assert!(scale.bounds.is_sorted_by_key(|(bound, _)| bound));
+            for (bound, le) in scale.bounds {
+                let written: f64 = le.parse().unwrap();
+                let counted = f64::from(u32::try_from(bound / 100).unwrap()) * 100.0;
+                assert!((written * scale.per_unit - counted).abs() < 100.0, "{le}");
+                assert!(le.contains('.'), "{le} is no canonical number");
+            }
+        }
+    }
+
+    #[test]
+    fn a_value_falls_below_the_first_bound_that_is_not_lower() {
+        let histogram = Histogram::new(&TIMES);
+        for time in [
+            Duration::ZERO,
+            Duration::from_micros(100),
+            Duration::from_nanos(100_001),
+            Duration::from_secs(5),
+            Duration::from_secs(6),
+        ] {
+            histogram.observe_time(time);
+        }
+        let mut counts = Counts::new(&TIMES);
+        assert!(counts.is_empty());
+        counts.add(&histogram);
+        counts.add(&histogram);
+        let found: Vec<_> = counts.buckets().filter(|(_, count)| *count > 0).collect();
+        let expected = [("0.0001", 4), ("0.0005", 2), ("5.0", 2), ("+Inf", 2)];
+        assert_eq!(found, expected);
+        assert!((counts.sum() - 22.000_400_002).abs() < 1e-9);
+        assert_eq!(counts.buckets().count(), TIMES.bounds.len() + 1);
+    }
+}

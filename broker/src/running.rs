@@ -1,0 +1,210 @@
+//! A broker from its ports to its last sync: what the command line and a program that embeds it start and stop.
+
+use std::sync::Arc;
+
+use tidewheel_config::{BrokerConfig, Listener, limits};
+use tidewheel_storage::fs::RealFs;
+use tidewheel_storage::{LogManager, LogManagerOptions, RecoveryProgress, SpaceLimits};
+
+use crate::admin::{AdminServer, AdminStart};
+use crate::broker::{Broker, Endpoint};
+use crate::descriptors;
+use crate::groups::start_groups;
+use crate::ids;
+use crate::lifecycle::Lifecycle;
+use crate::logging::Logging;
+use crate::partition_budget::Granted;
+use crate::server::{ADMIN, BoundListener, Server, bind};
+use crate::storage_threads::StorageThreads;
+
+/// Why a broker did not start, or did not stop well.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct EmbeddedError(pub(crate) Box<dyn std::error::Error + Send + Sync>);
+
+fn failed(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> EmbeddedError {
+    EmbeddedError(error.into())
+}
+
+/// A broker that serves clients.
+#[derive(Debug)]
+pub(crate) struct Running {
+    server: Server,
+    threads: StorageThreads,
+    broker: Arc<Broker>,
+    admin: Option<AdminServer>,
+    lifecycle: Arc<Lifecycle>,
+    listeners: Vec<String>,
+}
+
+/// Everything that listens, before the data is touched.
+struct Ports {
+    clients: Vec<BoundListener>,
+    clients_max: u32,
+    admin: Option<BoundListener>,
+    admin_max: usize,
+}
+
+impl Running {
+    /// Takes the ports, then reads the data, so that a failure leaves nothing half-started. The HTTP API is there
+    /// from the first moment and tells how far that is.
+    ///
+    /// # Errors
+    /// Where a port is taken, or the data is in use or cannot be read.
+    pub(crate) async fn start(
+        config: BrokerConfig,
+        logging: Option<Arc<Logging>>,
+    ) -> Result<Self, EmbeddedError> {
+        let ports = take_ports(&config)?;
+        let lifecycle = Arc::new(Lifecycle::begin());
+        let admin = ports.admin.map(|bound| {
+            AdminServer::start(AdminStart {
+                bound,
+                config: config.admin.clone(),
+                connections_max: ports.admin_max,
+                lifecycle: Arc::clone(&lifecycle),
+                logging,
+            })
+        });
+        let admin = admin.transpose().map_err(failed)?;
+        let listeners = ports.clients.iter();
+        let listeners = listeners.map(|bound| format!("{}://{}", bound.name, bound.address));
+        let listeners = listeners.collect();
+        let endpoints = ports.clients.iter();
+        let endpoints = endpoints.map(|bound| endpoint(&config, bound)).collect();
+        let progress = Arc::clone(lifecycle.recovery());
+        // Data is read.
+        let opened = tokio::task::spawn_blocking(move || open_data(config, endpoints, progress));
+        let broker = opened.await.map_err(failed)??;
+        lifecycle.has_read(&broker);
+        let threads = StorageThreads::start(&broker).map_err(failed)?;
+        start_groups(&broker);
+        let server = Server::start(ports.clients, &broker, ports.clients_max).map_err(failed)?;
+        lifecycle.serves();
+        Ok(Self {
+            server,
+            threads,
+            broker,
+            admin,
+            lifecycle,
+            listeners,
+        })
+    }
+
+    pub(crate) fn broker(&self) -> &Arc<Broker> {
+        &self.broker
+    }
+
+    /// `PLAINTEXT://HOST:PORT` of each listener, with the ports that were really taken.
+    pub(crate) fn listeners(&self) -> &[String] {
+        &self.listeners
+    }
+
+    /// `HOST:PORT` of the HTTP API, where it is served.
+    pub(crate) fn admin_address(&self) -> Option<String> {
+        self.admin.as_ref().map(|admin| admin.address().to_string())
+    }
+
+    /// Resolves with a sentence when the broker cannot go on.
+    pub(crate) async fn failed(&mut self) -> String {
+        self.threads.failed().await
+    }
+
+    /// Lets clients finish, ends the threads, and leaves the marks of a clean stop. The HTTP API tells so until
+    /// the end.
+    ///
+    /// # Errors
+    /// Where the disk fails; the next start then checks the data as after a crash.
+    pub(crate) async fn stop(self) -> Result<(), EmbeddedError> {
+        let Self {
+            server,
+            mut threads,
+            broker,
+            admin,
+            lifecycle,
+            ..
+        } = self;
+        lifecycle.stops();
+        let parked = Arc::clone(&broker);
+        server.stop(move || parked.groups().close()).await;
+        // Both wait for the disk: not on the thread that hears the next signal.
+        let closed = tokio::task::spawn_blocking(move || {
+            threads.stop();
+            broker.close()
+        });
+        let closed = closed.await;
+        if let Some(admin) = admin {
+            admin.stop().await;
+        }
+        closed.map_err(failed)?.map_err(failed)
+    }
+}
+
+fn take_ports(config: &BrokerConfig) -> Result<Ports, EmbeddedError> {
+    let open_files_max = descriptors::raise_limit();
+    let clients_max = descriptors::connections_max(config.max_connections, open_files_max);
+    let clients = bind(&config.listeners, config.listeners_are_default).map_err(failed)?;
+    let admin = config.admin.listen.as_ref().map(|address| {
+        let listener = Listener {
+            name: ADMIN.to_owned(),
+            host: address.host.clone(),
+            port: address.port,
+        };
+        bind(&[listener], false)
+    });
+    let admin = admin.transpose().map_err(failed)?;
+    Ok(Ports {
+        clients,
+        clients_max,
+        admin: admin.and_then(|bound| bound.into_iter().next()),
+        admin_max: descriptors::admin_connections_max(open_files_max),
+    })
+}
+
+fn open_data(
+    config: BrokerConfig,
+    endpoints: Vec<Endpoint>,
+    progress: Arc<RecoveryProgress>,
+) -> Result<Arc<Broker>, EmbeddedError> {
+    let options = LogManagerOptions {
+        producer_expiration_ms: config.producer_id_expiration_ms,
+        checkpoint_interval_ms: config.log_flush_offset_checkpoint_interval_ms,
+        open: Granted::to_this_process().open_limits(),
+        recovery_threads: limits::RECOVERY_THREADS,
+        space: SpaceLimits {
+            low_bytes: config.log_dir_low_bytes,
+            reserved_bytes: config.log_dir_reserved_bytes,
+            ballast_bytes: limits::BALLAST_BYTES_MAX,
+        },
+        progress,
+        ..LogManagerOptions::new(
+            config.log_dirs.clone(),
+            config.node_id,
+            ids::random_uuid().to_string(),
+            config.log_dirs.iter().map(|_| ids::random_uuid()).collect(),
+        )
+    };
+    let logs = LogManager::open(Arc::new(RealFs), options).map_err(failed)?;
+    let broker = Broker::open(config, endpoints, logs).map_err(failed)?;
+    Ok(Arc::new(broker))
+}
+
+/// What clients of a listener are told: as advertised for its name, with the port it really got.
+fn endpoint(config: &BrokerConfig, bound: &BoundListener) -> Endpoint {
+    let advertised = config
+        .advertised_listeners
+        .iter()
+        .find(|entry| entry.name == bound.name);
+    let host = advertised
+        .map(|entry| entry.host.clone())
+        .unwrap_or_else(|| bound.address.ip().to_string());
+    let port = advertised.map_or(0, |entry| entry.port);
+    Endpoint {
+        host,
+        port: if port == 0 {
+            bound.address.port()
+        } else {
+            port
+        },
+    }
+}

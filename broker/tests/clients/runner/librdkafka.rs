@@ -1,0 +1,229 @@
+//! The test suite of librdkafka, in C: what of it needs one broker and no transactions, in groups of both protocols.
+
+use std::collections::BTreeMap;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use libtest_mimic::Trial;
+
+use super::context::Context;
+use super::install::Tool;
+use super::librdkafka_build::built;
+use super::matrix::jvm;
+use super::process::{Process, note_duration, now, tail};
+use super::{Fault, trial};
+
+/// What passes: a case a line, and behind it the runs that have it, with `:full` those of the long run.
+const LIST: &str = include_str!("../c/librdkafka.list");
+/// The suite on a busy machine.
+const LIMIT: Duration = Duration::from_secs(600);
+const LIMIT_FULL: Duration = Duration::from_secs(3600);
+/// Cases that run at once, which mostly wait; the suite gives each more time with it.
+const PARALLEL: &str = "-p8";
+/// What Kafka's script for topics starts.
+const TOPICS: &str = "org.apache.kafka.tools.TopicCommand";
+const TOOLS: [Tool; 3] = [Tool::CppAndMake, Tool::RapidJson, Tool::Java];
+/// The release that the suite takes the broker for: it knows groups' settings, and no client is to feign an old one.
+const VERSION: &str = "4.0.0";
+
+/// One way to run the suite.
+#[derive(Debug, Clone, Copy)]
+struct Run {
+    name: &'static str,
+    protocol: &'static str,
+    scenario: &'static str,
+    /// Of a broker of its own. Some cases count on four partitions of a topic that is created by use.
+    settings: &'static [&'static str],
+}
+
+const RUNS: [Run; 3] = [
+    Run {
+        name: "classic",
+        protocol: "classic",
+        scenario: "default",
+        settings: &["num.partitions=4"],
+    },
+    Run {
+        name: "consumer",
+        protocol: "consumer",
+        scenario: "default",
+        settings: &["num.partitions=4"],
+    },
+    Run {
+        name: "classic-noautocreate",
+        protocol: "classic",
+        scenario: "noautocreate",
+        settings: &["num.partitions=4", "auto.create.topics.enable=false"],
+    },
+];
+
+/// The cases that a run owes; behind a slash what of the case, where it is not all.
+fn cases(run: Run, is_full: bool) -> Vec<&'static str> {
+    let lines = LIST.lines().filter(|line| !line.starts_with('#'));
+    let owed = lines.filter_map(|line| {
+        let mut words = line.split(' ');
+        let case = words.next()?;
+        let is_in = |word: &str| match word.strip_suffix(":full") {
+            Some(name) => is_full && name == run.name,
+            None => word == run.name,
+        };
+        words.any(is_in).then_some(case)
+    });
+    owed.collect()
+}
+
+/// The line without what colours it.
+fn plain(line: &str) -> String {
+    let mut parts = line.split("\u{1b}[");
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |said, part| {
+        said + part.split_once('m').map_or(part, |(_, rest)| rest)
+    })
+}
+
+/// What the suite says of each case: its state, and in the closing table how long it took and why it failed. The
+/// table is lost where the suite gives itself up in the end, as it does when a failed case left threads behind; what
+/// it says when a case ends is not.
+fn outcomes(said: &str, errors: &str) -> BTreeMap<String, String> {
+    let ended = |line: &str| {
+        let (_, rest) = line.split_once("================= Test ")?;
+        let (case, state) = rest.split_once(' ')?;
+        let state = state.trim_end_matches('=').trim();
+        Some((case.to_owned(), state.to_owned()))
+    };
+    let row = |line: &str| {
+        let (case, outcome) = line.strip_prefix('|')?.split_once('|')?;
+        let words: Vec<&str> = outcome.split_whitespace().collect();
+        Some((case.trim().to_owned(), words.join(" ")))
+    };
+    let ended = errors.lines().filter_map(ended);
+    ended.chain(said.lines().filter_map(row)).collect()
+}
+
+/// The suite with a broker.
+struct Suite {
+    /// With `test-runner`.
+    tests: PathBuf,
+    /// The suite's configuration, and Kafka's script for topics, which some cases call.
+    files: tempfile::TempDir,
+    run: Run,
+    address: String,
+}
+
+impl Suite {
+    fn new(context: &Context, run: Run, address: String) -> Result<Self, Fault> {
+        let files = tempfile::tempdir().map_err(|e| format!("no temporary directory: {e}"))?;
+        let tool = jvm(&context.installs.java_4()?);
+        let words = [tool.get_program()].into_iter().chain(tool.get_args());
+        let words: Vec<String> = words.map(|w| format!("'{}'", w.display())).collect();
+        let script = format!("#!/bin/sh\nexec {} {TOPICS} \"$@\"\n", words.join(" "));
+        let config = format!("metadata.broker.list={address}\ntest.topic.random=true\n");
+        let io = |e: std::io::Error| format!("{}: {e}", files.path().display());
+        let bin = files.path().join("bin");
+        std::fs::create_dir(&bin).map_err(io)?;
+        let path = bin.join("kafka-topics.sh");
+        std::fs::write(&path, script).map_err(io)?;
+        std::fs::set_permissions(&path, Permissions::from_mode(0o700)).map_err(io)?;
+        std::fs::write(files.path().join("test.conf"), config).map_err(io)?;
+        Ok(Self {
+            tests: built()?,
+            files,
+            run,
+            address,
+        })
+    }
+
+    /// Starts what is owed of the suite: whole cases, or one of which only `part` runs.
+    fn start(&self, owed: &[&str], part: Option<&str>) -> Result<Process, Fault> {
+        // The suite chooses by number.
+        let numbers: Vec<&str> = owed.iter().filter_map(|case| case.get(..4)).collect();
+        let mut command = Command::new("./test-runner");
+        command.args(["-L", PARALLEL]).current_dir(&self.tests);
+        command.env("RDKAFKA_TEST_CONF", self.files.path().join("test.conf"));
+        command.env("TESTS", numbers.join(","));
+        command.env("TEST_KAFKA_VERSION", VERSION).env_remove("CI");
+        command.env("TEST_CONSUMER_GROUP_PROTOCOL", self.run.protocol);
+        command.env("TEST_SCENARIO", self.run.scenario);
+        command.env("KAFKA_PATH", self.files.path());
+        command.env("BROKERS", &self.address);
+        if let Some(part) = part {
+            command.env("SUBTESTS", part);
+        }
+        let mut process = Process::start("librdkafka's suite", &mut command)?;
+        drop(process.stdin());
+        Ok(process)
+    }
+}
+
+/// Waits for the end of what has been started. All that is owed must have passed.
+fn judge(mut process: Process, owed: &[&str], until: Instant) -> Result<(), Fault> {
+    let mut said = String::new();
+    while let Some(line) = process.line(until)? {
+        said.push_str(&plain(&line));
+        said.push('\n');
+    }
+    let (status, errors) = process.wait()?;
+    let errors = plain(&errors);
+    let outcomes = outcomes(&said, &errors);
+    let not_passed = |case: &&str| {
+        let name = case.split('/').next().unwrap_or_default();
+        let outcome = outcomes.get(name).map_or("nothing said", String::as_str);
+        (!outcome.starts_with("PASSED")).then(|| format!("{case}: {outcome}"))
+    };
+    let failed: Vec<String> = owed.iter().filter_map(not_passed).collect();
+    if failed.is_empty() {
+        return Ok(());
+    }
+    let (said, errors) = (tail(&said), tail(&errors));
+    Err(format!(
+        "{failed:#?}, {} cases have ended ({status}): {said} {errors}",
+        outcomes.len()
+    ))
+}
+
+/// Runs what the list names; all that is named must say that it passed.
+fn suite(context: &Context, run: Run) -> Result<(), Fault> {
+    let own = match context.bootstrap {
+        Some(_) => None,
+        None => Some(context.new_broker_with(run.settings)?),
+    };
+    let address = own.as_ref().map(|broker| broker.address().to_owned());
+    let address = address
+        .or_else(|| context.bootstrap.clone())
+        .unwrap_or_default();
+    let suite = Suite::new(context, run, address)?;
+    let (parts, whole): (Vec<&str>, Vec<&str>) = cases(run, context.is_full)
+        .into_iter()
+        .partition(|case| case.contains('/'));
+    let limit = if context.is_full { LIMIT_FULL } else { LIMIT };
+    // It waits most of its time, and longest of all suites: it needs no permit.
+    let started = now();
+    let mut running = vec![(suite.start(&whole, None)?, whole)];
+    for case in parts {
+        let part = case.split_once('/').map(|(_, part)| part);
+        running.push((suite.start(&[case], part)?, vec![case]));
+    }
+    let judged = |(process, owed): (Process, Vec<&str>)| judge(process, &owed, started + limit);
+    let faults: Vec<Fault> = running
+        .into_iter()
+        .filter_map(|p| judged(p).err())
+        .collect();
+    note_duration(&format!("librdkafka's suite, {}", run.name), started);
+    match faults.is_empty() {
+        true => Ok(()),
+        false => Err(faults.join("\n")),
+    }
+}
+
+/// `c::librdkafka::RUN`.
+pub(crate) fn trials(context: &Arc<Context>) -> Vec<Trial> {
+    let one = |run: &Run| {
+        let (run, name) = (*run, format!("c::librdkafka::{}", run.name));
+        trial(context, name, &TOOLS, move |c| suite(c, run))
+    };
+    RUNS.iter().map(one).collect()
+}

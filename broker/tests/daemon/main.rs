@@ -1,0 +1,22 @@
+//! The process: how it starts, is configured, told of and stopped, and what clients of bad faith can do
+//! to it. One program, for the sake of the time it takes to build.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a failed step of a test fails the test"
+)]
+
+mod compaction;
+mod config;
+mod connections;
+#[path = "../support/embedded.rs"]
+mod embedded;
+mod generate;
+mod group_lag;
+mod hostile;
+mod hostile_memory;
+mod metrics;
+mod serve;
+mod stop;
+#[path = "../support/mod.rs"]
+mod support;

@@ -1,0 +1,142 @@
+//! Delayed records from an administrator's side: listed, looked into, cancelled, moved, held.
+
+use crate::delays::{Asked, due_in, produce, read, wait_for};
+use crate::embedded::Embedded;
+use tidewheel_broker::{DelayedError, DelayedPage, DelayedQuery, DelayedRecord, DelayedRecords};
+use tidewheel_protocol::RecordBatch;
+
+const BOTH: [(&str, &str); 1] = [("delay.mode", "both")];
+const DAY: i64 = 86_400_000;
+
+impl Embedded {
+    fn delayed(&self) -> DelayedRecords {
+        self.broker.delayed()
+    }
+
+    fn page(&self, query: DelayedQuery) -> DelayedPage {
+        self.runtime.block_on(self.delayed().list(query)).unwrap()
+    }
+
+    fn list(&self, topic: &str) -> Vec<DelayedRecord> {
+        self.page(all(topic)).records
+    }
+}
+
+fn all(topic: &str) -> DelayedQuery {
+    DelayedQuery {
+        topic: topic.to_owned(),
+        count: 1_000,
+        ..DelayedQuery::default()
+    }
+}
+
+fn value(record: &DelayedRecord) -> String {
+    let batch = RecordBatch::parse(record.batch.clone()).unwrap();
+    let first = batch.records(1 << 20).unwrap().next().unwrap().unwrap();
+    String::from_utf8(first.value.unwrap().to_vec()).unwrap()
+}
+
+#[test]
+fn pending_records_are_listed_cancelled_moved_and_delivered_by_name_over_restarts() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut broker = Embedded::start(dir.path());
+    let mut client = broker.connect();
+    client.create_topic("t", 1, &BOTH);
+    client.create_topic("plain", 1, &[]);
+    for (days, name) in [(3, "three"), (1, "one"), (200, "far"), (2, "two")] {
+        let headers = [("delay-id", name), ("expire-ms", "90000000000")];
+        let asked = Asked {
+            timestamp: due_in(days * DAY),
+            ..Asked::with(&headers, name)
+        };
+        assert_eq!(produce(&mut client, "t", &[asked]).base_offset, -1);
+    }
+    for round in 0..2 {
+        let listed = broker.list("t");
+        let values: Vec<String> = listed.iter().map(value).collect();
+        assert_eq!(values, ["one", "two", "three", "far"], "round {round}");
+        assert_eq!((listed[0].records, &*listed[0].delay_id), (1, &b"one"[..]));
+        assert!(listed[0].expires_ms.is_some());
+        let topics = broker.delayed().topics();
+        assert_eq!(topics.len(), 1);
+        assert_eq!((&*topics[0].name, topics[0].records), ("t", 4));
+        if round == 0 {
+            broker.stop();
+            broker = Embedded::start(dir.path());
+            client = broker.connect();
+        }
+    }
+    let first = broker.page(DelayedQuery {
+        count: 2,
+        ..all("t")
+    });
+    let last = &first.records[1].id;
+    let second = broker.page(DelayedQuery {
+        after: Some((last.due_ms, last.ticket)),
+        ..all("t")
+    });
+    assert_eq!((first.more, second.records.len()), (true, 2));
+    let delayed = broker.delayed();
+    let block = &broker.runtime;
+    let [one, two, three, far] = [0, 1, 2, 3].map(|at| broker.list("t")[at].id.clone());
+    let got = block.block_on(delayed.get(two.clone())).unwrap();
+    assert_eq!(value(&got), "two");
+    block.block_on(delayed.cancel(two.clone())).unwrap();
+    let again = block.block_on(delayed.cancel(two)).unwrap_err();
+    assert!(matches!(again, DelayedError::Unknown), "{again}");
+    let moved = block.block_on(delayed.reschedule(three.clone(), due_in(2 * DAY)));
+    let moved = moved.unwrap();
+    assert_eq!(value(&broker.list("t")[1]), "three");
+    assert_eq!(broker.list("t")[1].id, moved);
+    let now = block.block_on(delayed.deliver_now(one)).unwrap();
+    assert_eq!(wait_for(&mut client, "t", 1)[0].value, "one");
+    let late = block.block_on(delayed.cancel(now)).unwrap_err();
+    assert!(matches!(late, DelayedError::Delivered), "{late}");
+    let old = block.block_on(delayed.get(three)).unwrap_err();
+    assert!(matches!(old, DelayedError::Unknown), "{old}");
+    let too_far = block.block_on(delayed.reschedule(far, due_in(400 * DAY)));
+    assert!(matches!(too_far, Err(DelayedError::TooFar { .. })));
+    broker.stop();
+    let broker = Embedded::start(dir.path());
+    let values: Vec<String> = broker.list("t").iter().map(value).collect();
+    assert_eq!(values, ["three", "far"], "what was done stays done");
+    let missing = broker.runtime.block_on(broker.delayed().list(all("none")));
+    assert!(matches!(missing, Err(DelayedError::UnknownTopic(_))));
+    broker.stop();
+}
+
+#[test]
+fn a_paused_topic_delivers_nothing_until_it_is_resumed_also_over_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Embedded::start(dir.path());
+    let mut client = broker.connect();
+    client.create_topic("t", 2, &BOTH);
+    client.create_topic("other", 1, &BOTH);
+    let delayed = broker.delayed();
+    broker
+        .runtime
+        .block_on(delayed.pause("t".to_owned()))
+        .unwrap();
+    let due = due_in(500);
+    produce(&mut client, "t", &[Asked::at(due, "held")]);
+    produce(&mut client, "other", &[Asked::at(due + 1, "free")]);
+    wait_for(&mut client, "other", 1);
+    assert_eq!(read(&mut client, "t"), [], "due before the other one");
+    assert!(broker.delayed().topics()[1].paused);
+    broker.stop();
+    let broker = Embedded::start(dir.path());
+    let mut client = broker.connect();
+    produce(&mut client, "other", &[Asked::at(due_in(300), "free")]);
+    wait_for(&mut client, "other", 2);
+    assert_eq!(read(&mut client, "t"), []);
+    let delayed = broker.delayed();
+    broker
+        .runtime
+        .block_on(delayed.resume("t".to_owned()))
+        .unwrap();
+    assert_eq!(wait_for(&mut client, "t", 1)[0].value, "held");
+    assert!(!broker.delayed().topics()[1].paused);
+    let none = broker.runtime.block_on(delayed.pause("none".to_owned()));
+    assert!(matches!(none, Err(DelayedError::UnknownTopic(_))));
+    broker.stop();
+}

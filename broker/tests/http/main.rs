@@ -1,0 +1,17 @@
+//! The HTTP API over real sockets: what it tells, whom it tells it, and what it does with those who mean harm.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a failed step of a test fails the test"
+)]
+
+mod changes;
+mod groups;
+mod health;
+mod hostile;
+mod messages;
+mod resources;
+mod streams;
+#[path = "../support/mod.rs"]
+mod support;
+mod tokens;

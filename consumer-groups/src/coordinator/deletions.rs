@@ -1,0 +1,252 @@
+//! Groups and topics that are deleted in steps: the offsets of one may be so many that others would have to wait.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::Arc;
+
+use tidewheel_protocol::Uuid;
+
+use super::offset_requests::{all_refused, is_same_topic, tombstone};
+use super::retention::BETWEEN_STEPS_MS;
+use super::{Group, GroupCoordinator};
+use crate::deadlines::Timer;
+use crate::error::GroupError;
+use crate::records::OffsetsRecord;
+use crate::reply::{GroupReply, Output};
+use crate::request::{DeleteGroupRequest, GroupRequest, ReplyToken, TopicsDeletedRequest};
+
+/// When the offsets in topics that are gone are looked for again after the log refused something.
+const RETRY_MS: i64 = 1_000;
+
+/// What is being deleted.
+#[derive(Debug, Default)]
+pub(super) struct Deletions {
+    /// Groups, with those who wait until they are gone.
+    groups: BTreeMap<Arc<str>, Vec<ReplyToken>>,
+    topics: GoneTopics,
+}
+
+/// Topics that are gone, and the look for offsets in them.
+#[derive(Debug, Default)]
+struct GoneTopics {
+    /// Those that the look under way is for; none where none is. A name may have been given several times.
+    ids: BTreeMap<Arc<str>, Vec<Uuid>>,
+    /// Those that were heard of meanwhile: the next look is for them, so that each comes to its end.
+    next: BTreeMap<Arc<str>, Vec<Uuid>>,
+    /// Where the look goes on; none at its end, which it has come to when the log has taken the last step too.
+    at: Option<Place>,
+}
+
+/// A topic of a group, there or not; by default before all of them.
+#[derive(Debug, Default)]
+struct Place {
+    group_id: Arc<str>,
+    topic: Arc<str>,
+}
+
+impl GoneTopics {
+    /// Deletes offsets in these topics, and returns where to go on if there may be more: at most `step` are
+    /// deleted, and not many more groups and topics looked at.
+    fn delete_some(
+        &self,
+        groups: &BTreeMap<Arc<str>, Group>,
+        from: &Place,
+        step: usize,
+        out: &mut Output,
+    ) -> Option<Place> {
+        let mut looked_at = 0;
+        let rest = (Bound::Included(&*from.group_id), Bound::Unbounded);
+        for (group_id, group) in groups.range::<str, _>(rest) {
+            let topic = match *group_id == from.group_id {
+                true => &*from.topic,
+                false => "",
+            };
+            let place = |topic: &str| {
+                let (group_id, topic) = (Arc::clone(group_id), Arc::from(topic));
+                Some(Place { group_id, topic })
+            };
+            if looked_at >= step {
+                return place(topic);
+            }
+            looked_at += 1;
+            for (topic, partitions) in group.offsets.topics_from(topic) {
+                if looked_at > step {
+                    return place(topic);
+                }
+                looked_at += 1;
+                let Some(ids) = self.ids.get(topic) else {
+                    continue;
+                };
+                let is_gone = |id| ids.iter().any(|&gone| is_same_topic(id, gone));
+                let gone = partitions
+                    .iter()
+                    .filter(|(_, offset)| is_gone(offset.topic_id));
+                let room = step.saturating_sub(out.records.len());
+                let gone = gone.map(|(&p, _)| tombstone(group_id, topic, p));
+                out.records.extend(gone.take(room));
+                if out.records.len() >= step {
+                    return place(topic);
+                }
+            }
+        }
+        None
+    }
+}
+
+impl GroupCoordinator {
+    /// The refusal of a request to a group that is half deleted: it would find a part of the offsets, or add some.
+    pub(super) fn refused_for_deletion(&self, request: &GroupRequest) -> Option<GroupReply> {
+        let error = GroupError::NotCoordinator;
+        let (group_id, refusal) = match request {
+            GroupRequest::Join(request) => {
+                let member_id = Arc::clone(&request.member_id);
+                let refusal = GroupReply::join_refused(member_id, error);
+                (&request.group_id, refusal)
+            }
+            GroupRequest::ConsumerHeartbeat(request) => {
+                let refusal = GroupReply::ConsumerHeartbeat(Err(error));
+                (&request.group_id, refusal)
+            }
+            GroupRequest::CommitOffsets(request) => {
+                (&request.group_id, all_refused(request, error))
+            }
+            GroupRequest::FetchOffsets(request) => {
+                (&request.group_id, GroupReply::FetchOffsets(Err(error)))
+            }
+            _ => return None,
+        };
+        let is_met = self.deletions.groups.contains_key(group_id);
+        is_met.then_some(refusal)
+    }
+
+    /// Whether a group is on its way out.
+    pub(super) fn has_deletions(&self) -> bool {
+        !self.deletions.groups.is_empty()
+    }
+
+    pub(super) fn delete_group(
+        &mut self,
+        request: &DeleteGroupRequest,
+        token: ReplyToken,
+        now_ms: i64,
+        out: &mut Output,
+    ) {
+        let group_id = &request.group_id;
+        let refusal = match self.groups.get_key_value(group_id) {
+            None => Some(GroupError::GroupIdNotFound),
+            Some((_, group)) if !group.membership.is_empty() => Some(GroupError::NonEmptyGroup),
+            Some((group_id, _)) => {
+                let is_first = !self.has_deletions();
+                let groups = &mut self.deletions.groups;
+                groups.entry(Arc::clone(group_id)).or_default().push(token);
+                if is_first {
+                    self.delete_some(now_ms, out);
+                }
+                None
+            }
+        };
+        if let Some(error) = refusal {
+            out.reply(token, GroupReply::DeleteGroup(Err(error)));
+        }
+    }
+
+    /// Deletes some offsets of the groups on their way out, of one after the other, with its last a group.
+    pub(super) fn delete_some(&mut self, now_ms: i64, out: &mut Output) {
+        let step = self.limits.retention_step.max(1);
+        while let Some(deletion) = self.deletions.groups.first_entry() {
+            let room = step.saturating_sub(out.records.len());
+            if room == 0 {
+                break;
+            }
+            let group_id = deletion.key();
+            if let Some(group) = self.groups.get(group_id) {
+                let all = group.offsets.topics().flat_map(|(topic, partitions)| {
+                    let partitions = partitions.keys();
+                    partitions.map(move |&partition| tombstone(group_id, topic, partition))
+                });
+                out.records.extend(all.take(room));
+                if group.offsets.count() > room {
+                    break;
+                }
+                // The group itself comes last: what a torn append leaves behind is a group with fewer offsets.
+                out.records.extend(group.membership.end(group_id));
+            }
+            for token in deletion.remove() {
+                out.reply(token, GroupReply::DeleteGroup(Ok(())));
+            }
+        }
+        if self.has_deletions() {
+            let at_ms = now_ms.saturating_add(BETWEEN_STEPS_MS);
+            self.deadlines.arm(Timer::GroupDeletions, at_ms);
+        }
+    }
+
+    pub(super) fn topics_deleted(
+        &mut self,
+        request: &TopicsDeletedRequest,
+        now_ms: i64,
+        out: &mut Output,
+    ) -> GroupReply {
+        let topics = &mut self.deletions.topics;
+        let is_first = topics.at.is_none();
+        for (name, id) in &request.topics {
+            let named = topics.next.entry(Arc::clone(name)).or_default();
+            if !named.contains(id) {
+                named.push(*id);
+            }
+        }
+        if is_first {
+            self.forget_some(now_ms, out);
+        }
+        GroupReply::TopicsDeleted(Ok(()))
+    }
+
+    /// Deletes some of the offsets in topics that are gone.
+    pub(super) fn forget_some(&mut self, now_ms: i64, out: &mut Output) {
+        let step = self.limits.retention_step.max(1);
+        let topics = &mut self.deletions.topics;
+        if topics.at.is_none() {
+            topics.ids = std::mem::take(&mut topics.next);
+        }
+        if !topics.ids.is_empty() {
+            let from = topics.at.take().unwrap_or_default();
+            topics.at = topics.delete_some(&self.groups, &from, step, out);
+            let at_ms = now_ms.saturating_add(BETWEEN_STEPS_MS);
+            self.deadlines.arm(Timer::TopicsDeletion, at_ms);
+        }
+    }
+
+    /// The log did not take these records: whoever waits for a group to be gone hears of it. Offsets in topics that
+    /// are gone are looked for again later, from the first on.
+    pub(super) fn deletions_failed(
+        &mut self,
+        records: &[OffsetsRecord],
+        error: GroupError,
+        now_ms: i64,
+        out: &mut Output,
+    ) {
+        let deletions = &mut self.deletions;
+        for record in records {
+            let waiting = deletions.groups.remove(record.group_id());
+            for token in waiting.into_iter().flatten() {
+                out.reply(token, GroupReply::DeleteGroup(Err(error)));
+            }
+        }
+        if deletions.groups.is_empty() {
+            self.deadlines.disarm(&Timer::GroupDeletions);
+        }
+        if !deletions.topics.ids.is_empty() {
+            deletions.topics.at = Some(Place::default());
+            let at_ms = now_ms.saturating_add(RETRY_MS);
+            self.deadlines.arm(Timer::TopicsDeletion, at_ms);
+        }
+    }
+
+    /// Answers whoever waits, and forgets what was to be deleted.
+    pub(super) fn close_deletions(&mut self, error: GroupError, out: &mut Output) {
+        let deletions = std::mem::take(&mut self.deletions);
+        for token in deletions.groups.into_values().flatten() {
+            out.reply(token, GroupReply::DeleteGroup(Err(error)));
+        }
+    }
+}

@@ -1,0 +1,358 @@
+//! Looking at what is pending. Memory knows little of a record that is due later, so the files are read: the
+//! delay log, and those buckets that may hold what is asked for. That takes no lock: what to read is noted
+//! under the queue's lock ([`DelayQueue::look`], [`DelayQueue::look_for`]), and a file that has gone meanwhile makes
+//! the look begin anew.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tidewheel_config::limits::{DELAY_LIST_BYTES_MAX, DELAY_LIST_MAX};
+use tidewheel_protocol::{Compression, Uuid};
+
+use super::block::RECORD_MAGIC;
+use super::group::{CODEC_SHIFT, DelayOperation, DelayedBatch};
+use super::key::{DUE_MS_MAX, DelayKey, PartitionId};
+use super::partitions::{DelayCount, key_of};
+use super::queue::DelayQueue;
+use super::record::{FLAG_SPLIT, Kind, Record, parse_group};
+use super::scan::{BlockScan, FILE_HEAD_LEN, Found, ScanRange};
+use super::tombstones::Tombstones;
+use super::wheel::WheelEntry;
+use crate::error::StorageError;
+use crate::fs::{FileSystem, OpenMode};
+
+/// Which pending records to look for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PendingQuery {
+    /// Of this topic.
+    pub topic_id: Uuid,
+    /// Of this partition only.
+    pub partition: Option<i32>,
+    /// With a greater key.
+    pub after: DelayKey,
+    /// Due then or before, ms since 1970.
+    pub until_ms: u64,
+    /// At most so many, and at most [`DELAY_LIST_MAX`]: those with the least keys.
+    pub count: usize,
+}
+
+impl PendingQuery {
+    /// The one record with this key.
+    #[must_use]
+    pub fn one(partition: PartitionId, key: DelayKey) -> Self {
+        Self {
+            topic_id: partition.topic_id,
+            partition: Some(partition.partition),
+            after: DelayKey {
+                ticket: key.ticket.saturating_sub(1),
+                ..key
+            },
+            until_ms: key.due_ms,
+            count: 1,
+        }
+    }
+
+    /// All records of a topic, the first of them.
+    #[must_use]
+    pub fn all(topic_id: Uuid) -> Self {
+        Self {
+            topic_id,
+            partition: None,
+            after: DelayKey::default(),
+            until_ms: DUE_MS_MAX,
+            count: DELAY_LIST_MAX,
+        }
+    }
+}
+
+/// A pending record of the delay store; it may hold a whole batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PendingRecord {
+    /// Where it goes.
+    pub partition: PartitionId,
+    /// When it is due, and its ticket: both together name it.
+    pub key: DelayKey,
+    /// What will become of it.
+    pub add: DelayedBatch,
+}
+
+impl PendingRecord {
+    fn of(record: &Record) -> Self {
+        let codec = Compression::from_attributes(i16::from(record.flags >> CODEC_SHIFT));
+        let expires_ms = (record.expires_ms != 0).then(|| record.expires_ms.cast_signed());
+        Self {
+            partition: record.partition,
+            key: record.key,
+            add: DelayedBatch {
+                due_ms: record.key.due_ms.cast_signed(),
+                expires_ms,
+                // Slices of what was read, which is more.
+                id: Bytes::copy_from_slice(&record.id),
+                replace: false,
+                split_from: codec.ok().filter(|_| record.flags & FLAG_SPLIT != 0),
+                batch: Bytes::copy_from_slice(&record.payload),
+            },
+        }
+    }
+
+    /// What takes its place, due at another time.
+    #[must_use]
+    pub fn moved_to(&self, due_ms: i64) -> [DelayOperation; 2] {
+        let add = DelayedBatch {
+            due_ms,
+            ..self.add.clone()
+        };
+        [self.cancelled(), DelayOperation::Add(add)]
+    }
+
+    /// What cancels it.
+    #[must_use]
+    pub fn cancelled(&self) -> DelayOperation {
+        DelayOperation::CancelOne { key: self.key }
+    }
+}
+
+/// What became of a pending record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PendingFate {
+    /// Nothing yet.
+    Pending,
+    /// It was cancelled or replaced, or its topic is gone.
+    Cancelled,
+    /// It was handed out.
+    Delivered,
+}
+
+/// What was found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PendingPage {
+    /// In the order of their keys.
+    pub records: Vec<PendingRecord>,
+    /// There may be more behind the last one.
+    pub more: bool,
+}
+
+/// A look at what is pending, to be run without the queue's lock.
+#[derive(Debug)]
+pub struct PendingLook {
+    query: PendingQuery,
+    fs: Arc<dyn FileSystem>,
+    salt: u64,
+    /// Partitions of the topic: their numbers and cursors.
+    partitions: HashMap<PartitionId, (u32, DelayKey)>,
+    tombstones: Tombstones,
+    log: Vec<BlockScan>,
+    /// Far records of the log before it are in buckets.
+    spilled: u64,
+    /// First ms, path and length, by the first ms.
+    buckets: Vec<(u64, PathBuf, u64)>,
+    found: BTreeMap<DelayKey, PendingRecord>,
+    found_bytes: usize,
+    more: bool,
+}
+
+impl DelayQueue {
+    /// Notes what has to be read to answer a query.
+    #[must_use]
+    pub fn look(&self, query: PendingQuery) -> PendingLook {
+        self.look_from(query, 0)
+    }
+
+    /// Notes what has to be read to find the one record with a key. Where memory knows its place it is read at
+    /// once; otherwise it lies in the bucket of its time, or in what is still to be copied to one.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn look_for(
+        &mut self,
+        partition: PartitionId,
+        key: DelayKey,
+    ) -> Result<PendingLook, StorageError> {
+        let mut look = self.look_from(PendingQuery::one(partition, key), self.spilled);
+        if let Some(entry) = self.near_entry(partition, key) {
+            look.log.clear();
+            look.buckets.clear();
+            if let Some(record) = self.read_entry(&entry)? {
+                look.take(&record);
+            }
+        }
+        Ok(look)
+    }
+
+    /// The entry of a record that hangs in memory.
+    fn near_entry(&self, partition: PartitionId, key: DelayKey) -> Option<WheelEntry> {
+        let number = self.partitions.find(partition)?;
+        let ready = &self.partitions.get(number).ready;
+        if let Ok(at) = ready.binary_search_by_key(&key, key_of) {
+            return ready.get(at).copied();
+        }
+        let wanted = |entry: &WheelEntry| entry.partition == number && key_of(entry) == key;
+        self.wheel.find(key.due_ms, wanted)
+    }
+
+    /// As [`DelayQueue::look`], but the delay log from a position on only.
+    fn look_from(&self, query: PendingQuery, position: u64) -> PendingLook {
+        let states = (0..).zip(&self.partitions.states);
+        let wanted = states.filter(|(_, state)| {
+            let in_partition = query.partition.is_none_or(|at| state.id.partition == at);
+            !state.gone && state.id.topic_id == query.topic_id && in_partition
+        });
+        let partitions: HashMap<_, _> = wanted
+            .map(|(number, state)| (state.id, (number, state.cursor)))
+            .collect();
+        let numbers: HashSet<u32> = partitions.values().map(|(number, _)| *number).collect();
+        let spans = self.buckets.all.values().filter(|bucket| {
+            let last_ms = bucket.span.start_ms.saturating_add(bucket.span.width.ms());
+            bucket.count > 0
+                && bucket.span.start_ms <= query.until_ms
+                && last_ms > query.after.due_ms
+        });
+        let dir = &self.buckets.dir;
+        let mut buckets: Vec<_> = spans
+            .map(|bucket| (bucket.span.start_ms, bucket.path(dir), bucket.len))
+            .collect();
+        buckets.sort_unstable();
+        let segments = self.log.segments.iter().enumerate();
+        let read = segments.filter(|(_, segment)| segment.end() > position);
+        PendingLook {
+            query: PendingQuery {
+                count: query.count.min(DELAY_LIST_MAX),
+                ..query
+            },
+            fs: Arc::clone(&self.fs),
+            salt: self.log.salt,
+            partitions,
+            tombstones: self.tombstones.of(&numbers),
+            log: read
+                .map(|(at, segment)| self.log.scan(at, segment.base.max(position)))
+                .collect(),
+            spilled: self.spilled,
+            buckets,
+            found: BTreeMap::new(),
+            found_bytes: 0,
+            more: false,
+        }
+    }
+
+    /// What became of a record since a look found it.
+    #[must_use]
+    pub fn fate_of(&self, found: &PendingRecord) -> PendingFate {
+        let Some(number) = self.partitions.find(found.partition) else {
+            return PendingFate::Cancelled;
+        };
+        let state = self.partitions.get(number);
+        let (ticket, id) = (found.key.ticket, &found.add.id);
+        if found.key <= state.handed {
+            PendingFate::Delivered
+        } else if state.gone || self.tombstones.hits(number, ticket, id) {
+            PendingFate::Cancelled
+        } else {
+            PendingFate::Pending
+        }
+    }
+
+    /// Whether the delivery of a topic's records is stopped.
+    #[must_use]
+    pub fn is_paused(&self, topic_id: Uuid) -> bool {
+        self.paused.contains(&topic_id)
+    }
+
+    /// What is pending, by topic.
+    pub fn pending_topics(&self) -> impl Iterator<Item = (Uuid, DelayCount)> {
+        self.partitions.pending_topics()
+    }
+}
+
+impl PendingLook {
+    /// Reads; `None` where a file has gone: then look anew.
+    ///
+    /// # Errors
+    /// `Io`. What is damaged is left out.
+    pub fn run(mut self) -> Result<Option<PendingPage>, StorageError> {
+        if self.partitions.is_empty() || self.query.count == 0 {
+            return Ok(Some(PendingPage::default()));
+        }
+        for mut scan in std::mem::take(&mut self.log) {
+            while let Some(found) = scan.next()? {
+                let Found::Block(position, _, body) = found else {
+                    continue;
+                };
+                let group = parse_group(&body, self.salt, position);
+                for (place, _, record) in group.iter().flat_map(|group| &group.records) {
+                    // The bucket has it as well.
+                    if !(record.is_far() && *place < self.spilled) {
+                        self.take(record);
+                    }
+                }
+            }
+        }
+        for (start_ms, path, len) in std::mem::take(&mut self.buckets) {
+            let is_full = self.found.len() >= self.query.count || self.more;
+            let last = self.found.last_key_value().map(|(key, _)| key.due_ms);
+            if is_full && last.is_some_and(|last_ms| start_ms > last_ms) {
+                self.more = true;
+                break;
+            }
+            let Some(mut scan) = self.open(&path, len)? else {
+                return Ok(None);
+            };
+            while let Some(found) = scan.next()? {
+                if let Found::Block(_, _, body) = found
+                    && let Some(record) = Record::parse(&body)
+                {
+                    self.take(&record);
+                }
+            }
+        }
+        Ok(Some(PendingPage {
+            records: self.found.into_values().collect(),
+            more: self.more,
+        }))
+    }
+
+    fn open(&self, path: &Path, len: u64) -> Result<Option<BlockScan>, StorageError> {
+        let failed = |error| StorageError::from_io("open", path, error);
+        let file = match self.fs.open(path, OpenMode::Read) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            opened => opened.map_err(failed)?,
+        };
+        let range = ScanRange {
+            magic: RECORD_MAGIC,
+            salt: self.salt,
+            base: 0,
+            from: FILE_HEAD_LEN,
+            end: len.min(file.len().map_err(failed)?),
+        };
+        Ok(Some(BlockScan::new(path, file, range)))
+    }
+
+    fn take(&mut self, record: &Record) {
+        let Some((number, cursor)) = self.partitions.get(&record.partition) else {
+            return;
+        };
+        let (key, query) = (record.key, &self.query);
+        let in_range = key > *cursor && key > query.after && key.due_ms <= query.until_ms;
+        if record.kind != Kind::Add || !in_range || self.tombstones.hit(*number, record) {
+            return;
+        }
+        let found = PendingRecord::of(record);
+        self.found_bytes += found.add.batch.len();
+        if let Some(twice) = self.found.insert(key, found) {
+            self.found_bytes -= twice.add.batch.len();
+        }
+        while self.found.len() > query.count
+            || (self.found_bytes > DELAY_LIST_BYTES_MAX && self.found.len() > 1)
+        {
+            let last = self.found.pop_last();
+            self.found_bytes -= last.map_or(0, |(_, last)| last.add.batch.len());
+            self.more = true;
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "pending_tests.rs"]
+mod tests;

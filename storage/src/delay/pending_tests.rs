@@ -1,0 +1,201 @@
+//! What a look finds.
+
+use super::super::test_queue::{NOW, PARTITION, accept, add, deliver, open};
+use super::super::{DelayKey, DelayOperation, DelayOptions, DelayQueue};
+use super::*;
+
+fn queue() -> DelayQueue {
+    open(DelayOptions {
+        near_ms: 1_000,
+        ..DelayOptions::default()
+    })
+}
+
+fn look(queue: &DelayQueue, query: PendingQuery) -> (Vec<i64>, bool) {
+    let page = queue.look(query).run().unwrap().unwrap();
+    let due = page.records.iter().map(|found| found.add.due_ms);
+    (due.collect(), page.more)
+}
+
+#[test]
+fn what_is_pending_is_found_wherever_it_lies_and_once() {
+    let mut queue = queue();
+    let due = [100, 30_000, 2_000_000, 90_000_000, 200_000_000].map(|ahead| NOW + ahead);
+    for at in [4, 0, 2, 3, 1] {
+        accept(&mut queue, NOW, [add(due[at])]);
+    }
+    let all = PendingQuery::all(PARTITION.topic_id);
+    assert_eq!(look(&queue, all), (due.to_vec(), false), "in the delay log");
+    while queue.maintain(NOW + 2_000).unwrap() {}
+    assert_eq!(
+        look(&queue, all),
+        (due.to_vec(), false),
+        "in buckets as well"
+    );
+    let mut after = DelayKey::default();
+    let mut seen = Vec::new();
+    loop {
+        let query = PendingQuery {
+            after,
+            count: 2,
+            ..all
+        };
+        let page = queue.look(query).run().unwrap().unwrap();
+        after = page.records.last().map_or(after, |last| last.key);
+        seen.extend(page.records.iter().map(|found| found.add.due_ms));
+        if !page.more {
+            break;
+        }
+    }
+    assert_eq!(seen, due, "page by page");
+    let until = PendingQuery {
+        until_ms: due[2].unsigned_abs(),
+        ..all
+    };
+    assert_eq!(look(&queue, until).0, due[..3]);
+    for other in [
+        PendingQuery::all(Uuid([9; 16])),
+        PendingQuery {
+            partition: Some(1),
+            ..all
+        },
+    ] {
+        assert_eq!(look(&queue, other), (Vec::new(), false));
+    }
+    assert_eq!(deliver(&mut queue, NOW + 150, &mut 0), due[..1]);
+    assert_eq!(look(&queue, all).0, due[1..], "not what was delivered");
+    queue.forget_topic(PARTITION.topic_id);
+    assert!(look(&queue, all).0.is_empty());
+}
+
+#[test]
+fn one_is_cancelled_or_moved_by_its_key() {
+    let mut queue = queue();
+    let first = [add(NOW + 500), add(NOW + 90_000), add(NOW + 5_000_000)];
+    accept(&mut queue, NOW, first);
+    while queue.maintain(NOW + 2_000).unwrap() {}
+    let all = PendingQuery::all(PARTITION.topic_id);
+    let found = queue.look(all).run().unwrap().unwrap().records;
+    for record in &found {
+        let query = PendingQuery::one(PARTITION, record.key);
+        let page = queue.look(query).run().unwrap().unwrap();
+        assert_eq!(&page.records, std::slice::from_ref(record));
+        assert_eq!(queue.fate_of(record), PendingFate::Pending);
+    }
+    accept(&mut queue, NOW, [found[1].cancelled()]);
+    assert_eq!(queue.fate_of(&found[1]), PendingFate::Cancelled);
+    let moved = accept(&mut queue, NOW, found[2].moved_to(NOW + 700));
+    assert_eq!(queue.fate_of(&found[2]), PendingFate::Cancelled);
+    let (due, _) = look(&queue, all);
+    assert_eq!(due, [NOW + 500, NOW + 700]);
+    let new = PendingRecord {
+        key: DelayKey {
+            due_ms: (NOW + 700).unsigned_abs(),
+            ticket: moved.first_ticket + 1,
+        },
+        ..found[2].clone()
+    };
+    assert_eq!(queue.fate_of(&new), PendingFate::Pending);
+    while queue.maintain(NOW + 6_000).unwrap() {}
+    let mut log_end = 0;
+    assert_eq!(
+        deliver(&mut queue, NOW + 6_000, &mut log_end),
+        [NOW + 500, NOW + 700]
+    );
+    assert_eq!(queue.fate_of(&new), PendingFate::Delivered);
+    let mut rest = Vec::new();
+    for later_ms in (0..5_100_000).step_by(10_000) {
+        while queue.maintain(NOW + later_ms).unwrap() {}
+        rest.extend(deliver(&mut queue, NOW + later_ms, &mut log_end));
+    }
+    assert!(
+        rest.is_empty(),
+        "neither the cancelled one nor the moved one at its old time"
+    );
+    assert_eq!(queue.totals().pending.records, 0);
+}
+
+#[test]
+fn one_is_found_by_its_key_without_reading_what_is_not_its_own() {
+    let mut queue = queue();
+    let due = [100, 700, 90_000, 5_000_000, 5_000_001, 200_000_000].map(|ahead| NOW + ahead);
+    let first = accept(&mut queue, NOW, due.map(add)).first_ticket;
+    let key = |at: usize| DelayKey {
+        due_ms: due[at].unsigned_abs(),
+        ticket: first + at as u64,
+    };
+    let find = |queue: &mut DelayQueue, key| {
+        let look = queue.look_for(PARTITION, key).unwrap();
+        let (log, buckets) = (look.log.len(), look.buckets.len());
+        let found = look.run().unwrap().unwrap().records;
+        assert!(found.iter().all(|record| record.key == key));
+        (found.len(), log, buckets)
+    };
+    assert_eq!(find(&mut queue, key(0)), (1, 0, 0), "in the wheel");
+    assert_eq!(find(&mut queue, key(3)), (1, 1, 0), "not copied yet");
+    while queue.maintain(NOW + 2_000).unwrap() {}
+    for (at, expected) in [
+        (1, (1, 0, 0)),
+        (2, (1, 0, 0)),
+        (3, (1, 0, 1)),
+        (5, (1, 0, 1)),
+    ] {
+        assert_eq!(find(&mut queue, key(at)), expected, "{at}");
+    }
+    let mut log_end = 0;
+    let fired = queue.fire(NOW + 50).unwrap();
+    assert!(fired.deliveries.is_empty());
+    accept(&mut queue, NOW, [DelayOperation::CancelOne { key: key(1) }]);
+    assert_eq!(find(&mut queue, key(1)).0, 0, "cancelled");
+    assert_eq!(deliver(&mut queue, NOW + 150, &mut log_end), due[..1]);
+    assert_eq!(find(&mut queue, key(0)).0, 0, "delivered");
+    queue.set_paused(PARTITION.topic_id, true, NOW).unwrap();
+    queue.fire(due[2]).unwrap();
+    assert_eq!(find(&mut queue, key(2)), (1, 0, 0), "due, and held");
+    let other = DelayKey {
+        ticket: first + 50,
+        ..key(4)
+    };
+    assert_eq!(find(&mut queue, other).0, 0, "no such ticket");
+}
+
+#[test]
+fn what_its_id_cancels_after_a_look_is_cancelled() {
+    let mut queue = queue();
+    let DelayOperation::Add(plain) = add(NOW + 90_000) else {
+        panic!("it adds");
+    };
+    let id = Bytes::from_static(b"x");
+    let named = DelayOperation::Add(DelayedBatch {
+        id: id.clone(),
+        ..plain
+    });
+    accept(&mut queue, NOW, [named]);
+    let all = PendingQuery::all(PARTITION.topic_id);
+    let found = queue.look(all).run().unwrap().unwrap().records;
+    assert_eq!(queue.fate_of(&found[0]), PendingFate::Pending);
+    accept(&mut queue, NOW, [DelayOperation::Cancel { id }]);
+    assert_eq!(queue.fate_of(&found[0]), PendingFate::Cancelled);
+}
+
+#[test]
+fn a_look_is_bounded_and_says_that_there_is_more() {
+    let mut queue = queue();
+    let many = (0..DELAY_LIST_MAX as i64 + 5).map(|at| add(NOW + 100 + at));
+    accept(&mut queue, NOW, many);
+    let (due, more) = look(&queue, PendingQuery::all(PARTITION.topic_id));
+    assert_eq!((due.len(), more), (DELAY_LIST_MAX, true));
+    let large = vec![7; DELAY_LIST_BYTES_MAX / 2];
+    let large = tidewheel_protocol::RecordBatchBuilder::new().record(NOW, None, Some(&large));
+    let large = large.build().unwrap().bytes;
+    let big = |due_ms| match add(due_ms) {
+        DelayOperation::Add(small) => DelayOperation::Add(DelayedBatch {
+            batch: large.clone(),
+            ..small
+        }),
+        other => other,
+    };
+    accept(&mut queue, NOW, (10..13).map(|at| big(NOW + at)));
+    let (due, more) = look(&queue, PendingQuery::all(PARTITION.topic_id));
+    assert_eq!((due, more), (vec![NOW + 10], true));
+}

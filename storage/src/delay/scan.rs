@@ -1,0 +1,295 @@
+//! The beginning of every file of the delay store, and reading such a file from front to back.
+//!
+//! A file begins with 32 bytes:
+//! ```text
+//! "TWDELAY1" | kind u32: 1 delay log, 2 bucket | salt u64 | base u64 | CRC-32 u32 of the 28 bytes before
+//! ```
+//! All files of a store have the same salt. A position in the delay log counts from the store's first
+//! byte: `base` is that of the file's first byte. Buckets have base 0.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::{Buf, BufMut, Bytes};
+
+use super::block::{self, ALIGNMENT, HEAD_LEN};
+use crate::error::StorageError;
+use crate::fs::LogFile;
+
+/// Bytes before the first block.
+pub(super) const FILE_HEAD_LEN: u64 = 32;
+/// The same, to cut a buffer to size.
+pub(super) const FILE_HEAD_BYTES: usize = 32;
+const FILE_MAGIC: &[u8; 8] = b"TWDELAY1";
+/// Bytes that are read at a time, at least.
+const READ_BYTES: u64 = 1 << 20;
+
+/// What a file is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum FileKind {
+    Log,
+    Bucket,
+}
+
+impl FileKind {
+    fn code(self) -> u32 {
+        match self {
+            Self::Log => 1,
+            Self::Bucket => 2,
+        }
+    }
+}
+
+/// The first bytes of a file.
+pub(super) fn file_head(kind: FileKind, salt: u64, base: u64) -> Vec<u8> {
+    let mut bytes = FILE_MAGIC.to_vec();
+    bytes.put_u32(kind.code());
+    bytes.put_u64(salt);
+    bytes.put_u64(base);
+    bytes.put_u32(crc32fast::hash(&bytes));
+    bytes
+}
+
+/// The salt in the first bytes of a file, unless they are damaged.
+pub(super) fn salt_of(kind: FileKind, bytes: &[u8]) -> Option<u64> {
+    let (mut fields, mut crc) = (bytes.get(..28)?, bytes.get(28..32)?);
+    let sound = crc32fast::hash(fields) == crc.get_u32() && fields.starts_with(FILE_MAGIC);
+    fields.advance(FILE_MAGIC.len());
+    let right_kind = fields.get_u32() == kind.code();
+    (sound && right_kind).then(|| fields.get_u64())
+}
+
+/// What is found at some place of a file.
+#[derive(Debug)]
+pub(super) enum Found {
+    /// A sound block: its position, its length, its body.
+    Block(u64, u64, Bytes),
+    /// Bytes that are no block, up to the next one or to the end of the file.
+    Damage {
+        /// How many.
+        len: u64,
+        /// Nothing sound follows: what a write left that never ended looks like this.
+        tail: bool,
+    },
+}
+
+/// Reads the blocks of a file in their order.
+#[derive(Debug)]
+pub(super) struct BlockScan {
+    path: PathBuf,
+    file: Arc<dyn LogFile>,
+    magic: u32,
+    salt: u64,
+    base: u64,
+    at: u64,
+    end: u64,
+    buffer: Vec<u8>,
+    buffer_at: u64,
+}
+
+/// Where to read.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ScanRange {
+    pub(super) magic: u32,
+    pub(super) salt: u64,
+    /// The position of the file's first byte.
+    pub(super) base: u64,
+    /// From and to which byte of the file.
+    pub(super) from: u64,
+    pub(super) end: u64,
+}
+
+impl BlockScan {
+    pub(super) fn new(path: &Path, file: Arc<dyn LogFile>, range: ScanRange) -> Self {
+        Self {
+            path: path.to_path_buf(),
+            file,
+            magic: range.magic,
+            salt: range.salt,
+            base: range.base,
+            at: range.from,
+            end: range.end,
+            buffer: Vec::new(),
+            buffer_at: 0,
+        }
+    }
+
+    /// The position of what comes next.
+    pub(super) fn position(&self) -> u64 {
+        self.base + self.at
+    }
+
+    /// The next block or damage; `None` at the end.
+    pub(super) fn next(&mut self) -> Result<Option<Found>, StorageError> {
+        if self.at >= self.end {
+            return Ok(None);
+        }
+        let start = self.at;
+        let Some(head) = self.head_at(start)? else {
+            return self.skip_damage(start).map(Some);
+        };
+        let len = head.block_len();
+        let position = self.base + start;
+        if len > self.end - start {
+            self.at = self.end;
+            return Ok(Some(self.damage(start, true)));
+        }
+        self.at = start + len;
+        let bytes = self.bytes(start, len)?;
+        let body = bytes.get(HEAD_LEN..HEAD_LEN + head.body_len as usize);
+        match body.filter(|body| crc32fast::hash(body) == head.body_crc) {
+            Some(body) => Ok(Some(Found::Block(
+                position,
+                len,
+                Bytes::copy_from_slice(body),
+            ))),
+            None => {
+                let tail = self.at >= self.end;
+                Ok(Some(self.damage(start, tail)))
+            }
+        }
+    }
+
+    /// Goes on behind damage, at the next head that is sound.
+    fn skip_damage(&mut self, start: u64) -> Result<Found, StorageError> {
+        let mut at = (start + 1).next_multiple_of(ALIGNMENT);
+        while at < self.end && self.head_at(at)?.is_none() {
+            at += ALIGNMENT;
+        }
+        self.at = at.min(self.end);
+        Ok(self.damage(start, at >= self.end))
+    }
+
+    fn damage(&self, start: u64, tail: bool) -> Found {
+        Found::Damage {
+            len: self.at - start,
+            tail,
+        }
+    }
+
+    fn head_at(&mut self, at: u64) -> Result<Option<block::Head>, StorageError> {
+        if self.end - at < HEAD_LEN as u64 {
+            return Ok(None);
+        }
+        let (magic, salt, position) = (self.magic, self.salt, self.base + at);
+        let bytes = self.bytes(at, HEAD_LEN as u64)?;
+        Ok(block::parse_head(magic, salt, position, bytes))
+    }
+
+    /// `len` bytes from `at`; both lie inside the range.
+    fn bytes(&mut self, at: u64, len: u64) -> Result<&[u8], StorageError> {
+        let have = self.buffer_at..self.buffer_at + self.buffer.len() as u64;
+        if at < have.start || at + len > have.end {
+            let want = len.max(READ_BYTES).min(self.end - at);
+            let failed = |error| StorageError::from_io("read", &self.path, error);
+            let want = usize::try_from(want)
+                .map_err(|_| failed(std::io::ErrorKind::InvalidInput.into()))?;
+            self.buffer.resize(want, 0);
+            self.buffer_at = at;
+            if let Err(error) = self.file.read_exact_at(&mut self.buffer, at) {
+                self.buffer.clear();
+                return Err(failed(error));
+            }
+        }
+        let start = usize::try_from(at - self.buffer_at).unwrap_or(usize::MAX);
+        let len = usize::try_from(len).unwrap_or(usize::MAX);
+        let bytes = self.buffer.get(start..start.saturating_add(len));
+        bytes.ok_or_else(|| {
+            StorageError::from_io("read", &self.path, std::io::ErrorKind::UnexpectedEof.into())
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::IoSlice;
+
+    use super::super::block::RECORD_MAGIC;
+    use super::*;
+    use crate::fs::{FileSystem, OpenMode, SimFs};
+
+    const BODIES: [usize; 6] = [0, 1, 100, 8, 3000, 17];
+
+    /// A file of blocks, and where each begins.
+    fn written() -> (Vec<u8>, Vec<usize>) {
+        let mut bytes = file_head(FileKind::Bucket, 9, 0);
+        let mut starts = Vec::new();
+        for len in BODIES {
+            starts.push(bytes.len());
+            block::put(&mut bytes, RECORD_MAGIC, 9, 0, |out| {
+                out.resize(out.len() + len, 5);
+            });
+        }
+        starts.push(bytes.len());
+        (bytes, starts)
+    }
+
+    /// How many blocks are sound, and the damage.
+    fn scan(bytes: &[u8]) -> (usize, Vec<(u64, u64, bool)>) {
+        let fs = SimFs::new();
+        let path = Path::new("/f");
+        let file = fs.open(path, OpenMode::Create).unwrap();
+        file.write_all_at(&[IoSlice::new(bytes)], 0).unwrap();
+        let range = ScanRange {
+            magic: RECORD_MAGIC,
+            salt: 9,
+            base: 0,
+            from: FILE_HEAD_LEN,
+            end: bytes.len() as u64,
+        };
+        let mut scan = BlockScan::new(path, file, range);
+        let (mut blocks, mut damage) = (0, Vec::new());
+        while let Some(found) = scan.next().unwrap() {
+            match found {
+                Found::Block(..) => blocks += 1,
+                Found::Damage { len, tail } => damage.push((scan.position() - len, len, tail)),
+            }
+        }
+        (blocks, damage)
+    }
+
+    #[test]
+    fn a_flipped_bit_costs_the_block_it_is_in_and_no_other() {
+        let (bytes, starts) = written();
+        assert_eq!(scan(&bytes), (BODIES.len(), vec![]));
+        for (at, start) in starts[..BODIES.len()].iter().enumerate() {
+            let end = start + HEAD_LEN + BODIES[at];
+            for byte in *start..end {
+                let mut damaged = bytes.clone();
+                damaged[byte] ^= 1 << (byte % 8);
+                let (blocks, damage) = scan(&damaged);
+                assert_eq!(blocks, BODIES.len() - 1, "byte {byte}");
+                assert_eq!(damage.len(), 1);
+                assert_eq!(damage[0].0, *start as u64);
+                assert_eq!(damage[0].1, (starts[at + 1] - start) as u64);
+                assert_eq!(damage[0].2, at + 1 == BODIES.len());
+            }
+        }
+    }
+
+    #[test]
+    fn a_cut_file_has_a_tail_and_what_lies_before_it() {
+        let (bytes, starts) = written();
+        for len in FILE_HEAD_BYTES..bytes.len() {
+            let whole = starts[1..].iter().filter(|end| **end <= len).count();
+            let (blocks, damage) = scan(&bytes[..len]);
+            assert_eq!(blocks, whole, "cut to {len}");
+            assert_eq!(damage.is_empty(), starts.contains(&len));
+            assert!(damage.iter().all(|(_, _, tail)| *tail));
+        }
+    }
+
+    #[test]
+    fn the_head_of_a_file_tells_its_salt() {
+        let head = file_head(FileKind::Log, 77, 4096);
+        assert_eq!(head.len() as u64, FILE_HEAD_LEN);
+        assert_eq!(salt_of(FileKind::Log, &head), Some(77));
+        assert_eq!(salt_of(FileKind::Bucket, &head), None);
+        for byte in 0..head.len() {
+            let mut damaged = head.clone();
+            damaged[byte] ^= 4;
+            assert_eq!(salt_of(FileKind::Log, &damaged), None);
+            assert_eq!(salt_of(FileKind::Log, &head[..byte]), None);
+        }
+    }
+}

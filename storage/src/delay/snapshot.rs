@@ -1,0 +1,347 @@
+//! The checkpoint file of a delay store: what a start need not find out by reading everything.
+//!
+//! Big-endian; lists begin with their length as u32:
+//! ```text
+//! "TWDELAYC" | version u32 = 1 | sequence u64 | salt u64 | written ms i64 | spilled u64 |
+//! next ticket u64 | next bucket u64 |
+//! partitions: topic id 16 bytes, partition i32, due u64, ticket u64, scan from i64, records u64, bytes u64 |
+//! buckets:    id u64, width u8, start u64, length u64, records u64, first ticket u64, damaged u8 |
+//! cancelled ids:     partition u32, before ticket u64, id length u8, id |
+//! cancelled tickets: partition u32, ticket u64, due u64 |
+//! paused topics:     topic id 16 bytes |
+//! producer batches:  partition u32, producer i64, epoch i16, first i32, last i32, accepted ms i64 |
+//! CRC-32 u32 of everything before it
+//! ```
+//! A `partition u32` is the place in the list of partitions. Two files hold the same, written one after the
+//! other, each replaced as a whole: damage to one of them loses nothing.
+
+use std::collections::HashSet;
+use std::path::Path;
+
+use bytes::{Buf, BufMut, Bytes, TryGetError};
+use tidewheel_protocol::Uuid;
+
+use super::bucket::{Bucket, Span, Width};
+use super::buckets::{BUCKET_BYTES_MAX, BUCKET_IDS};
+use super::delay_log::POSITIONS;
+use super::key::{DUE_MS_MAX, DelayKey, PartitionId, TICKET_MAX};
+use super::partitions::DelayCount;
+use super::producers::DelayedProducerBatch;
+use super::record::ProducerStamp;
+use super::scan::FILE_HEAD_LEN;
+use crate::checkpoint;
+use crate::error::StorageError;
+use crate::fs::FileSystem;
+
+/// The two files, in the order in which they are written.
+pub(super) const CHECKPOINT_FILES: [&str; 2] = ["delay-checkpoint", "delay-checkpoint.copy"];
+const MAGIC: &[u8; 8] = b"TWDELAYC";
+const VERSION: u32 = 1;
+
+/// A partition at the time of a checkpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct PartitionSnapshot {
+    pub(super) id: PartitionId,
+    /// Everything up to it is delivered for good.
+    pub(super) cursor: DelayKey,
+    /// Batches of its log before this offset have no greater key.
+    pub(super) scan_from: i64,
+    /// What is pending behind the cursor.
+    pub(super) pending: DelayCount,
+}
+
+/// A bucket at the time of a checkpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct BucketSnapshot {
+    pub(super) id: u64,
+    pub(super) span: Span,
+    pub(super) len: u64,
+    pub(super) count: u64,
+    pub(super) first_ticket: u64,
+    pub(super) damaged: bool,
+}
+
+impl BucketSnapshot {
+    pub(super) fn of(bucket: &Bucket) -> Self {
+        Self {
+            id: bucket.id,
+            span: bucket.span,
+            len: bucket.len,
+            count: bucket.count,
+            first_ticket: bucket.first_ticket,
+            damaged: bucket.damaged,
+        }
+    }
+
+    pub(super) fn restore(&self) -> Bucket {
+        Bucket {
+            len: self.len,
+            count: self.count,
+            first_ticket: self.first_ticket,
+            next_ticket: self.first_ticket,
+            damaged: self.damaged,
+            ..Bucket::new(self.id, self.span)
+        }
+    }
+}
+
+/// See the module's head.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Snapshot {
+    pub(super) sequence: u64,
+    pub(super) salt: u64,
+    pub(super) written_ms: i64,
+    /// Far records of the delay log before it are in the buckets.
+    pub(super) spilled: u64,
+    pub(super) next_ticket: u64,
+    pub(super) next_bucket: u64,
+    pub(super) partitions: Vec<PartitionSnapshot>,
+    pub(super) buckets: Vec<BucketSnapshot>,
+    pub(super) cancelled_ids: Vec<(u32, u64, Bytes)>,
+    pub(super) cancelled_tickets: Vec<(u32, DelayKey)>,
+    pub(super) paused: Vec<Uuid>,
+    pub(super) producers: Vec<(u32, DelayedProducerBatch)>,
+}
+
+impl Snapshot {
+    /// The content of the file.
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let mut out = MAGIC.to_vec();
+        out.put_u32(VERSION);
+        out.put_u64(self.sequence);
+        out.put_u64(self.salt);
+        out.put_i64(self.written_ms);
+        out.put_u64(self.spilled);
+        out.put_u64(self.next_ticket);
+        out.put_u64(self.next_bucket);
+        put_len(&mut out, self.partitions.len());
+        for partition in &self.partitions {
+            out.put_slice(&partition.id.topic_id.0);
+            out.put_i32(partition.id.partition);
+            out.put_u64(partition.cursor.due_ms);
+            out.put_u64(partition.cursor.ticket);
+            out.put_i64(partition.scan_from);
+            out.put_u64(partition.pending.records);
+            out.put_u64(partition.pending.bytes);
+        }
+        put_len(&mut out, self.buckets.len());
+        for bucket in &self.buckets {
+            out.put_u64(bucket.id);
+            out.put_u8(bucket.span.width.code());
+            out.put_u64(bucket.span.start_ms);
+            out.put_u64(bucket.len);
+            out.put_u64(bucket.count);
+            out.put_u64(bucket.first_ticket);
+            out.put_u8(bucket.damaged.into());
+        }
+        self.encode_cancelled(&mut out);
+        put_len(&mut out, self.producers.len());
+        for (partition, batch) in &self.producers {
+            out.put_u32(*partition);
+            out.put_i64(batch.stamp.producer_id);
+            out.put_i16(batch.stamp.epoch);
+            out.put_i32(batch.stamp.first_sequence);
+            out.put_i32(batch.stamp.last_sequence);
+            out.put_i64(batch.accepted_ms);
+        }
+        out.put_u32(crc32fast::hash(&out));
+        out
+    }
+
+    fn encode_cancelled(&self, out: &mut Vec<u8>) {
+        put_len(out, self.cancelled_ids.len());
+        for (partition, before, id) in &self.cancelled_ids {
+            out.put_u32(*partition);
+            out.put_u64(*before);
+            out.put_u8(u8::try_from(id.len()).expect("an id has at most 64 bytes"));
+            out.put_slice(id);
+        }
+        put_len(out, self.cancelled_tickets.len());
+        for (partition, key) in &self.cancelled_tickets {
+            out.put_u32(*partition);
+            out.put_u64(key.ticket);
+            out.put_u64(key.due_ms);
+        }
+        put_len(out, self.paused.len());
+        for topic_id in &self.paused {
+            out.put_slice(&topic_id.0);
+        }
+    }
+
+    /// Reads what [`Snapshot::encode`] wrote. `None` for anything else.
+    pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
+        let (content, mut crc) = bytes.split_at_checked(bytes.len().checked_sub(4)?)?;
+        if crc32fast::hash(content) != crc.get_u32() {
+            return None;
+        }
+        let mut bytes = content.strip_prefix(MAGIC)?;
+        if bytes.try_get_u32().ok()? != VERSION {
+            return None;
+        }
+        let snapshot = Self::decode_fields(&mut bytes).ok()??;
+        let count = snapshot.partitions.len();
+        let known = |partition: &u32| (*partition as usize) < count;
+        let sound = snapshot.cancelled_ids.iter().all(|(at, ..)| known(at))
+            && snapshot.cancelled_tickets.iter().all(|(at, _)| known(at))
+            && snapshot.producers.iter().all(|(at, _)| known(at));
+        let plausible = snapshot.is_plausible();
+        (bytes.is_empty() && sound && plausible).then_some(snapshot)
+    }
+
+    /// Whether no number is one that a store could never have written.
+    fn is_plausible(&self) -> bool {
+        let key = |key: &DelayKey| key.due_ms <= DUE_MS_MAX && key.ticket <= TICKET_MAX;
+        let bucket = |bucket: &BucketSnapshot| {
+            let BucketSnapshot {
+                id,
+                len,
+                count,
+                span,
+                ..
+            } = *bucket;
+            let begins = span.start_ms <= DUE_MS_MAX;
+            let fits = (FILE_HEAD_LEN..=BUCKET_BYTES_MAX * 2).contains(&len) && count <= len;
+            id < BUCKET_IDS && begins && fits
+        };
+        let ids: HashSet<_> = self
+            .partitions
+            .iter()
+            .map(|partition| partition.id)
+            .collect();
+        ids.len() == self.partitions.len()
+            && self.spilled < POSITIONS
+            && self.next_ticket <= TICKET_MAX
+            && self
+                .partitions
+                .iter()
+                .all(|partition| key(&partition.cursor))
+            && self
+                .cancelled_tickets
+                .iter()
+                .all(|(_, cancelled)| key(cancelled))
+            && self.buckets.iter().all(bucket)
+    }
+
+    fn decode_fields(bytes: &mut &[u8]) -> Result<Option<Self>, TryGetError> {
+        let mut snapshot = Self {
+            sequence: bytes.try_get_u64()?,
+            salt: bytes.try_get_u64()?,
+            written_ms: bytes.try_get_i64()?,
+            spilled: bytes.try_get_u64()?,
+            next_ticket: bytes.try_get_u64()?,
+            next_bucket: bytes.try_get_u64()?,
+            ..Self::default()
+        };
+        for _ in 0..bytes.try_get_u32()? {
+            snapshot.partitions.push(PartitionSnapshot {
+                id: PartitionId {
+                    topic_id: get_uuid(bytes)?,
+                    partition: bytes.try_get_i32()?,
+                },
+                cursor: get_key(bytes)?,
+                scan_from: bytes.try_get_i64()?,
+                pending: DelayCount {
+                    records: bytes.try_get_u64()?,
+                    bytes: bytes.try_get_u64()?,
+                },
+            });
+        }
+        for _ in 0..bytes.try_get_u32()? {
+            let (id, width) = (bytes.try_get_u64()?, bytes.try_get_u8()?);
+            let (Some(width), start_ms) = (Width::of_code(width), bytes.try_get_u64()?) else {
+                return Ok(None);
+            };
+            snapshot.buckets.push(BucketSnapshot {
+                id,
+                span: Span { width, start_ms },
+                len: bytes.try_get_u64()?,
+                count: bytes.try_get_u64()?,
+                first_ticket: bytes.try_get_u64()?,
+                damaged: bytes.try_get_u8()? != 0,
+            });
+        }
+        for _ in 0..bytes.try_get_u32()? {
+            let (partition, before) = (bytes.try_get_u32()?, bytes.try_get_u64()?);
+            let len = usize::from(bytes.try_get_u8()?);
+            let Some((id, rest)) = bytes.split_at_checked(len) else {
+                return Ok(None);
+            };
+            *bytes = rest;
+            let id = Bytes::copy_from_slice(id);
+            snapshot.cancelled_ids.push((partition, before, id));
+        }
+        for _ in 0..bytes.try_get_u32()? {
+            let (partition, ticket) = (bytes.try_get_u32()?, bytes.try_get_u64()?);
+            let due_ms = bytes.try_get_u64()?;
+            let key = DelayKey { due_ms, ticket };
+            snapshot.cancelled_tickets.push((partition, key));
+        }
+        for _ in 0..bytes.try_get_u32()? {
+            snapshot.paused.push(get_uuid(bytes)?);
+        }
+        for _ in 0..bytes.try_get_u32()? {
+            let partition = bytes.try_get_u32()?;
+            let stamp = ProducerStamp {
+                producer_id: bytes.try_get_i64()?,
+                epoch: bytes.try_get_i16()?,
+                first_sequence: bytes.try_get_i32()?,
+                last_sequence: bytes.try_get_i32()?,
+            };
+            let accepted_ms = bytes.try_get_i64()?;
+            let batch = DelayedProducerBatch { stamp, accepted_ms };
+            snapshot.producers.push((partition, batch));
+        }
+        Ok(Some(snapshot))
+    }
+
+    /// Replaces both files, durably.
+    pub(super) fn write(&self, fs: &dyn FileSystem, dir: &Path) -> Result<(), StorageError> {
+        let bytes = self.encode();
+        for name in CHECKPOINT_FILES {
+            checkpoint::write_atomically(fs, &dir.join(name), &bytes)?;
+        }
+        Ok(())
+    }
+
+    /// The newest of the files that is sound, and how many are damaged.
+    pub(super) fn read(
+        fs: &dyn FileSystem,
+        dir: &Path,
+    ) -> Result<(Option<Self>, usize), StorageError> {
+        let (mut newest, mut damaged): (Option<Self>, usize) = (None, 0);
+        for name in CHECKPOINT_FILES {
+            let Some(bytes) = checkpoint::read_small(fs, &dir.join(name))? else {
+                continue;
+            };
+            match Self::decode(&bytes) {
+                None => damaged += 1,
+                Some(found) => {
+                    if newest
+                        .as_ref()
+                        .is_none_or(|newest| newest.sequence < found.sequence)
+                    {
+                        newest = Some(found);
+                    }
+                }
+            }
+        }
+        Ok((newest, damaged))
+    }
+}
+
+fn put_len(out: &mut Vec<u8>, len: usize) {
+    out.put_u32(u32::try_from(len).expect("every list is bounded far below 2^32"));
+}
+
+fn get_uuid(bytes: &mut &[u8]) -> Result<Uuid, TryGetError> {
+    let mut uuid = Uuid([0; 16]);
+    bytes.try_copy_to_slice(&mut uuid.0)?;
+    Ok(uuid)
+}
+
+fn get_key(bytes: &mut &[u8]) -> Result<DelayKey, TryGetError> {
+    Ok(DelayKey {
+        due_ms: bytes.try_get_u64()?,
+        ticket: bytes.try_get_u64()?,
+    })
+}

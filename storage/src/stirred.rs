@@ -1,0 +1,125 @@
+//! Which logs the cleaning thread has to look at.
+//!
+//! Of tens of thousands of partitions most are idle, and to look at all of them every second takes a share of
+//! a core. So whoever takes a log's mutex, or opens one of its files, has it listed, and it stays listed until
+//! nothing is left to be written, removed or closed.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use crate::log_dir::PartitionDir;
+use crate::log_manager::LogManager;
+use crate::partition_log::PartitionLog;
+
+/// The listed partitions of a log directory.
+#[derive(Debug, Default)]
+pub(crate) struct Stirred(Mutex<Vec<Weak<PartitionDir>>>);
+
+impl Stirred {
+    fn list(&self) -> MutexGuard<'_, Vec<Weak<PartitionDir>>> {
+        // Nothing panics while it is held.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lists a partition; each is listed once.
+    pub(crate) fn add(&self, dir: &Arc<PartitionDir>, is_listed: &AtomicBool) {
+        // Read first: a log that is appended to is listed already.
+        if !is_listed.load(Ordering::SeqCst) && !is_listed.swap(true, Ordering::SeqCst) {
+            self.list().push(Arc::downgrade(dir));
+        }
+    }
+
+    fn logs(&self) -> Vec<Arc<PartitionLog>> {
+        let listed = self.list();
+        let dirs = listed.iter().filter_map(Weak::upgrade);
+        dirs.filter_map(|dir| dir.log()).collect()
+    }
+
+    /// Takes those off the list of which nothing is to be looked at. Who is stirred meanwhile is listed again.
+    fn settle(&self) {
+        let listed = std::mem::take(&mut *self.list());
+        for dir in listed.iter().filter_map(Weak::upgrade) {
+            dir.unlisted();
+            if dir.log().is_some_and(|log| log.needs_care()) {
+                dir.stir();
+            }
+        }
+    }
+}
+
+impl<W> LogManager<W> {
+    /// The logs of a directory that may have something to be written, removed or closed.
+    pub(crate) fn stirred_logs_of(&self, dir: usize) -> Vec<Arc<PartitionLog>> {
+        let dirs = self.dirs.get(dir);
+        dirs.map_or_else(Vec::new, |managed| managed.dir.stirred().logs())
+    }
+
+    /// Forgets those that have nothing any more.
+    pub(crate) fn settle_stirred(&self, dir: usize) {
+        if let Some(managed) = self.dirs.get(dir) {
+            managed.dir.stirred().settle();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use tidewheel_config::LogConfig;
+    use tidewheel_protocol::{RecordBatchBuilder, TopicPartition, Uuid};
+
+    use super::*;
+    use crate::fs::SimFs;
+    use crate::{LivePartition, LogManagerOptions, validate};
+
+    fn live(partition: i32) -> LivePartition {
+        LivePartition {
+            tp: TopicPartition {
+                topic: Arc::from("t"),
+                partition,
+            },
+            topic_id: Uuid([2; 16]),
+            config: LogConfig::everlasting(),
+        }
+    }
+
+    #[test]
+    fn a_log_is_looked_at_until_nothing_of_it_is_left_to_do() {
+        let dirs = vec![PathBuf::from("/data")];
+        let options = LogManagerOptions {
+            checkpoint_bytes: 1 << 20,
+            checkpoint_interval_ms: 1_000,
+            ..LogManagerOptions::new(dirs, 1, "cluster".to_owned(), vec![Uuid([1; 16])])
+        };
+        let manager: LogManager<()> = LogManager::open(Arc::new(SimFs::new()), options).unwrap();
+        let all = manager
+            .load((0..50).map(live).collect(), 0, 0)
+            .unwrap()
+            .logs;
+        let look = |now_ms| {
+            manager.checkpoint(now_ms).unwrap();
+            manager.unlink_deleted(now_ms).unwrap();
+            manager.release_idle(now_ms, 100);
+            manager.stirred_logs_of(0).len()
+        };
+        assert_eq!((manager.stirred_logs_of(0).len(), look(0)), (50, 0));
+        let log = all.iter().find(|log| log.topic_partition().partition == 7);
+        let log = log.unwrap();
+        let batch = RecordBatchBuilder::new()
+            .record(1, None, Some(b"v"))
+            .build();
+        let valid = validate(batch.unwrap(), &log.config(), 1).unwrap();
+        log.append(valid, false, (), 0).pop().unwrap().1.unwrap();
+        assert_eq!(look(1), 1, "its checkpoint is not due");
+        assert!(manager.flush_round(0).error.is_none());
+        assert_eq!(look(999), 1);
+        look(1_500);
+        assert_eq!(look(1_600), 0, "it is written and closed");
+        // Whoever opens a file again has it closed later.
+        drop(log.read(0, 1, true).unwrap());
+        assert_eq!(look(1_700), 1);
+        assert_eq!(look(1_800), 0);
+        assert_eq!(manager.open_counts().files, 0);
+    }
+}

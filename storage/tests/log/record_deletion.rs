@@ -1,0 +1,89 @@
+//! DeleteRecords on the simulated disk: what was deleted stays deleted.
+
+use std::sync::Arc;
+
+use crate::support::{self, Draft, Log, Manager, NOW, append, live, open};
+use tidewheel_storage::StorageError;
+use tidewheel_storage::fs::{FileSystem, SimFs};
+
+fn start(disk: &SimFs, epoch: i32) -> (Manager, Vec<Arc<Log>>) {
+    let fs: Arc<dyn FileSystem> = Arc::new(disk.clone());
+    let partitions = ["a", "b"].into_iter().zip(1..);
+    let partitions = partitions.map(|(topic, id)| live(topic, id, support::config()));
+    open(&fs, partitions.collect(), epoch).unwrap()
+}
+
+fn fill(log: &Log) {
+    for id in 0..100 {
+        append(log, &Draft::new(id), false, NOW).unwrap();
+    }
+}
+
+#[test]
+fn deleted_records_stay_deleted_after_a_power_cut() {
+    for below in [1, 57, 100] {
+        let disk = SimFs::new();
+        let (manager, logs) = start(&disk, 0);
+        fill(&logs[0]);
+        fill(&logs[1]);
+        let starts = manager.delete_records(&[(Arc::clone(&logs[0]), below)], NOW);
+        assert_eq!(starts[0].as_ref().unwrap(), &below);
+        assert!(matches!(
+            logs[0].read(below - 1, 1, true),
+            Err(StorageError::OffsetOutOfRange { .. })
+        ));
+        let disk = disk.crash_lose_all_unsynced();
+        let (_manager, logs) = start(&disk, 1);
+        let offsets = logs[0].offsets();
+        assert_eq!((offsets.log_start, offsets.log_end), (below, 100));
+        assert_eq!(logs[1].offsets().log_start, 0);
+    }
+}
+
+#[test]
+fn a_deletion_right_after_a_checkpoint_is_written_down_as_well() {
+    let disk = SimFs::new();
+    let (manager, logs) = start(&disk, 0);
+    fill(&logs[0]);
+    manager.checkpoint(NOW).unwrap();
+    manager.delete_records(&[(Arc::clone(&logs[0]), 30)], NOW)[0]
+        .as_ref()
+        .unwrap();
+    let disk = disk.crash_lose_all_unsynced();
+    let (_manager, logs) = start(&disk, 1);
+    assert_eq!(logs[0].offsets().log_start, 30);
+}
+
+#[test]
+fn each_log_has_its_own_outcome() {
+    let disk = SimFs::new();
+    let (manager, logs) = start(&disk, 0);
+    fill(&logs[0]);
+    let wanted = [(Arc::clone(&logs[1]), 1), (Arc::clone(&logs[0]), 40)];
+    let starts = manager.delete_records(&wanted, NOW);
+    assert!(matches!(
+        starts[0],
+        Err(StorageError::OffsetOutOfRange { offset: 1, .. })
+    ));
+    assert_eq!(starts[1].as_ref().unwrap(), &40);
+    let back = manager.delete_records(&[(Arc::clone(&logs[0]), 10)], NOW);
+    assert_eq!(back[0].as_ref().unwrap(), &40, "the start never moves back");
+}
+
+#[test]
+fn a_full_disk_is_told_and_the_records_are_gone_for_readers_all_the_same() {
+    let disk = SimFs::new();
+    let (manager, logs) = start(&disk, 0);
+    fill(&logs[0]);
+    disk.set_free_bytes(0);
+    let starts = manager.delete_records(&[(Arc::clone(&logs[0]), 40)], NOW);
+    assert!(matches!(starts[0], Err(StorageError::DiskFull { .. })));
+    assert_eq!(logs[0].offsets().log_start, 40);
+    let again = manager.delete_records(&[(Arc::clone(&logs[0]), 40)], NOW);
+    assert!(again[0].is_err(), "it is not on the disk yet");
+    disk.set_free_bytes(1 << 30);
+    let again = manager.delete_records(&[(Arc::clone(&logs[0]), 40)], NOW);
+    assert_eq!(again[0].as_ref().unwrap(), &40);
+    let (_manager, logs) = start(&disk.crash_lose_all_unsynced(), 1);
+    assert_eq!(logs[0].offsets().log_start, 40);
+}
