@@ -30,22 +30,29 @@ const ROUNDS: usize = 5;
 /// Reserved in one go, as the broker does.
 const STEP_BYTES: u64 = 16 << 20;
 
-/// Requests of `bytes`, `rate` a second (0: as many as go).
+/// Buffers in turn, of 64 KiB: more than a core's cache holds.
+const COLD_BUFFERS: usize = 64;
+/// What the rounds write, and more: touched before each, as `bench versus` does.
+const TOUCHED_BYTES: usize = 5 << 30;
+
+/// Requests of `bytes`, `rate` a second (0: as many as go), received into so many `buffers` in turn.
 struct Load {
     bytes: usize,
     rate: u32,
+    buffers: usize,
 }
 
 fn main() {
+    let load = |bytes, rate, buffers| Load {
+        bytes,
+        rate,
+        buffers,
+    };
     for load in [
-        Load {
-            bytes: 1_200,
-            rate: 2_000,
-        },
-        Load {
-            bytes: 64 << 10,
-            rate: 0,
-        },
+        load(1_200, 2_000, 1),
+        load(22_600, 0, 1),
+        load(64 << 10, 0, 1),
+        load(64 << 10, 0, COLD_BUFFERS),
     ] {
         let mut rounds: Vec<Served> = (0..ROUNDS).map(|_| round(&load)).collect();
         rounds.sort_by_key(|served| served.processor / u32::try_from(served.requests).unwrap());
@@ -56,13 +63,14 @@ fn main() {
             format!("{micros:.1} us/request, {per_gb:.3} s/GB")
         };
         println!(
-            "{} bytes, {}: median {} (least {}, most {})",
+            "{} bytes, {}, {} buffers: median {} (least {}, most {})",
             load.bytes,
             if load.rate > 0 {
                 format!("{} requests/s", load.rate)
             } else {
                 "closed loop".to_owned()
             },
+            load.buffers,
             figure(&rounds[ROUNDS / 2]),
             figure(&rounds[0]),
             figure(&rounds[ROUNDS - 1]),
@@ -80,8 +88,9 @@ fn round(load: &Load) -> Served {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let address = listener.local_addr().unwrap();
     let file = tempfile::tempfile().unwrap();
-    let bytes = load.bytes;
-    let serving = thread::spawn(move || serve(&listener, bytes, &file));
+    drop(std::hint::black_box(vec![1_u8; TOUCHED_BYTES]));
+    let (bytes, buffers) = (load.bytes, load.buffers);
+    let serving = thread::spawn(move || serve(&listener, bytes, buffers, &file));
     pin(1);
     send(TcpStream::connect(address).unwrap(), load);
     serving.join().unwrap()
@@ -95,20 +104,26 @@ fn pin(processor: usize) {
     sched_setaffinity(None, &set).unwrap();
 }
 
-fn serve(listener: &TcpListener, bytes: usize, file: &File) -> Served {
+fn serve(listener: &TcpListener, bytes: usize, buffers: usize, file: &File) -> Served {
     pin(0);
     let mut socket = listener.accept().unwrap().0;
     socket.set_nodelay(true).unwrap();
-    let mut request = vec![0; bytes];
+    let mut buffers = vec![vec![0; bytes]; buffers];
     let (mut position, mut reserved, mut requests) = (0, 0, 0);
+    let mut turn = (0..buffers.len()).cycle();
     let begun = processor_time();
-    while socket.read_exact(&mut request).is_ok() {
+    loop {
+        let next = turn.next().unwrap_or_default();
+        let request = &mut buffers[next];
+        if socket.read_exact(request).is_err() {
+            break;
+        }
         if position + bytes as u64 > reserved {
             // Not every file system can, and none must.
             rustix::fs::fallocate(file, FallocateFlags::KEEP_SIZE, reserved, STEP_BYTES).ok();
             reserved += STEP_BYTES;
         }
-        file.write_all_at(&request, position).unwrap();
+        file.write_all_at(request, position).unwrap();
         position += bytes as u64;
         requests += 1;
         if socket.write_all(&[0; ANSWER_BYTES]).is_err() {

@@ -18,6 +18,7 @@ use crate::summary::Summary;
 use crate::workload::{Mode, Workload};
 
 mod load_arguments;
+mod series;
 mod several;
 mod start;
 mod versus;

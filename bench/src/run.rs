@@ -235,7 +235,11 @@ async fn find_or_create(
             cluster.create_topic(&topic).await?;
             await_leaders(cluster, &name, workload).await?
         }
-        found => found?,
+        found => {
+            let info = found?;
+            check_settings(cluster, workload, &name).await?;
+            info
+        }
     };
     match workload.partitions {
         Some(asked) if usize::try_from(asked) != Ok(info.leaders.len()) => {
@@ -246,6 +250,29 @@ async fn find_or_create(
             )))
         }
         _ => Ok(info),
+    }
+}
+
+/// A topic that was there has the settings that the workload asks for: another would measure something else.
+async fn check_settings(
+    cluster: &mut Cluster,
+    workload: &Workload,
+    name: &str,
+) -> Result<(), BenchError> {
+    let wanted = workload.settings();
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    let has = cluster.topic_configs(name).await?;
+    match wanted
+        .iter()
+        .find(|(key, value)| has.get(*key) != Some(value))
+    {
+        Some((key, value)) => Err(BenchError::usage(format!(
+            "topic {name} has {key}={:?}, not {value:?}: name another topic or leave the setting out",
+            has.get(key).map_or("", String::as_str),
+        ))),
+        None => Ok(()),
     }
 }
 

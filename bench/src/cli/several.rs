@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::{CommonArguments, EXIT_CHECK, EXIT_FAILED, run_and_report, show};
+use super::series::Series;
+use super::{CommonArguments, EXIT_CHECK, EXIT_FAILED, show};
 use crate::compare::{Row, compare, render};
 use crate::error::BenchError;
 use crate::output::say;
@@ -156,6 +157,14 @@ fn write_page(
     write_file(file, &page("Comparison", &body))
 }
 
+/// Makes a folder for results, and those above it.
+pub(super) fn make_folder(folder: &Path) -> Result<(), BenchError> {
+    fs::create_dir_all(folder).map_err(|source| BenchError::File {
+        path: folder.into(),
+        source,
+    })
+}
+
 pub(super) fn write_file(file: &Path, text: &str) -> Result<(), BenchError> {
     fs::write(file, text).map_err(|source| BenchError::File {
         path: file.into(),
@@ -199,11 +208,24 @@ pub(super) async fn run_suite(arguments: &SuiteArguments) -> Result<u8, BenchErr
         workload.check()?;
         workloads.push((stem(file), workload));
     }
+    make_folder(out)?;
     let mut rows = String::new();
-    let mut code = 0;
-    for (name, workload) in &workloads {
-        let options = arguments.common.options();
-        let summary = run_and_report(workload, &options, Some(&out.join(name))).await?;
+    let (mut code, mut broken) = (0, None);
+    let mut series = Series::begin()?;
+    let options = arguments.common.options();
+    for (number, (name, workload)) in workloads.iter().enumerate() {
+        if series.is_interrupted() {
+            break;
+        }
+        let dir = out.join(name);
+        let summary = match series.run(workload, &options, number, Some(&dir)).await {
+            Ok(summary) => summary,
+            // What came of those before it is not lost.
+            Err(error) => {
+                broken = Some(error);
+                break;
+            }
+        };
         if summary.failures() > 0 {
             code = EXIT_FAILED;
         }
@@ -218,7 +240,7 @@ pub(super) async fn run_suite(arguments: &SuiteArguments) -> Result<u8, BenchErr
     let index = out.join("index.html");
     write_file(&index, &page("Suite", &body))?;
     say(&format!("wrote {}", index.display()));
-    Ok(code)
+    broken.map_or(Ok(code), Err)
 }
 
 fn index_row(rows: &mut String, name: &str, summary: &Summary) {

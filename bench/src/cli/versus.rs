@@ -6,11 +6,10 @@ use std::str::FromStr;
 use clap::Args;
 use serde::Serialize;
 
-use super::several::{stem, workload_files, write_file};
-use super::{CommonArguments, EXIT_CHECK, EXIT_FAILED, LoadArguments, run_and_report, show};
+use super::series::{Series, settle};
+use super::several::{make_folder, stem, workload_files, write_file};
+use super::{CommonArguments, EXIT_CHECK, EXIT_FAILED, LoadArguments, show};
 use crate::assertion::{Assertion, InvalidAssertion};
-use crate::client::Cluster;
-use crate::clock::wall_ms;
 use crate::compare::{Row, compare, number, render};
 use crate::environment::{Durability, Environment};
 use crate::error::BenchError;
@@ -109,15 +108,28 @@ pub(super) async fn run_versus(arguments: &VersusArguments) -> Result<u8, BenchE
     if !arguments.busy {
         check_idle().await?;
     }
+    if let Some(out) = &arguments.common.out {
+        // Better to hear now than after all rounds that nothing can be written there.
+        make_folder(out)?;
+    }
     let several = !arguments.workloads.is_empty();
     let (mut contests, mut failed, mut interrupted) = (Vec::new(), 0, false);
+    let mut broken = None;
+    let mut series = Series::begin()?;
     for (name, workload) in &workloads {
         let out = arguments.common.out.as_ref();
         let out = out.map(|out| if several { out.join(name) } else { out.clone() });
-        let sides = run_rounds(arguments, workload, out.as_deref()).await?;
-        let Some(sides) = sides else {
-            interrupted = true;
-            break;
+        let sides = match run_rounds(arguments, &mut series, workload, out.as_deref()).await {
+            Ok(Some(sides)) => sides,
+            Ok(None) => {
+                interrupted = true;
+                break;
+            }
+            // What the workloads before it came to is not lost.
+            Err(error) => {
+                broken = Some(error);
+                break;
+            }
         };
         let [first, second] = &sides;
         let rows = compare(&first.runs, &second.runs)?;
@@ -142,6 +154,9 @@ pub(super) async fn run_versus(arguments: &VersusArguments) -> Result<u8, BenchE
         });
     }
     let missed = conclude(arguments, &contests)?;
+    if let Some(error) = broken {
+        return Err(error);
+    }
     Ok(match (failed > 0 || interrupted, missed) {
         (_, true) => EXIT_CHECK,
         (true, false) => EXIT_FAILED,
@@ -168,6 +183,7 @@ fn workloads(arguments: &VersusArguments) -> Result<Vec<(String, Workload)>, Ben
 /// Runs a workload against both sides in turn; `None` when it was interrupted.
 async fn run_rounds(
     arguments: &VersusArguments,
+    series: &mut Series,
     workload: &Workload,
     out: Option<&Path>,
 ) -> Result<Option<[Contender; 2]>, BenchError> {
@@ -182,16 +198,24 @@ async fn run_rounds(
         options,
         runs: Vec::new(),
     });
-    let mark = wall_ms();
     for round in 0..=arguments.rounds {
         for side in &mut sides {
+            if series.is_interrupted() {
+                return Ok(None);
+            }
+            if !arguments.busy {
+                settle().await;
+            }
             let dir = out.map(|dir| dir.join(side.name).join(format!("run-{round}")));
             say(&format!(
                 "round {round} of {}: {}",
                 arguments.rounds, side.name
             ));
             let dir = dir.filter(|_| round > 0);
-            let summary = one_round(workload, side, mark, round, dir.as_deref()).await?;
+            let number = usize::try_from(round).unwrap_or(usize::MAX);
+            let summary = series
+                .run(workload, &side.options, number, dir.as_deref())
+                .await?;
             if summary.interrupted {
                 return Ok(None);
             }
@@ -205,33 +229,6 @@ async fn run_rounds(
         }
     }
     Ok(Some(sides))
-}
-
-/// Runs once on topics of the round's own, which are removed again. Consuming needs what is there.
-async fn one_round(
-    workload: &Workload,
-    side: &Contender,
-    mark: i64,
-    round: u32,
-    dir: Option<&Path>,
-) -> Result<Summary, BenchError> {
-    let mut workload = workload.clone();
-    let own_topics = workload.create && (workload.mode.produces() || workload.fill.0 > 0);
-    if own_topics {
-        workload.topic = format!("{}-{mark}-{round}", workload.topic);
-    }
-    let summary = run_and_report(&workload, &side.options, dir).await;
-    if own_topics {
-        let mut cluster = Cluster::connect(&side.options.brokers, workload.timeout.0).await?;
-        for topic in workload.topic_names() {
-            match cluster.delete_topic(&topic).await {
-                // The run ended before it was made: its own error says more.
-                Err(_) if summary.is_err() => {}
-                deleted => deleted?,
-            }
-        }
-    }
-    summary
 }
 
 /// What came of the goals of a workload, and of what must hold of every one.
