@@ -238,7 +238,8 @@ pub(crate) fn number(value: f64) -> String {
     }
 }
 
-fn show(spread: &Spread) -> String {
+/// The median, and the range of the runs.
+pub(crate) fn show(spread: &Spread) -> String {
     format!(
         "{} ({}..{})",
         number(spread.median),

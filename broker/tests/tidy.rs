@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
@@ -296,4 +297,17 @@ fn every_adversarial_case_of_delayed_delivery_has_a_test_that_names_it() {
     let named: BTreeSet<&str> = lines.flat_map(|line| cases_in(line.trim())).collect();
     assert!(listed.len() > 30, "{listed:?}");
     assert_eq!(named, listed);
+}
+
+#[test]
+fn the_patch_that_takes_pieces_of_the_hot_path_out_still_fits() {
+    let patch = Path::new(ROOT).join("bench/without.patch");
+    let output = Command::new("git")
+        .current_dir(ROOT)
+        .args(["apply", "--check"])
+        .arg(patch.canonicalize().unwrap())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "bench/without.patch: {said}");
 }

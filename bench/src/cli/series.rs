@@ -12,6 +12,7 @@ use crate::clock::wall_ms;
 use crate::error::BenchError;
 use crate::run::RunOptions;
 use crate::summary::Summary;
+use crate::values::Rate;
 use crate::workload::Workload;
 
 /// Until a broker has removed the files of deleted topics whose `file.delete.delay.ms` is a second, as those of the
@@ -83,13 +84,17 @@ async fn remove_topics(workload: &Workload, options: &RunOptions) -> Result<(), 
 }
 
 /// Waits until the files of the last run are gone and what is left of it has reached the disk: the next run should
-/// not pay for it. Then touches memory, which the page cache takes for what is produced: hypervisors take back what a
-/// guest has freed, and let whoever comes next wait for every page of it (two seconds a gigabyte, where this was
-/// written; that is twice what a broker takes to receive and write it).
-pub(super) async fn settle() {
+/// not pay for it. Where `workload` writes as fast as it can, memory is touched then, which the page cache takes for
+/// it: hypervisors take back what a guest has freed, and let whoever comes next wait for every page of it (two
+/// seconds a gigabyte, where this was written; that is twice what a broker takes to receive and write it).
+pub(super) async fn settle(workload: &Workload) {
     tokio::time::sleep(DELETED_AFTER).await;
-    let touching = tokio::task::spawn_blocking(|| {
+    let writes_much = workload.mode.produces() && matches!(workload.rate, Rate::Max);
+    let touching = tokio::task::spawn_blocking(move || {
         rustix::fs::sync();
+        if !writes_much {
+            return;
+        }
         let touched: Vec<Vec<u8>> = (0..TOUCHED_BYTES / CHUNK_BYTES)
             .take_while(|_| available_bytes() > TOUCHED_BYTES)
             .map(|_| vec![1; CHUNK_BYTES])

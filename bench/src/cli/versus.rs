@@ -10,7 +10,7 @@ use super::series::{Series, settle};
 use super::several::{make_folder, stem, workload_files, write_file};
 use super::{CommonArguments, EXIT_CHECK, EXIT_FAILED, LoadArguments, show};
 use crate::assertion::{Assertion, InvalidAssertion};
-use crate::compare::{Row, compare, number, render};
+use crate::compare::{self, Row, Spread, compare, number, render};
 use crate::environment::{Durability, Environment};
 use crate::error::BenchError;
 use crate::output::say;
@@ -85,8 +85,8 @@ struct Outcome {
     required: bool,
     reached: bool,
     figure: String,
-    broker: Option<f64>,
-    peer: Option<f64>,
+    broker: Option<Spread>,
+    peer: Option<Spread>,
     ratio: Option<f64>,
 }
 
@@ -204,7 +204,7 @@ async fn run_rounds(
                 return Ok(None);
             }
             if !arguments.busy {
-                settle().await;
+                settle(workload).await;
             }
             let dir = out.map(|dir| dir.join(side.name).join(format!("run-{round}")));
             say(&format!(
@@ -261,8 +261,8 @@ fn outcome(goal: &Assertion, required: bool, rows: &[Row]) -> Outcome {
         // A figure that the runs do not have is no success.
         reached: value.is_some_and(|value| goal.holds(value)),
         figure: row.map_or_else(|| goal.figure().to_owned(), |row| row.name.to_owned()),
-        broker: row.map(|row| row.first.median),
-        peer: row.map(|row| row.second.median),
+        broker: row.map(|row| row.first),
+        peer: row.map(|row| row.second),
         ratio: row.and_then(|row| row.ratio),
     }
 }
@@ -297,13 +297,16 @@ fn conclude(arguments: &VersusArguments, contests: &[Contest]) -> Result<bool, B
     Ok(!broken.is_empty())
 }
 
-/// A line per goal, in Markdown: medians, and how many times the broker's figure the peer's is.
+/// A line per goal, in Markdown: medians with the ranges of the runs, and how many times the broker's figure the peer's is.
 fn table(contests: &[Contest]) -> String {
     let mut text =
         "| workload | acknowledged | figure | broker | peer | peer / broker | goal | |\n\
                     |---|---|---|---|---|---|---|---|\n"
             .to_owned();
-    let cell = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), number);
+    let spread = |spread: &Option<Spread>| match spread {
+        Some(spread) => compare::show(spread),
+        None => "-".to_owned(),
+    };
     for contest in contests {
         for outcome in &contest.goals {
             text.push_str(&format!(
@@ -311,9 +314,9 @@ fn table(contests: &[Contest]) -> String {
                 contest.name,
                 contest.durability.name(),
                 outcome.figure,
-                cell(outcome.broker),
-                cell(outcome.peer),
-                cell(outcome.ratio),
+                spread(&outcome.broker),
+                spread(&outcome.peer),
+                outcome.ratio.map_or_else(|| "-".to_owned(), number),
                 outcome.goal.replace('|', " "),
                 if outcome.reached { "reached" } else { "missed" },
             ));

@@ -387,12 +387,16 @@ fn a_suite_runs_every_workload_and_writes_an_index() {
     let short = "rate = '100/s'\nduration = '200ms'\nwarmup = '0s'\ndrain = '5s'\n";
     std::fs::write(folder.join("a.toml"), short).unwrap();
     std::fs::write(folder.join("b.toml"), format!("mode = 'e2e'\n{short}")).unwrap();
+    // On topics of their own: those of the others have one partition.
+    std::fs::write(folder.join("c.toml"), format!("partitions = 3\n{short}")).unwrap();
     let out = dir.path().join("out");
     let output = bench(&broker, &["suite", path(&folder), "--out", path(&out)]);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(0), "{said}");
     let index = std::fs::read_to_string(out.join("index.html")).unwrap();
-    assert!(index.contains("a/report.html") && index.contains("b/report.html"));
+    for page in ["a/report.html", "b/report.html", "c/report.html"] {
+        assert!(index.contains(page), "{page}");
+    }
     assert_eq!(
         read_result(&out.join("b"))["tidewheel"]["latencies"]["e2e"]["count"],
         20

@@ -2,11 +2,11 @@
 //! brokers that are started or judged beside each other, and the client that is a feature.
 
 use std::path::Path;
-use std::process::Output;
+use std::process::{Output, Stdio};
 
 use serde_json::Value;
 
-use crate::support::{Broker, run, tidewheel};
+use crate::support::{Broker, eventually, run, tidewheel};
 
 fn bench(broker: &Broker, arguments: &str) -> Output {
     let words: Vec<&str> = arguments.split_whitespace().collect();
@@ -216,6 +216,69 @@ fn goals_of_workload_files_are_judged_and_fail_only_where_they_must_hold() {
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));
     let output = bench(&first, "produce -t t --assert rate>=2x");
     assert_eq!(output.status.code(), Some(2), "{}", said(&output));
+}
+
+/// A peer that is gone by the second workload, and a place where nothing can be written.
+#[test]
+fn what_earlier_workloads_came_to_is_written_where_a_side_dies() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = Broker::start(&dir.path().join("first"));
+    let second = Broker::start(&dir.path().join("second"));
+    let folder = dir.path().join("workloads");
+    std::fs::create_dir(&folder).unwrap();
+    let load = "rate = '50/s'\nwarmup = '0s'\ntimeout = '2s'\ngoals = ['rate>=1']\n";
+    let write = |name: &str, text: String| std::fs::write(folder.join(name), text).unwrap();
+    write("a.toml", format!("duration = '300ms'\n{load}"));
+    write("b.toml", format!("duration = '3s'\n{load}"));
+    let versus = |out: &Path| {
+        format!(
+            "versus {} --peer {} --rounds 1 --busy --out {}",
+            folder.display(),
+            second.address,
+            out.display()
+        )
+    };
+    let output = bench(&first, &versus(Path::new("/proc/nowhere")));
+    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+    assert!(!said(&output).contains("round 0"), "{}", said(&output));
+
+    let out = dir.path().join("out");
+    let words = versus(&out);
+    let words: Vec<&str> = words.split_whitespace().collect();
+    let mut command = tidewheel(&["bench", words[0], "--brokers", &first.address]);
+    let running = command
+        .args(&words[1..])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // The first has been run and written when the second begins, with the side that stays.
+    eventually("the first workload is over", || {
+        out.join("a/peer/run-1/result.json").is_file()
+    });
+    second.kill();
+    first.kill();
+    let output = running.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+    let written = std::fs::read_to_string(out.join("versus.json")).unwrap();
+    let written: Value = serde_json::from_str(&written).unwrap();
+    assert_eq!(written.as_array().map(Vec::len), Some(1), "{written}");
+    assert_eq!(written[0]["goals"][0]["reached"], true);
+}
+
+#[test]
+fn a_topic_with_other_settings_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::start(&dir.path().join("data"));
+    let load = "produce -t mine --rate 50/s --duration 200ms --warmup 0s --topic-config";
+    for (setting, code) in [
+        ("flush.messages=1", 0),
+        ("flush.messages=1", 0),
+        ("flush.messages=2", 2),
+    ] {
+        let output = bench(&broker, &format!("{load} {setting}"));
+        assert_eq!(output.status.code(), Some(code), "{}", said(&output));
+    }
 }
 
 #[cfg(not(feature = "librdkafka"))]
