@@ -1,12 +1,13 @@
 //! `tidewheel bench` where more than one load is at work: topics that are replayed or filled in before,
 //! brokers that are started or judged beside each other, and the client that is a feature.
 
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Output, Stdio};
 
 use serde_json::Value;
 
-use crate::support::{Broker, eventually, run, tidewheel};
+use crate::support::{Broker, run, tidewheel};
 
 fn bench(broker: &Broker, arguments: &str) -> Output {
     let words: Vec<&str> = arguments.split_whitespace().collect();
@@ -246,20 +247,22 @@ fn what_earlier_workloads_came_to_is_written_where_a_side_dies() {
     let words = versus(&out);
     let words: Vec<&str> = words.split_whitespace().collect();
     let mut command = tidewheel(&["bench", words[0], "--brokers", &first.address]);
-    let running = command
+    let mut running = command
         .args(&words[1..])
-        .stdout(Stdio::piped())
+        .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    // The first has been run and written when the second begins, with the side that stays.
-    eventually("the first workload is over", || {
-        out.join("a/peer/run-1/result.json").is_file()
-    });
+    let mut lines = BufReader::new(running.stderr.take().unwrap()).lines();
+    let mut begun = lines
+        .by_ref()
+        .map(Result::unwrap)
+        .filter(|line| line == "round 0 of 1: broker");
+    assert!(begun.nth(1).is_some(), "the second workload never began");
     second.kill();
     first.kill();
-    let output = running.wait_with_output().unwrap();
-    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+    let rest: Vec<String> = lines.map(Result::unwrap).collect();
+    assert_eq!(running.wait().unwrap().code(), Some(1), "{rest:?}");
     let written = std::fs::read_to_string(out.join("versus.json")).unwrap();
     let written: Value = serde_json::from_str(&written).unwrap();
     assert_eq!(written.as_array().map(Vec::len), Some(1), "{written}");
