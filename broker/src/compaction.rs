@@ -51,13 +51,18 @@ fn tell(report: CleaningReport) {
         given_up,
     } = report;
     match outcome {
-        Ok(stats) => info!(
-            partition = %tp,
-            bytes_before = stats.bytes_before,
-            bytes_after = stats.bytes_after,
-            cleaned_to = stats.cleaned_to,
-            "compacted"
-        ),
+        Ok(stats) => {
+            if let Some(offset) = stats.too_large {
+                warn!(partition = %tp, offset, "a batch is too large to be compacted: it stays as it is");
+            }
+            info!(
+                partition = %tp,
+                bytes_before = stats.bytes_before,
+                bytes_after = stats.bytes_after,
+                cleaned_to = stats.cleaned_to,
+                "compacted"
+            );
+        }
         Err(error) if given_up => {
             error!(partition = %tp, %error, "not compacted any more until the next start");
         }

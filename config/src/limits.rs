@@ -100,11 +100,13 @@ pub const TOPIC_NAME_LEN_MAX: usize = 249;
 /// Bytes that one record batch may decompress to: the legal "bombs" of gzip and zstd reach 1 GB.
 pub const DECOMPRESSED_BATCH_BYTES_MAX: usize = 128 * 1024 * 1024;
 
-/// Bytes that a batch may decompress to while its log is compacted, which holds it twice. A topic that was
-/// compacted from its beginning holds none beyond 16 times its `max.message.bytes`.
+/// Bytes that a batch of a compacted topic may decompress to: its log is compacted with it in memory twice. Producers
+/// are refused beyond. A batch from before the topic was compacted may be larger, and is never thinned; were this
+/// raised, the tombstones in it would be met as such for the first time, and what they delete must be looked for anew.
 pub const COMPACTED_BATCH_BYTES_MAX: usize = 32 * 1024 * 1024;
 
-/// Records of a batch that are looked at together while its log is compacted, at some 150 bytes each.
+/// Records of a batch of a compacted topic, which are looked at together, at some 150 bytes each; else as
+/// [`COMPACTED_BATCH_BYTES_MAX`].
 pub const COMPACTED_BATCH_RECORDS_MAX: i32 = 500_000;
 
 /// Look-ups by time that run at once; the next ones wait. One may open a batch that takes

@@ -6,7 +6,8 @@
 //! What is in the records is looked at in two cases only. Some clients (sarama before 1.45.1) state a
 //! largest timestamp below that of the first record: as Kafka does, the broker then finds the true one in
 //! the records and writes it into the header, since from the append on, index, retention, look-ups and
-//! recovery believe every header. And every record of a compacted topic must have a key.
+//! recovery believe every header. And every record of a compacted topic must have a key, in a batch that
+//! compaction can take up.
 
 use bytes::Bytes;
 use tidewheel_config::limits::{
@@ -15,6 +16,7 @@ use tidewheel_config::limits::{
 use tidewheel_config::{LogConfig, TimestampType};
 use tidewheel_protocol::{BatchError, BatchHeader, Compression, RawRecords, RecordBatch};
 
+use crate::compaction::opened;
 use crate::error::StorageError;
 use crate::index::NO_TIMESTAMP;
 use crate::producer_state::NO_PRODUCER_ID;
@@ -71,7 +73,7 @@ pub fn must_decompress(header: &BatchHeader, config: &LogConfig) -> bool {
 /// itself. `now_ms` is the broker's clock.
 ///
 /// # Errors
-/// Those of [`validate_header`] and [`recompress`], `MissingKeys` and `InvalidTimestamp`.
+/// Those of [`validate_header`] and [`recompress`], `MissingKeys`, `TooLargeToCompact` and `InvalidTimestamp`.
 pub fn validate(
     batch: RecordBatch,
     config: &LogConfig,
@@ -125,11 +127,13 @@ fn true_max_timestamp(batch: &RecordBatch, config: &LogConfig) -> Result<i64, St
     Ok(max)
 }
 
-/// Walks all records, which must be there as the header says and have keys.
+/// Walks all records, which must be there as the header says and have keys. There may be no more of them than
+/// compaction takes up at once: it could never thin such a batch.
 fn check_keys(batch: &RecordBatch) -> Result<(), StorageError> {
-    let records = batch
-        .decompressed(DECOMPRESSED_BATCH_BYTES_MAX)
-        .map_err(unreadable)?;
+    let too_large = StorageError::TooLargeToCompact {
+        count: batch.header.record_count,
+    };
+    let records = opened(batch).map_err(unreadable)?.ok_or(too_large)?;
     let (mut count, mut indexes) = (0, Vec::new());
     for (index, record) in (0..).zip(RawRecords::new(&batch.header, &records)) {
         if record.map_err(unreadable)?.key.is_none() {
@@ -214,6 +218,7 @@ fn check_timestamp(timestamp: i64, config: &LogConfig, now_ms: i64) -> Result<()
 
 #[cfg(test)]
 mod tests {
+    use tidewheel_config::limits::{COMPACTED_BATCH_BYTES_MAX, COMPACTED_BATCH_RECORDS_MAX};
     use tidewheel_config::{BrokerConfig, Sources};
     use tidewheel_protocol::{RecordBatchBuilder, TimestampType as BatchTimestamps};
 
@@ -251,6 +256,51 @@ mod tests {
         assert!(validate(garbage.clone(), &config(), NOW).is_ok());
         let found = validate(garbage, &compacted, NOW);
         assert!(matches!(found, Err(StorageError::InvalidRecord { .. })));
+    }
+
+    #[test]
+    fn a_batch_that_compaction_cannot_take_up_does_not_get_into_a_compacted_topic() {
+        let mut compacted = config();
+        compacted.cleanup_policy.compact = true;
+        compacted.max_message_bytes = 64 << 20;
+        let valued = |len: usize| {
+            let builder = RecordBatchBuilder::new().record(NOW, Some(b"k"), Some(&vec![0; len]));
+            builder.compression(Compression::Zstd).build().unwrap()
+        };
+        let many = |count: i32, codec| {
+            let records = (0..count).fold(RecordBatchBuilder::new(), |builder, number| {
+                builder.record(NOW, Some(&number.to_be_bytes()), None)
+            });
+            records.compression(codec).build().unwrap()
+        };
+        let (bytes, records) = (COMPACTED_BATCH_BYTES_MAX, COMPACTED_BATCH_RECORDS_MAX);
+        for batch in [
+            valued(bytes - 100),
+            many(records, Compression::Lz4),
+            many(records, Compression::None),
+        ] {
+            validate(batch, &compacted, NOW).unwrap();
+        }
+        for batch in [
+            valued(bytes),
+            many(records + 1, Compression::Lz4),
+            many(records + 1, Compression::None),
+        ] {
+            let mut kept = config();
+            kept.max_message_bytes = compacted.max_message_bytes;
+            validate(batch.clone(), &kept, NOW).unwrap();
+            let count = batch.header.record_count;
+            let found = validate(batch, &compacted, NOW).unwrap_err();
+            assert!(
+                matches!(found, StorageError::TooLargeToCompact { count: c } if c == count),
+                "{found:?}"
+            );
+            let told = found.to_string();
+            assert!(
+                told.contains("500000 records") && told.contains("33554432 bytes"),
+                "{told}"
+            );
+        }
     }
 
     /// A batch whose header was changed after it was built.

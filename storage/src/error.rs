@@ -6,6 +6,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use tidewheel_config::limits::{COMPACTED_BATCH_BYTES_MAX, COMPACTED_BATCH_RECORDS_MAX};
+
 /// A failure of the log, of a file below it, or a record batch that the log refuses.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum StorageError {
@@ -96,6 +98,15 @@ pub enum StorageError {
         /// The places of the first of them in the batch, from 0, at most
         /// [`RECORD_ERRORS_MAX`](tidewheel_config::limits::RECORD_ERRORS_MAX).
         indexes: Vec<i32>,
+    },
+    /// A batch of a compacted topic that is more than compaction takes up at once.
+    #[error(
+        "{count} records, or what they decompress to, are more than one batch of a compacted topic may hold: \
+         {COMPACTED_BATCH_RECORDS_MAX} records, and {COMPACTED_BATCH_BYTES_MAX} bytes after decompression"
+    )]
+    TooLargeToCompact {
+        /// How many records it has.
+        count: i32,
     },
     /// A timestamp too far from the broker's clock.
     #[error("timestamp {timestamp} is outside {earliest}..={latest}")]

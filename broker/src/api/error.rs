@@ -22,7 +22,9 @@ pub(crate) fn storage_code(error: &StorageError) -> ErrorCode {
             ErrorCode::InvalidRecord
         }
         StorageError::InvalidTimestamp { .. } => ErrorCode::InvalidTimestamp,
-        StorageError::RecordTooLarge { .. } => ErrorCode::MessageTooLarge,
+        StorageError::RecordTooLarge { .. } | StorageError::TooLargeToCompact { .. } => {
+            ErrorCode::MessageTooLarge
+        }
         StorageError::UnsupportedCompression { .. } => ErrorCode::UnsupportedCompressionType,
         StorageError::InvalidTxnState => ErrorCode::InvalidTxnState,
         StorageError::PartitionDeleted => ErrorCode::UnknownTopicOrPartition,

@@ -1,10 +1,11 @@
 //! What stays of a batch. Pure: bytes in, bytes out.
 //!
 //! A record stays while it is the newest of its key; a tombstone no longer than the batch's delete
-//! horizon. Offsets never change: a batch keeps its first and last offset, and with them its sequence
+//! horizon, unless a batch before it is too large to be opened and stays whole. Offsets never change: a batch keeps its first and last offset, and with them its sequence
 //! numbers, whatever leaves it. Bytes of records are copied as they are, except where the delete
 //! horizon takes the place of the base timestamp.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 
 use tidewheel_protocol::{
@@ -20,6 +21,9 @@ use crate::index::NO_TIMESTAMP;
 pub(crate) struct Filter<'a> {
     /// The newest offsets of keys.
     pub(crate) newest: &'a OffsetMap,
+    /// Whether a batch came by that is too large to be opened. It keeps old values of its keys, which must not outlive
+    /// the tombstones behind them: so those stay, too.
+    pub(crate) unopened: Cell<bool>,
     /// The offset of the last record of each producer that is known.
     pub(crate) producers: &'a HashMap<i64, i64>,
     /// `delete.retention.ms`.
@@ -49,7 +53,8 @@ struct Chosen {
 }
 
 impl Filter<'_> {
-    /// What stays of `batch`. Where `ends_segment`, its offsets are kept even if no record is left.
+    /// What stays of `batch`, which lies behind all that was asked before. Where `ends_segment`, its offsets are kept
+    /// even if no record is left.
     ///
     /// # Errors
     /// For records that cannot be read.
@@ -62,7 +67,10 @@ impl Filter<'_> {
         if header.base_offset > self.newest.latest() || header.is_control() {
             return Ok(Kept::Whole);
         }
-        let records = opened(batch)?;
+        let Some(records) = opened(batch)? else {
+            self.unopened.set(true);
+            return Ok(Kept::Whole);
+        };
         let mut chosen = Chosen {
             max_timestamp: NO_TIMESTAMP,
             ..Chosen::default()
@@ -117,7 +125,7 @@ impl Filter<'_> {
     }
 
     fn tombstone_stays(&self, header: &BatchHeader) -> bool {
-        !header.has_delete_horizon() || self.now_ms < header.base_timestamp
+        !header.has_delete_horizon() || self.now_ms < header.base_timestamp || self.unopened.get()
     }
 
     fn is_last_of_producer(&self, header: &BatchHeader) -> bool {

@@ -18,6 +18,7 @@ mod partition;
 mod rewrite;
 pub(crate) mod swap;
 
+use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -68,6 +69,9 @@ pub struct CleaningStats {
     pub bytes_after: u64,
     /// What lies before this offset is compacted now.
     pub cleaned_to: i64,
+    /// The first offset of the first batch that no pass had met before and that is more than compaction takes up at
+    /// once: it stays as it is, and so do the tombstones behind it.
+    pub too_large: Option<i64>,
 }
 
 /// The end of a pass, good or bad.
@@ -223,15 +227,17 @@ impl LogCleaner {
             log.set_cleaned_to(cleanable.first_dirty);
             logs.write_dir_checkpoints(*dir)?;
         }
-        let newest = self.newest_offsets(log, cleanable, pace)?;
+        let Newest { newest, too_large } = self.newest_offsets(log, cleanable, pace)?;
         let filter = Filter {
             newest: &newest,
+            unopened: Cell::new(false),
             producers: &producers,
             delete_retention_ms: config.delete_retention_ms,
             now_ms,
         };
         let mut stats = CleaningStats {
             cleaned_to: newest.latest() + 1,
+            too_large,
             ..CleaningStats::default()
         };
         let covered = |base_offset: i64| base_offset <= newest.latest();
@@ -268,7 +274,7 @@ impl LogCleaner {
         log: &PartitionLog,
         cleanable: &Cleanable,
         pace: &mut Pace<'_>,
-    ) -> Result<OffsetMap, StorageError> {
+    ) -> Result<Newest, StorageError> {
         let first_dirty = cleanable.first_dirty;
         let size = MapSize {
             bytes_max: self.options.dedupe_buffer_bytes,
@@ -276,6 +282,7 @@ impl LogCleaner {
         };
         let keys = u64::try_from(cleanable.end - first_dirty).unwrap_or(0);
         let mut newest = OffsetMap::new(size, keys, self.options.secret, first_dirty - 1);
+        let mut too_large = None;
         for (at, segment) in cleanable.segments.iter().enumerate() {
             let next = cleanable.segments.get(at + 1);
             let end = next.map_or(cleanable.end, |next| next.base_offset());
@@ -288,12 +295,15 @@ impl LogCleaner {
                     let what = format!("at offset {}: {error}", batch.header.base_offset);
                     StorageError::corrupt(&segment.log_path(), 0, what)
                 };
-                full = !note_keys(&mut newest, batch, first_dirty).map_err(error)?;
-                Ok(if full {
-                    Visited::Stop
-                } else {
-                    Visited::Wrote(0)
-                })
+                match note_keys(&mut newest, batch, first_dirty).map_err(error)? {
+                    Noted::All => {}
+                    Noted::TooLarge => too_large = too_large.or(Some(batch.header.base_offset)),
+                    Noted::Full => {
+                        full = true;
+                        return Ok(Visited::Stop);
+                    }
+                }
+                Ok(Visited::Wrote(0))
             });
             match read {
                 // Retention took it, and all that is older than what it held.
@@ -305,8 +315,14 @@ impl LogCleaner {
             }
             newest.cover(end - 1);
         }
-        Ok(newest)
+        Ok(Newest { newest, too_large })
     }
+}
+
+/// The newest offsets of the keys in the dirty part, and the first batch in it whose keys are not among them.
+struct Newest {
+    newest: OffsetMap,
+    too_large: Option<i64>,
 }
 
 /// What became of a group.
@@ -363,24 +379,41 @@ fn is_stop(error: &StorageError) -> bool {
     matches!(error, StorageError::Closed | StorageError::PartitionDeleted)
 }
 
-/// The records of a batch without their compression.
+/// The records of a batch without their compression; `None` where they are more, in number or by what they
+/// decompress to, than compaction holds at once.
 ///
 /// # Errors
-/// Where they are more, in number or bytes, than compaction holds at once.
-fn opened(batch: &RecordBatch) -> Result<Bytes, BatchError> {
+/// Where the codec cannot read them.
+pub(crate) fn opened(batch: &RecordBatch) -> Result<Option<Bytes>, BatchError> {
     if batch.header.record_count > COMPACTED_BATCH_RECORDS_MAX {
-        return Err(BatchError::TooLarge);
+        return Ok(None);
     }
-    batch.decompressed(COMPACTED_BATCH_BYTES_MAX)
+    match batch.decompressed(COMPACTED_BATCH_BYTES_MAX) {
+        Err(BatchError::DecompressedTooLarge { .. }) => Ok(None),
+        records => records.map(Some),
+    }
 }
 
-/// Takes the keys of a batch from offset `from` on into the map; false where it is full before the end.
-fn note_keys(newest: &mut OffsetMap, batch: &RecordBatch, from: i64) -> Result<bool, BatchError> {
+/// What became of the keys of a batch.
+enum Noted {
+    /// They are in the map.
+    All,
+    /// The map is full before their end.
+    Full,
+    /// None is in the map: the batch cannot be opened. Older values of them stay beside it, as if nothing were newer.
+    TooLarge,
+}
+
+/// Takes the keys of a batch from offset `from` on into the map.
+fn note_keys(newest: &mut OffsetMap, batch: &RecordBatch, from: i64) -> Result<Noted, BatchError> {
     let header = &batch.header;
     if header.is_control() || header.last_offset() < from {
-        return Ok(true);
+        return Ok(Noted::All);
     }
-    let records = opened(batch)?;
+    let Some(records) = opened(batch)? else {
+        newest.cover(header.last_offset());
+        return Ok(Noted::TooLarge);
+    };
     let (mut offsets, mut keys) = (Vec::new(), Vec::new());
     for record in RawRecords::new(header, &records) {
         let record = record?;
@@ -394,11 +427,11 @@ fn note_keys(newest: &mut OffsetMap, batch: &RecordBatch, from: i64) -> Result<b
     for (key, offset) in keys.into_iter().zip(offsets) {
         if !newest.put(key, offset) {
             newest.cover(offset - 1);
-            return Ok(false);
+            return Ok(Noted::Full);
         }
     }
     newest.cover(header.last_offset());
-    Ok(true)
+    Ok(Noted::All)
 }
 
 /// What of a log may be compacted; rolls its active segment where records in it have waited too long.

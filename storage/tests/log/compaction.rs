@@ -1,5 +1,6 @@
 //! Log compaction: what stays, what goes and when, beside producers, readers, retention and crashes.
 
+mod too_large;
 mod world;
 
 use crate::support::{NOW, Random, check_lookups, read_all};

@@ -159,7 +159,7 @@ impl World {
         let start = self.log.offsets().log_start;
         let mut found = Vec::new();
         for batch in batches {
-            for record in batch.records(1 << 24).unwrap() {
+            for record in batch.records(1 << 26).unwrap() {
                 let record = record.unwrap();
                 // The first batch comes as a whole; consumers skip what lies before the log start.
                 if record.offset < start {

@@ -1,0 +1,88 @@
+//! Batches that compaction cannot take up: they came before the topic was compacted, or before producers were
+//! refused.
+
+use tidewheel_config::limits::COMPACTED_BATCH_BYTES_MAX;
+use tidewheel_config::{CleanupPolicy, LogConfig};
+use tidewheel_protocol::Compression;
+
+use super::world::{RETENTION_MS, World, config};
+use super::{PLAIN, push_on};
+use crate::support::NOW;
+
+fn kept(world: &World, key: &[u8]) -> Vec<(i64, Option<usize>)> {
+    let found = world
+        .read()
+        .into_iter()
+        .filter(|(_, found, _)| found == key);
+    found
+        .map(|(offset, _, value)| (offset, value.map(|value| value.len())))
+        .collect()
+}
+
+/// A log of a topic that becomes compacted, with a batch of one huge value, and values of its key before and behind.
+fn with_a_huge_value() -> World {
+    let mut world = World::new(LogConfig {
+        cleanup_policy: CleanupPolicy {
+            delete: true,
+            compact: false,
+        },
+        ..config()
+    });
+    world.append(&[(b"a", Some(b"1")), (b"b", Some(b"2"))], PLAIN, NOW);
+    let huge = vec![0; COMPACTED_BATCH_BYTES_MAX];
+    world.append(&[(b"a", Some(&huge))], Compression::Zstd, NOW);
+    world.append(&[(b"b", Some(b"3"))], PLAIN, NOW);
+    world.config = config();
+    world.log.set_config(config());
+    world
+}
+
+#[test]
+fn a_batch_that_is_too_large_stays_whole_and_the_pass_goes_on() {
+    let mut world = with_a_huge_value();
+    push_on(&mut world, NOW);
+    let reports = world.clean(NOW);
+    assert_eq!(reports.len(), 1);
+    assert!(!reports[0].given_up, "{:?}", reports[0]);
+    let stats = reports[0].outcome.as_ref().unwrap();
+    assert_eq!(stats.too_large, Some(2));
+    world.check();
+    assert_eq!(kept(&world, b"b"), [(3, Some(1))], "others are compacted");
+    // Nobody knows whether something newer than the first of them is in the batch.
+    let huge = (2, Some(COMPACTED_BATCH_BYTES_MAX));
+    assert_eq!(kept(&world, b"a"), [(0, Some(1)), huge]);
+
+    world.append(&[(b"a", Some(b"4")), (b"b", Some(b"5"))], PLAIN, NOW);
+    push_on(&mut world, NOW);
+    let reports = world.clean(NOW);
+    let stats = reports[0].outcome.as_ref().unwrap();
+    assert_eq!(stats.too_large, None, "it was told of");
+    world.check();
+    let newest = world.sent.iter().rfind(|sent| sent.1 == b"a").unwrap().0;
+    assert_eq!(kept(&world, b"a"), [huge, (newest, Some(1))]);
+    assert_eq!(kept(&world, b"b").len(), 1);
+    world.restart(false);
+    world.check();
+    assert_eq!(world.verify(), Vec::<String>::new());
+}
+
+/// It would be there again for whoever reads from the beginning.
+#[test]
+fn what_is_deleted_in_a_batch_that_is_too_large_stays_deleted() {
+    for restart in [false, true] {
+        let mut world = with_a_huge_value();
+        world.append(&[(b"a", None), (b"b", None)], PLAIN, NOW);
+        for later in [0, RETENTION_MS, 2 * RETENTION_MS] {
+            push_on(&mut world, NOW);
+            world.clean(NOW + later);
+            world.check();
+            let huge = (2, Some(COMPACTED_BATCH_BYTES_MAX));
+            assert_eq!(kept(&world, b"a").last(), Some(&(4, None)));
+            assert!(kept(&world, b"a").contains(&huge));
+            if restart {
+                world.restart(false);
+            }
+        }
+        assert!(world.clean(NOW + 3 * RETENTION_MS).is_empty(), "in vain");
+    }
+}
