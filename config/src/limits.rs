@@ -297,7 +297,7 @@ pub const GROUP_LAGS_AT_ONCE: usize = 2;
 pub const GROUP_STATE_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// Groups and offsets that one look for expired offsets goes over before others have their turn, but for
-/// the last of the groups; and offsets that it deletes.
+/// the last of the groups; and offsets that it deletes, or OffsetDelete at once.
 pub const GROUP_RETENTION_STEP: usize = 2_000;
 
 /// A longer request to a group's coordinator is read and decided about on the blocking pool, when there is

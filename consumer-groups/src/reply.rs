@@ -55,7 +55,7 @@ pub enum GroupReply {
     List(Vec<ListedGroup>),
     /// To DeleteGroups.
     DeleteGroup(Result<(), GroupError>),
-    /// To OffsetDelete: one entry for each partition, in the order of the request.
+    /// To OffsetDelete: one entry for each partition.
     DeleteOffsets(Result<Vec<TopicResults>, GroupError>),
     /// To [`GroupRequest::TopicsDeleted`](crate::GroupRequest::TopicsDeleted).
     TopicsDeleted(Result<(), GroupError>),

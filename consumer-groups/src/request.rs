@@ -290,8 +290,9 @@ pub struct DeleteGroupRequest {
 pub struct DeleteOffsetsRequest {
     /// The group.
     pub group_id: Arc<str>,
-    /// Whose offsets to delete.
-    pub topics: Vec<TopicPartitions>,
+    /// Whose offsets to delete, by topic. Whoever asks divides what is more than
+    /// [`GROUP_RETENTION_STEP`](tidewheel_config::limits::GROUP_RETENTION_STEP): all of it is done at once.
+    pub topics: BTreeMap<Arc<str>, BTreeSet<i32>>,
 }
 
 /// Topics were deleted. Concerns all groups.

@@ -21,6 +21,10 @@ use tidewheel_protocol::messages::offset_commit::{
     OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
     OffsetCommitResponse,
 };
+use tidewheel_protocol::messages::offset_delete::{
+    OffsetDeleteRequest, OffsetDeleteRequestPartition, OffsetDeleteRequestTopic,
+    OffsetDeleteResponse,
+};
 use tidewheel_protocol::messages::offset_fetch::{
     OffsetFetchRequest, OffsetFetchRequestGroup, OffsetFetchRequestTopics, OffsetFetchResponse,
 };
@@ -169,6 +173,25 @@ fn describe(group: &str, times: usize) -> DescribeGroupsRequest {
     }
 }
 
+fn delete(group: &str, partitions: &[i32]) -> OffsetDeleteRequest {
+    let named = |&partition_index| OffsetDeleteRequestPartition { partition_index };
+    OffsetDeleteRequest {
+        group_id: StrBytes::from(group),
+        topics: vec![OffsetDeleteRequestTopic {
+            name: StrBytes::from("committed"),
+            partitions: partitions.iter().map(named).collect(),
+        }],
+    }
+}
+
+/// The partitions of one topic of which it is told that they have no offset any more.
+fn deleted(answer: &OffsetDeleteResponse) -> Vec<i32> {
+    assert_eq!((answer.error_code, answer.topics.len()), (0, 1));
+    let partitions = &answer.topics[0].partitions;
+    assert!(partitions.iter().all(|told| told.error_code == 0));
+    partitions.iter().map(|told| told.partition_index).collect()
+}
+
 pub(crate) fn is_closed_for<Q: Message>(broker: &Broker, version: i16, request: &Q) {
     let mut peer = broker.connect();
     // Where it is closed before all is sent, too.
@@ -272,9 +295,43 @@ fn huge_lists_of_groups_and_partitions() {
         let answer: OffsetFetchResponse = client.call(8, &fetch("texts", Some(250_000)));
         assert_eq!(answer.groups[0].topics[0].partitions.len(), 1);
         is_closed_for(broker, 8, &fetch("texts", Some(300_000)));
+        let before = end_of_groups(&mut client);
+        let answer: OffsetDeleteResponse = client.call(0, &delete("texts", &[3; 250_000]));
+        assert_eq!(deleted(&answer), [3]);
+        assert_eq!(end_of_groups(&mut client), before + 1, "one tombstone");
         let answer: DescribeGroupsResponse = client.call(4, &describe("texts", 10_000));
         assert_eq!(answer.groups.len(), 1);
         is_closed_for(broker, 4, &describe("texts", 100_000));
+    });
+}
+
+/// More offsets than are deleted at once.
+#[test]
+fn many_offsets_that_are_deleted_by_name() {
+    const PARTITIONS: i32 = 4_100;
+    bounded(|broker| {
+        let mut client = broker.connect();
+        client.create_topic("wide", PARTITIONS, &[]);
+        let partition = |partition_index| OffsetCommitRequestPartition {
+            partition_index,
+            ..OffsetCommitRequestPartition::default()
+        };
+        let mut request = commit("many", 0);
+        request.topics[0].name = StrBytes::from("wide");
+        request.topics[0].partitions = (0..PARTITIONS).map(partition).collect();
+        assert_eq!(committed(&mut client, &request), 0);
+        let before = end_of_groups(&mut client);
+        let all: Vec<i32> = (0..PARTITIONS).collect();
+        let mut request = delete("many", &all);
+        request.topics[0].name = StrBytes::from("wide");
+        let answer: OffsetDeleteResponse = client.call(0, &request);
+        assert_eq!(deleted(&answer), all);
+        let tombstones = i64::from(PARTITIONS);
+        assert_eq!(end_of_groups(&mut client), before + tombstones);
+        let answer: OffsetFetchResponse = client.call(8, &fetch("many", None));
+        assert!(answer.groups[0].topics.is_empty());
+        let answer: OffsetDeleteResponse = client.call(0, &delete("none", &[1]));
+        assert_eq!(answer.error_code, ErrorCode::GroupIdNotFound.code());
     });
 }
 

@@ -262,19 +262,19 @@ impl GroupCoordinator {
             return GroupReply::DeleteOffsets(Err(GroupError::NonEmptyGroup));
         }
         let subscription = membership.subscription();
-        let topics = request.topics.iter().map(|wanted| {
-            let result = match subscription.may_contain(&wanted.topic) {
+        let topics = request.topics.iter().map(|(wanted, partitions)| {
+            let result = match subscription.may_contain(wanted) {
                 true => Err(GroupError::GroupSubscribedToTopic),
                 false => Ok(()),
             };
-            if let (Ok(()), Some((topic, known))) = (result, offsets.of_topic(&wanted.topic)) {
-                let there = wanted.partitions.iter().filter(|&p| known.contains_key(p));
+            if let (Ok(()), Some((topic, known))) = (result, offsets.of_topic(wanted)) {
+                let there = partitions.iter().filter(|&p| known.contains_key(p));
                 out.records
                     .extend(there.map(|&p| tombstone(&request.group_id, topic, p)));
             }
             TopicResults {
-                topic: Arc::clone(&wanted.topic),
-                partitions: wanted.partitions.iter().map(|&p| (p, result)).collect(),
+                topic: Arc::clone(wanted),
+                partitions: partitions.iter().map(|&p| (p, result)).collect(),
             }
         });
         GroupReply::DeleteOffsets(Ok(topics.collect()))

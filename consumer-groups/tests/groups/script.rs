@@ -231,7 +231,10 @@ impl Script {
             "delete" => GroupRequest::DeleteGroup(DeleteGroupRequest { group_id }),
             "delete-offsets" => GroupRequest::DeleteOffsets(DeleteOffsetsRequest {
                 group_id,
-                topics: partitions(topics, Uuid::ZERO),
+                topics: partitions(topics, Uuid::ZERO)
+                    .into_iter()
+                    .map(|named| (named.topic, named.partitions.into_iter().collect()))
+                    .collect(),
             }),
             "topics-deleted" => GroupRequest::TopicsDeleted(TopicsDeletedRequest {
                 topics: words

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tidewheel_consumer_groups::GroupRequest;
 use tidewheel_consumer_groups::request::*;
-use tidewheel_protocol::Uuid;
 
 use super::{Asked, GROUPS, History, Key, REBALANCE_MS};
 use crate::support::subscription;
@@ -226,12 +225,7 @@ impl History {
         let topic: Arc<str> = TOPICS[self.below(2)].into();
         let partition = i32::try_from(self.below(3)).unwrap();
         let keys = vec![(Arc::clone(&group_id), Arc::clone(&topic), partition)];
-        let partitions = vec![partition];
-        let topics = vec![TopicPartitions {
-            topic,
-            topic_id: Uuid::ZERO,
-            partitions,
-        }];
+        let topics = [(topic, [partition].into())].into();
         let request = DeleteOffsetsRequest { group_id, topics };
         self.send(
             GroupRequest::DeleteOffsets(request),
