@@ -11,7 +11,7 @@
 
 use bytes::Bytes;
 use tidewheel_config::limits::{
-    DECOMPRESSED_BATCH_BYTES_MAX, RECORD_ERRORS_MAX, WALKED_BATCH_FACTOR,
+    COMPACTED_BATCH_BYTES_MAX, DECOMPRESSED_BATCH_BYTES_MAX, RECORD_ERRORS_MAX, WALKED_BATCH_FACTOR,
 };
 use tidewheel_config::{LogConfig, TimestampType};
 use tidewheel_protocol::{BatchError, BatchHeader, Compression, RawRecords, RecordBatch};
@@ -127,13 +127,23 @@ fn true_max_timestamp(batch: &RecordBatch, config: &LogConfig) -> Result<i64, St
     Ok(max)
 }
 
+/// Bytes by which a record may grow where compaction puts the delete horizon in the place of the base timestamp: its
+/// timestamp delta goes from one byte to ten at most, and its length to another byte.
+const HORIZON_GROWTH: usize = 10;
+
 /// Walks all records, which must be there as the header says and have keys. There may be no more of them than
 /// compaction takes up at once: it could never thin such a batch.
 fn check_keys(batch: &RecordBatch) -> Result<(), StorageError> {
     let too_large = StorageError::TooLargeToCompact {
         count: batch.header.record_count,
     };
-    let records = opened(batch).map_err(unreadable)?.ok_or(too_large)?;
+    let Some(records) = opened(batch).map_err(unreadable)? else {
+        return Err(too_large);
+    };
+    let count = usize::try_from(batch.header.record_count).unwrap_or(0);
+    if records.len() + count * HORIZON_GROWTH > COMPACTED_BATCH_BYTES_MAX {
+        return Err(too_large);
+    }
     let (mut count, mut indexes) = (0, Vec::new());
     for (index, record) in (0..).zip(RawRecords::new(&batch.header, &records)) {
         if record.map_err(unreadable)?.key.is_none() {
@@ -218,7 +228,7 @@ fn check_timestamp(timestamp: i64, config: &LogConfig, now_ms: i64) -> Result<()
 
 #[cfg(test)]
 mod tests {
-    use tidewheel_config::limits::{COMPACTED_BATCH_BYTES_MAX, COMPACTED_BATCH_RECORDS_MAX};
+    use tidewheel_config::limits::COMPACTED_BATCH_RECORDS_MAX;
     use tidewheel_config::{BrokerConfig, Sources};
     use tidewheel_protocol::{RecordBatchBuilder, TimestampType as BatchTimestamps};
 
@@ -273,9 +283,19 @@ mod tests {
             });
             records.compression(codec).build().unwrap()
         };
+        // Their growth under a delete horizon is what is too much.
+        let long = |bytes: usize| {
+            let count = 200_000;
+            let value = vec![0; bytes / count - 16];
+            let records = (0..count).fold(RecordBatchBuilder::new(), |builder, number| {
+                builder.record(NOW, Some(&number.to_be_bytes()[4..]), Some(&value))
+            });
+            records.compression(Compression::Zstd).build().unwrap()
+        };
         let (bytes, records) = (COMPACTED_BATCH_BYTES_MAX, COMPACTED_BATCH_RECORDS_MAX);
         for batch in [
             valued(bytes - 100),
+            long(bytes - (bytes >> 3)),
             many(records, Compression::Lz4),
             many(records, Compression::None),
         ] {
@@ -283,6 +303,7 @@ mod tests {
         }
         for batch in [
             valued(bytes),
+            long(bytes),
             many(records + 1, Compression::Lz4),
             many(records + 1, Compression::None),
         ] {
