@@ -1,20 +1,22 @@
-//! A group whose members come, go and are killed while producers run, and whose broker is killed.
+//! Groups whose members come, go and are killed while producers run, and whose broker is killed.
+
+mod member;
 
 use std::path::PathBuf;
 use std::process::Command;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use libtest_mimic::Trial;
-use rustix::process::Signal;
 use serde::Deserialize;
 
 use super::broker::Broker;
 use super::context::Context;
 use super::install::{Tool, sources};
-use super::matrix::{Client, jvm, script};
-use super::process::{Process, Report, must_succeed, note, note_duration, now, run, tail};
+use super::matrix::Client;
+use super::process::{Process, Report, must_succeed, note, note_duration, now, run};
 use super::{Fault, trial};
+use member::{KINDS, Kind, Member, Membership};
 
 /// For a step: to produce on after a kill, to read all that is left, to leave.
 const STEP_LIMIT: Duration = Duration::from_secs(60);
@@ -27,13 +29,21 @@ const PARTITIONS: &str = "12";
 const MEMBERS_MAX: usize = 20;
 /// JVMs among them: each takes a core for a second to start.
 const JVMS_MAX: usize = 3;
+/// So many clients of a kind have a member each while the group reads to the end.
+const JOIN_LAST: usize = 3;
 /// Records between two actions, at most: a third of a second.
 const RECORDS_BETWEEN: u64 = 600;
-/// Members are expelled after 3 s, and nobody waits for the first rebalance.
-const SETTINGS: [&str; 2] = [
+/// Members are expelled after 3 s, hear of their partitions soon, and nobody waits for the first rebalance.
+const SETTINGS: [&str; 6] = [
     "group.initial.rebalance.delay.ms=0",
     "group.min.session.timeout.ms=1000",
+    "group.consumer.min.session.timeout.ms=1000",
+    "group.consumer.session.timeout.ms=3000",
+    "group.consumer.min.heartbeat.interval.ms=100",
+    "group.consumer.heartbeat.interval.ms=200",
 ];
+/// Runs at the same time: each is a crowd of processes.
+const SIDE_BY_SIDE: usize = 2;
 /// How many actions chance chooses from, see `act`.
 const ACTIONS: u64 = 10;
 /// What comes first, so that the shortest run has it: members come, one leaves, the broker is killed in a
@@ -41,7 +51,6 @@ const ACTIONS: u64 = 10;
 const FIRST: [u64; 5] = [0, 4, 8, 6, 9];
 const GROUP: &str = "restless";
 const TOPIC: &str = "restless-topic";
-const ASSIGNORS: [&str; 2] = ["range", "cooperative-sticky"];
 const CASES: [&str; 6] = [
     "delivered",
     "order",
@@ -50,11 +59,13 @@ const CASES: [&str; 6] = [
     "owners",
     "one-at-a-time",
 ];
-const TOOLS: [Tool; 4] = [Tool::Go, Tool::Python, Tool::Java, Tool::OwnBroker];
 
-/// What was found, by assignor.
+/// What was found, by kind.
 #[derive(Default)]
-pub(crate) struct Runs([OnceLock<Result<Outcome, Fault>>; ASSIGNORS.len()]);
+pub(crate) struct Runs {
+    found: [OnceLock<Result<Outcome, Fault>>; KINDS.len()],
+    lanes: [Mutex<()>; SIDE_BY_SIDE],
+}
 
 struct Outcome {
     flow: Report,
@@ -73,6 +84,16 @@ struct Look {
     lag: i64,
 }
 
+impl Look {
+    /// The states of both protocols while partitions change hands.
+    fn is_rebalance(&self) -> bool {
+        matches!(
+            self.state.as_str(),
+            "PreparingRebalance" | "CompletingRebalance" | "Assigning" | "Reconciling"
+        )
+    }
+}
+
 /// splitmix64, from a seed that is printed.
 struct Chance(u64);
 
@@ -83,29 +104,6 @@ impl Chance {
         mixed = (mixed ^ mixed >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
         mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
         (mixed ^ mixed >> 31) % end.max(1)
-    }
-}
-
-struct Member {
-    client: Client,
-    process: Process,
-    /// It was told to kill itself at some time.
-    dies: bool,
-}
-
-impl Member {
-    /// Waits for its end, which must be a clean one unless it kills itself.
-    fn ended(&mut self) -> Result<(), Fault> {
-        let (status, stderr) = self.process.wait()?;
-        use std::os::unix::process::ExitStatusExt;
-        if status.success() || self.dies && status.signal() == Some(Signal::KILL.as_raw()) {
-            return Ok(());
-        }
-        Err(format!(
-            "a member of {} ended with {status}: {}",
-            self.client.name(),
-            tail(&stderr)
-        ))
     }
 }
 
@@ -122,8 +120,10 @@ struct Tally {
 /// The group with all around it.
 struct Restless<'a> {
     context: &'a Context,
-    assignor: &'static str,
+    kind: &'static Kind,
     chance: Chance,
+    /// Who joins next: each client in its turn, the turns by chance.
+    deck: Vec<Client>,
     broker: Broker,
     flow: Process,
     flow_report: Report,
@@ -142,16 +142,18 @@ fn franz_go(context: &Context, broker: &Broker, mode: &[&str]) -> Result<Command
 }
 
 impl<'a> Restless<'a> {
-    fn start(context: &'a Context, assignor: &'static str, seed: u64) -> Result<Self, Fault> {
+    fn start(context: &'a Context, kind: &'static Kind, seed: u64) -> Result<Self, Fault> {
         let broker = context.new_broker_with(&SETTINGS)?;
         let mut flow = franz_go(context, &broker, &["flow", TOPIC, PARTITIONS])?;
-        let mut observe = franz_go(context, &broker, &["observe", GROUP, TOPIC, PARTITIONS])?;
+        let observe = ["observe", kind.assignor, GROUP, TOPIC, PARTITIONS];
+        let mut observe = franz_go(context, &broker, &observe)?;
         observe.arg(broker.beside("observer"));
         let flow = Process::start("the producer", &mut flow)?;
         let mut restless = Self {
             context,
-            assignor,
+            kind,
             chance: Chance(seed),
+            deck: Vec::new(),
             observer: Process::start("the observer", &mut observe)?,
             broker,
             flow,
@@ -197,48 +199,50 @@ impl<'a> Restless<'a> {
         serde_json::from_str(&line).map_err(|e| format!("{line}: {e}"))
     }
 
+    /// The next client, of those that may join now.
+    fn draw(&mut self) -> Client {
+        let jvms = self.members.iter().filter(|m| m.is_jvm()).count();
+        let may_join = |client: &Client| jvms < JVMS_MAX || !client.tools().contains(&Tool::Java);
+        loop {
+            if let Some(at) = self.deck.iter().position(may_join) {
+                return self.deck.remove(at);
+            }
+            let mut next = self.kind.clients.to_vec();
+            while !next.is_empty() {
+                let at = self.chance.below(next.len() as u64);
+                self.deck
+                    .push(next.remove(usize::try_from(at).unwrap_or(0)));
+            }
+        }
+    }
+
     /// A member of any client, which may kill itself in the middle of something.
-    fn join(&mut self, may_die: bool) -> Result<(), Fault> {
-        let jvms = self.members.iter().filter(|m| m.client == Client::Java4);
-        let client = match self.chance.below(5) {
-            0 if jvms.count() < JVMS_MAX => Client::Java4,
-            0..=2 => Client::Confluent,
-            _ => Client::FranzGo,
-        };
-        self.join_as(client, may_die)
+    fn join(&mut self) -> Result<(), Fault> {
+        let client = self.draw();
+        self.join_as(client, true)
     }
 
     fn join_as(&mut self, client: Client, may_die: bool) -> Result<(), Fault> {
-        let mut command = match client {
-            Client::Java4 => {
-                let mut command = jvm(&self.context.installs.java_4()?);
-                command.arg("tidewheel.clients.RestlessMember");
-                command
-            }
-            Client::Confluent => script(
-                Command::new(self.context.installs.python()?),
-                "python/restless.py",
-            ),
-            _ => Command::new(self.context.installs.franz_go()?),
-        };
-        command.args(["--bootstrap", self.broker.address(), "member", GROUP, TOPIC]);
-        let name = format!("{}-{}", client.name(), self.journals.len());
-        let journal = self.broker.beside(&name);
-        command.arg(self.assignor).arg(&journal);
         let place = match self.chance.below(6) {
             0 if may_die => "assigned",
             1 if may_die => "revoked",
             2 if may_die => "commit",
             _ => "never",
         };
-        command.arg(format!("{place}:{}", 1 + self.chance.below(3)));
-        let process = Process::start(&name, &mut command)?;
+        let name = format!("{}-{}", client.name(), self.journals.len());
+        let journal = self.broker.beside(&name);
+        let membership = Membership {
+            address: self.broker.address(),
+            group: GROUP,
+            topic: TOPIC,
+            assignor: self.kind.assignor,
+            journal: &journal,
+            place,
+            count: 1 + self.chance.below(3),
+        };
+        let member = Member::start(self.context, client, &name, &membership)?;
         self.journals.push(journal);
-        self.members.push(Member {
-            client,
-            process,
-            dies: place != "never",
-        });
+        self.members.push(member);
         self.tally.joined += 1;
         Ok(())
     }
@@ -252,7 +256,7 @@ impl<'a> Restless<'a> {
     fn bury(&mut self) -> Result<(), Fault> {
         let mut at = 0;
         while at < self.members.len() {
-            if self.members[at].process.drain(now()) {
+            if self.members[at].has_ended() {
                 self.members.swap_remove(at).ended()?;
                 self.tally.killed += 1;
             } else {
@@ -269,7 +273,7 @@ impl<'a> Restless<'a> {
             while self.look(now()).is_ok() {}
             let until = now() + REBALANCE_LIMIT;
             while let Ok(look) = self.look(until) {
-                if look.state.ends_with("Rebalance") {
+                if look.is_rebalance() {
                     self.tally.of_them_in_a_rebalance += 1;
                     break;
                 }
@@ -285,27 +289,26 @@ impl<'a> Restless<'a> {
             0..=3 => {
                 for _ in 0..=self.chance.below(4) {
                     if self.members.len() < MEMBERS_MAX {
-                        self.join(true)?;
+                        self.join()?;
                     }
                 }
             }
             4..=5 => {
                 if let Some(member) = self.pick() {
-                    leave(member)?;
+                    member.leave(now() + STEP_LIMIT)?;
                     self.tally.left += 1;
                 }
             }
             6..=7 => {
-                if let Some(mut member) = self.pick() {
-                    member.dies = true;
-                    member.process.signal(Signal::KILL);
-                    member.ended()?;
+                if let Some(member) = self.pick() {
+                    member.kill()?;
                     self.tally.killed += 1;
                 }
             }
             8 => {
+                // One that is quick to start makes the rebalance.
                 if self.members.len() < MEMBERS_MAX {
-                    self.join(true)?;
+                    self.join_as(self.kind.clients[0], true)?;
                 }
                 self.kill_broker(true)?;
             }
@@ -316,7 +319,7 @@ impl<'a> Restless<'a> {
 
     /// Lets the group read to the end, and everybody leave.
     fn finish(&mut self) -> Result<(), Fault> {
-        for client in [Client::FranzGo, Client::Confluent, Client::Java4] {
+        for &client in self.kind.clients.iter().take(JOIN_LAST) {
             self.join_as(client, false)?;
         }
         drop(self.flow.stdin());
@@ -336,7 +339,7 @@ impl<'a> Restless<'a> {
             }
         }
         while let Some(member) = self.pick() {
-            leave(member)?;
+            member.leave(now() + STEP_LIMIT)?;
         }
         drop(self.observer.stdin());
         if !self.observer.drain(now() + STEP_LIMIT) {
@@ -346,7 +349,7 @@ impl<'a> Restless<'a> {
     }
 
     fn audit(&mut self) -> Result<Report, Fault> {
-        let mode = ["audit", GROUP, TOPIC, PARTITIONS];
+        let mode = ["audit", self.kind.assignor, GROUP, TOPIC, PARTITIONS];
         let mut audit = franz_go(self.context, &self.broker, &mode)?;
         audit.arg(self.broker.beside("observer"));
         audit.args(self.journals.iter().filter(|journal| journal.exists()));
@@ -354,15 +357,6 @@ impl<'a> Restless<'a> {
         self.broker.stop()?;
         Ok(report)
     }
-}
-
-/// A clean end, by the end of its input.
-fn leave(mut member: Member) -> Result<(), Fault> {
-    drop(member.process.stdin());
-    if !member.process.drain(now() + STEP_LIMIT) {
-        return Err(format!("a member of {} stays", member.client.name()));
-    }
-    member.ended()
 }
 
 fn number(variable: &str) -> Result<Option<u64>, Fault> {
@@ -375,11 +369,7 @@ fn number(variable: &str) -> Result<Option<u64>, Fault> {
     }
 }
 
-fn run_loop(context: &Context, assignor: &'static str) -> Result<Outcome, Fault> {
-    // Building comes first: no member shall wait for another's compiler.
-    context.installs.python()?;
-    context.installs.franz_go()?;
-    context.installs.java_4()?;
+fn run_loop(context: &Context, kind: &'static Kind) -> Result<Outcome, Fault> {
     let seconds = number("TIDEWHEEL_RESTLESS_SECONDS")?;
     let by_default = if context.is_full {
         SECONDS_FULL
@@ -388,11 +378,10 @@ fn run_loop(context: &Context, assignor: &'static str) -> Result<Outcome, Fault>
     };
     let seed = number("TIDEWHEEL_RESTLESS_SEED")?.unwrap_or_else(|| u64::from(std::process::id()));
     let _permit = context.permit();
-    note(&format!(
-        "restless {assignor}: TIDEWHEEL_RESTLESS_SEED={seed}"
-    ));
+    let name = kind.name;
+    note(&format!("restless {name}: TIDEWHEEL_RESTLESS_SEED={seed}"));
     let started = now();
-    let mut restless = Restless::start(context, assignor, seed)?;
+    let mut restless = Restless::start(context, kind, seed)?;
     let until = now() + Duration::from_secs(seconds.unwrap_or(by_default));
     let mut first = FIRST.into_iter();
     let mut steps = |restless: &mut Restless<'_>| {
@@ -407,8 +396,8 @@ fn run_loop(context: &Context, assignor: &'static str) -> Result<Outcome, Fault>
         restless.audit()
     };
     let audit = steps(&mut restless);
-    note(&format!("restless {assignor}: {:?}", restless.tally));
-    note_duration(&format!("restless {assignor}"), started);
+    note(&format!("restless {name}: {:?}", restless.tally));
+    note_duration(&format!("restless {name}"), started);
     Ok(Outcome {
         audit: audit?,
         flow: restless.flow_report,
@@ -416,8 +405,19 @@ fn run_loop(context: &Context, assignor: &'static str) -> Result<Outcome, Fault>
 }
 
 fn outcome(context: &Context, index: usize) -> Result<&Outcome, Fault> {
-    context.restless.0[index]
-        .get_or_init(|| run_loop(context, ASSIGNORS[index]))
+    let runs = &context.restless;
+    let body = || {
+        // Building comes first: no member shall wait for another's compiler.
+        for client in KINDS[index].clients {
+            member::install(context, *client)?;
+        }
+        context.installs.franz_go()?;
+        let lane = runs.lanes[index % SIDE_BY_SIDE].lock();
+        let _lane = lane.unwrap_or_else(PoisonError::into_inner);
+        run_loop(context, &KINDS[index])
+    };
+    runs.found[index]
+        .get_or_init(body)
         .as_ref()
         .map_err(Clone::clone)
 }
@@ -429,7 +429,7 @@ fn judge(
     report: fn(&Outcome) -> &Report,
 ) -> Result<(), Fault> {
     let detail = report(outcome(context, index)?).result(case)?;
-    note(&format!("restless {} {case}: {detail}", ASSIGNORS[index]));
+    note(&format!("restless {} {case}: {detail}", KINDS[index].name));
     Ok(())
 }
 
@@ -443,20 +443,20 @@ fn auditor(context: &Context) -> Result<(), Fault> {
     must_succeed("go test", &mut tests).map(|_| ())
 }
 
-/// `restless::auditor`, and `restless::ASSIGNOR::CASE`.
+/// `restless::auditor`, and `restless::KIND::CASE`.
 pub(crate) fn trials(context: &Arc<Context>) -> Vec<Trial> {
     let name = "restless::auditor".to_owned();
     let mut out = vec![trial(context, name, &[Tool::Go], |context| {
         auditor(context)
     })];
-    for (index, assignor) in ASSIGNORS.into_iter().enumerate() {
-        let name = format!("restless::{assignor}::flow");
-        out.push(trial(context, name, &TOOLS, move |context| {
+    for (index, kind) in KINDS.iter().enumerate() {
+        let name = format!("restless::{}::flow", kind.name);
+        out.push(trial(context, name, kind.tools, move |context| {
             judge(context, index, "flow", |found| &found.flow)
         }));
         for case in CASES {
-            let name = format!("restless::{assignor}::{case}");
-            out.push(trial(context, name, &TOOLS, move |context| {
+            let name = format!("restless::{}::{case}", kind.name);
+            out.push(trial(context, name, kind.tools, move |context| {
                 judge(context, index, &format!("audit/{case}"), |found| {
                     &found.audit
                 })

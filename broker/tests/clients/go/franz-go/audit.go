@@ -1,84 +1,17 @@
 package main
 
 import (
-	"bufio"
 	"cmp"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"tidewheel.invalid/clients/harness"
 )
-
-// event is a line of a journal, see restless.go.
-type event struct {
-	at         int64
-	word       string
-	generation int32
-	member     string
-	partitions []int32
-	// of take: first and last; of ok and seen: the offset
-	first, last int64
-}
-
-func parseEvent(text string) (event, error) {
-	var e event
-	words := strings.Split(text, " ")
-	numbers := make([]int64, len(words))
-	for i, word := range words {
-		numbers[i], _ = strconv.ParseInt(word, 10, 64)
-	}
-	if len(words) < 3 {
-		return e, fmt.Errorf("what is %q", text)
-	}
-	e.at, e.word = numbers[0], words[1]
-	partitions := words[2]
-	switch {
-	case e.word == "assigned" && len(words) == 5:
-		e.generation, e.member, partitions = int32(numbers[2]), words[3], words[4]
-	case (e.word == "revoked" || e.word == "lost") && len(words) == 3:
-	case e.word == "take" && len(words) == 5:
-		e.first, e.last = numbers[3], numbers[4]
-	case (e.word == "ok" || e.word == "seen") && len(words) == 4:
-		e.first = numbers[3]
-	default:
-		return e, fmt.Errorf("what is %q", text)
-	}
-	for _, word := range strings.Split(partitions, ",") {
-		if word == "" {
-			continue
-		}
-		p, err := strconv.ParseInt(word, 10, 32)
-		if err != nil {
-			return e, fmt.Errorf("what is %q: %w", text, err)
-		}
-		e.partitions = append(e.partitions, int32(p))
-	}
-	return e, nil
-}
-
-func readJournal(path string) ([]event, error) {
-	file, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer file.Close()
-	var out []event
-	for lines := bufio.NewScanner(file); lines.Scan(); {
-		e, err := parseEvent(lines.Text())
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", path, err)
-		}
-		out = append(out, e)
-	}
-	return out, nil
-}
 
 // generation is a record of the group: who got what.
 type generation struct {
@@ -88,7 +21,9 @@ type generation struct {
 
 // audit is all that was written down about one group.
 type audit struct {
-	world    *world
+	world *world
+	// Members join by the newer protocol.
+	newer    bool
 	group    string
 	topic    string
 	ends     []int64
@@ -97,29 +32,31 @@ type audit struct {
 	// What __consumer_offsets holds, in its order.
 	committed   map[int32][]int64
 	generations []generation
+	reconciled  []reconciled
 	deleted     int
 }
 
 // auditCases compares what members and the observer wrote down, the log of the topic, and what
-// __consumer_offsets holds: audit GROUP TOPIC PARTITIONS OBSERVER MEMBER...
+// __consumer_offsets holds: audit ASSIGNOR GROUP TOPIC PARTITIONS OBSERVER MEMBER...
 func auditCases(w *world, args []string) ([]harness.Case, error) {
-	if len(args) < 5 {
-		return nil, errors.New("audit needs GROUP TOPIC PARTITIONS OBSERVER MEMBER...")
+	if len(args) < 6 {
+		return nil, errors.New("audit needs ASSIGNOR GROUP TOPIC PARTITIONS OBSERVER MEMBER...")
 	}
 	a := &audit{
-		world: w, group: args[0], topic: args[1], members: map[string][]event{}, committed: map[int32][]int64{},
+		world: w, newer: args[0] == byNewer, group: args[1], topic: args[2],
+		members: map[string][]event{}, committed: map[int32][]int64{},
 	}
-	partitions, err := strconv.Atoi(args[2])
+	partitions, err := strconv.Atoi(args[3])
 	if err != nil {
 		return nil, err
 	}
 	if a.ends, err = w.Ends(a.topic, int32(partitions)); err != nil {
 		return nil, err
 	}
-	if a.observed, err = readJournal(args[3]); err != nil {
+	if a.observed, err = readJournal(args[4]); err != nil {
 		return nil, err
 	}
-	for _, path := range args[4:] {
+	for _, path := range args[5:] {
 		if a.members[path], err = readJournal(path); err != nil {
 			return nil, err
 		}
@@ -195,6 +132,9 @@ func (a *audit) takeRecord(r *kgo.Record) error {
 		}
 		a.committed[commit.Partition] = append(a.committed[commit.Partition], value.Offset)
 		return nil
+	}
+	if its, err := a.takeNewer(r); its || err != nil {
+		return err
 	}
 	var group kmsg.GroupMetadataKey
 	if err := group.ReadFrom(r.Key); err != nil || group.Group != a.group || r.Value == nil {
@@ -379,6 +319,12 @@ func (a *audit) offsetsTopic() (string, error) {
 // owners: generations grow, none gives a partition twice (seen when it was read), and members are given
 // what theirs says.
 func (a *audit) owners() (string, error) {
+	if a.newer {
+		return a.reconciledOwners()
+	}
+	if len(a.reconciled) > 0 {
+		return "", errors.New("the group has been one of the newer protocol")
+	}
 	byNumber, last := map[int32]generation{}, int32(-1)
 	for _, g := range a.generations {
 		if g.number < last {

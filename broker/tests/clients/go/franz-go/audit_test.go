@@ -1,6 +1,9 @@
 package main
 
 import (
+	"os"
+	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -156,6 +159,101 @@ func TestAGenerationWithTwoOwnersIsFound(t *testing.T) {
 	}
 	if err := a.takeRecord(record("a", "b")); err == nil {
 		t.Error("partition 0 is given to two, and nobody minds")
+	}
+}
+
+// newerHistory is the same in a group of the newer protocol: the first partition is given up, then given.
+func newerHistory(t *testing.T) *audit {
+	a := history(t, journalOfA, journalOfB, observed)
+	a.newer, a.generations = true, nil
+	a.reconciled = []reconciled{
+		{epoch: 1}, {member: "a", epoch: 1, has: []int32{0, 1}},
+		{epoch: 2}, {member: "b", epoch: 2},
+		{member: "a", epoch: 1, has: []int32{1}, givesUp: []int32{0}},
+		{member: "a", epoch: 2, has: []int32{1}}, {member: "b", epoch: 2, has: []int32{0}},
+		{member: "a", gone: true}, {epoch: 3}, {member: "b", epoch: 3, has: []int32{0, 1}},
+	}
+	return a
+}
+
+func TestBrokenRecordsOfANewerGroupAreFound(t *testing.T) {
+	if got := faults(newerHistory(t)); got != nil {
+		t.Errorf("all is well, but for %v", got)
+	}
+	for name, breaks := range map[string]func(a *audit){
+		"the group's epoch goes back":        func(a *audit) { a.reconciled[2].epoch = 0 },
+		"a member's epoch goes back":         func(a *audit) { a.reconciled[5].epoch = 0 },
+		"given before it is given up":        func(a *audit) { a.reconciled[3].has = []int32{0} },
+		"given while it is to be given up":   func(a *audit) { a.reconciled = slices.Delete(a.reconciled, 5, 6) },
+		"given while it is another's":        func(a *audit) { a.reconciled[6].has = []int32{0, 1} },
+		"taken from who is there":            func(a *audit) { a.reconciled = slices.Delete(a.reconciled, 7, 8) },
+		"an assignment is not recorded":      func(a *audit) { a.reconciled = a.reconciled[:6] },
+		"it is recorded for a later epoch":   func(a *audit) { a.reconciled[6].epoch = 3 },
+		"it has been a group of generations": func(a *audit) { a.generations = []generation{{1, nil}} },
+	} {
+		a := newerHistory(t)
+		breaks(a)
+		if got := faults(a); !slices.Equal(got, []string{"owners"}) {
+			t.Errorf("%s: seen by %v, expected of owners", name, got)
+		}
+	}
+	a := history(t, journalOfA, journalOfB, observed)
+	a.reconciled = []reconciled{{epoch: 1}}
+	if got := faults(a); !slices.Equal(got, []string{"owners"}) {
+		t.Errorf("a classic group was a newer one: seen by %v", got)
+	}
+}
+
+func TestRecordsOfANewerGroupAreRead(t *testing.T) {
+	text := func(s string) string { return "\x00" + string(rune(len(s))) + s }
+	id := strings.Repeat("\x07", 16)
+	current := "\x00\x08" + text("g") + text("m")
+	// A tagged field stands beside the partitions of the topic.
+	value := "\x00\x00" + "\x00\x00\x00\x05" + "\x00\x00\x00\x04" + "\x01" +
+		"\x02" + id + "\x03\x00\x00\x00\x02\x00\x00\x00\x0b" + "\x01\x00\x02\x01\x01" +
+		"\x02" + id + "\x02\x00\x00\x00\x07" + "\x00" + "\x00"
+	a := &audit{group: "g"}
+	for _, r := range []kgo.Record{
+		{Key: []byte("\x00\x03" + text("g")), Value: []byte("\x00\x00\x00\x00\x00\x06\x00")},
+		{Key: []byte(current), Value: []byte(value)},
+		{Key: []byte(current)},
+		{Key: []byte("\x00\x03" + text("other")), Value: []byte("\x00\x00\x00\x00\x00\x06\x00")},
+		{Key: []byte("\x00\x05" + text("g") + text("m"))},
+	} {
+		if err := a.takeRecord(&r); err != nil {
+			t.Error(err)
+		}
+	}
+	due := []reconciled{
+		{epoch: 6}, {member: "m", epoch: 5, has: []int32{2, 11}, givesUp: []int32{7}}, {member: "m", gone: true},
+	}
+	if !reflect.DeepEqual(a.reconciled, due) {
+		t.Errorf("%v, due is %v", a.reconciled, due)
+	}
+	for cut := 1; cut < len(value)-1; cut++ {
+		if err := a.takeRecord(&kgo.Record{Key: []byte(current), Value: []byte(value[:cut])}); err == nil {
+			t.Errorf("the first %d bytes are taken for all", cut)
+		}
+	}
+}
+
+func TestTheLinesOfKcatAreRead(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "kcat")
+	text := "% Waiting for group rebalance\n" +
+		"% Group g rebalanced (memberid rdkafka-1): assigned: t [0], t [11]\n0 take 11 3 3\n" +
+		"% Reached end of topic t [11] at offset 4\n" +
+		"% Group g rebalanced (memberid rdkafka-1): revoked: t [0], t [11]\n0 take 1"
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	own := []int32{0, 11}
+	due := []event{
+		{word: "assigned", generation: -1, member: "rdkafka-1", partitions: own},
+		{word: "take", partitions: []int32{11}, first: 3, last: 3},
+		{word: "lost", generation: -1, member: "rdkafka-1", partitions: own},
+	}
+	if got, err := readJournal(path); err != nil || !reflect.DeepEqual(got, due) {
+		t.Errorf("%v: %v, due is %v", err, got, due)
 	}
 }
 

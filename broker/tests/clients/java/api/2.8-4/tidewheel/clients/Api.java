@@ -7,6 +7,7 @@ import org.apache.kafka.clients.admin.ConfigEntry;
 import org.apache.kafka.clients.admin.ListOffsetsResult.ListOffsetsResultInfo;
 import org.apache.kafka.clients.admin.OffsetSpec;
 import org.apache.kafka.clients.admin.TopicDescription;
+import org.apache.kafka.clients.consumer.ConsumerGroupMetadata;
 import org.apache.kafka.clients.consumer.ConsumerRecords;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
 import org.apache.kafka.clients.consumer.OffsetAndMetadata;
@@ -22,6 +23,9 @@ import java.util.concurrent.TimeUnit;
 final class Api {
     static final List<String> CODECS = List.of("none", "gzip", "snappy", "lz4", "zstd");
 
+    /** Listeners are told partitions that are lost from those that are given up. */
+    static final boolean TELLS_LOST = true;
+
     private Api() {}
 
     static ConsumerRecords<byte[], byte[]> poll(KafkaConsumer<byte[], byte[]> from, long ms) {
@@ -30,6 +34,11 @@ final class Api {
 
     static OffsetAndMetadata committed(KafkaConsumer<byte[], byte[]> of, TopicPartition at) {
         return of.committed(Set.of(at)).get(at);
+    }
+
+    static String generationAndMember(KafkaConsumer<?, ?> of) {
+        ConsumerGroupMetadata own = of.groupMetadata();
+        return own.generationId() + " " + own.memberId();
     }
 
     static String topicId(TopicDescription topic) {

@@ -1,12 +1,9 @@
 package tidewheel.clients;
 
-import org.apache.kafka.clients.consumer.ConsumerGroupMetadata;
 import org.apache.kafka.clients.consumer.ConsumerRebalanceListener;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
-import org.apache.kafka.clients.consumer.CooperativeStickyAssignor;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
 import org.apache.kafka.clients.consumer.OffsetAndMetadata;
-import org.apache.kafka.clients.consumer.RangeAssignor;
 import org.apache.kafka.common.KafkaException;
 import org.apache.kafka.common.TopicPartition;
 import org.apache.kafka.common.serialization.ByteArrayDeserializer;
@@ -20,8 +17,10 @@ import java.time.Instant;
 import java.util.ArrayList;
 import java.util.Collection;
 import java.util.HashMap;
+import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
+import java.util.Set;
 import java.util.concurrent.ThreadLocalRandom;
 import java.util.stream.Collectors;
 
@@ -32,11 +31,14 @@ import java.util.stream.Collectors;
  * RestlessMember --bootstrap HOST:PORT member GROUP TOPIC ASSIGNOR FILE PLACE:COUNT
  * </pre>
  *
- * It writes the journal that ../go/franz-go/restless.go describes, and kills itself at PLACE
- * (assigned, revoked or commit) when it comes there for the COUNTth time.
+ * It writes the journal that ../go/harness/journal.go describes, and kills itself at PLACE
+ * (assigned, revoked or commit) when it comes there for the COUNTth time. The ASSIGNOR `consumer`
+ * has it join by the newer protocol (KIP-848).
  */
 public final class RestlessMember implements ConsumerRebalanceListener {
     private static final int AT_ONCE = 500;
+    private static final int REBALANCE_MS = 10_000;
+    private static final String PACKAGE = "org.apache.kafka.clients.consumer.";
 
     private final KafkaConsumer<byte[], byte[]> consumer;
     /** Not buffered: a kill loses no line. */
@@ -48,24 +50,26 @@ public final class RestlessMember implements ConsumerRebalanceListener {
     /** Where it goes on, where that is not committed yet. */
     private final Map<TopicPartition, OffsetAndMetadata> open = new HashMap<>();
 
+    /** What it has, and when a commit was sent that was acknowledged meanwhile. */
+    private final Set<TopicPartition> owned = new HashSet<>();
+
+    private long had;
+
     private volatile boolean ended;
 
     private RestlessMember(String bootstrap, List<String> args) throws IOException {
-        boolean cooperative = args.get(2).equals("cooperative-sticky");
-        Class<?> assignor = cooperative ? CooperativeStickyAssignor.class : RangeAssignor.class;
         Map<String, Object> config = new HashMap<>();
         config.put("bootstrap.servers", bootstrap);
         config.put("group.id", args.get(0));
-        config.put("partition.assignment.strategy", List.of(assignor));
-        config.put("session.timeout.ms", 3_000);
-        config.put("max.poll.interval.ms", 10_000);
-        config.put("heartbeat.interval.ms", 100);
+        config.putAll(protocol(args.get(2)));
+        config.put("max.poll.interval.ms", REBALANCE_MS);
         config.put("enable.auto.commit", false);
         config.put("auto.offset.reset", "earliest");
         config.put("fetch.max.wait.ms", 50);
         config.put("max.poll.records", AT_ONCE);
         config.put("default.api.timeout.ms", 5_000);
-        config.put("request.timeout.ms", 5_000);
+        // The old ones wait no longer for a rebalance either.
+        config.put("request.timeout.ms", Api.TELLS_LOST ? 5_000 : REBALANCE_MS + 2_000);
         config.put("reconnect.backoff.max.ms", 200);
         var bytes = new ByteArrayDeserializer();
         consumer = new KafkaConsumer<>(config, bytes, bytes);
@@ -76,10 +80,29 @@ public final class RestlessMember implements ConsumerRebalanceListener {
         consumer.subscribe(List.of(args.get(1)), this);
     }
 
-    private void note(String format, Object... args) {
+    private static Map<String, Object> protocol(String assignor) {
+        if (assignor.equals("consumer")) {
+            return Map.of("group.protocol", "consumer");
+        }
+        boolean cooperative = assignor.equals("cooperative-sticky");
+        String name = cooperative ? "CooperativeStickyAssignor" : "RangeAssignor";
+        return Map.of(
+                "partition.assignment.strategy", List.of(PACKAGE + name),
+                "session.timeout.ms", 3_000,
+                "heartbeat.interval.ms", 100);
+    }
+
+    private static long micros() {
         Instant now = Instant.now();
-        long micros = now.getEpochSecond() * 1_000_000 + now.getNano() / 1_000;
-        String line = micros + " " + String.format(format, args) + "\n";
+        return now.getEpochSecond() * 1_000_000 + now.getNano() / 1_000;
+    }
+
+    private void note(String format, Object... args) {
+        noteAt(micros(), format, args);
+    }
+
+    private void noteAt(long at, String format, Object... args) {
+        String line = at + " " + String.format(format, args) + "\n";
         try {
             file.write(line.getBytes(StandardCharsets.UTF_8));
         } catch (IOException e) {
@@ -107,8 +130,9 @@ public final class RestlessMember implements ConsumerRebalanceListener {
 
     @Override
     public void onPartitionsAssigned(Collection<TopicPartition> partitions) {
-        ConsumerGroupMetadata own = consumer.groupMetadata();
-        note("assigned %d %s %s", own.generationId(), own.memberId(), names(partitions));
+        owned.addAll(partitions);
+        had = 0;
+        note("assigned %s %s", Api.generationAndMember(consumer), names(partitions));
         reached("assigned");
     }
 
@@ -116,17 +140,22 @@ public final class RestlessMember implements ConsumerRebalanceListener {
     public void onPartitionsRevoked(Collection<TopicPartition> partitions) {
         reached("revoked");
         commit(partitions);
-        gone("revoked", partitions);
+        if (Api.TELLS_LOST) {
+            gone(micros(), "revoked", partitions);
+        } else {
+            gone(had == 0 ? micros() : had, had == 0 ? "lost" : "revoked", partitions);
+        }
     }
 
-    @Override
+    /** Called by those that tell it. */
     public void onPartitionsLost(Collection<TopicPartition> partitions) {
-        gone("lost", partitions);
+        gone(micros(), "lost", partitions);
     }
 
-    private void gone(String word, Collection<TopicPartition> partitions) {
-        note("%s %s", word, names(partitions));
+    private void gone(long at, String word, Collection<TopicPartition> partitions) {
+        noteAt(at, "%s %s", word, names(partitions));
         partitions.forEach(open::remove);
+        owned.removeAll(List.copyOf(partitions));
     }
 
     /** Commits what was taken of these. That it may fail belongs to this case. */
@@ -143,11 +172,13 @@ public final class RestlessMember implements ConsumerRebalanceListener {
         } else {
             reached("commit");
         }
+        long began = micros();
         try {
             consumer.commitSync(offsets);
         } catch (KafkaException e) {
             return;
         }
+        had = began;
         offsets.forEach((at, to) -> note("ok %d %d", at.partition(), to.offset()));
         open.keySet().removeAll(offsets.keySet());
     }
@@ -178,6 +209,10 @@ public final class RestlessMember implements ConsumerRebalanceListener {
             }
         }
         consumer.close();
+        if (!owned.isEmpty()) {
+            // The old ones do not say that they leave.
+            gone(micros(), "lost", new ArrayList<>(owned));
+        }
     }
 
     private void awaitEnd() {
