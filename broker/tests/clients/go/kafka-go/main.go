@@ -192,4 +192,4 @@ func (c *client) Read(
 	return out, reader.Close()
 }
 
-func main() { harness.Main(open, nil, nil) }
+func main() { harness.Main(open, nil, map[string]harness.Mode{"member": runRestless}) }

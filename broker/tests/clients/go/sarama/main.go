@@ -228,4 +228,4 @@ func (c *client) Read(
 	return out, errors.Join(err, part.Close(), consumer.Close())
 }
 
-func main() { harness.Main(open, nil, nil) }
+func main() { harness.Main(open, nil, map[string]harness.Mode{"member": runRestless}) }

@@ -23,28 +23,64 @@ pub(super) struct Kind {
     pub(super) tools: &'static [Tool],
 }
 
-/// The libraries whose members share the names of assignors, and know the newer protocol too.
-const CLIENTS: [Client; 3] = [Client::FranzGo, Client::Confluent, Client::Java4];
-const TOOLS: [Tool; 4] = [Tool::Go, Tool::Python, Tool::Java, Tool::OwnBroker];
-
-pub(super) const KINDS: [Kind; 3] = [
+/// Groups have one protocol, so members share the name of an assignor and what they tell its leader.
+/// kafka-go and kafkajs are among themselves: what the one tells is cut short, which others refuse, and the
+/// other brings an assignor of its own. Java 2.8 is no cooperative member: as the leader of newer ones it gives
+/// partitions to others before their owners have given them up.
+pub(super) const KINDS: [Kind; 5] = [
     Kind {
         name: "range",
         assignor: "range",
-        clients: &CLIENTS,
-        tools: &TOOLS,
+        clients: &[
+            Client::FranzGo,
+            Client::Confluent,
+            Client::Java4,
+            Client::Sarama,
+            Client::Sarama138,
+            Client::KafkaPython,
+            Client::Aiokafka,
+            Client::Kcat,
+            Client::Java39,
+            Client::Java28,
+            Client::Java11,
+            Client::Java011,
+        ],
+        tools: &[
+            Tool::Go,
+            Tool::Python,
+            Tool::Java,
+            Tool::Kcat,
+            Tool::OwnBroker,
+        ],
     },
     Kind {
         name: "cooperative-sticky",
         assignor: "cooperative-sticky",
-        clients: &CLIENTS,
-        tools: &TOOLS,
+        clients: &[
+            Client::FranzGo,
+            Client::Confluent,
+            Client::Java4,
+            Client::Java39,
+        ],
+        tools: &[Tool::Go, Tool::Python, Tool::Java, Tool::OwnBroker],
     },
     Kind {
         name: "consumer",
         assignor: "consumer",
-        clients: &CLIENTS,
-        tools: &TOOLS,
+        clients: &[Client::FranzGo, Client::Confluent, Client::Java4],
+        tools: &[Tool::Go, Tool::Python, Tool::Java, Tool::OwnBroker],
+    },
+    Kind {
+        name: "kafka-go",
+        assignor: "range",
+        clients: &[Client::KafkaGo],
+        tools: &[Tool::Go, Tool::OwnBroker],
+    },
+    Kind {
+        name: "kafkajs",
+        assignor: "RoundRobinAssigner",
+        clients: &[Client::KafkaJs],
+        tools: &[Tool::Go, Tool::Node, Tool::OwnBroker],
     },
 ];
 
@@ -76,10 +112,50 @@ fn program(context: &Context, client: Client) -> Result<Command, Fault> {
         Ok(command)
     };
     match client {
+        Client::Kcat => Ok(Command::new("sh")),
         Client::Confluent => python("python/restless.py"),
+        Client::KafkaPython => python("python/kafka_python_restless.py"),
+        Client::Aiokafka => python("python/aiokafka_restless.py"),
+        Client::FranzGo => Ok(Command::new(installs.franz_go()?)),
+        Client::Sarama => Ok(Command::new(installs.sarama()?)),
+        Client::Sarama138 => Ok(Command::new(installs.shopify()?)),
+        Client::KafkaGo => Ok(Command::new(installs.kafka_go()?)),
+        Client::KafkaJs => {
+            let mut command = Command::new("node");
+            command.arg(installs.node()?.join("restless.js"));
+            Ok(command)
+        }
+        Client::Java011 => java("0.11"),
+        Client::Java11 => java("1.1"),
+        Client::Java28 => java("2.8"),
+        Client::Java39 => java("3.9"),
         Client::Java4 => java("4"),
-        _ => Ok(Command::new(installs.franz_go()?)),
     }
+}
+
+/// kcat writes lines of a journal by itself, but for times, and says in lines of its own what it is given
+/// (see go/franz-go/audit.go). Its output goes to the file, so that a kill loses none; the pipe that tells
+/// of its end stays open.
+fn kcat(command: &mut Command, told: &Membership<'_>) {
+    command.args(["-c", r#"exec kcat "$@" 3>&1 >>"$0" 2>&1"#]);
+    command.arg(told.journal);
+    command.args(["-b", told.address, "-G", told.group, "-u", "-E"]);
+    command.args(["-f", "0 take %p %o %o\n"]);
+    for setting in [
+        // Nobody else writes between the parts of a line.
+        "log_level=0",
+        "partition.assignment.strategy=range",
+        "auto.offset.reset=earliest",
+        "auto.commit.interval.ms=100",
+        "session.timeout.ms=3000",
+        "max.poll.interval.ms=10000",
+        "heartbeat.interval.ms=100",
+        "fetch.wait.max.ms=20",
+        "reconnect.backoff.max.ms=200",
+    ] {
+        command.args(["-X", setting]);
+    }
+    command.arg(told.topic);
 }
 
 pub(super) struct Member {
@@ -97,10 +173,14 @@ impl Member {
         told: &Membership<'_>,
     ) -> Result<Self, Fault> {
         let mut command = program(context, client)?;
-        command.args(["--bootstrap", told.address, "member"]);
-        command.args([told.group, told.topic, told.assignor]);
-        command.arg(told.journal);
-        command.arg(format!("{}:{}", told.place, told.count));
+        if client == Client::Kcat {
+            kcat(&mut command, told);
+        } else {
+            command.args(["--bootstrap", told.address, "member"]);
+            command.args([told.group, told.topic, told.assignor]);
+            command.arg(told.journal);
+            command.arg(format!("{}:{}", told.place, told.count));
+        }
         Ok(Self {
             client,
             process: Process::start(name, &mut command)?,
@@ -141,6 +221,9 @@ impl Member {
     /// A clean end, by the end of its input.
     pub(super) fn leave(mut self, until: Instant) -> Result<(), Fault> {
         drop(self.process.stdin());
+        if self.client == Client::Kcat {
+            self.process.signal(Signal::TERM);
+        }
         if !self.process.drain(until) {
             return Err(format!("a member of {} stays", self.client.name()));
         }
