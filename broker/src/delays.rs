@@ -6,6 +6,8 @@
 
 mod admin;
 mod deliver;
+mod overview;
+mod pending;
 mod pending_limits;
 mod produce;
 mod retry;
@@ -15,8 +17,8 @@ mod start;
 mod tests;
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
 use std::time::Duration;
 
 use tidewheel_config::BrokerConfig;
@@ -26,9 +28,14 @@ use tidewheel_storage::{AppendInfo, StorageError};
 use tokio::sync::oneshot;
 
 pub use self::admin::{
-    DelayedError, DelayedId, DelayedPage, DelayedQuery, DelayedRecord, DelayedRecords, DelayedTopic,
+    DelayedError, DelayedId, DelayedPage, DelayedQuery, DelayedRecord, DelayedRecords,
+    DelayedTopic, NoDelayedId,
 };
 pub(crate) use self::deliver::run as deliver;
+pub(crate) use self::overview::{DelayOverview, overview};
+pub(crate) use self::pending::{
+    accept_clock, cancel, deliver_now, get, list, reschedule, set_paused,
+};
 pub(crate) use self::produce::{Begun, produce};
 use crate::ack_wait::AckWaits;
 use crate::broker::Broker;
@@ -73,6 +80,9 @@ pub(crate) struct DelayDir {
     halved: AtomicBool,
     /// Somebody said that the clock is right.
     clock_accepted: AtomicBool,
+    /// Nothing is delivered, because the clock jumped ahead.
+    clock_held: AtomicBool,
+    counts: Counts,
     /// Partitions with a fixed delay in which something waits.
     looks: reveal::Looks,
     /// When the delivering thread looks at the queue next, ms since 1970.
@@ -81,6 +91,17 @@ pub(crate) struct DelayDir {
     sync_signal: FlushSignal,
     /// Wakes the thread that delivers.
     deliver_signal: FlushSignal,
+}
+
+/// What became of what was due, since the start.
+#[derive(Debug, Default)]
+struct Counts {
+    /// Records that were appended to their partitions.
+    delivered: AtomicU64,
+    /// Records, or batches that were due as a whole, that had been cancelled when they were due.
+    cancelled: AtomicU64,
+    /// The same of those that had expired.
+    expired: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -213,6 +234,8 @@ impl DelayDir {
             changed: AtomicBool::new(false),
             halved: AtomicBool::new(false),
             clock_accepted: AtomicBool::new(false),
+            clock_held: AtomicBool::new(false),
+            counts: Counts::default(),
             looks: reveal::Looks::default(),
             looks_at: AtomicI64::new(NEVER),
             sync_signal: FlushSignal::default(),
@@ -245,6 +268,18 @@ impl DelayDir {
             }
             Store::Unmade | Store::Closed => None,
         }
+    }
+
+    /// Looks at the queue, if there is one; `None` where somebody works on it.
+    fn try_with<T>(&self, look: impl FnOnce(&DelayQueue) -> T) -> Option<Option<T>> {
+        let store = match self.store.try_lock() {
+            Ok(store) => store,
+            Err(TryLockError::WouldBlock | TryLockError::Poisoned(_)) => return None,
+        };
+        Some(match &*store {
+            Store::Open(queue) => Some(look(queue)),
+            Store::Unmade | Store::Closed => None,
+        })
     }
 
     /// Nothing is accepted or delivered here until the next start.

@@ -55,7 +55,8 @@ mod topics;
 mod trouble;
 
 pub use delays::{
-    DelayedError, DelayedId, DelayedPage, DelayedQuery, DelayedRecord, DelayedRecords, DelayedTopic,
+    DelayedError, DelayedId, DelayedPage, DelayedQuery, DelayedRecord, DelayedRecords,
+    DelayedTopic, NoDelayedId,
 };
 pub use embedded::EmbeddedBroker;
 pub use groups::{GroupLag, Lag, NoCoordinator, PartitionLag};

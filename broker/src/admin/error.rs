@@ -6,8 +6,9 @@ use tidewheel_consumer_groups::GroupError;
 use tidewheel_protocol::ErrorCode;
 
 use super::problem::Problem;
-use crate::api::error::{broker_code, group_code, no_coordinator_code};
+use crate::api::error::{broker_code, group_code, no_coordinator_code, storage_code};
 use crate::broker::BrokerError;
+use crate::delays::DelayedError;
 use crate::groups::NoCoordinator;
 
 /// The status of what Kafka says with this code. What is not named is a fault of this broker.
@@ -67,6 +68,28 @@ impl From<BrokerError> for Problem {
 impl From<GroupError> for Problem {
     fn from(error: GroupError) -> Self {
         coded(group_code(error), error.to_string())
+    }
+}
+
+impl From<DelayedError> for Problem {
+    fn from(error: DelayedError) -> Self {
+        let detail = error.to_string();
+        match error {
+            DelayedError::UnknownTopic(name) => Problem::unknown_topic(&name),
+            DelayedError::Unknown => {
+                let kind = "/problems/unknown-delayed-message";
+                Problem::new(StatusCode::NOT_FOUND, kind, "it is not pending").detail(detail)
+            }
+            DelayedError::Delivered => {
+                let kind = "/problems/already-delivered";
+                Problem::new(StatusCode::CONFLICT, kind, "it is too late").detail(detail)
+            }
+            DelayedError::TooFar { .. } => coded(ErrorCode::InvalidTimestamp, detail),
+            DelayedError::TooManyCancellations => coded(ErrorCode::PolicyViolation, detail),
+            DelayedError::Busy => Problem::unavailable("/problems/busy", detail),
+            DelayedError::Storage(error) => coded(storage_code(&error), detail),
+            DelayedError::Stopped => Problem::unavailable("/problems/stopping", detail),
+        }
     }
 }
 

@@ -29,7 +29,7 @@ use crate::partition::Partition;
 
 /// How long one request reads.
 #[expect(clippy::cast_possible_truncation, reason = "some seconds")]
-const READ_WAIT_MS: i64 = limits::ADMIN_READ_WAIT.as_millis() as i64;
+pub(super) const READ_WAIT_MS: i64 = limits::ADMIN_READ_WAIT.as_millis() as i64;
 
 /// Records of a partition.
 #[derive(Debug, Serialize, ToSchema)]
@@ -114,7 +114,7 @@ pub(crate) struct Shown {
 }
 
 impl Shown {
-    fn new(bytes: Option<&Bytes>, most: usize) -> Self {
+    pub(super) fn new(bytes: Option<&Bytes>, most: usize) -> Self {
         let Some(bytes) = bytes else {
             return Self {
                 format: "null",
@@ -144,9 +144,29 @@ impl Shown {
     }
 
     /// Bytes of it in an answer.
-    fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.data.as_deref().map_or(0, written_len)
     }
+}
+
+impl MessageHeader {
+    /// Bytes of it in an answer.
+    pub(super) fn len(&self) -> usize {
+        written_len(&self.key) + self.value.len()
+    }
+}
+
+/// The headers of a record, with so many bytes of a value at most.
+pub(super) fn headers(record: &Record, most: usize) -> Vec<MessageHeader> {
+    let most = most.min(limits::ADMIN_HEADER_SHOWN_BYTES);
+    let headers = record.headers.iter().take(limits::ADMIN_HEADERS_SHOWN);
+    let headers = headers.map(|header| MessageHeader {
+        key: Shown::new(Some(&header.key), limits::ADMIN_HEADER_SHOWN_BYTES)
+            .data
+            .unwrap_or_default(),
+        value: Shown::new(header.value.as_ref(), most),
+    });
+    headers.collect()
 }
 
 /// Bytes of a text in JSON, at most: what has to be escaped takes up to six.
@@ -341,8 +361,7 @@ impl Wanted {
         told.spent[0] += len(&record.key) + len(&record.value);
         if self.fits(record) {
             let message = self.shown(record, compression);
-            let headers = message.headers.iter();
-            let headers = headers.map(|header| written_len(&header.key) + header.value.len());
+            let headers = message.headers.iter().map(MessageHeader::len);
             told.spent[1] += message.key.len() + message.value.len() + headers.sum::<usize>();
             told.items.push(message);
         }
@@ -350,21 +369,13 @@ impl Wanted {
 
     fn shown(&self, record: &Record, compression: &'static str) -> Message {
         let shown = |bytes: Option<&Bytes>| Shown::new(bytes, self.max_value_bytes);
-        let header_most = self.max_value_bytes.min(limits::ADMIN_HEADER_SHOWN_BYTES);
-        let headers = record.headers.iter().take(limits::ADMIN_HEADERS_SHOWN);
-        let headers = headers.map(|header| MessageHeader {
-            key: Shown::new(Some(&header.key), limits::ADMIN_HEADER_SHOWN_BYTES)
-                .data
-                .unwrap_or_default(),
-            value: Shown::new(header.value.as_ref(), header_most),
-        });
         Message {
             partition: self.number,
             offset: record.offset,
             timestamp_ms: record.timestamp,
             key: shown(record.key.as_ref()),
             value: shown(record.value.as_ref()),
-            headers: headers.collect(),
+            headers: headers(record, self.max_value_bytes),
             compression,
         }
     }

@@ -10,6 +10,8 @@ mod auth;
 mod changes;
 mod configs;
 mod connections;
+mod delayed;
+mod delayed_changes;
 mod error;
 mod group_changes;
 mod groups;

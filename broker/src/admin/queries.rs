@@ -4,6 +4,7 @@ use serde::Deserialize;
 use tidewheel_config::limits;
 use utoipa::IntoParams;
 
+use super::delayed::DelayedState;
 use super::listing::Page;
 use super::problem::Problem;
 
@@ -79,6 +80,30 @@ pub(crate) struct MessagesQuery {
     pub(crate) key: Option<String>,
     /// Bytes of a value that are shown, 50,000 unless said otherwise.
     pub(crate) max_value_bytes: Option<usize>,
+}
+
+/// Which delayed records.
+#[derive(Clone, Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct DelayedQuery {
+    /// The topic.
+    pub(crate) topic: String,
+    /// The partition; all of them where this is left out.
+    pub(crate) partition: Option<i32>,
+    /// Only what is due then or later, ms since 1970.
+    pub(crate) due_after: Option<i64>,
+    /// Only what is due before, ms since 1970.
+    pub(crate) due_before: Option<i64>,
+    /// Only what is due later (`pending`), or what is due already (`overdue`).
+    pub(crate) state: Option<DelayedState>,
+    /// Only what has a record with this key.
+    pub(crate) key: Option<String>,
+    /// Entries of a page, 100 unless said otherwise.
+    #[param(minimum = 1, maximum = 1000)]
+    pub(crate) limit: Option<usize>,
+    /// Where the page begins: `next_cursor` of the one before.
+    pub(crate) cursor: Option<String>,
 }
 
 /// A level, and for how long.

@@ -8,7 +8,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::http::{StatusCode, Uri};
 use axum::middleware::from_fn_with_state;
 use axum::response::IntoResponse;
-use axum::routing::get;
+use axum::routing::{get, post};
 use serde_json::{Value, json};
 use tidewheel_config::limits;
 use utoipa::OpenApi;
@@ -18,8 +18,8 @@ use utoipa_axum::routes;
 use super::problem::Problem;
 use super::state::Admin;
 use super::{
-    configs, connections, group_changes, groups, guard, health, loggers, messages, metrics,
-    overview, partitions, problem, producers, topic_changes, topics,
+    configs, connections, delayed, delayed_changes, group_changes, groups, guard, health, loggers,
+    messages, metrics, overview, partitions, problem, producers, topic_changes, topics,
 };
 
 type Paths = OpenApiRouter<Arc<Admin>>;
@@ -35,6 +35,13 @@ type Paths = OpenApiRouter<Arc<Admin>>;
         license(name = "Apache-2.0", identifier = "Apache-2.0")
     ),
     components(schemas(problem::Document)),
+    // Those that one handler takes, for what is behind a parameter.
+    paths(
+        delayed_changes::deliver_now,
+        delayed_changes::reschedule,
+        delayed_changes::pause,
+        delayed_changes::resume,
+    ),
     tags(
         (name = "health", description = "Probes"),
         (name = "metrics", description = "Metrics"),
@@ -42,6 +49,7 @@ type Paths = OpenApiRouter<Arc<Admin>>;
         (name = "topics", description = "Topics"),
         (name = "partitions", description = "Partitions and their segments"),
         (name = "messages", description = "Records"),
+        (name = "delayed", description = "Delayed records"),
         (name = "groups", description = "Consumer groups"),
         (name = "connections", description = "Who is connected"),
         (name = "config", description = "Settings"),
@@ -80,6 +88,7 @@ fn viewer() -> Paths {
         .routes(routes!(partitions::segments))
         .routes(routes!(partitions::segment))
         .routes(routes!(producers::list))
+        .routes(routes!(delayed::summary))
         .routes(routes!(groups::list))
         .routes(routes!(groups::one))
         .routes(routes!(groups::lag))
@@ -91,12 +100,20 @@ fn viewer() -> Paths {
         .routes(routes!(loggers::list))
 }
 
-/// For whoever may move groups and end connections.
+/// For whoever may move groups and delayed records, and end connections.
 fn operator() -> Paths {
     OpenApiRouter::default()
         .routes(routes!(group_changes::delete))
         .routes(routes!(group_changes::seek))
         .routes(routes!(connections::end))
+        .routes(routes!(delayed::list))
+        .routes(routes!(delayed::one))
+        .routes(routes!(delayed_changes::accept_clock))
+        .route("/v1/delayed/messages/{id}", post(delayed_changes::act))
+        .route(
+            "/v1/delayed/topics/{topic}",
+            post(delayed_changes::act_on_topic),
+        )
         .routes(routes!(messages::read))
         .routes(routes!(messages::tail::tail))
         .routes(routes!(loggers::tail))
@@ -109,6 +126,7 @@ fn admin() -> Paths {
         .routes(routes!(topic_changes::grow))
         .routes(routes!(topic_changes::delete))
         .routes(routes!(topic_changes::alter))
+        .routes(routes!(delayed_changes::cancel))
         .routes(routes!(loggers::set))
 }
 

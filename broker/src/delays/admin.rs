@@ -4,24 +4,18 @@
 //! A pending record is named by its partition, due time and ticket. Whatever changes something is in the delay
 //! log, and durable, when it is answered.
 
-use std::collections::BTreeMap;
-use std::sync::atomic::Ordering;
+use std::fmt;
+use std::str::FromStr;
 use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
-use tidewheel_config::limits;
-use tidewheel_protocol::Uuid;
+use tidewheel_config::DelayMode;
 use tidewheel_storage::StorageError;
-use tidewheel_storage::delay::{
-    DelayCount, DelayGroup, DelayKey, DelayOperation, DelayQueue, PartitionId, PendingFate,
-    PendingLook, PendingPage, PendingQuery, PendingRecord,
-};
 
-use super::start::partition_of;
-use super::{DelayDir, position};
+use super::pending::{
+    accept_clock, cancel, deliver_now, get, list, reschedule, set_paused, topics,
+};
 use crate::broker::Broker;
-use crate::clock;
-use crate::topics::Topic;
 
 /// Delayed records of a broker; see [`crate::EmbeddedBroker::delayed`]. May outlive it.
 #[derive(Clone, Debug)]
@@ -34,6 +28,8 @@ pub struct DelayedRecords {
 pub struct DelayedTopic {
     /// Its name.
     pub name: Arc<str>,
+    /// `delay.mode`.
+    pub mode: DelayMode,
     /// Pending records; one that was cancelled counts until it would have been due.
     pub records: u64,
     /// What they take on disk, in bytes.
@@ -42,7 +38,8 @@ pub struct DelayedTopic {
     pub paused: bool,
 }
 
-/// What names a pending record, or a batch of records that is delivered together.
+/// What names a pending record, or a batch of records that is delivered together: `TOPIC-PARTITION-DUE-TICKET` as
+/// a text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DelayedId {
     /// The topic's name.
@@ -53,6 +50,45 @@ pub struct DelayedId {
     pub due_ms: i64,
     /// Given in the order of acceptance.
     pub ticket: u64,
+}
+
+/// A text that names no pending record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("it is not TOPIC-PARTITION-DUE-TICKET")]
+pub struct NoDelayedId;
+
+impl fmt::Display for DelayedId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            topic,
+            partition,
+            due_ms,
+            ticket,
+        } = self;
+        write!(f, "{topic}-{partition}-{due_ms}-{ticket}")
+    }
+}
+
+impl FromStr for DelayedId {
+    type Err = NoDelayedId;
+
+    /// The numbers stand at the end, and none of them is negative: a topic may have hyphens in its name.
+    fn from_str(text: &str) -> Result<Self, NoDelayedId> {
+        let mut parts = text.rsplitn(4, '-');
+        let mut part = || parts.next().ok_or(NoDelayedId);
+        let (ticket, due, partition, topic) = (part()?, part()?, part()?, part()?);
+        let id = Self {
+            topic: topic.to_owned(),
+            partition: partition.parse().map_err(|_| NoDelayedId)?,
+            due_ms: due.parse().map_err(|_| NoDelayedId)?,
+            ticket: ticket.parse().map_err(|_| NoDelayedId)?,
+        };
+        // One record has one name.
+        match id.to_string() == text {
+            true => Ok(id),
+            false => Err(NoDelayedId),
+        }
+    }
 }
 
 /// A pending record.
@@ -86,8 +122,10 @@ pub struct DelayedQuery {
     pub topic: String,
     /// Of this partition only.
     pub partition: Option<i32>,
-    /// Behind this due time and ticket: those of the last record of the page before.
-    pub after: Option<(i64, u64)>,
+    /// Behind this record: the last one of the page before.
+    pub after: Option<DelayedId>,
+    /// Due then or later, ms since 1970.
+    pub from_ms: Option<i64>,
     /// Due then or before, ms since 1970.
     pub until_ms: Option<i64>,
     /// At most so many.
@@ -136,30 +174,8 @@ impl DelayedRecords {
     /// The topics with delays, and those in which something is pending, by name.
     #[must_use]
     pub fn topics(&self) -> Vec<DelayedTopic> {
-        let Some(broker) = self.broker.upgrade() else {
-            return Vec::new();
-        };
-        let mut pending: BTreeMap<[u8; 16], DelayCount> = BTreeMap::new();
-        for dir in broker.delays().dirs() {
-            dir.with(|queue| {
-                for (topic_id, count) in queue.pending_topics() {
-                    pending.entry(topic_id.0).or_default().join(count);
-                }
-            });
-        }
-        let topics = broker.topics();
-        let listed = topics.iter().filter_map(|topic| {
-            let count = pending.get(&topic.id.0).copied().unwrap_or_default();
-            let first = topic.partitions.first()?;
-            let delays = first.log().config().delay.delays();
-            (delays || count != DelayCount::default()).then(|| DelayedTopic {
-                name: Arc::clone(&topic.name),
-                records: count.records,
-                bytes: count.bytes,
-                paused: is_paused(&broker, topic.id),
-            })
-        });
-        listed.collect()
+        let broker = self.broker.upgrade();
+        broker.map_or(Vec::new(), |broker| topics(&broker))
     }
 
     /// What is pending in a topic. Reads the delay log, and as much of the later records as is asked for.
@@ -175,8 +191,7 @@ impl DelayedRecords {
     /// # Errors
     /// As [`DelayedRecords::cancel`].
     pub async fn get(&self, id: DelayedId) -> Result<DelayedRecord, DelayedError> {
-        self.blocking(move |broker| Ok(record(&id.topic, Place::of(broker, &id)?.find()?)))
-            .await
+        self.blocking(move |broker| get(broker, &id)).await
     }
 
     /// Cancels a pending record: it is never delivered.
@@ -185,12 +200,7 @@ impl DelayedRecords {
     /// `UnknownTopic`; `Unknown`; `Delivered`: then it comes, and once; `TooManyCancellations`, `Busy`, `Storage`,
     /// `Stopped`.
     pub async fn cancel(&self, id: DelayedId) -> Result<(), DelayedError> {
-        self.blocking(move |broker| {
-            let place = Place::of(broker, &id)?;
-            let found = place.find()?;
-            place.put(&found, vec![found.cancelled()], None).map(drop)
-        })
-        .await
+        self.blocking(move |broker| cancel(broker, &id)).await
     }
 
     /// Delivers a pending record at another time, behind what is due then already; what names it from now on.
@@ -199,12 +209,8 @@ impl DelayedRecords {
     /// As [`DelayedRecords::cancel`], and `TooFar`.
     pub async fn reschedule(&self, id: DelayedId, due_ms: i64) -> Result<DelayedId, DelayedError> {
         self.blocking(move |broker| {
-            let place = Place::of(broker, &id)?;
-            let max_ms = place.max_ms;
-            if due_ms < 0 || due_ms.saturating_sub(clock::now_ms()) > max_ms {
-                return Err(DelayedError::TooFar { max_ms });
-            }
-            place.move_to(&id, due_ms)
+            let moved = reschedule(broker, &id, due_ms, false)?;
+            moved.ok_or(DelayedError::Unknown)
         })
         .await
     }
@@ -214,8 +220,7 @@ impl DelayedRecords {
     /// # Errors
     /// As [`DelayedRecords::cancel`].
     pub async fn deliver_now(&self, id: DelayedId) -> Result<DelayedId, DelayedError> {
-        self.blocking(move |broker| Place::of(broker, &id)?.move_to(&id, clock::now_ms()))
-            .await
+        self.blocking(move |broker| deliver_now(broker, &id)).await
     }
 
     /// Delivers nothing of a topic until [`DelayedRecords::resume`], also over restarts. What is due meanwhile
@@ -239,12 +244,8 @@ impl DelayedRecords {
 
     /// Says that the wall clock is right although it has jumped ahead: what was held is delivered.
     pub fn accept_clock(&self) {
-        let Some(broker) = self.broker.upgrade() else {
-            return;
-        };
-        for dir in broker.delays().dirs() {
-            dir.clock_accepted.store(true, Ordering::SeqCst);
-            dir.deliver_signal.raise();
+        if let Some(broker) = self.broker.upgrade() {
+            accept_clock(&broker);
         }
     }
 
@@ -259,220 +260,34 @@ impl DelayedRecords {
     }
 }
 
-fn is_paused(broker: &Broker, topic_id: Uuid) -> bool {
-    let dirs = broker.delays().dirs().iter();
-    let mut paused = dirs.map(|dir| dir.with(|queue| queue.is_paused(topic_id)));
-    paused.any(|paused| paused == Some(true))
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn topic_named(broker: &Broker, name: &str) -> Result<Arc<Topic>, DelayedError> {
-    let topics = broker.topics();
-    let topic = topics.named(name).cloned();
-    topic.ok_or_else(|| DelayedError::UnknownTopic(name.to_owned()))
-}
-
-fn list(broker: &Broker, query: &DelayedQuery) -> Result<DelayedPage, DelayedError> {
-    let topic = topic_named(broker, &query.topic)?;
-    let all = PendingQuery::all(topic.id);
-    let after = query.after.map(|(due_ms, ticket)| key(due_ms, ticket));
-    let wanted = PendingQuery {
-        partition: query.partition,
-        after: after.unwrap_or(all.after),
-        until_ms: query.until_ms.map_or(all.until_ms, unsigned),
-        count: query.count.min(all.count),
-        ..all
-    };
-    let (mut found, mut more) = (Vec::new(), false);
-    for dir in broker.delays().dirs() {
-        let page = look(dir, |queue| Ok(queue.look(wanted)))?;
-        more |= page.more;
-        found.extend(page.records);
-    }
-    found.sort_by_key(|record| record.key);
-    more |= found.len() > wanted.count;
-    found.truncate(wanted.count);
-    let records = found.into_iter().map(|found| record(&query.topic, found));
-    Ok(DelayedPage {
-        records: records.collect(),
-        more,
-    })
-}
-
-/// Looks until no file has gone meanwhile.
-fn look(
-    dir: &DelayDir,
-    note: impl Fn(&mut DelayQueue) -> Result<PendingLook, StorageError>,
-) -> Result<PendingPage, DelayedError> {
-    for _ in 0..limits::DELAY_LOOKS_MAX {
-        let Some(look) = dir.with(&note) else {
-            return Ok(PendingPage::default());
-        };
-        if let Some(page) = look?.run()? {
-            return Ok(page);
+    #[test]
+    fn a_record_has_one_name_whatever_its_topic_is_called() {
+        for (text, topic, partition) in [
+            ("orders-0-1763647200000-93", "orders", 0),
+            ("a-b-12-7-1", "a-b", 12),
+            ("a--1-7-2", "a-", 1),
+            ("1-2-3-4-5", "1-2", 3),
+        ] {
+            let id: DelayedId = text.parse().unwrap();
+            assert_eq!((&*id.topic, id.partition), (topic, partition), "{text}");
+            assert_eq!(id.to_string(), text);
         }
-    }
-    Err(DelayedError::Busy)
-}
-
-fn key(due_ms: i64, ticket: u64) -> DelayKey {
-    DelayKey {
-        due_ms: unsigned(due_ms),
-        ticket,
-    }
-}
-
-fn unsigned(time_ms: i64) -> u64 {
-    u64::try_from(time_ms).unwrap_or_default()
-}
-
-fn record(topic: &str, found: PendingRecord) -> DelayedRecord {
-    let PendingRecord {
-        partition,
-        key,
-        add,
-    } = found;
-    let records = add.count().records;
-    DelayedRecord {
-        id: DelayedId {
-            topic: topic.to_owned(),
-            partition: partition.partition,
-            due_ms: key.due_ms.cast_signed(),
-            ticket: key.ticket,
-        },
-        expires_ms: add.expires_ms,
-        delay_id: add.id.to_vec(),
-        records,
-        batch: add.batch,
-    }
-}
-
-/// Where a pending record is.
-struct Place<'a> {
-    broker: &'a Broker,
-    dir: &'a DelayDir,
-    partition: PartitionId,
-    key: DelayKey,
-    max_ms: i64,
-}
-
-impl<'a> Place<'a> {
-    fn of(broker: &'a Broker, id: &DelayedId) -> Result<Self, DelayedError> {
-        let topic = topic_named(broker, &id.topic)?;
-        let partition = topic.partition(id.partition).ok_or(DelayedError::Unknown)?;
-        let dir = broker.logs().dir_of(partition.log());
-        let dir = dir.and_then(|number| broker.delays().dir(number));
-        Ok(Self {
-            broker,
-            dir: dir.ok_or(DelayedError::Unknown)?,
-            partition: PartitionId {
-                topic_id: topic.id,
-                partition: id.partition,
-            },
-            key: key(id.due_ms, id.ticket),
-            max_ms: partition.log().config().delay.max_ms,
-        })
-    }
-
-    /// Reads the record.
-    fn find(&self) -> Result<PendingRecord, DelayedError> {
-        let delivered = self
-            .dir
-            .with(|queue| queue.cursor(self.partition) >= self.key);
-        match delivered {
-            None => return Err(DelayedError::Unknown),
-            Some(true) => return Err(DelayedError::Delivered),
-            Some(false) => {}
-        }
-        let page = look(self.dir, |queue| queue.look_for(self.partition, self.key))?;
-        let found = page.records.into_iter().find(|found| found.key == self.key);
-        found.ok_or(DelayedError::Unknown)
-    }
-
-    /// Accepts what cancels the record, or moves it, unless it is delivered already. The first ticket, and before
-    /// when nothing is due that comes after what was delivered.
-    fn put(
-        &self,
-        found: &PendingRecord,
-        operations: Vec<DelayOperation>,
-        due_ms: Option<i64>,
-    ) -> Result<(u64, i64), DelayedError> {
-        let topics = self.broker.topics();
-        let partition = partition_of(&topics, self.partition).ok_or(DelayedError::Unknown)?;
-        let bytes = operations.iter().map(super::produce::bytes_of).sum();
-        partition.log().take_room(bytes)?;
-        let group = DelayGroup {
-            partition: self.partition,
-            log_end: partition.log().offsets().log_end,
-            producer: None,
-            operations,
-        };
-        let accepted = self.dir.with(|queue| {
-            match queue.fate_of(found) {
-                PendingFate::Pending => {}
-                PendingFate::Cancelled => return Err(DelayedError::Unknown),
-                PendingFate::Delivered => return Err(DelayedError::Delivered),
-            }
-            let earliest_ms = queue.earliest_ms(self.partition);
-            let accepted = queue.accept(&group, clock::now_ms());
-            let accepted = accepted.map_err(|error| match error {
-                StorageError::QueueFull => DelayedError::TooManyCancellations,
-                error => error.into(),
-            })?;
-            Ok((accepted, earliest_ms))
-        });
-        let (accepted, earliest_ms) = accepted.ok_or(StorageError::Closed)??;
-        self.dir.wake(due_ms);
-        self.dir.make_durable(accepted.end)?;
-        Ok((accepted.first_ticket, earliest_ms))
-    }
-
-    fn move_to(&self, id: &DelayedId, due_ms: i64) -> Result<DelayedId, DelayedError> {
-        let found = self.find()?;
-        let (first, earliest_ms) = self.put(&found, found.moved_to(due_ms).into(), Some(due_ms))?;
-        Ok(DelayedId {
-            due_ms: due_ms.max(earliest_ms),
-            ticket: first + 1,
-            ..id.clone()
-        })
-    }
-}
-
-fn set_paused(broker: &Broker, name: &str, paused: bool) -> Result<(), DelayedError> {
-    let topic = topic_named(broker, name)?;
-    let homes = topic.partitions.iter();
-    let mut homes: Vec<usize> = homes
-        .filter_map(|partition| broker.logs().dir_of(partition.log()))
-        .collect();
-    homes.sort_unstable();
-    homes.dedup();
-    for dir in homes
-        .into_iter()
-        .filter_map(|number| broker.delays().dir(number))
-    {
-        let now_ms = clock::now_ms();
-        if paused {
-            dir.make(broker.logs(), now_ms)?;
-        }
-        let changed = dir.with(|queue| match queue.is_paused(topic.id) == paused {
-            true => Ok(None),
-            false => queue.set_paused(topic.id, paused, now_ms).map(Some),
-        });
-        if let Some(accepted) = changed.transpose()?.flatten() {
-            dir.changed.store(true, Ordering::SeqCst);
-            dir.make_durable(accepted.end)?;
-        }
-        dir.deliver_signal.raise();
-    }
-    Ok(())
-}
-
-impl DelayDir {
-    /// Makes the delay log durable up to `end`, on this thread.
-    pub(super) fn make_durable(&self, end: u64) -> Result<(), StorageError> {
-        self.sync();
-        match self.durable.load(Ordering::SeqCst) >= position(end) {
-            true => Ok(()),
-            false => Err(self.failure.get().cloned().unwrap_or(StorageError::Closed)),
+        for text in [
+            "",
+            "orders",
+            "orders-0-93",
+            "orders-0-5-",
+            "orders-0-5-+3",
+            "orders-0-05-3",
+            "orders-0-5--3",
+            "orders-x-5-3",
+            "orders-0-99999999999999999999-3",
+        ] {
+            assert_eq!(text.parse::<DelayedId>(), Err(NoDelayedId), "{text}");
         }
     }
 }

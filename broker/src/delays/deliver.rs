@@ -139,6 +139,7 @@ impl Deliverer<'_> {
         let idle = self.dir.with(|queue| queue.is_idle()).unwrap_or(true);
         if idle && self.dir.looks.next_ms().is_none() {
             self.clock = None;
+            self.dir.clock_held.store(false, Ordering::Relaxed);
             return Ok(reading.wall_ms);
         }
         let clock = self.clock.get_or_insert_with(|| WallClock::new(reading));
@@ -147,12 +148,14 @@ impl Deliverer<'_> {
         }
         match clock.observe(reading) {
             ClockVerdict::Believed => {
+                self.dir.clock_held.store(false, Ordering::Relaxed);
                 if self.held.ends() {
                     info!("the clock is believed: delayed records are delivered again");
                 }
                 Ok(reading.wall_ms)
             }
             ClockVerdict::Held { jumped_ms, .. } => {
+                self.dir.clock_held.store(true, Ordering::Relaxed);
                 if self.held.begins() {
                     error!(
                         jumped_ms,
@@ -177,6 +180,11 @@ impl Deliverer<'_> {
         let fired = fired?;
         self.wants_maintenance = fired.wants_maintenance;
         tell(&fired);
+        let counts = &self.dir.counts;
+        counts
+            .cancelled
+            .fetch_add(fired.cancelled, Ordering::Relaxed);
+        counts.expired.fetch_add(fired.expired, Ordering::Relaxed);
         let settled = fired.cancelled + fired.expired + fired.damaged.len() as u64;
         let mut moved = settled > 0;
         let topics = self.broker.topics();
@@ -242,7 +250,11 @@ impl Deliverer<'_> {
         let mut outcome = Ok(());
         for due in &delivery.batches {
             match append(partition, due, &config, now_ms) {
-                Ok(log_end) => self.dir.with(|queue| queue.delivered(id, due.key, log_end)),
+                Ok((log_end, records)) => {
+                    let counts = &self.dir.counts;
+                    counts.delivered.fetch_add(records, Ordering::Relaxed);
+                    self.dir.with(|queue| queue.delivered(id, due.key, log_end))
+                }
                 Err(error) => {
                     outcome = Err(error);
                     break;
@@ -303,13 +315,13 @@ fn checkpoint_period(broker: &Broker) -> Duration {
     period.min(limits::DELAY_CHECKPOINT_PERIOD)
 }
 
-/// Appends what is due; the end of the log then.
+/// Appends what is due; the end of the log then, and how many records it was.
 fn append(
     partition: &Partition,
     due: &DueBatch,
     config: &LogConfig,
     now_ms: i64,
-) -> Result<i64, StorageError> {
+) -> Result<(i64, u64), StorageError> {
     let valid = due
         .to_append(timestamp(due, config), now_ms)
         .map_err(|error| StorageError::invalid_record(error.to_string()))?;
@@ -319,7 +331,7 @@ fn append(
     let (records, bytes) = (valid.header.record_count, valid.bytes.len());
     let info = partition.append_valid(valid, durable, now_ms)?;
     partition.traffic().appended(records, bytes);
-    Ok(info.last_offset + 1)
+    Ok((info.last_offset + 1, u64::try_from(records).unwrap_or(0)))
 }
 
 /// Which timestamp a batch gets. Retention counts from it: what would have used up half of its time before

@@ -1,9 +1,12 @@
 //! Delayed records from an administrator's side: listed, looked into, cancelled, moved, held.
 
-use crate::delays::{Asked, due_in, produce, read, wait_for};
+use crate::delays::{Asked, batch, due_in, produce, read, wait_for};
 use crate::embedded::Embedded;
-use tidewheel_broker::{DelayedError, DelayedPage, DelayedQuery, DelayedRecord, DelayedRecords};
+use tidewheel_broker::{
+    DelayedError, DelayedPage, DelayedQuery, DelayedRecord, DelayedRecords, EmbeddedBroker,
+};
 use tidewheel_protocol::RecordBatch;
+use tokio::runtime::Runtime;
 
 const BOTH: [(&str, &str); 1] = [("delay.mode", "both")];
 const DAY: i64 = 86_400_000;
@@ -72,7 +75,7 @@ fn pending_records_are_listed_cancelled_moved_and_delivered_by_name_over_restart
     });
     let last = &first.records[1].id;
     let second = broker.page(DelayedQuery {
-        after: Some((last.due_ms, last.ticket)),
+        after: Some(last.clone()),
         ..all("t")
     });
     assert_eq!((first.more, second.records.len()), (true, 2));
@@ -138,5 +141,75 @@ fn a_paused_topic_delivers_nothing_until_it_is_resumed_also_over_a_restart() {
     assert!(!broker.delayed().topics()[1].paused);
     let none = broker.runtime.block_on(delayed.pause("none".to_owned()));
     assert!(matches!(none, Err(DelayedError::UnknownTopic(_))));
+    broker.stop();
+}
+
+/// All records of a topic, page by page.
+fn paged(broker: &Embedded, topic: &str, count: usize) -> Vec<String> {
+    let (mut values, mut after) = (Vec::new(), None);
+    loop {
+        let page = broker.page(DelayedQuery {
+            after,
+            count,
+            ..all(topic)
+        });
+        values.extend(page.records.iter().map(value));
+        if !page.more {
+            return values;
+        }
+        let last = page.records.last();
+        after = Some(last.expect("there is more").id.clone());
+    }
+}
+
+/// Each directory counts its own tickets, and fills its own pages: a record with the key of a page's last one was
+/// left out, and what lay behind a page that was full of bytes.
+#[test]
+fn pages_of_a_topic_in_several_directories_leave_nothing_out() {
+    let [one, two] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    let dirs = format!("log.dirs={},{}", one.path().display(), two.path().display());
+    let runtime = Runtime::new().unwrap();
+    let settings = [&*dirs, "listeners=PLAINTEXT://127.0.0.1:0"];
+    let broker = runtime.block_on(EmbeddedBroker::start(&settings)).unwrap();
+    let broker = Embedded { runtime, broker };
+    let mut client = broker.connect();
+    client.create_topic("t", 4, &BOTH);
+    client.create_topic("big", 2, &BOTH);
+    let due = due_in(DAY);
+    let mut produce = |topic: &str, partition: i32, due: i64, value: &str| {
+        let records = batch(&[Asked::at(due, value)]).build().unwrap().bytes;
+        let answer = client.produce(topic, partition, -1, records);
+        assert_eq!(answer.error_code, 0);
+    };
+    let mut expected = Vec::new();
+    for round in 0..3 {
+        for partition in 0..4 {
+            let value = format!("{round}-{partition}");
+            produce("t", partition, due, &value);
+            expected.push(value);
+        }
+    }
+    for dir in [&one, &two] {
+        assert!(dir.path().join("delays").exists(), "both are used");
+    }
+    for count in [1, 2, 5, 1_000] {
+        let mut values = paged(&broker, "t", count);
+        values.sort();
+        assert_eq!(values, expected, "{count} at once");
+    }
+    for at in 0..20 {
+        produce(
+            "big",
+            0,
+            due + at,
+            &format!("{at:02}{}", "x".repeat(900_000)),
+        );
+        produce("big", 1, due + at, &format!("{at:02}"));
+    }
+    let values = paged(&broker, "big", 1_000);
+    let numbers = values.iter().map(|value| &value[..2]);
+    let numbers: Vec<&str> = numbers.collect();
+    assert!(numbers.is_sorted(), "{numbers:?}");
+    assert_eq!(numbers.len(), 40);
     broker.stop();
 }

@@ -14,11 +14,16 @@ const JSON: [(&str, &str); 2] = [
     ("x-requested-with", "test"),
 ];
 
-fn change(broker: &Broker, method: &str, path: &str, body: &serde_json::Value) -> Answer {
+pub(crate) fn change(
+    broker: &Broker,
+    method: &str,
+    path: &str,
+    body: &serde_json::Value,
+) -> Answer {
     send(broker, method, path, &JSON, &body.to_string())
 }
 
-fn delete(broker: &Broker, path: &str) -> Answer {
+pub(crate) fn delete(broker: &Broker, path: &str) -> Answer {
     send(broker, "DELETE", path, &JSON, "")
 }
 

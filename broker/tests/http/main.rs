@@ -6,6 +6,9 @@
 )]
 
 mod changes;
+mod delayed;
+#[path = "../support/delays.rs"]
+mod delays;
 mod groups;
 mod health;
 mod hostile;

@@ -145,6 +145,13 @@ const OPERATIONS: &[(&str, &str, &str)] = &[
     ("get", "/v1/topics/{topic}/messages", OPERATOR),
     ("get", "/v1/topics/{topic}/messages/tail", OPERATOR),
     ("get", "/v1/logs/tail", OPERATOR),
+    ("get", "/v1/delayed/messages", OPERATOR),
+    ("get", "/v1/delayed/messages/{id}", OPERATOR),
+    ("post", "/v1/delayed/messages/{id}:deliver-now", OPERATOR),
+    ("post", "/v1/delayed/messages/{id}:reschedule", OPERATOR),
+    ("post", "/v1/delayed/topics/{topic}:pause", OPERATOR),
+    ("post", "/v1/delayed/topics/{topic}:resume", OPERATOR),
+    ("post", "/v1/delayed/clock:accept", OPERATOR),
     ("delete", "/v1/groups/{group}", OPERATOR),
     ("post", "/v1/groups/{group}/offsets:seek", OPERATOR),
     ("delete", "/v1/connections/{id}", OPERATOR),
@@ -153,6 +160,7 @@ const OPERATIONS: &[(&str, &str, &str)] = &[
     ("delete", "/v1/topics/{topic}", ADMIN),
     ("patch", "/v1/topics/{topic}/configs", ADMIN),
     ("put", "/v1/loggers/{name}", ADMIN),
+    ("delete", "/v1/delayed/messages/{id}", ADMIN),
 ];
 
 /// The operations of the document that are not for everybody, with the weakest role for each.

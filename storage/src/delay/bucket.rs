@@ -156,6 +156,14 @@ impl Bucket {
         self.loaded == FILE_HEAD_LEN
     }
 
+    /// About how many of its records are not loaded: exact where none is, or all are.
+    pub(super) fn not_loaded(&self) -> u64 {
+        let bytes = u128::from(self.len.saturating_sub(FILE_HEAD_LEN)).max(1);
+        let left = u128::from(self.len.saturating_sub(self.loaded));
+        let count = u128::from(self.count) * left / bytes;
+        u64::try_from(count).unwrap_or(self.count)
+    }
+
     /// No record that is not loaded has a smaller key.
     pub(super) fn bound(&self) -> DelayKey {
         DelayKey {

@@ -16,6 +16,9 @@
 //! never gives one out before its time; taking one out early is left to whoever knows that it was
 //! cancelled when it is due.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+
 /// Bits of one digit.
 const DIGIT_BITS: u32 = 10;
 /// Slots of one level.
@@ -26,6 +29,8 @@ const LEVELS: usize = 5;
 const CHUNK_LEN: usize = 4096;
 /// The end of a list.
 const NONE: u32 = u32::MAX;
+/// A second, in ms.
+const SECOND_MS: u64 = 1_000;
 
 /// A pending record in memory: 32 bytes, and 4 more for the list it hangs in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -149,6 +154,8 @@ impl Level {
 pub struct TimingWheel {
     levels: [Level; LEVELS],
     arena: Arena,
+    /// How many records are due in each second since 1970; none of them is 0.
+    seconds: BTreeMap<u64, usize>,
     /// Everything due at or before it was given out.
     reached_ms: u64,
 }
@@ -172,6 +179,7 @@ impl TimingWheel {
         Self {
             levels: std::array::from_fn(|_| Level::new()),
             arena: Arena::new(),
+            seconds: BTreeMap::new(),
             reached_ms: now_ms,
         }
     }
@@ -202,12 +210,23 @@ impl TimingWheel {
         if entry.due_ms <= self.reached_ms {
             return Err(entry);
         }
+        *self.seconds.entry(entry.due_ms / SECOND_MS).or_default() += 1;
+        self.hang(entry);
+        Ok(())
+    }
+
+    /// Hangs a record into its slot, whose time has not come.
+    fn hang(&mut self, entry: WheelEntry) {
         let level = digit_of(entry.due_ms ^ self.reached_ms);
         let slot = slot_of(entry.due_ms, level);
         let level = &mut self.levels[level];
         level.heads[slot] = self.arena.push(entry, level.heads[slot]);
         level.occupied[slot / 64] |= 1 << (slot % 64);
-        Ok(())
+    }
+
+    /// The seconds since 1970 in which something is due, and how many records are. Rising.
+    pub fn seconds(&self) -> impl Iterator<Item = (u64, usize)> {
+        self.seconds.iter().map(|(second, count)| (*second, *count))
     }
 
     /// A record that is due then and is wanted. Looks through the slot in which it hangs.
@@ -239,15 +258,31 @@ impl TimingWheel {
             let level = &mut self.levels[next.level];
             level.occupied[next.slot / 64] &= !(1 << (next.slot % 64));
             let mut at = std::mem::replace(&mut level.heads[next.slot], NONE);
+            let before = due.len();
             while at != NONE {
                 let (entry, rest) = self.arena.pop(at);
                 at = rest;
-                if let Err(entry) = self.insert(entry) {
-                    due.push(entry);
+                match entry.due_ms > self.reached_ms {
+                    true => self.hang(entry),
+                    false => due.push(entry),
                 }
             }
+            // None in a slot is due before its first ms.
+            self.leave(next.start_ms / SECOND_MS, due.len() - before);
         }
         self.reached_ms = self.reached_ms.max(to_ms);
+    }
+
+    /// So many records of a second hang here no more.
+    fn leave(&mut self, second: u64, count: usize) {
+        if count > 0
+            && let Entry::Occupied(mut left) = self.seconds.entry(second)
+        {
+            *left.get_mut() -= count;
+            if *left.get() == 0 {
+                left.remove();
+            }
+        }
     }
 
     /// When to look again, ms since 1970: no record is due earlier, and mostly one is due then.

@@ -49,6 +49,15 @@ impl Pair {
         assert_eq!(self.wheel.len(), self.model.len());
         assert_eq!(self.wheel.is_empty(), self.model.is_empty());
         self.check_next();
+        self.check_seconds();
+    }
+
+    fn check_seconds(&self) {
+        let mut seconds: BTreeMap<u64, usize> = BTreeMap::new();
+        for (due_ms, _) in self.model.keys() {
+            *seconds.entry(due_ms / 1_000).or_default() += 1;
+        }
+        assert!(self.wheel.seconds().eq(seconds));
     }
 
     fn check_next(&self) {

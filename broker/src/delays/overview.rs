@@ -1,0 +1,82 @@
+//! What is pending as a whole, told from memory.
+
+use std::sync::atomic::Ordering;
+
+use tidewheel_storage::delay::{DelayCount, DelayOutlook};
+
+use super::admin::DelayedTopic;
+use super::pending::topics;
+use crate::broker::Broker;
+
+/// The delayed records of a broker.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct DelayOverview {
+    /// All that is pending, and what became of what was due.
+    pub(crate) figures: DelayFigures,
+    /// When it is due.
+    pub(crate) outlook: DelayOutlook,
+    /// The topics with delays, and those with something pending, by name.
+    pub(crate) topics: Vec<DelayedTopic>,
+    /// Whether nothing is delivered because the clock jumped ahead.
+    pub(crate) clock_held: bool,
+    /// Log directories in which nothing is taken or delivered any more, and why.
+    pub(crate) failures: Vec<(usize, String)>,
+}
+
+/// Sums over all log directories.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct DelayFigures {
+    /// Pending records; `None` where a store is being worked on.
+    pub(crate) pending: Option<DelayCount>,
+    /// Records that were delivered since the start.
+    pub(crate) delivered: u64,
+    /// What had been cancelled when it was due, since the start: batches that were due as a whole count once.
+    pub(crate) cancelled: u64,
+    /// What had expired when it was due, counted likewise.
+    pub(crate) expired: u64,
+}
+
+/// Tells everything. Waits for who works on the stores, and maybe for a disk with them.
+pub(crate) fn overview(broker: &Broker) -> DelayOverview {
+    let mut all = DelayOverview {
+        topics: topics(broker),
+        figures: figures(broker),
+        ..DelayOverview::default()
+    };
+    let mut pending = DelayCount::default();
+    for dir in broker.delays().dirs() {
+        if let Some((count, outlook)) = dir.with(|queue| (queue.totals().pending, queue.outlook()))
+        {
+            pending.join(count);
+            all.outlook.join(outlook);
+        }
+        all.clock_held |= dir.clock_held.load(Ordering::Relaxed);
+        let failure = dir.failure.get();
+        all.failures
+            .extend(failure.map(|failure| (dir.number, failure.to_string())));
+    }
+    all.figures.pending = Some(pending);
+    all
+}
+
+/// Tells what costs little, and waits for nobody.
+pub(crate) fn figures(broker: &Broker) -> DelayFigures {
+    let mut all = DelayFigures {
+        pending: Some(DelayCount::default()),
+        ..DelayFigures::default()
+    };
+    for dir in broker.delays().dirs() {
+        let counts = &dir.counts;
+        all.delivered += counts.delivered.load(Ordering::Relaxed);
+        all.cancelled += counts.cancelled.load(Ordering::Relaxed);
+        all.expired += counts.expired.load(Ordering::Relaxed);
+        all.pending = match (all.pending, dir.try_with(|queue| queue.totals().pending)) {
+            (Some(mut sum), Some(count)) => {
+                sum.join(count.unwrap_or_default());
+                Some(sum)
+            }
+            _ => None,
+        };
+    }
+    all
+}

@@ -1,0 +1,332 @@
+//! What administrators ask of delayed records, and do to them. Each of these waits for the disk: on the blocking
+//! pool only.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use tidewheel_config::limits;
+use tidewheel_protocol::Uuid;
+use tidewheel_storage::StorageError;
+use tidewheel_storage::delay::{
+    DelayCount, DelayGroup, DelayKey, DelayOperation, DelayQueue, PartitionId, PendingFate,
+    PendingLook, PendingPage, PendingQuery, PendingRecord,
+};
+
+use super::admin::{
+    DelayedError, DelayedId, DelayedPage, DelayedQuery, DelayedRecord, DelayedTopic,
+};
+use super::start::partition_of;
+use super::{DelayDir, position};
+use crate::broker::Broker;
+use crate::clock;
+use crate::topics::Topic;
+
+fn is_paused(broker: &Broker, topic_id: Uuid) -> bool {
+    let dirs = broker.delays().dirs().iter();
+    let mut paused = dirs.map(|dir| dir.with(|queue| queue.is_paused(topic_id)));
+    paused.any(|paused| paused == Some(true))
+}
+
+fn topic_named(broker: &Broker, name: &str) -> Result<Arc<Topic>, DelayedError> {
+    let topics = broker.topics();
+    let topic = topics.named(name).cloned();
+    topic.ok_or_else(|| DelayedError::UnknownTopic(name.to_owned()))
+}
+
+/// See [`super::DelayedRecords::topics`].
+pub(crate) fn topics(broker: &Broker) -> Vec<DelayedTopic> {
+    let mut pending: BTreeMap<[u8; 16], DelayCount> = BTreeMap::new();
+    for dir in broker.delays().dirs() {
+        dir.with(|queue| {
+            for (topic_id, count) in queue.pending_topics() {
+                pending.entry(topic_id.0).or_default().join(count);
+            }
+        });
+    }
+    let topics = broker.topics();
+    let listed = topics.iter().filter_map(|topic| {
+        let count = pending.get(&topic.id.0).copied().unwrap_or_default();
+        let delay = topic.partitions.first()?.log().config().delay;
+        (delay.delays() || count != DelayCount::default()).then(|| DelayedTopic {
+            name: Arc::clone(&topic.name),
+            mode: delay.mode,
+            records: count.records,
+            bytes: count.bytes,
+            paused: is_paused(broker, topic.id),
+        })
+    });
+    listed.collect()
+}
+
+/// See [`super::DelayedRecords::list`].
+pub(crate) fn list(broker: &Broker, query: &DelayedQuery) -> Result<DelayedPage, DelayedError> {
+    let topic = topic_named(broker, &query.topic)?;
+    let all = PendingQuery::all(topic.id);
+    let from = DelayKey::first_of(unsigned(query.from_ms.unwrap_or_default()));
+    let wanted = PendingQuery {
+        partition: query.partition,
+        until_ms: query.until_ms.map_or(all.until_ms, unsigned),
+        count: query.count.min(all.count),
+        ..all
+    };
+    let home = |after: &DelayedId| {
+        let log = topic.partition(after.partition)?.log();
+        broker.logs().dir_of(log)
+    };
+    let after = query.after.as_ref().map(|after| (after, home(after)));
+    let (mut found, mut more, mut end) = (Vec::new(), false, None);
+    for dir in broker.delays().dirs() {
+        let after = after.map_or(from, |(after, home)| {
+            let passed = home.is_none_or(|home| dir.number <= home);
+            // Each directory counts its own tickets: those behind the page's last may have the same.
+            let ticket = after.ticket.saturating_sub(u64::from(!passed));
+            key(after.due_ms, ticket).max(from)
+        });
+        let page = look(
+            dir,
+            |queue| Ok(queue.look(PendingQuery { after, ..wanted })),
+        )?;
+        if let (true, Some(last)) = (page.more, page.records.last()) {
+            // What others have behind it waits for what this one left out.
+            let last = (last.key, dir.number);
+            end = Some(end.map_or(last, |end: (DelayKey, usize)| end.min(last)));
+        }
+        more |= page.more;
+        let records = page.records.into_iter();
+        found.extend(records.map(|record| (record.key, dir.number, record)));
+    }
+    found.sort_by_key(|(key, dir, _)| (*key, *dir));
+    found.retain(|(key, dir, _)| end.is_none_or(|end| (*key, *dir) <= end));
+    more |= found.len() > wanted.count;
+    found.truncate(wanted.count);
+    let records = found.into_iter();
+    let records = records.map(|(_, _, found)| record(&query.topic, found));
+    Ok(DelayedPage {
+        records: records.collect(),
+        more,
+    })
+}
+
+/// See [`super::DelayedRecords::get`].
+pub(crate) fn get(broker: &Broker, id: &DelayedId) -> Result<DelayedRecord, DelayedError> {
+    Ok(record(&id.topic, Place::of(broker, id)?.find()?))
+}
+
+/// See [`super::DelayedRecords::cancel`].
+pub(crate) fn cancel(broker: &Broker, id: &DelayedId) -> Result<(), DelayedError> {
+    let place = Place::of(broker, id)?;
+    let found = place.find()?;
+    place.put(&found, vec![found.cancelled()], None).map(drop)
+}
+
+/// See [`super::DelayedRecords::reschedule`]. `None` in a dry run, which says whether it could be done.
+pub(crate) fn reschedule(
+    broker: &Broker,
+    id: &DelayedId,
+    due_ms: i64,
+    dry_run: bool,
+) -> Result<Option<DelayedId>, DelayedError> {
+    let place = Place::of(broker, id)?;
+    let max_ms = place.max_ms;
+    if due_ms < 0 || due_ms.saturating_sub(clock::now_ms()) > max_ms {
+        return Err(DelayedError::TooFar { max_ms });
+    }
+    match dry_run {
+        true => place.find().map(|_| None),
+        false => place.move_to(id, due_ms).map(Some),
+    }
+}
+
+/// See [`super::DelayedRecords::deliver_now`].
+pub(crate) fn deliver_now(broker: &Broker, id: &DelayedId) -> Result<DelayedId, DelayedError> {
+    Place::of(broker, id)?.move_to(id, clock::now_ms())
+}
+
+/// See [`super::DelayedRecords::accept_clock`].
+pub(crate) fn accept_clock(broker: &Broker) {
+    for dir in broker.delays().dirs() {
+        dir.clock_accepted.store(true, Ordering::SeqCst);
+        dir.deliver_signal.raise();
+    }
+}
+
+/// Looks until no file has gone meanwhile.
+fn look(
+    dir: &DelayDir,
+    note: impl Fn(&mut DelayQueue) -> Result<PendingLook, StorageError>,
+) -> Result<PendingPage, DelayedError> {
+    for _ in 0..limits::DELAY_LOOKS_MAX {
+        let Some(look) = dir.with(&note) else {
+            return Ok(PendingPage::default());
+        };
+        if let Some(page) = look?.run()? {
+            return Ok(page);
+        }
+    }
+    Err(DelayedError::Busy)
+}
+
+fn key(due_ms: i64, ticket: u64) -> DelayKey {
+    DelayKey {
+        due_ms: unsigned(due_ms),
+        ticket,
+    }
+}
+
+fn unsigned(time_ms: i64) -> u64 {
+    u64::try_from(time_ms).unwrap_or_default()
+}
+
+fn record(topic: &str, found: PendingRecord) -> DelayedRecord {
+    let PendingRecord {
+        partition,
+        key,
+        add,
+    } = found;
+    let records = add.count().records;
+    DelayedRecord {
+        id: DelayedId {
+            topic: topic.to_owned(),
+            partition: partition.partition,
+            due_ms: key.due_ms.cast_signed(),
+            ticket: key.ticket,
+        },
+        expires_ms: add.expires_ms,
+        delay_id: add.id.to_vec(),
+        records,
+        batch: add.batch,
+    }
+}
+
+/// Where a pending record is.
+struct Place<'a> {
+    broker: &'a Broker,
+    dir: &'a DelayDir,
+    partition: PartitionId,
+    key: DelayKey,
+    max_ms: i64,
+}
+
+impl<'a> Place<'a> {
+    fn of(broker: &'a Broker, id: &DelayedId) -> Result<Self, DelayedError> {
+        let topic = topic_named(broker, &id.topic)?;
+        let partition = topic.partition(id.partition).ok_or(DelayedError::Unknown)?;
+        let dir = broker.logs().dir_of(partition.log());
+        let dir = dir.and_then(|number| broker.delays().dir(number));
+        Ok(Self {
+            broker,
+            dir: dir.ok_or(DelayedError::Unknown)?,
+            partition: PartitionId {
+                topic_id: topic.id,
+                partition: id.partition,
+            },
+            key: key(id.due_ms, id.ticket),
+            max_ms: partition.log().config().delay.max_ms,
+        })
+    }
+
+    /// Reads the record.
+    fn find(&self) -> Result<PendingRecord, DelayedError> {
+        let delivered = self
+            .dir
+            .with(|queue| queue.cursor(self.partition) >= self.key);
+        match delivered {
+            None => return Err(DelayedError::Unknown),
+            Some(true) => return Err(DelayedError::Delivered),
+            Some(false) => {}
+        }
+        let page = look(self.dir, |queue| queue.look_for(self.partition, self.key))?;
+        let found = page.records.into_iter().find(|found| found.key == self.key);
+        found.ok_or(DelayedError::Unknown)
+    }
+
+    /// Accepts what cancels the record, or moves it, unless it is delivered already. The first ticket, and before
+    /// when nothing is due that comes after what was delivered.
+    fn put(
+        &self,
+        found: &PendingRecord,
+        operations: Vec<DelayOperation>,
+        due_ms: Option<i64>,
+    ) -> Result<(u64, i64), DelayedError> {
+        let topics = self.broker.topics();
+        let partition = partition_of(&topics, self.partition).ok_or(DelayedError::Unknown)?;
+        let bytes = operations.iter().map(super::produce::bytes_of).sum();
+        partition.log().take_room(bytes)?;
+        let group = DelayGroup {
+            partition: self.partition,
+            log_end: partition.log().offsets().log_end,
+            producer: None,
+            operations,
+        };
+        let accepted = self.dir.with(|queue| {
+            match queue.fate_of(found) {
+                PendingFate::Pending => {}
+                PendingFate::Cancelled => return Err(DelayedError::Unknown),
+                PendingFate::Delivered => return Err(DelayedError::Delivered),
+            }
+            let earliest_ms = queue.earliest_ms(self.partition);
+            let accepted = queue.accept(&group, clock::now_ms());
+            let accepted = accepted.map_err(|error| match error {
+                StorageError::QueueFull => DelayedError::TooManyCancellations,
+                error => error.into(),
+            })?;
+            Ok((accepted, earliest_ms))
+        });
+        let (accepted, earliest_ms) = accepted.ok_or(StorageError::Closed)??;
+        self.dir.wake(due_ms);
+        self.dir.make_durable(accepted.end)?;
+        Ok((accepted.first_ticket, earliest_ms))
+    }
+
+    fn move_to(&self, id: &DelayedId, due_ms: i64) -> Result<DelayedId, DelayedError> {
+        let found = self.find()?;
+        let (first, earliest_ms) = self.put(&found, found.moved_to(due_ms).into(), Some(due_ms))?;
+        Ok(DelayedId {
+            due_ms: due_ms.max(earliest_ms),
+            ticket: first + 1,
+            ..id.clone()
+        })
+    }
+}
+
+/// See [`super::DelayedRecords::pause`] and [`super::DelayedRecords::resume`].
+pub(crate) fn set_paused(broker: &Broker, name: &str, paused: bool) -> Result<(), DelayedError> {
+    let topic = topic_named(broker, name)?;
+    let homes = topic.partitions.iter();
+    let mut homes: Vec<usize> = homes
+        .filter_map(|partition| broker.logs().dir_of(partition.log()))
+        .collect();
+    homes.sort_unstable();
+    homes.dedup();
+    for dir in homes
+        .into_iter()
+        .filter_map(|number| broker.delays().dir(number))
+    {
+        let now_ms = clock::now_ms();
+        if paused {
+            dir.make(broker.logs(), now_ms)?;
+        }
+        let changed = dir.with(|queue| match queue.is_paused(topic.id) == paused {
+            true => Ok(None),
+            false => queue.set_paused(topic.id, paused, now_ms).map(Some),
+        });
+        if let Some(accepted) = changed.transpose()?.flatten() {
+            dir.changed.store(true, Ordering::SeqCst);
+            dir.make_durable(accepted.end)?;
+        }
+        dir.deliver_signal.raise();
+    }
+    Ok(())
+}
+
+impl DelayDir {
+    /// Makes the delay log durable up to `end`, on this thread.
+    pub(super) fn make_durable(&self, end: u64) -> Result<(), StorageError> {
+        self.sync();
+        match self.durable.load(Ordering::SeqCst) >= position(end) {
+            true => Ok(()),
+            false => Err(self.failure.get().cloned().unwrap_or(StorageError::Closed)),
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! When what is pending is due, told from memory: no file is read for it.
+
+use std::collections::BTreeMap;
+
+use super::queue::DelayQueue;
+
+/// When what is pending is due. What is delivered in one piece counts once: a record, or a batch that is due as
+/// a whole. One that was cancelled counts until it would have been due.
+///
+/// What was accepted for later than some minutes within the last second may be missing: it is counted once it is
+/// copied to its file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DelayOutlook {
+    /// Was due when the queue was last asked for what is, and is not delivered yet.
+    pub overdue: u64,
+    /// When the first of these was due, ms since 1970.
+    pub oldest_overdue_ms: Option<i64>,
+    /// Nothing else is due before, ms since 1970. Exact to a second where that is a few minutes ahead, else the
+    /// beginning of the minute, hour or day that is known of it.
+    pub next_due_ms: Option<i64>,
+    /// What is due later: how many by the last ms of the second, minute, hour or day that is known of them.
+    pub until: BTreeMap<i64, u64>,
+}
+
+impl DelayOutlook {
+    /// Adds what another queue holds.
+    pub fn join(&mut self, other: Self) {
+        self.overdue = self.overdue.saturating_add(other.overdue);
+        let first = |one: Option<i64>, other: Option<i64>| one.into_iter().chain(other).min();
+        self.oldest_overdue_ms = first(self.oldest_overdue_ms, other.oldest_overdue_ms);
+        self.next_due_ms = first(self.next_due_ms, other.next_due_ms);
+        for (until_ms, count) in other.until {
+            *self.until.entry(until_ms).or_default() += count;
+        }
+    }
+
+    fn add(&mut self, from_ms: u64, width_ms: u64, count: u64) {
+        if count == 0 {
+            return;
+        }
+        let until_ms = from_ms.saturating_add(width_ms - 1).cast_signed();
+        *self.until.entry(until_ms).or_default() += count;
+        let from_ms = from_ms.cast_signed();
+        self.next_due_ms = Some(self.next_due_ms.map_or(from_ms, |next| next.min(from_ms)));
+    }
+}
+
+impl DelayQueue {
+    /// When what is pending is due. Takes as long as there are partitions with delays, seconds in which something
+    /// is due soon, and files of what is due later.
+    #[must_use]
+    pub fn outlook(&self) -> DelayOutlook {
+        let states = self.partitions.states.iter().filter(|state| !state.gone);
+        let firsts = states.flat_map(|state| [state.in_flight.front(), state.ready.front()]);
+        let oldest = firsts.flatten().map(|entry| entry.due_ms).min();
+        let mut outlook = DelayOutlook {
+            overdue: self.out_of_wheel as u64,
+            oldest_overdue_ms: oldest.map(u64::cast_signed),
+            ..DelayOutlook::default()
+        };
+        for (second, count) in self.wheel.seconds() {
+            outlook.add(second.saturating_mul(1_000), 1_000, count as u64);
+        }
+        for bucket in self.buckets.all.values() {
+            let span = bucket.span;
+            outlook.add(span.start_ms, span.width.ms(), bucket.not_loaded());
+        }
+        outlook
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::test_queue::{NOW, PARTITION, accept, add, deliver, open};
+    use super::super::{DelayOptions, DelayQueue};
+    use super::*;
+
+    fn queue() -> DelayQueue {
+        open(DelayOptions {
+            near_ms: 60_000,
+            ..DelayOptions::default()
+        })
+    }
+
+    /// How many are due within so many ms.
+    fn within(outlook: &DelayOutlook, ms: i64) -> u64 {
+        outlook
+            .until
+            .range(..=NOW + ms)
+            .map(|(_, count)| count)
+            .sum()
+    }
+
+    #[test]
+    fn what_is_due_soon_is_known_by_its_second_and_the_rest_by_its_file() {
+        let mut queue = queue();
+        assert_eq!(queue.outlook(), DelayOutlook::default());
+        let due = [400, 30_000, 30_001, 2_000_000, 90_000_000, 400_000_000];
+        accept(&mut queue, NOW, due.map(|ahead| add(NOW + ahead)));
+        while queue.maintain(NOW + 2_000).unwrap() {}
+        let outlook = queue.outlook();
+        assert_eq!((outlook.overdue, outlook.oldest_overdue_ms), (0, None));
+        let next = outlook.next_due_ms.unwrap();
+        assert!((NOW + 400 - 999..=NOW + 400).contains(&next), "{next}");
+        assert_eq!(outlook.until.values().sum::<u64>(), 6);
+        // Rounded up to the second, the hour and the day that is known.
+        let (hour, day) = (3_600_000, 86_400_000);
+        for (ms, at_least, at_most) in [
+            (1_400, 1, 1),
+            (29_000, 1, 1),
+            (31_001, 3, 3),
+            (2_000_000, 3, 4),
+            (2_000_000 + hour, 4, 4),
+            (90_000_000 + hour, 5, 5),
+            (400_000_000, 5, 6),
+            (400_000_000 + day, 6, 6),
+        ] {
+            let count = within(&outlook, ms);
+            assert!((at_least..=at_most).contains(&count), "{count} within {ms}");
+        }
+    }
+
+    #[test]
+    fn what_is_due_is_overdue_until_its_partition_has_it() {
+        let mut queue = queue();
+        accept(
+            &mut queue,
+            NOW,
+            [100, 200, 5_000].map(|ahead| add(NOW + ahead)),
+        );
+        let fired = queue.fire(NOW + 300).unwrap();
+        let outlook = queue.outlook();
+        assert_eq!(outlook.overdue, 2);
+        assert_eq!(outlook.oldest_overdue_ms, Some(NOW + 100));
+        assert_eq!(outlook.until.values().sum::<u64>(), 1);
+        let up_to = fired.deliveries[0].up_to;
+        queue.delivered(PARTITION, up_to, 2);
+        let outlook = queue.outlook();
+        assert_eq!((outlook.overdue, outlook.oldest_overdue_ms), (0, None));
+        assert_eq!(deliver(&mut queue, NOW + 5_000, &mut 2).len(), 1);
+        assert_eq!(queue.outlook(), DelayOutlook::default());
+    }
+
+    #[test]
+    fn files_that_are_loaded_are_not_counted_twice() {
+        let mut queue = queue();
+        let due = [1_000_000, 1_000_500, 1_300_000].map(|ahead| add(NOW + ahead));
+        accept(&mut queue, NOW, due);
+        let mut now = NOW;
+        while now < NOW + 1_000_000 {
+            now += 10_000;
+            while queue.maintain(now).unwrap() {}
+            assert_eq!(deliver(&mut queue, now - 1, &mut 0), [0; 0]);
+            assert_eq!(
+                queue.outlook().until.values().sum::<u64>(),
+                3,
+                "{}",
+                now - NOW
+            );
+        }
+    }
+
+    #[test]
+    fn queues_are_joined() {
+        let one = DelayOutlook {
+            overdue: 1,
+            oldest_overdue_ms: Some(5),
+            next_due_ms: None,
+            until: BTreeMap::from([(10, 1), (20, 2)]),
+        };
+        let mut both = DelayOutlook {
+            next_due_ms: Some(7),
+            until: BTreeMap::from([(20, 3)]),
+            ..DelayOutlook::default()
+        };
+        both.join(one);
+        let expected = DelayOutlook {
+            overdue: 1,
+            oldest_overdue_ms: Some(5),
+            next_due_ms: Some(7),
+            until: BTreeMap::from([(10, 1), (20, 5)]),
+        };
+        assert_eq!(both, expected);
+    }
+}
