@@ -46,6 +46,12 @@ pub(crate) fn reading() -> ClockReading {
     }
 }
 
+/// Milliseconds of processor time that this process has used.
+pub(crate) fn processor_ms() -> i64 {
+    let used = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    used.tv_sec.saturating_mul(1_000) + used.tv_nsec / 1_000_000
+}
+
 /// The moment on the runtime's monotonic clock that lies `wait` ahead.
 #[expect(
     clippy::disallowed_methods,

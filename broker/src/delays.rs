@@ -32,7 +32,7 @@ pub use self::admin::{
     DelayedTopic, NoDelayedId,
 };
 pub(crate) use self::deliver::run as deliver;
-pub(crate) use self::overview::{DelayOverview, overview};
+pub(crate) use self::overview::{DelayFigures, DelayOverview, figures, overview};
 pub(crate) use self::pending::{
     accept_clock, cancel, deliver_now, get, list, reschedule, set_paused,
 };

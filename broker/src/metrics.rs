@@ -77,10 +77,41 @@ impl Metrics {
         &self.traffic
     }
 
+    /// Sums of what is counted.
+    pub(crate) fn totals(&self) -> Totals {
+        let [records_in, bytes_in, bytes_out] = self.traffic.totals();
+        let [requests, request_errors, requests_in_flight] = self.requests.totals();
+        Totals {
+            records_in,
+            bytes_in,
+            bytes_out,
+            requests,
+            request_errors,
+            requests_in_flight,
+        }
+    }
+
     /// What the storage threads count.
     pub(crate) fn storage(&self) -> &StorageMetrics {
         &self.storage
     }
+}
+
+/// Sums over all topics and APIs; since the start but for the last one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Totals {
+    /// Records of producers.
+    pub(crate) records_in: u64,
+    /// Bytes of their batches.
+    pub(crate) bytes_in: u64,
+    /// Bytes of batches that went to consumers.
+    pub(crate) bytes_out: u64,
+    /// Requests that were answered.
+    pub(crate) requests: u64,
+    /// Those of them whose answer was an error.
+    pub(crate) request_errors: u64,
+    /// Requests under way.
+    pub(crate) requests_in_flight: u64,
 }
 
 /// What a scrape asks for.

@@ -25,11 +25,16 @@ impl ProcessFacts {
         Self {
             cores: cores.ok().map(|cores| cores.get()),
             memory_total_bytes: kib("/proc/meminfo", "MemTotal:"),
-            memory_resident_bytes: kib("/proc/self/status", "RssAnon:"),
+            memory_resident_bytes: memory_resident_bytes(),
             open_files: fs::read_dir("/proc/self/fd").ok().map(Iterator::count),
             open_files_max: getrlimit(Resource::Nofile).current,
         }
     }
+}
+
+/// Memory of this process that is resident, without pages of mapped files. Reads a file of `/proc`.
+pub(crate) fn memory_resident_bytes() -> Option<u64> {
+    kib("/proc/self/status", "RssAnon:")
 }
 
 /// A line `NAME  NUMBER kB`, in bytes.

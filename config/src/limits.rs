@@ -501,6 +501,14 @@ pub const ADMIN_READ_BYTES: usize = 1024 * 1024;
 /// Streams of the HTTP API at once, and never more than a quarter of its connections.
 pub const ADMIN_STREAMS_MAX: usize = 16;
 
+/// How often the HTTP API looks at the counters, and how long it remembers what it saw: the time between two looks
+/// and how many of them, the finest first. Some 600 KiB in all.
+pub const ADMIN_STATS: [(Duration, usize); 3] = [
+    (Duration::from_secs(1), 300),
+    (Duration::from_secs(5), 720),
+    (Duration::from_secs(60), 1_440),
+];
+
 /// The fewest connections of the HTTP API: one for each of streams, requests, metrics and probes.
 pub const ADMIN_CONNECTIONS_MIN: usize = 4;
 

@@ -16,6 +16,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tracing::Level;
 use utoipa::ToSchema;
 
+use super::auth::Role;
 use super::idle::Activity;
 use super::problem::Problem;
 use super::queries::LevelQuery;
@@ -166,7 +167,7 @@ pub(crate) async fn tail(
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
     let (last, news) = logging(&admin)?.lines().follow();
     let tail = Tail {
-        pass: Pass::new(&admin, &headers, &activity)?,
+        pass: Pass::new(&admin, &headers, &activity, Role::Operator)?,
         news,
         is_over: false,
     };

@@ -2,8 +2,8 @@
 //! the same broker, and neither decides anything.
 //!
 //! `server` owns the sockets, `guard` is what every request goes through, `routes` the table of paths; a file per
-//! resource answers them. Everything is computed when somebody asks: with nobody looking it costs nothing.
-//! What is computed for many topics or partitions is computed on the blocking pool, a few answers at a time, and
+//! resource answers them. Everything is computed when somebody asks: with nobody looking it costs nothing, but for
+//! a look at the counters each second (`stats`). What is computed for many topics or partitions is computed on the blocking pool, a few answers at a time, and
 //! no answer takes the mutex of a log for longer than to look at it.
 
 mod auth;
@@ -33,6 +33,7 @@ mod routes;
 mod sending;
 mod server;
 mod state;
+mod stats;
 mod streams;
 mod topic_changes;
 mod topics;

@@ -106,6 +106,28 @@ pub(crate) struct DelayedQuery {
     pub(crate) cursor: Option<String>,
 }
 
+/// Which figures of the last hours.
+#[derive(Clone, Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct StatsQuery {
+    /// Only these series, with commas.
+    pub(crate) series: Option<String>,
+    /// How far back, as `90s`, `5m`, `1h` or `1d`: an hour unless said otherwise, a day at most.
+    pub(crate) range: Option<String>,
+    /// The time between two points; the finest that there is unless said otherwise.
+    pub(crate) step: Option<String>,
+}
+
+/// Which figures.
+#[derive(Clone, Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct SeriesQuery {
+    /// Only these series, with commas.
+    pub(crate) series: Option<String>,
+}
+
 /// A level, and for how long.
 #[derive(Clone, Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]

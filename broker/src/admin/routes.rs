@@ -19,7 +19,7 @@ use super::problem::Problem;
 use super::state::Admin;
 use super::{
     configs, connections, delayed, delayed_changes, group_changes, groups, guard, health, loggers,
-    messages, metrics, overview, partitions, problem, producers, topic_changes, topics,
+    messages, metrics, overview, partitions, problem, producers, stats, topic_changes, topics,
 };
 
 type Paths = OpenApiRouter<Arc<Admin>>;
@@ -80,6 +80,8 @@ fn viewer() -> Paths {
     OpenApiRouter::default()
         .routes(routes!(overview::info))
         .routes(routes!(overview::overview))
+        .routes(routes!(stats::history))
+        .routes(routes!(stats::stream))
         .routes(routes!(topics::list))
         .routes(routes!(topics::one))
         .routes(routes!(topics::settings))

@@ -25,6 +25,7 @@ use super::guard::Peer;
 use super::idle::{Activity, IdleConnections};
 use super::routes;
 use super::state::Admin;
+use super::stats;
 use crate::lifecycle::Lifecycle;
 use crate::logging::Logging;
 use crate::server::{BoundListener, ListenError};
@@ -66,6 +67,8 @@ pub(crate) struct AdminServer {
     stop: watch::Sender<bool>,
     acceptor: JoinSet<()>,
     admin: Arc<Admin>,
+    /// Looks at the counters.
+    sampling: JoinSet<()>,
     /// Sets levels of the log back whose time is over, while there is somebody who could set them.
     _expiring: JoinSet<()>,
 }
@@ -88,7 +91,8 @@ impl AdminServer {
         ));
         let listener = start.bound.listen(BACKLOG)?;
         let (stop, stopped) = watch::channel(false);
-        let mut acceptor = JoinSet::new();
+        let (mut acceptor, mut sampling) = (JoinSet::new(), JoinSet::new());
+        sampling.spawn(stats::sample(Arc::clone(&admin), stopped.clone()));
         let acceptance = Acceptance {
             router: routes::router(&admin),
             connections_max: start.connections_max,
@@ -105,6 +109,7 @@ impl AdminServer {
             stop,
             acceptor,
             admin,
+            sampling,
             _expiring: expiring,
         })
     }
@@ -126,6 +131,7 @@ impl AdminServer {
         }
         // What it holds of the broker is given back before this returns.
         self.acceptor.shutdown().await;
+        while self.sampling.join_next().await.is_some() {}
         self.admin.changes.end().await;
     }
 }

@@ -15,6 +15,7 @@ use super::lag_history::LagHistory;
 use super::overview::WorstLagSearch;
 use super::problem::Problem;
 use super::sending;
+use super::stats::Stats;
 use crate::broker::Broker;
 use crate::lifecycle::Lifecycle;
 use crate::logging::Logging;
@@ -42,6 +43,8 @@ pub(crate) struct Admin {
     pub(crate) worst_lag: WorstLagSearch,
     /// What is being changed.
     pub(crate) changes: Changes,
+    /// How things went lately.
+    pub(crate) stats: Stats,
     /// Bytes of answers that wait for their readers.
     pub(crate) unsent: Arc<Semaphore>,
     /// The same of pages of metrics.
@@ -101,6 +104,7 @@ impl Admin {
             streams: Arc::new(Semaphore::new(streams)),
             scrapes: Arc::new(Semaphore::new(scrapes)),
             changes: Changes::default(),
+            stats: Stats::default(),
             unsent: Arc::new(Semaphore::new(limits::ADMIN_UNSENT_BYTES)),
             unsent_metrics: Arc::new(Semaphore::new(limits::ADMIN_UNSENT_METRICS_BYTES)),
             work: Arc::new(Semaphore::new(limits::ADMIN_WORK_AT_ONCE)),

@@ -32,13 +32,14 @@ struct StreamEnd<'a> {
 pub(crate) struct Pass {
     pub(crate) admin: Arc<Admin>,
     authorization: Option<HeaderValue>,
+    role: Role,
     looked_ms: i64,
     _place: OwnedSemaphorePermit,
     _busy: Busy,
 }
 
 impl Pass {
-    /// For whoever has just been let in.
+    /// For whoever has just been let in, and needs this role.
     ///
     /// # Errors
     /// Where there are as many streams as may be.
@@ -46,9 +47,11 @@ impl Pass {
         admin: &Arc<Admin>,
         headers: &HeaderMap,
         activity: &Arc<Activity>,
+        role: Role,
     ) -> Result<Self, Problem> {
         Ok(Self {
             authorization: headers.get(AUTHORIZATION).cloned(),
+            role,
             looked_ms: clock::steady_ms(),
             _place: admin.stream_place()?,
             _busy: activity.begin(),
@@ -67,7 +70,7 @@ impl Pass {
         }
         self.looked_ms = now_ms;
         let who = self.admin.access.principal(self.authorization.as_ref());
-        let may = who.await.is_ok_and(|who| who.role >= Role::Operator);
+        let may = who.await.is_ok_and(|who| who.role >= self.role);
         (!may).then_some("the token is not valid any more")
     }
 }

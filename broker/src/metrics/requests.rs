@@ -217,6 +217,17 @@ impl Requests {
             .filter_map(move |stripe| stripe.apis.get(api))
     }
 
+    /// Requests that were answered, those of them that were answered with an error, and those under way.
+    pub(super) fn totals(&self) -> [u64; 3] {
+        let errors: u64 = self.errors().values().sum();
+        let load = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        let all = || self.stripes.iter().flat_map(|stripe| &stripe.apis);
+        let answered = all().flat_map(|one| one.answered.iter().map(load));
+        let answered: u64 = answered.sum();
+        let in_flight = all().map(|one| load(&one.in_flight)).sum();
+        [answered + errors, errors, in_flight]
+    }
+
     /// Tells of all APIs that were ever asked for.
     pub(super) fn expose(&self, out: &mut Exposition) {
         self.expose_answers(out);

@@ -50,6 +50,8 @@ struct Shared {
     taken: AtomicUsize,
     /// Errors of pairs that have none.
     other_errors: Mutex<BTreeMap<(Way, i16), u64>>,
+    /// What was counted of topics that are gone.
+    gone: [AtomicU64; 3],
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -94,6 +96,12 @@ impl TopicTraffic {
         self.failed(Way::Fetch, code);
     }
 
+    /// Records in, bytes in and bytes out.
+    fn counts(&self) -> [u64; 3] {
+        let counts = [&self.records_in, &self.bytes_in, &self.bytes_out.0];
+        counts.map(|count| count.load(Ordering::Relaxed))
+    }
+
     fn failed(&self, way: Way, code: i16) {
         let mut errors = lock(&self.errors);
         if let Some(count) = errors.get_mut(&(way, code)) {
@@ -119,6 +127,9 @@ impl Drop for TopicTraffic {
             .error_series
             .fetch_sub(series, Ordering::Relaxed);
         self.shared.taken.fetch_sub(self.room, Ordering::Relaxed);
+        for (gone, count) in self.shared.gone.iter().zip(self.counts()) {
+            gone.fetch_add(count, Ordering::Relaxed);
+        }
     }
 }
 
@@ -157,6 +168,21 @@ impl Traffic {
         let traffic = Arc::new(TopicTraffic::new(&self.shared, room));
         known.insert(Arc::clone(topic), Arc::downgrade(&traffic));
         traffic
+    }
+
+    /// Records in, bytes in and bytes out of all topics since the start, those that are gone included.
+    pub(super) fn totals(&self) -> [u64; 3] {
+        let known = lock(&self.known).values().cloned().collect::<Vec<_>>();
+        // Held until those that are gone are counted, so that none is counted twice.
+        let known: Vec<_> = known.iter().filter_map(Weak::upgrade).collect();
+        let gone = self.shared.gone.each_ref();
+        let mut totals = gone.map(|count| count.load(Ordering::Relaxed));
+        for counts in known.iter().chain([&self.others]).map(|one| one.counts()) {
+            for (total, count) in totals.iter_mut().zip(counts) {
+                *total += count;
+            }
+        }
+        totals
     }
 
     /// Whether it stands for topics without series of their own.
@@ -247,8 +273,12 @@ mod tests {
             assert!(text.contains(line), "{line}{text}");
         }
         assert!(!text.contains(OTHERS), "{text}");
+        assert_eq!(traffic.totals(), [3, 705, 20]);
         drop(orders);
-        assert_eq!(traffic.of(&name).bytes_in.load(Ordering::Relaxed), 0);
+        let again = traffic.of(&name);
+        assert_eq!(again.bytes_in.load(Ordering::Relaxed), 0);
+        again.appended(1, 5);
+        assert_eq!(traffic.totals(), [4, 710, 20], "what is gone was there");
     }
 
     #[test]

@@ -14,6 +14,7 @@ mod health;
 mod hostile;
 mod messages;
 mod resources;
+mod stats;
 mod streams;
 #[path = "../support/mod.rs"]
 mod support;

@@ -14,6 +14,7 @@ use futures_util::stream::{Stream, iter, once, unfold};
 use serde::Serialize;
 
 use super::{Message, Messages, Wanted};
+use crate::admin::auth::Role;
 use crate::admin::idle::Activity;
 use crate::admin::problem::Problem;
 use crate::admin::queries::MessagesQuery;
@@ -169,7 +170,7 @@ pub(crate) async fn tail(
         }
     };
     let mut tail = Tail {
-        pass: Pass::new(&admin, &headers, &activity)?,
+        pass: Pass::new(&admin, &headers, &activity, Role::Operator)?,
         next_offset,
         wanted,
         is_over: false,

@@ -1,0 +1,180 @@
+//! Which figures are sampled.
+
+use super::history::Sample;
+use crate::broker::Broker;
+use crate::clock;
+use crate::delays::{self, DelayFigures};
+use crate::metrics::Totals;
+use crate::process;
+
+/// What is read off the broker for a sample.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Seen {
+    totals: Totals,
+    delays: DelayFigures,
+    connections: u64,
+    size_bytes: u64,
+    unflushed_bytes: u64,
+    disk_free_bytes: Option<u64>,
+    memory_bytes: Option<u64>,
+    processor_ms: u64,
+}
+
+/// How a figure is told.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Kind {
+    /// As it is.
+    Gauge,
+    /// It rises, and is told as what it rises by a second.
+    Rate,
+    /// Milliseconds that rise, told as seconds a second.
+    Share,
+}
+
+/// A figure that is sampled.
+#[derive(Debug)]
+pub(super) struct Series {
+    pub(super) name: &'static str,
+    kind: Kind,
+    of: fn(&Seen) -> Option<u64>,
+}
+
+/// All of them, in the order in which they are told.
+pub(super) const SERIES: [Series; 14] = {
+    const fn of(name: &'static str, kind: Kind, of: fn(&Seen) -> Option<u64>) -> Series {
+        Series { name, kind, of }
+    }
+    use Kind::{Gauge, Rate, Share};
+    [
+        of("records_in_per_second", Rate, |seen| {
+            Some(seen.totals.records_in)
+        }),
+        of("bytes_in_per_second", Rate, |seen| {
+            Some(seen.totals.bytes_in)
+        }),
+        of("bytes_out_per_second", Rate, |seen| {
+            Some(seen.totals.bytes_out)
+        }),
+        of("requests_per_second", Rate, |seen| {
+            Some(seen.totals.requests)
+        }),
+        of("request_errors_per_second", Rate, |seen| {
+            Some(seen.totals.request_errors)
+        }),
+        of("requests_in_flight", Gauge, |seen| {
+            Some(seen.totals.requests_in_flight)
+        }),
+        of("connections", Gauge, |seen| Some(seen.connections)),
+        of("size_bytes", Gauge, |seen| Some(seen.size_bytes)),
+        of("unflushed_bytes", Gauge, |seen| Some(seen.unflushed_bytes)),
+        of("disk_free_bytes", Gauge, |seen| seen.disk_free_bytes),
+        of("memory_resident_bytes", Gauge, |seen| seen.memory_bytes),
+        of("processors_used", Share, |seen| Some(seen.processor_ms)),
+        of("delayed_pending", Gauge, |seen| {
+            Some(seen.delays.pending?.records)
+        }),
+        of("delayed_delivered_per_second", Rate, |seen| {
+            Some(seen.delays.delivered)
+        }),
+    ]
+};
+
+impl Seen {
+    /// Waits for nobody who may wait for a disk.
+    pub(super) fn of(broker: &Broker) -> Self {
+        let logs = broker.logs();
+        let dirs = 0..logs.dir_count();
+        let topics = broker.topics();
+        let sizes = topics.partitions();
+        let sizes = sizes.map(|partition| partition.log().size_bytes());
+        let unflushed = dirs.clone().map(|dir| logs.dirty(dir).unsynced_bytes);
+        let free = dirs.map(|dir| Some(logs.seen_space(dir)?.free_bytes));
+        Self {
+            totals: broker.metrics().totals(),
+            delays: delays::figures(broker),
+            connections: broker.clients().count() as u64,
+            size_bytes: sizes.sum(),
+            unflushed_bytes: unflushed.sum(),
+            disk_free_bytes: free.sum(),
+            memory_bytes: process::memory_resident_bytes(),
+            processor_ms: u64::try_from(clock::processor_ms()).unwrap_or(0),
+        }
+    }
+
+    /// One for each series.
+    pub(super) fn values(&self) -> [Option<u64>; SERIES.len()] {
+        SERIES.each_ref().map(|series| (series.of)(self))
+    }
+}
+
+/// What is told of a series at a sample, when this is the one before.
+pub(super) fn value(number: usize, before: &Sample, now: &Sample) -> Option<f64> {
+    let (first, last) = ((*before.values.get(number)?)?, (*now.values.get(number)?)?);
+    let risen = last.saturating_sub(first);
+    let passed_ms = u64::try_from(now.steady_ms.saturating_sub(before.steady_ms)).ok()?;
+    let by_time = |factor| match passed_ms {
+        0 => None,
+        _ => Some(rounded(ratio(risen, passed_ms) * factor)),
+    };
+    match SERIES.get(number)?.kind {
+        Kind::Gauge => Some(ratio(last, 1)),
+        Kind::Rate => by_time(1_000.0),
+        Kind::Share => by_time(1.0),
+    }
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "a figure of a chart needs no more digits than a double has"
+)]
+fn ratio(count: u64, per: u64) -> f64 {
+    count as f64 / per as f64
+}
+
+/// With three digits behind the point.
+fn rounded(figure: f64) -> f64 {
+    (figure * 1_000.0).round() / 1_000.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(steady_ms: i64, value: Option<u64>) -> Sample {
+        Sample {
+            at_ms: 0,
+            steady_ms,
+            values: [value; SERIES.len()],
+        }
+    }
+
+    #[test]
+    fn what_rises_is_told_by_second_and_the_rest_as_it_is() {
+        let number = |name| SERIES.iter().position(|one| one.name == name).unwrap();
+        let rate = number("records_in_per_second");
+        let (gauge, share) = (number("connections"), number("processors_used"));
+        let before = at(1_000, Some(10));
+        for (now, expected) in [
+            (
+                at(3_000, Some(3_010)),
+                [Some(1_500.0), Some(3_010.0), Some(1.5)],
+            ),
+            (at(4_000, Some(11)), [Some(0.333), Some(11.0), Some(0.0)]),
+            // A counter that fell was another one.
+            (at(2_000, Some(4)), [Some(0.0), Some(4.0), Some(0.0)]),
+            (at(2_000, None), [None, None, None]),
+            (at(1_000, Some(20)), [None, Some(20.0), None]),
+        ] {
+            let told = [rate, gauge, share].map(|number| value(number, &before, &now));
+            assert_eq!(told, expected, "{now:?}");
+        }
+        assert_eq!(value(SERIES.len(), &before, &before), None);
+    }
+
+    #[test]
+    fn no_two_series_have_the_same_name() {
+        let names: std::collections::BTreeSet<&str> =
+            SERIES.iter().map(|series| series.name).collect();
+        assert_eq!(names.len(), SERIES.len());
+    }
+}
