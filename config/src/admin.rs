@@ -30,6 +30,8 @@ pub struct AdminConfig {
     pub allowed_hosts: Vec<String>,
     /// `tidewheel.admin.metrics.open`.
     pub metrics_open: bool,
+    /// `tidewheel.admin.produce`.
+    pub produce: bool,
 }
 
 const LISTEN: &str = "tidewheel.admin.listen";
@@ -54,6 +56,7 @@ impl AdminConfig {
             tokens_file,
             allowed_hosts: hosts.iter().map(|host| host.to_ascii_lowercase()).collect(),
             metrics_open: settings.boolean("tidewheel.admin.metrics.open"),
+            produce: settings.boolean("tidewheel.admin.produce"),
         }
     }
 

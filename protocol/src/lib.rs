@@ -23,6 +23,7 @@ pub mod frame;
 mod generate;
 pub mod header;
 pub mod messages;
+mod partitioner;
 pub mod raw_record;
 pub mod record;
 pub mod record_batch;
@@ -41,6 +42,7 @@ pub use frame::{
 pub use header::{RequestHeader, ResponseHeader};
 pub use messages::Message;
 pub use messages::fetch::Part;
+pub use partitioner::partition_of_key;
 pub use raw_record::{RawRecord, RawRecords};
 pub use record::{Record, RecordHeader, RecordIter};
 pub use record_batch::{

@@ -6,10 +6,11 @@ use tidewheel_consumer_groups::GroupError;
 use tidewheel_protocol::ErrorCode;
 
 use super::problem::Problem;
-use crate::api::error::{broker_code, group_code, no_coordinator_code, storage_code};
+use crate::api::error::{append_code, broker_code, group_code, no_coordinator_code, storage_code};
 use crate::broker::BrokerError;
 use crate::delays::DelayedError;
 use crate::groups::NoCoordinator;
+use crate::partition::AppendError;
 
 /// The status of what Kafka says with this code. What is not named is a fault of this broker.
 fn status(code: ErrorCode) -> StatusCode {
@@ -90,6 +91,12 @@ impl From<DelayedError> for Problem {
             DelayedError::Storage(error) => coded(storage_code(&error), detail),
             DelayedError::Stopped => Problem::unavailable("/problems/stopping", detail),
         }
+    }
+}
+
+impl From<AppendError> for Problem {
+    fn from(error: AppendError) -> Self {
+        coded(append_code(&error), error.to_string())
     }
 }
 

@@ -29,6 +29,7 @@ mod partitions;
 mod problem;
 mod producers;
 mod queries;
+mod records;
 mod routes;
 mod sending;
 mod server;

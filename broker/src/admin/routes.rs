@@ -19,7 +19,8 @@ use super::problem::Problem;
 use super::state::Admin;
 use super::{
     configs, connections, delayed, delayed_changes, group_changes, groups, guard, health, loggers,
-    messages, metrics, overview, partitions, problem, producers, stats, topic_changes, topics,
+    messages, metrics, overview, partitions, problem, producers, records, stats, topic_changes,
+    topics,
 };
 
 type Paths = OpenApiRouter<Arc<Admin>>;
@@ -129,6 +130,7 @@ fn admin() -> Paths {
         .routes(routes!(topic_changes::delete))
         .routes(routes!(topic_changes::alter))
         .routes(routes!(delayed_changes::cancel))
+        .routes(routes!(records::produce))
         .routes(routes!(loggers::set))
 }
 

@@ -14,6 +14,7 @@ use super::health::Probes;
 use super::lag_history::LagHistory;
 use super::overview::WorstLagSearch;
 use super::problem::Problem;
+use super::records::Turns;
 use super::sending;
 use super::stats::Stats;
 use crate::broker::Broker;
@@ -31,6 +32,8 @@ pub(crate) struct Admin {
     pub(crate) hosts: AllowedHosts,
     /// Whether metrics are for everybody.
     pub(crate) metrics_open: bool,
+    /// Whether records can be produced.
+    pub(crate) produce: bool,
     /// Where it listens.
     pub(crate) address: SocketAddr,
     /// How groups got on lately.
@@ -45,6 +48,8 @@ pub(crate) struct Admin {
     pub(crate) changes: Changes,
     /// How things went lately.
     pub(crate) stats: Stats,
+    /// Where records go that have no key.
+    pub(crate) turns: Turns,
     /// Bytes of answers that wait for their readers.
     pub(crate) unsent: Arc<Semaphore>,
     /// The same of pages of metrics.
@@ -93,6 +98,7 @@ impl Admin {
             access,
             hosts: AllowedHosts::new(&config.allowed_hosts, host),
             metrics_open: config.metrics_open,
+            produce: config.produce,
             address,
             history: LagHistory::default(),
             logging,
@@ -105,6 +111,7 @@ impl Admin {
             scrapes: Arc::new(Semaphore::new(scrapes)),
             changes: Changes::default(),
             stats: Stats::default(),
+            turns: Turns::default(),
             unsent: Arc::new(Semaphore::new(limits::ADMIN_UNSENT_BYTES)),
             unsent_metrics: Arc::new(Semaphore::new(limits::ADMIN_UNSENT_METRICS_BYTES)),
             work: Arc::new(Semaphore::new(limits::ADMIN_WORK_AT_ONCE)),
@@ -271,6 +278,7 @@ impl Admin {
             tokens_file: None,
             allowed_hosts: Vec::new(),
             metrics_open: true,
+            produce: false,
         };
         let address = ([127, 0, 0, 1], 0).into();
         let lifecycle = Arc::new(lifecycle);

@@ -10,6 +10,7 @@ use tidewheel_protocol::messages::delete_records::{
 use tidewheel_storage::StorageError;
 
 use super::{Context, error};
+use crate::broker::Broker;
 use crate::clock;
 use crate::partition::PartitionLog;
 use crate::topics::TopicsSnapshot;
@@ -29,10 +30,7 @@ pub(super) async fn handle(
         .map(|topic| prepare(&topics, topic, &mut wanted))
         .collect();
     let broker = Arc::clone(&context.broker);
-    let work = move || {
-        broker.delays().note_before_deletion(&broker, &wanted);
-        broker.logs().delete_records(&wanted, clock::now_ms())
-    };
+    let work = move || delete(&broker, &wanted);
     let outcomes = context.broker.read_blocking(work).await.unwrap_or_default();
     let mut outcomes = outcomes.into_iter();
     let partitions = answers.iter_mut().flat_map(|topic| &mut topic.partitions);
@@ -43,6 +41,15 @@ pub(super) async fn handle(
         topics: answers,
         ..DeleteRecordsResponse::default()
     }
+}
+
+/// Deletes what lies in each log before its offset; where each log begins now. Waits for the disk.
+pub(crate) fn delete(
+    broker: &Broker,
+    wanted: &[(Arc<PartitionLog>, i64)],
+) -> Vec<Result<i64, StorageError>> {
+    broker.delays().note_before_deletion(broker, wanted);
+    broker.logs().delete_records(wanted, clock::now_ms())
 }
 
 /// Answers what is wrong, and notes what is to be done in the order of the answers without an error.

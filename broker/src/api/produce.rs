@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use tidewheel_config::limits;
 use tidewheel_protocol::messages::produce::{
     BatchIndexAndErrorMessage, PartitionProduceData, PartitionProduceResponse, ProduceRequest,
@@ -16,6 +17,7 @@ use tokio::time::{Instant, timeout_at};
 use tracing::debug;
 
 use super::{Answer, Call, Context, Reply, Responder, error, weight};
+use crate::broker::Broker;
 use crate::clock;
 use crate::connection::Holding;
 use crate::delays::{self, Begun};
@@ -176,7 +178,11 @@ fn start(context: &Context, request: ProduceRequest) -> StartedRequest {
             let partition = topic
                 .partition(data.index)
                 .ok_or(AppendError::UnknownTopic)?;
-            let begun = append(context, topic, partition, data, acks, now_ms);
+            let place = (&**topic, data.index, &**partition);
+            // zstd came with Produce 7: an older client could not read it back.
+            let zstd_allowed = context.version >= 7;
+            let broker = &context.broker;
+            let begun = append(broker, place, data.records, acks, zstd_allowed, now_ms);
             let now = clock::instant();
             context.session.meter.appended(now - last);
             last = now;
@@ -223,38 +229,51 @@ fn find_topic<'a>(
     }
 }
 
-/// Begins the append of one batch.
-fn append(
-    context: &Context,
-    topic: &Topic,
-    partition: &Partition,
-    data: PartitionProduceData,
+/// Begins the append of one batch that somebody sent to a partition of a topic that is not the broker's own.
+///
+/// # Errors
+/// Where the topic, the batch or the broker does not allow it.
+pub(crate) fn append(
+    broker: &Broker,
+    (topic, index, partition): (&Topic, i32, &Partition),
+    records: Option<Bytes>,
     acks: Acks,
+    zstd_allowed: bool,
     now_ms: i64,
 ) -> Result<Begun, AppendError> {
     let config = partition.log().config();
     let wanted = config.min_insync_replicas;
-    let stands_for = context.broker.config().replication_factor_max.max(1);
+    let stands_for = broker.config().replication_factor_max.max(1);
     if acks == Acks::All && wanted > i32::from(stands_for) {
         return Err(AppendError::NotEnoughReplicas { wanted });
     }
-    let records = data.records.filter(|records| !records.is_empty());
+    let records = records.filter(|records| !records.is_empty());
     let records = records.ok_or(AppendError::NoRecords)?;
-    // zstd came with Produce 7: an older client could not read it back.
-    let zstd_allowed = context.version >= 7;
     if config.queues() {
-        let place = (topic, data.index);
-        return delays::produce(&context.broker, place, records, acks, zstd_allowed, now_ms);
+        let place = (topic, index);
+        return delays::produce(broker, place, records, acks, zstd_allowed, now_ms);
     }
     let begun = partition.append(records, acks, zstd_allowed, now_ms)?;
     if config.delay.holds_back().is_some() {
-        let place = (topic, data.index);
-        context
-            .broker
-            .delays()
-            .appended(&context.broker, place, now_ms);
+        broker.delays().appended(broker, (topic, index), now_ms);
     }
     Ok(begun.into())
+}
+
+/// What came of an append, waited for until `deadline`.
+///
+/// # Errors
+/// As the append, and `TimedOut`.
+pub(crate) async fn outcome(
+    append: oneshot::Receiver<AppendOutcome>,
+    deadline: Instant,
+) -> AppendOutcome {
+    match timeout_at(deadline, append).await {
+        Ok(Ok(outcome)) => outcome,
+        // Dropped unanswered: the partition was deleted under the request.
+        Ok(Err(_)) => Err(AppendError::UnknownTopic),
+        Err(_) => Err(AppendError::TimedOut),
+    }
 }
 
 /// Stage two: waits for the outcomes, at most until `deadline`.
@@ -269,12 +288,7 @@ async fn finish(started: StartedRequest, deadline: Instant) -> ProduceResponse {
         let mut partition_responses = Vec::with_capacity(partitions.len());
         for Started { index, append } in partitions {
             let outcome = match append {
-                Ok(outcome) => match timeout_at(deadline, outcome).await {
-                    Ok(Ok(outcome)) => outcome,
-                    // Dropped unanswered: the partition was deleted under the request.
-                    Ok(Err(_)) => Err(AppendError::UnknownTopic),
-                    Err(_) => Err(AppendError::TimedOut),
-                },
+                Ok(append) => outcome(append, deadline).await,
                 Err(error) => Err(error),
             };
             partition_responses.push(partition_response(index, outcome));
@@ -343,7 +357,6 @@ mod tests {
     use std::pin::pin;
     use std::task::{Context as TaskContext, Waker};
 
-    use bytes::Bytes;
     use tidewheel_protocol::{RecordBatch, RecordBatchBuilder, ResponseHeader};
 
     use super::*;

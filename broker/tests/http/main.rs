@@ -13,6 +13,7 @@ mod groups;
 mod health;
 mod hostile;
 mod messages;
+mod records;
 mod resources;
 mod stats;
 mod streams;

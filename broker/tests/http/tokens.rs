@@ -165,6 +165,7 @@ const OPERATIONS: &[(&str, &str, &str)] = &[
     ("patch", "/v1/topics/{topic}/configs", ADMIN),
     ("put", "/v1/loggers/{name}", ADMIN),
     ("delete", "/v1/delayed/messages/{id}", ADMIN),
+    ("post", "/v1/topics/{topic}/records", ADMIN),
 ];
 
 /// The operations of the document that are not for everybody, with the weakest role for each.

@@ -47,4 +47,11 @@ pub(super) const KEYS: &[ConfigKey] = &[
         "Whether /metrics and the pages below it, which name topics and groups, are answered without a \
          token where everything else needs one.",
     ),
+    ConfigKey::broker(
+        "tidewheel.admin.produce",
+        Boolean,
+        "false",
+        "Whether records can be produced through the HTTP API, one a request: for tests and for people, not \
+         for load.",
+    ),
 ];
