@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::actions::{parted, unknown};
 use super::delayed::identified;
 use super::problem::Problem;
 use super::queries::DryRun;
@@ -191,16 +192,6 @@ pub(crate) async fn accept_clock(
         delays::accept_clock(broker);
     }
     Ok(Json(ClockAccepted { dry_run }))
-}
-
-/// Parts a path's last piece, `NAME:ACTION`: the router knows no parameter with something behind it.
-fn parted(target: &str) -> Result<(&str, &str), Problem> {
-    let missing = || Problem::not_found("say what to do with it: NAME:ACTION");
-    target.rsplit_once(':').ok_or_else(missing)
-}
-
-fn unknown(action: &str) -> Problem {
-    Problem::not_found(format!("there is no action {action}"))
 }
 
 /// What is done to one pending record, by its action.

@@ -6,6 +6,7 @@
 //! a look at the counters each second (`stats`). What is computed for many topics or partitions is computed on the blocking pool, a few answers at a time, and
 //! no answer takes the mutex of a log for longer than to look at it.
 
+mod actions;
 mod auth;
 mod changes;
 mod configs;
@@ -25,6 +26,7 @@ mod look;
 mod messages;
 mod metrics;
 mod overview;
+mod partition_changes;
 mod partitions;
 mod problem;
 mod producers;

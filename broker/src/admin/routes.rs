@@ -19,8 +19,8 @@ use super::problem::Problem;
 use super::state::Admin;
 use super::{
     configs, connections, delayed, delayed_changes, group_changes, groups, guard, health, loggers,
-    messages, metrics, overview, partitions, problem, producers, records, stats, topic_changes,
-    topics,
+    messages, metrics, overview, partition_changes, partitions, problem, producers, records, stats,
+    topic_changes, topics,
 };
 
 type Paths = OpenApiRouter<Arc<Admin>>;
@@ -42,6 +42,7 @@ type Paths = OpenApiRouter<Arc<Admin>>;
         delayed_changes::reschedule,
         delayed_changes::pause,
         delayed_changes::resume,
+        partition_changes::delete_records,
     ),
     tags(
         (name = "health", description = "Probes"),
@@ -131,6 +132,10 @@ fn admin() -> Paths {
         .routes(routes!(topic_changes::alter))
         .routes(routes!(delayed_changes::cancel))
         .routes(routes!(records::produce))
+        .route(
+            "/v1/topics/{topic}/partitions/{partition}",
+            post(partition_changes::act),
+        )
         .routes(routes!(loggers::set))
 }
 

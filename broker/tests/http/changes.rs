@@ -273,3 +273,89 @@ fn a_connection_is_ended_by_its_number() {
     eventually("it is gone", || get(&broker, &path).status == 404);
     delete(&broker, "/v1/connections/999").problem(404);
 }
+
+#[test]
+fn the_first_records_of_a_partition_are_given_up_for_good() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path(), &[]);
+    let mut client = group(&broker);
+    let path = "/v1/topics/orders/partitions/1";
+    let delete = |before: serde_json::Value, query: &str| {
+        let path = format!("{path}:delete-records{query}");
+        change(&broker, "POST", &path, &json!({"before": before}))
+    };
+    let begins = || get(&broker, path).good()["log_start_offset"].clone();
+    let dry = delete(json!({"offset": 4}), "?dry_run=true").good();
+    let told = json!({"topic": "orders", "partition": 1, "before": 0, "log_start_offset": 4, "dry_run": true});
+    assert_eq!((dry, begins()), (told, json!(0)));
+    for (before, start) in [
+        (json!({"offset": 4}), 4),
+        (json!({"offset": 2}), 4),
+        (json!("end"), 10),
+        (json!({"offset": 10}), 10),
+    ] {
+        let told = delete(before, "").good();
+        assert_eq!(
+            (&told["log_start_offset"], begins()),
+            (&json!(start), json!(start))
+        );
+    }
+    assert_eq!(
+        get(&broker, "/v1/topics/orders/partitions/0").good()["log_start_offset"],
+        0
+    );
+    for offset in [-1, 11] {
+        for query in ["", "?dry_run=true"] {
+            let refused = delete(json!({"offset": offset}), query).problem(400);
+            assert_eq!(refused["kafka_error"], "OFFSET_OUT_OF_RANGE");
+        }
+    }
+    assert_eq!(
+        client.produce("orders", 1, -1, batch(&["new"])).base_offset,
+        10
+    );
+    broker.kill();
+    let broker = start(dir.path(), &[]);
+    assert_eq!(get(&broker, path).good()["log_start_offset"], 10);
+}
+
+#[test]
+fn a_deletion_that_makes_no_sense_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path(), &[]);
+    let _client = group(&broker);
+    let path = "/v1/topics/orders/partitions/1";
+    for (path, body, status) in [
+        (format!("{path}:delete-records"), json!({}), 422),
+        (
+            format!("{path}:delete-records"),
+            json!({"before": "now"}),
+            422,
+        ),
+        (format!("{path}:explode"), json!({}), 404),
+        (path.to_owned(), json!({}), 404),
+        (
+            "/v1/topics/orders/partitions/x:delete-records".to_owned(),
+            json!({}),
+            400,
+        ),
+        (
+            "/v1/topics/orders/partitions/2:delete-records".to_owned(),
+            json!({"before": "end"}),
+            404,
+        ),
+        (
+            "/v1/topics/none/partitions/0:delete-records".to_owned(),
+            json!({"before": "end"}),
+            404,
+        ),
+        (
+            "/v1/topics/__consumer_offsets/partitions/0:delete-records".to_owned(),
+            json!({"before": "end"}),
+            400,
+        ),
+    ] {
+        change(&broker, "POST", &path, &body).problem(status);
+    }
+    assert_eq!(get(&broker, path).good()["log_start_offset"], 0);
+}

@@ -166,6 +166,11 @@ const OPERATIONS: &[(&str, &str, &str)] = &[
     ("put", "/v1/loggers/{name}", ADMIN),
     ("delete", "/v1/delayed/messages/{id}", ADMIN),
     ("post", "/v1/topics/{topic}/records", ADMIN),
+    (
+        "post",
+        "/v1/topics/{topic}/partitions/{partition}:delete-records",
+        ADMIN,
+    ),
 ];
 
 /// The operations of the document that are not for everybody, with the weakest role for each.
