@@ -340,12 +340,16 @@ impl GroupCoordinator {
     /// The log did not take the records of an output. Its replies become errors, and what was waiting
     /// for the records is taken back, which may lead to more replies and records.
     pub fn append_failed(&mut self, output: Output, error: GroupError, now_ms: i64) -> Output {
-        let replies = output.replies.into_iter();
+        let replies = output.replies.into_iter().map(|(token, reply)| {
+            let reply = match self.is_gone(token, &output.records) {
+                true => reply,
+                false => reply.refused(error),
+            };
+            (token, reply)
+        });
         let mut out = Output {
             records: Vec::new(),
-            replies: replies
-                .map(|(token, reply)| (token, reply.refused(error)))
-                .collect(),
+            replies: replies.collect(),
         };
         for record in &output.records {
             match record {

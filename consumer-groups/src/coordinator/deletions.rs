@@ -23,6 +23,8 @@ const RETRY_MS: i64 = 1_000;
 pub(super) struct Deletions {
     /// Groups, with those who wait until they are gone.
     groups: BTreeMap<Arc<str>, Vec<ReplyToken>>,
+    /// Who is told by the last step that its group is gone, and which one that is.
+    told: BTreeMap<ReplyToken, Arc<str>>,
     topics: GoneTopics,
 }
 
@@ -153,6 +155,7 @@ impl GroupCoordinator {
     /// Deletes some offsets of the groups on their way out, of one after the other, with its last a group.
     pub(super) fn delete_some(&mut self, now_ms: i64, out: &mut Output) {
         let step = self.limits.retention_step.max(1);
+        self.deletions.told.clear();
         while let Some(deletion) = self.deletions.groups.first_entry() {
             let room = step.saturating_sub(out.records.len());
             if room == 0 {
@@ -171,8 +174,10 @@ impl GroupCoordinator {
                 // The group itself comes last: what a torn append leaves behind is a group with fewer offsets.
                 out.records.extend(group.membership.end(group_id));
             }
+            let group_id = Arc::clone(group_id);
             for token in deletion.remove() {
                 out.reply(token, GroupReply::DeleteGroup(Ok(())));
+                self.deletions.told.insert(token, Arc::clone(&group_id));
             }
         }
         if self.has_deletions() {
@@ -216,8 +221,14 @@ impl GroupCoordinator {
         }
     }
 
+    /// Whether the group of which somebody is told that it is gone is: the log has taken all but these records.
+    pub(super) fn is_gone(&self, token: ReplyToken, refused: &[OffsetsRecord]) -> bool {
+        let group_id = self.deletions.told.get(&token);
+        group_id.is_some_and(|group_id| refused.iter().all(|record| record.group_id() != group_id))
+    }
+
     /// The log did not take these records: whoever waits for a group to be gone hears of it. Offsets in topics that
-    /// are gone are looked for again later, from the first on.
+    /// are gone are looked for again later, from the first on, if they are among them.
     pub(super) fn deletions_failed(
         &mut self,
         records: &[OffsetsRecord],
@@ -235,7 +246,13 @@ impl GroupCoordinator {
         if deletions.groups.is_empty() {
             self.deadlines.disarm(&Timer::GroupDeletions);
         }
-        if !deletions.topics.ids.is_empty() {
+        let is_of_look = |record: &OffsetsRecord| match record {
+            OffsetsRecord::OffsetCommit { key, value: None } => {
+                deletions.topics.ids.contains_key(&key.topic)
+            }
+            _ => false,
+        };
+        if records.iter().any(is_of_look) {
             deletions.topics.at = Some(Place::default());
             let at_ms = now_ms.saturating_add(RETRY_MS);
             self.deadlines.arm(Timer::TopicsDeletion, at_ms);

@@ -132,7 +132,10 @@ impl Script {
                 },
             ),
             "topics" => self.set_topics(&words),
-            "fail-append" => self.runner.append_fails = true,
+            "fail-append" => {
+                self.runner.append_fails = true;
+                self.runner.append_takes = words.at(1).parse().unwrap_or(0);
+            }
             "restart" => {
                 let became = |id: &str| id.parse().ok().map(|id| Uuid([id; 16]));
                 let topics = words.named.iter();

@@ -26,6 +26,8 @@ pub(crate) struct Runner {
     pub(crate) parked: BTreeMap<ReplyToken, i64>,
     /// Whether the log refuses the next records.
     pub(crate) append_fails: bool,
+    /// How many of these it takes before.
+    pub(crate) append_takes: usize,
     /// What became of topics: gone, or made again with this id. Others are there.
     pub(crate) topics: BTreeMap<String, Option<Uuid>>,
     next_token: u64,
@@ -77,6 +79,7 @@ impl Runner {
             started_ms: 0,
             parked: BTreeMap::new(),
             append_fails: false,
+            append_takes: 0,
             topics: BTreeMap::new(),
             next_token: 1,
             image: Arc::default(),
@@ -161,24 +164,33 @@ impl Runner {
 
     fn apply(&mut self, mut output: Output) -> Step {
         let mut step = Step::default();
-        if self.append_fails && !output.records.is_empty() {
+        if self.append_fails && output.records.len() > self.append_takes {
             self.append_fails = false;
+            let refused = output
+                .records
+                .split_off(std::mem::take(&mut self.append_takes));
+            step.records = std::mem::replace(&mut output.records, refused);
+            self.written(&step.records);
             step.refused_records = output.records.len();
             output = self
                 .coordinator
                 .append_failed(output, LOG_ERROR, self.now_ms);
         }
-        for record in &output.records {
-            self.coordinator.replay(record);
-        }
-        self.log.extend(output.records.iter().cloned());
+        self.written(&output.records);
         for (token, _) in &output.replies {
             let parked = self.parked.remove(token);
             assert!(parked.is_some(), "{token:?} is answered twice");
         }
-        step.records = output.records;
+        step.records.extend(output.records);
         step.replies = output.replies;
         step
+    }
+
+    fn written(&mut self, records: &[OffsetsRecord]) {
+        for record in records {
+            self.coordinator.replay(record);
+        }
+        self.log.extend(records.iter().cloned());
     }
 }
 
