@@ -5,6 +5,7 @@ mod config_changes;
 mod crash_tests;
 mod error;
 mod load;
+mod logger_changes;
 mod topic_changes;
 
 use std::collections::BTreeMap;
@@ -30,6 +31,7 @@ use crate::clock;
 use crate::delays::Delays;
 use crate::fetch_sessions::FetchSessions;
 use crate::groups::Groups;
+use crate::logging::Logging;
 use crate::memory_pool::MemoryPool;
 use crate::metadata::MetadataStore;
 use crate::metrics::Metrics;
@@ -96,6 +98,8 @@ pub(crate) struct Broker {
     partition_budget: PartitionBudget,
     metrics: Metrics,
     delays: Delays,
+    /// The log, where the broker is a process of its own.
+    logging: Option<Arc<Logging>>,
 }
 
 impl Broker {
@@ -160,9 +164,20 @@ impl Broker {
             partition_budget,
             metrics,
             delays,
+            logging: None,
         };
         broker.put_group_configs(group_configs);
         Ok(broker)
+    }
+
+    /// The same with the log of its process, whose levels clients may change.
+    pub(crate) fn with_logging(self, logging: Option<Arc<Logging>>) -> Self {
+        Self { logging, ..self }
+    }
+
+    /// The log, where the broker is a process of its own.
+    pub(crate) fn logging(&self) -> Option<&Logging> {
+        self.logging.as_deref()
     }
 
     /// The settings with those that were changed while the broker ran, which are the defaults of topics.

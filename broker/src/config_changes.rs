@@ -13,14 +13,15 @@ use crate::metadata::MetadataState;
 use crate::topics::{Topic, TopicsSnapshot, topic_name_problem};
 
 /// Kafka's numbers of what is done to a setting.
-const SET: i8 = 0;
-const DELETE: i8 = 1;
+pub(crate) const SET: i8 = 0;
+pub(crate) const DELETE: i8 = 1;
 const APPEND: i8 = 2;
 const SUBTRACT: i8 = 3;
 
 /// Kafka's numbers of the resources that have configs.
 pub(crate) const TOPIC: i8 = 2;
 pub(crate) const BROKER: i8 = 4;
+pub(crate) const BROKER_LOGGER: i8 = 8;
 pub(crate) const GROUP: i8 = 32;
 
 /// What a request wants of one resource.
@@ -233,10 +234,7 @@ impl ConfigAlteration {
         scope: Scope,
         current: Option<&BTreeMap<String, String>>,
     ) -> Result<BTreeMap<String, String>, BrokerError> {
-        let mut seen = HashSet::new();
-        if !self.changes.iter().all(|change| seen.insert(&change.name)) {
-            return Err(invalid("the request names a setting more than once"));
-        }
+        self.refuse_repeated_names()?;
         let mut configs = match current {
             Some(current) if !self.replaces_all => current.clone(),
             _ => BTreeMap::new(),
@@ -245,6 +243,17 @@ impl ConfigAlteration {
             change.apply(scope, &mut configs)?;
         }
         Ok(configs)
+    }
+}
+
+impl ConfigAlteration {
+    /// Refuses to do more than one thing to one setting.
+    pub(crate) fn refuse_repeated_names(&self) -> Result<(), BrokerError> {
+        let mut seen = HashSet::new();
+        match self.changes.iter().all(|change| seen.insert(&change.name)) {
+            true => Ok(()),
+            false => Err(invalid("the request names a setting more than once")),
+        }
     }
 }
 
@@ -325,7 +334,7 @@ fn changed_list(
     Ok(list.join(","))
 }
 
-fn invalid(reason: &'static str) -> BrokerError {
+pub(crate) fn invalid(reason: &'static str) -> BrokerError {
     BrokerError::InvalidRequest { reason }
 }
 

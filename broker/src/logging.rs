@@ -1,131 +1,29 @@
 //! The log of the daemon: to stderr, its last lines in memory for whoever looks, and levels that are changed for
 //! a while.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::fmt;
+mod lines;
+mod loggers;
+
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use serde::Serialize;
 use tidewheel_config::limits;
-use tokio::sync::{Notify, broadcast};
-use tracing::field::{Field, Visit};
-use tracing::{Event, Level, Subscriber, warn};
-use tracing_subscriber::layer::{Context, SubscriberExt};
+use tokio::sync::Notify;
+use tracing::{Level, warn};
+use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{EnvFilter, Layer, Registry, reload};
-use utoipa::ToSchema;
+use tracing_subscriber::{EnvFilter, Registry, reload};
 
+use self::lines::Noting;
+pub(crate) use self::lines::{LogLine, LogLines};
+pub(crate) use self::loggers::{
+    KAFKA_LEVELS, ROOT, is_logger, kafka_level, kafka_name, of_kafka_name,
+};
+use self::loggers::{LOGGERS, acting_level};
 use crate::clock;
 
 /// What is written where nobody says anything.
 const DEFAULT: &str = "info";
-
-/// A line of the log.
-#[derive(Clone, Debug, Serialize, ToSchema)]
-pub(crate) struct LogLine {
-    /// Counts the lines from 1.
-    pub(crate) number: u64,
-    /// When it was written.
-    pub(crate) time_ms: i64,
-    /// `ERROR`, `WARN`, `INFO`, `DEBUG` or `TRACE`.
-    pub(crate) level: &'static str,
-    /// The part of the broker.
-    pub(crate) target: String,
-    /// What happened, with its fields.
-    pub(crate) message: String,
-}
-
-/// The last lines.
-#[derive(Debug)]
-pub(crate) struct LogLines {
-    last: Mutex<Last>,
-    news: broadcast::Sender<Arc<LogLine>>,
-}
-
-#[derive(Debug, Default)]
-struct Last {
-    count: u64,
-    lines: VecDeque<Arc<LogLine>>,
-}
-
-impl Default for LogLines {
-    fn default() -> Self {
-        Self {
-            last: Mutex::default(),
-            news: broadcast::Sender::new(limits::LOG_LINES_MAX),
-        }
-    }
-}
-
-impl LogLines {
-    /// The last lines, the oldest first, and those that come. None is in both.
-    pub(crate) fn follow(&self) -> (Vec<Arc<LogLine>>, broadcast::Receiver<Arc<LogLine>>) {
-        let last = self.last();
-        (
-            last.lines.iter().map(Arc::clone).collect(),
-            self.news.subscribe(),
-        )
-    }
-
-    fn push(&self, level: Level, target: &str, message: String) {
-        let mut last = self.last();
-        last.count += 1;
-        let line = Arc::new(LogLine {
-            number: last.count,
-            time_ms: clock::now_ms(),
-            level: level.as_str(),
-            target: target.to_owned(),
-            message,
-        });
-        if last.lines.len() == limits::LOG_LINES_MAX {
-            last.lines.pop_front();
-        }
-        last.lines.push_back(Arc::clone(&line));
-        // Under the lock, so that whoever begins to follow misses none. Nobody may listen.
-        drop(self.news.send(line));
-    }
-
-    fn last(&self) -> MutexGuard<'_, Last> {
-        self.last.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Takes note of every line that is written.
-struct Noting(Arc<LogLines>);
-
-impl<S: Subscriber> Layer<S> for Noting {
-    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        let mut words = Words::default();
-        event.record(&mut words);
-        let metadata = event.metadata();
-        let Words { message, fields } = words;
-        let text = message + &fields;
-        self.0.push(*metadata.level(), metadata.target(), text);
-    }
-}
-
-/// A message and its fields, cut where they are long.
-#[derive(Default)]
-struct Words {
-    message: String,
-    fields: String,
-}
-
-impl Visit for Words {
-    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        let mut text = format!("{value:?}");
-        if text.len() > limits::LOG_FIELD_BYTES_MAX {
-            let end = text.floor_char_boundary(limits::LOG_FIELD_BYTES_MAX);
-            text.truncate(end);
-            text.push('…');
-        }
-        if field.name() == "message" {
-            self.message = text;
-        } else {
-            self.fields.push_str(&format!(" {}={text}", field.name()));
-        }
-    }
-}
 
 /// A level that was set for a while.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -166,8 +64,7 @@ impl Logging {
             Ok(_) if !asked.is_empty() => asked,
             _ => DEFAULT.to_owned(),
         };
-        let (filter, handle) = reload::Layer::new(filter(&directives));
-        let lines = Arc::<LogLines>::default();
+        let (logging, filter) = Self::new(directives);
         let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
         let stderr = tracing_subscriber::fmt::layer()
             .with_ansi(colours)
@@ -175,15 +72,22 @@ impl Logging {
         tracing_subscriber::registry()
             .with(filter)
             .with(stderr)
-            .with(Noting(Arc::clone(&lines)))
+            .with(Noting(Arc::clone(&logging.lines)))
             .init();
-        Arc::new(Self {
+        Arc::new(logging)
+    }
+
+    /// A log that writes what `directives` say, and the filter that it changes.
+    fn new(directives: String) -> (Self, reload::Layer<EnvFilter, Registry>) {
+        let (filter, handle) = reload::Layer::new(filter(&directives));
+        let logging = Self {
             filter: handle,
             directives,
             set: Mutex::default(),
             changed: Notify::new(),
-            lines,
-        })
+            lines: Arc::default(),
+        };
+        (logging, filter)
     }
 
     /// The last lines.
@@ -222,6 +126,51 @@ impl Logging {
         Ok(before)
     }
 
+    /// Sets levels for so many ms, or sets them back (`None`).
+    ///
+    /// # Errors
+    /// Where too many would have one; then all stay as they are.
+    pub(crate) fn change_levels(
+        &self,
+        changes: Vec<(String, Option<Level>)>,
+        lasts_ms: i64,
+    ) -> Result<(), TooManyLoggers> {
+        let mut set = self.set();
+        let mut changed = set.clone();
+        let until_ms = clock::steady_ms().saturating_add(lasts_ms);
+        for (logger, level) in changes {
+            match level {
+                Some(level) => changed.insert(logger, SetLevel { level, until_ms }),
+                None => changed.remove(&logger),
+            };
+        }
+        if changed.len() > limits::LOGGERS_MAX {
+            return Err(TooManyLoggers(set.len()));
+        }
+        *set = changed;
+        self.apply(&set);
+        self.changed.notify_one();
+        Ok(())
+    }
+
+    /// Every part that writes lines or has a level of its own, and what is written of it, in Kafka's names.
+    pub(crate) fn acting_levels(&self) -> BTreeMap<String, &'static str> {
+        let set = self.set();
+        let directives = self.with_set(&set);
+        let known = LOGGERS.iter().map(|&logger| logger.to_owned());
+        let all = known.chain(set.keys().cloned());
+        let acting = all.map(|logger| {
+            let level = acting_level(&directives, &logger);
+            (logger, level)
+        });
+        acting.collect()
+    }
+
+    /// Whether there is a part of this name, or one with a level of its own.
+    pub(crate) fn knows(&self, logger: &str) -> bool {
+        LOGGERS.contains(&logger) || self.set().contains_key(logger)
+    }
+
     /// Sets levels back whose time is over, as long as this is awaited.
     pub(crate) async fn expire(&self) {
         loop {
@@ -249,7 +198,8 @@ impl Logging {
         }
     }
 
-    fn apply(&self, set: &BTreeMap<String, SetLevel>) {
+    /// What is written, with the levels that were set for a while.
+    fn with_set(&self, set: &BTreeMap<String, SetLevel>) -> String {
         let mut directives = self.directives.clone();
         for (logger, level) in set {
             let level = level.level;
@@ -258,7 +208,11 @@ impl Logging {
                 logger => format!(",{logger}={level}"),
             });
         }
-        if let Err(error) = self.filter.reload(filter(&directives)) {
+        directives
+    }
+
+    fn apply(&self, set: &BTreeMap<String, SetLevel>) {
+        if let Err(error) = self.filter.reload(filter(&self.with_set(set))) {
             warn!(%error, "the log's levels stay as they are");
         }
     }
@@ -276,71 +230,52 @@ fn filter(directives: &str) -> EnvFilter {
     EnvFilter::new(format!("{directives},{AUDIT}=info"))
 }
 
-/// The name that stands for everything.
-pub(crate) const ROOT: &str = "root";
-
-/// Whether a part of the broker may be called so: a path of Rust.
-pub(crate) fn is_logger(name: &str) -> bool {
-    let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b':');
-    !name.starts_with(AUDIT)
-        && (1..=limits::LOGGER_NAME_LEN_MAX).contains(&name.len())
-        && name.bytes().all(legal)
-}
-
-#[cfg(test)]
-impl LogLines {
-    /// Notes what this thread writes, for as long as the second is there.
-    pub(crate) fn of_this_thread() -> (Arc<Self>, tracing::subscriber::DefaultGuard) {
-        let lines = Arc::<Self>::default();
-        let noting = tracing_subscriber::registry().with(Noting(Arc::clone(&lines)));
-        (lines, tracing::subscriber::set_default(noting))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    /// What is told of a part is what its lines meet.
     #[test]
-    fn the_last_lines_are_kept_and_none_is_missed_or_told_twice() {
-        let lines = LogLines::default();
-        for number in 0..limits::LOG_LINES_MAX + 5 {
-            lines.push(Level::INFO, "here", number.to_string());
-        }
-        let (last, mut news) = lines.follow();
-        assert_eq!(last.len(), limits::LOG_LINES_MAX);
-        assert_eq!(last[0].message, "5");
-        lines.push(Level::WARN, "there", "new".to_owned());
-        let new = news.try_recv().unwrap();
-        assert_eq!((new.level, &*new.message), ("WARN", "new"));
-        assert_eq!(new.number, last.last().unwrap().number + 1);
-        assert!(news.try_recv().is_err());
-    }
-
-    #[test]
-    fn a_line_has_its_message_first_and_long_fields_cut() {
-        let lines = Arc::<LogLines>::default();
-        let subscriber = tracing_subscriber::registry().with(Noting(Arc::clone(&lines)));
-        let long = "ä".repeat(limits::LOG_FIELD_BYTES_MAX);
-        tracing::subscriber::with_default(subscriber, || {
-            warn!(topic = "t", long, "it broke");
-        });
-        let (last, _) = lines.follow();
+    fn levels_are_told_as_they_act_and_go_back_together() {
+        let (logging, filter) = Logging::new("warn,tidewheel_broker::scrub=off".to_owned());
+        let subscriber = tracing_subscriber::registry().with(filter);
+        let _guard = tracing::subscriber::set_default(subscriber);
+        let is_written = || {
+            [
+                tracing::enabled!(target: "tidewheel_broker::groups", Level::DEBUG),
+                tracing::enabled!(target: "tidewheel_broker::groups", Level::WARN),
+                tracing::enabled!(target: "tidewheel_broker::scrub", Level::ERROR),
+            ]
+        };
+        let told = |logger: &str| logging.acting_levels()[logger];
+        assert_eq!(is_written(), [false, true, false]);
+        assert_eq!(told("tidewheel_broker::groups"), "WARN");
+        assert_eq!(told("tidewheel_broker::scrub"), "OFF");
+        let set = |logger: &str, level| (logger.to_owned(), level);
+        let both = vec![
+            set("tidewheel_broker", Some(Level::ERROR)),
+            set("tidewheel_broker::groups", Some(Level::DEBUG)),
+        ];
+        logging.change_levels(both, 60_000).unwrap();
+        assert_eq!(is_written(), [true, true, false]);
+        assert_eq!(told("tidewheel_broker::groups"), "DEBUG");
+        assert_eq!(told("tidewheel_broker::server"), "ERROR");
+        assert_eq!(told(ROOT), "WARN");
+        let back = vec![set("tidewheel_broker::groups", None)];
+        logging.change_levels(back, 0).unwrap();
+        assert_eq!(is_written(), [false, false, false]);
+        assert_eq!(told("tidewheel_broker::groups"), "ERROR");
+        // All or none.
+        let most = limits::LOGGERS_MAX - 1;
+        let many = |count| (0..count).map(|n| (format!("part{n}"), Some(Level::INFO)));
         assert!(
-            last[0]
-                .message
-                .starts_with("it broke topic=\"t\" long=\"ää")
+            logging
+                .change_levels(many(most + 1).collect(), 60_000)
+                .is_err()
         );
-        assert!(last[0].message.ends_with('…'));
-        assert!(last[0].message.len() < limits::LOG_FIELD_BYTES_MAX + 100);
-        assert_eq!((last[0].level, last[0].number), ("WARN", 1));
-    }
-
-    #[test]
-    fn loggers_are_paths() {
-        assert!(is_logger("root") && is_logger("tidewheel_broker::admin"));
-        for bad in ["", AUDIT, "a=b", "a,b", "a[b]", &"a".repeat(1_000)] {
-            assert!(!is_logger(bad), "{bad}");
-        }
+        assert!(!logging.knows("part0"));
+        logging.change_levels(many(most).collect(), 60_000).unwrap();
+        assert!(logging.knows("part0") && !logging.knows("part"));
+        assert_eq!(told("part7"), "INFO");
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tidewheel_config::{BrokerConfig, Listener, limits};
 use tidewheel_storage::fs::RealFs;
 use tidewheel_storage::{LogManager, LogManagerOptions, RecoveryProgress, SpaceLimits};
+use tokio::task::JoinSet;
 
 use crate::admin::{AdminServer, AdminStart};
 use crate::broker::{Broker, Endpoint};
@@ -35,6 +36,8 @@ pub(crate) struct Running {
     admin: Option<AdminServer>,
     lifecycle: Arc<Lifecycle>,
     listeners: Vec<String>,
+    /// Sets levels of the log back whose time is over.
+    _expiring: JoinSet<()>,
 }
 
 /// Everything that listens, before the data is touched.
@@ -63,10 +66,11 @@ impl Running {
                 config: config.admin.clone(),
                 connections_max: ports.admin_max,
                 lifecycle: Arc::clone(&lifecycle),
-                logging,
+                logging: logging.clone(),
             })
         });
         let admin = admin.transpose().map_err(failed)?;
+        let expiring = expiring(logging.clone());
         let listeners = ports.clients.iter();
         let listeners = listeners.map(|bound| format!("{}://{}", bound.name, bound.address));
         let listeners = listeners.collect();
@@ -76,6 +80,7 @@ impl Running {
         // Data is read.
         let opened = tokio::task::spawn_blocking(move || open_data(config, endpoints, progress));
         let broker = opened.await.map_err(failed)??;
+        let broker = Arc::new(broker.with_logging(logging));
         lifecycle.has_read(&broker);
         let threads = StorageThreads::start(&broker).map_err(failed)?;
         start_groups(&broker);
@@ -88,6 +93,7 @@ impl Running {
             admin,
             lifecycle,
             listeners,
+            _expiring: expiring,
         })
     }
 
@@ -140,6 +146,15 @@ impl Running {
     }
 }
 
+/// Sets levels of the log back whose time is over, until it is dropped.
+fn expiring(logging: Option<Arc<Logging>>) -> JoinSet<()> {
+    let mut tasks = JoinSet::new();
+    if let Some(logging) = logging {
+        tasks.spawn(async move { logging.expire().await });
+    }
+    tasks
+}
+
 fn take_ports(config: &BrokerConfig) -> Result<Ports, EmbeddedError> {
     let open_files_max = descriptors::raise_limit();
     let clients_max = descriptors::connections_max(config.max_connections, open_files_max);
@@ -165,7 +180,7 @@ fn open_data(
     config: BrokerConfig,
     endpoints: Vec<Endpoint>,
     progress: Arc<RecoveryProgress>,
-) -> Result<Arc<Broker>, EmbeddedError> {
+) -> Result<Broker, EmbeddedError> {
     let options = LogManagerOptions {
         producer_expiration_ms: config.producer_id_expiration_ms,
         checkpoint_interval_ms: config.log_flush_offset_checkpoint_interval_ms,
@@ -185,8 +200,7 @@ fn open_data(
         )
     };
     let logs = LogManager::open(Arc::new(RealFs), options).map_err(failed)?;
-    let broker = Broker::open(config, endpoints, logs).map_err(failed)?;
-    Ok(Arc::new(broker))
+    Broker::open(config, endpoints, logs).map_err(failed)
 }
 
 /// What clients of a listener are told: as advertised for its name, with the port it really got.

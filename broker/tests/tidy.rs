@@ -161,6 +161,42 @@ fn certain_things_live_in_one_place() {
     }
 }
 
+/// The Rust path of a source file, and whether it writes to the log.
+fn module(name: &str, text: &str) -> Option<(String, bool)> {
+    let path = name.strip_prefix("broker/src/")?.strip_suffix(".rs")?;
+    let path = path.strip_suffix("/mod").unwrap_or(path);
+    let shipped = text.split("#[cfg(test)]\nmod tests {").next()?;
+    let macros = ["error!(", "warn!(", "info!(", "debug!(", "trace!("];
+    let code = shipped.lines().map(str::trim_start);
+    let mut code = code.filter(|line| !line.starts_with("//"));
+    let writes = code.any(|line| macros.iter().any(|one| line.contains(one)));
+    Some((
+        format!("tidewheel_broker::{}", path.replace('/', "::")),
+        writes,
+    ))
+}
+
+/// Those whose level somebody may set are those that write something, and what they are parts of.
+#[test]
+fn every_logger_is_known_by_its_name() {
+    let modules = shipped();
+    let modules = modules.iter().filter_map(|(name, text)| module(name, text));
+    let mut writing = BTreeSet::from(["tidewheel_broker".to_owned()]);
+    for (path, _) in modules.filter(|(path, writes)| *writes && !path.ends_with("::tests")) {
+        let parts: Vec<&str> = path.split("::").collect();
+        writing.extend((1..=parts.len()).map(|count| parts[..count].join("::")));
+    }
+    let file = Path::new(ROOT).join("broker/src/logging/loggers.rs");
+    let text = fs::read_to_string(file).unwrap();
+    let list = text.split_once("LOGGERS: &[&str] = &[").unwrap().1;
+    let list = list.split("];").next().unwrap().split('"');
+    let known: BTreeSet<String> = list
+        .filter(|name| name.starts_with("tidewheel"))
+        .map(str::to_owned)
+        .collect();
+    assert_eq!(known, writing);
+}
+
 #[test]
 fn nothing_is_left_unfinished_or_switched_off() {
     for (name, text) in sources() {

@@ -46,13 +46,17 @@ fn values(overrides: &BrokerConfigOverrides) -> Result<Values, ConfigError> {
     checked.collect()
 }
 
-/// A setting that nothing reads.
-const READ_BY_NONE: &str = "sasl.kerberos.min.time.before.relogin";
+/// Settings that are read where they are needed, and one that nothing reads.
+const READ_WHEN_NEEDED: &[&str] = &[
+    "tidewheel.loggers.expire.ms",
+    "sasl.kerberos.min.time.before.relogin",
+];
 
 /// Whether it is a default of topics, which open logs follow at once, or nothing has to follow it. The others
 /// that Kafka can change (listeners, connection limits, the expiration of producers) are read at the start only.
 fn follows_at_once(row: &ConfigKey) -> bool {
     let mut synonyms = registry::keys(Scope::Topic).flat_map(|topic| topic.synonyms);
-    let follows = row.name == READ_BY_NONE || synonyms.any(|synonym| synonym.name == row.name);
+    let follows =
+        READ_WHEN_NEEDED.contains(&row.name) || synonyms.any(|synonym| synonym.name == row.name);
     row.update == UpdateMode::ClusterWide && follows
 }

@@ -69,8 +69,6 @@ pub(crate) struct AdminServer {
     admin: Arc<Admin>,
     /// Looks at the counters.
     sampling: JoinSet<()>,
-    /// Sets levels of the log back whose time is over, while there is somebody who could set them.
-    _expiring: JoinSet<()>,
 }
 
 impl AdminServer {
@@ -87,7 +85,7 @@ impl AdminServer {
             address,
             start.connections_max,
             start.lifecycle,
-            start.logging.clone(),
+            start.logging,
         ));
         let listener = start.bound.listen(BACKLOG)?;
         let (stop, stopped) = watch::channel(false);
@@ -99,10 +97,6 @@ impl AdminServer {
             idle: Arc::default(),
             stopped,
         };
-        let mut expiring = JoinSet::new();
-        if let Some(logging) = start.logging {
-            expiring.spawn(async move { logging.expire().await });
-        }
         acceptor.spawn(acceptance.run(listener));
         Ok(Self {
             address,
@@ -110,7 +104,6 @@ impl AdminServer {
             acceptor,
             admin,
             sampling,
-            _expiring: expiring,
         })
     }
 

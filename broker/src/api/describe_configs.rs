@@ -1,4 +1,5 @@
-//! DescribeConfigs: every setting of a topic, of a group or of the broker, with where it comes from.
+//! DescribeConfigs: every setting of a topic, of a group or of the broker, with where it comes from, and the levels
+//! of the broker's loggers.
 
 use std::collections::{HashMap, HashSet};
 
@@ -12,7 +13,8 @@ use tidewheel_protocol::messages::describe_configs::{
 use tidewheel_protocol::{ErrorCode, StrBytes};
 
 use super::Context;
-use crate::config_changes::{BROKER, GROUP, TOPIC};
+use crate::config_changes::{BROKER, BROKER_LOGGER, GROUP, TOPIC};
+use crate::logging::kafka_name;
 use crate::topics::topic_name_problem;
 
 pub(super) async fn handle(
@@ -23,8 +25,21 @@ pub(super) async fn handle(
     let resources = merged(request.resources, context.broker.node_id());
     let mut results = Vec::with_capacity(resources.len());
     for resource in resources {
-        let entries = entries(&context, &resource);
-        results.push(result(resource, entries, synonyms, documentation));
+        let keys = resource.configuration_keys.as_ref();
+        let wanted: Option<HashSet<&str>> =
+            keys.map(|keys| keys.iter().map(|key| &**key).collect());
+        let is_wanted = |name: &str| wanted.as_ref().is_none_or(|keys| keys.contains(name));
+        let configs = match resource.resource_type {
+            BROKER_LOGGER => loggers(&context, &resource.resource_name, is_wanted),
+            _ => entries(&context, &resource).map(|entries| {
+                let entries = entries.into_iter();
+                let asked = entries.filter(|entry| is_wanted(entry.name));
+                asked
+                    .map(|entry| described(entry, synonyms, documentation))
+                    .collect()
+            }),
+        };
+        results.push(result(resource, configs));
         // There may be thousands, and others have work for this thread too.
         tokio::task::consume_budget().await;
     }
@@ -45,7 +60,9 @@ fn merged(asked: Vec<DescribeConfigsResource>, node_id: i32) -> Vec<DescribeConf
         let keys = keys.filter(|keys| !keys.is_empty());
         let name = match resource.resource_type {
             // A number has many spellings.
-            BROKER if is_node(&resource.resource_name, node_id) => StrBytes::from("self"),
+            BROKER | BROKER_LOGGER if is_node(&resource.resource_name, node_id) => {
+                StrBytes::from("self")
+            }
             _ => resource.resource_name.clone(),
         };
         let place = *places
@@ -113,30 +130,44 @@ fn entries(
     }
 }
 
+/// Kafka's numbers of where the level of a logger comes from, and of a type that is not told.
+const FROM_LOGGER: i8 = 6;
+const NO_TYPE: i8 = 0;
+
+fn loggers(
+    context: &Context,
+    name: &str,
+    is_wanted: impl Fn(&str) -> bool,
+) -> Result<Vec<DescribeConfigsResourceResult>, Refusal> {
+    let node_id = context.broker.node_id();
+    if !is_node(name, node_id) {
+        let reason = format!("the loggers of this broker are those of {node_id}, not {name:?}");
+        return Err((ErrorCode::InvalidRequest, reason));
+    }
+    let logging = context.broker.logging();
+    let levels = logging.map(|logging| logging.acting_levels());
+    let levels = levels.unwrap_or_default().into_iter();
+    let named = levels.map(|(logger, level)| (kafka_name(&logger), level));
+    let asked = named.filter(|(name, _)| is_wanted(name));
+    let described = asked.map(|(name, level)| DescribeConfigsResourceResult {
+        name: StrBytes::from(name),
+        value: Some(StrBytes::from_static(level)),
+        config_source: FROM_LOGGER,
+        config_type: NO_TYPE,
+        ..DescribeConfigsResourceResult::default()
+    });
+    Ok(described.collect())
+}
+
 fn result(
     resource: DescribeConfigsResource,
-    entries: Result<Vec<ConfigEntry>, Refusal>,
-    synonyms: bool,
-    documentation: bool,
+    configs: Result<Vec<DescribeConfigsResourceResult>, Refusal>,
 ) -> DescribeConfigsResult {
-    let (entries, error, message) = match entries {
+    let (configs, error, message) = match configs {
         // Kafka's success has an empty message, not none.
-        Ok(entries) => (entries, ErrorCode::None, StrBytes::default()),
+        Ok(configs) => (configs, ErrorCode::None, StrBytes::default()),
         Err((error, message)) => (Vec::new(), error, StrBytes::from(message)),
     };
-    let wanted: Option<HashSet<&str>> = resource
-        .configuration_keys
-        .as_ref()
-        .map(|keys| keys.iter().map(|key| &**key).collect());
-    let configs = entries
-        .into_iter()
-        .filter(|entry| {
-            wanted
-                .as_ref()
-                .is_none_or(|keys| keys.contains(&*entry.name))
-        })
-        .map(|entry| described(entry, synonyms, documentation))
-        .collect();
     DescribeConfigsResult {
         error_code: error.code(),
         error_message: Some(message),

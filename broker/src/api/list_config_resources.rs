@@ -6,10 +6,9 @@ use tidewheel_protocol::messages::list_config_resources::{
 use tidewheel_protocol::{ErrorCode, StrBytes};
 
 use super::Context;
-use crate::config_changes::{BROKER, GROUP, TOPIC};
+use crate::config_changes::{BROKER, BROKER_LOGGER, GROUP, TOPIC};
 
-/// The other types that Kafka knows, of which there is nothing here.
-const BROKER_LOGGER: i8 = 8;
+/// The other type that Kafka knows, of which there is nothing here.
 const CLIENT_METRICS: i8 = 16;
 const ALL: [i8; 5] = [TOPIC, BROKER, BROKER_LOGGER, CLIENT_METRICS, GROUP];
 
@@ -38,7 +37,7 @@ pub(super) async fn handle(
                 let topics = context.broker.topics();
                 found.extend(topics.iter().map(|topic| resource(&topic.name)));
             }
-            BROKER => found.push(resource(&context.broker.node_id().to_string())),
+            BROKER | BROKER_LOGGER => found.push(resource(&context.broker.node_id().to_string())),
             GROUP => {
                 let groups = context.broker.group_configs();
                 found.extend(groups.keys().map(|name| resource(name)));

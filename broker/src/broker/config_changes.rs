@@ -9,7 +9,9 @@ use tracing::info;
 use super::topic_changes::{all_or_none, for_all};
 use super::{Broker, BrokerError, GroupConfigs};
 use crate::clock;
-use crate::config_changes::{Altered, ConfigAlteration, refuse_repeated, refuse_too_many_groups};
+use crate::config_changes::{
+    Altered, BROKER_LOGGER, ConfigAlteration, refuse_repeated, refuse_too_many_groups,
+};
 use crate::metadata::MetadataStore;
 use crate::topics::Topic;
 
@@ -20,6 +22,38 @@ pub(crate) async fn alter_configs(
     alterations: Vec<ConfigAlteration>,
     validate_only: bool,
 ) -> Vec<Result<(), BrokerError>> {
+    let mut kept = Vec::new();
+    let begun: Vec<_> = refuse_repeated(alterations)
+        .into_iter()
+        .map(|one| match one {
+            // The disk must not keep anybody from looking closer.
+            Ok(one) if one.resource_type == BROKER_LOGGER => {
+                Some(broker.alter_loggers(one, validate_only))
+            }
+            Ok(one) => {
+                kept.push(one);
+                None
+            }
+            Err(error) => Some(Err(error)),
+        })
+        .collect();
+    let mut kept = alter_kept(broker, kept, validate_only).await.into_iter();
+    let results = begun.into_iter();
+    let results = results.map(|done| done.or_else(|| kept.next()));
+    results
+        .map(|result| result.unwrap_or(Err(BrokerError::Stopped)))
+        .collect()
+}
+
+/// The same of what the metadata log keeps, each resource once.
+async fn alter_kept(
+    broker: &Arc<Broker>,
+    alterations: Vec<ConfigAlteration>,
+    validate_only: bool,
+) -> Vec<Result<(), BrokerError>> {
+    if alterations.is_empty() {
+        return Vec::new();
+    }
     let (count, changed) = (alterations.len(), Arc::clone(broker));
     let work = move |metadata: &mut _| changed.alter(alterations, validate_only, metadata);
     let done = broker.changes.run(limits::METADATA_CHANGE_WAIT, work).await;
@@ -36,9 +70,9 @@ impl Broker {
     ) -> Vec<Result<(), BrokerError>> {
         let (config, topics) = (self.topic_defaults(), self.topics());
         let before = metadata.state();
-        let checked: Vec<Result<Altered, BrokerError>> = refuse_repeated(alterations)
+        let checked: Vec<Result<Altered, BrokerError>> = alterations
             .into_iter()
-            .map(|one| one?.validate(&config, &topics, before))
+            .map(|one| one.validate(&config, &topics, before))
             .collect();
         let checked = refuse_too_many_groups(checked, before);
         let changed: Vec<&Altered> = checked

@@ -30,19 +30,19 @@ const TOPIC: i8 = 2;
 const BROKER: i8 = 4;
 const GROUP: i8 = 32;
 
-const SET: i8 = 0;
-const DELETE: i8 = 1;
-const APPEND: i8 = 2;
-const SUBTRACT: i8 = 3;
+pub(crate) const SET: i8 = 0;
+pub(crate) const DELETE: i8 = 1;
+pub(crate) const APPEND: i8 = 2;
+pub(crate) const SUBTRACT: i8 = 3;
 
-const INVALID_REQUEST: i16 = ErrorCode::InvalidRequest.code();
-const INVALID_CONFIG: i16 = ErrorCode::InvalidConfig.code();
+pub(crate) const INVALID_REQUEST: i16 = ErrorCode::InvalidRequest.code();
+pub(crate) const INVALID_CONFIG: i16 = ErrorCode::InvalidConfig.code();
 const TOO_LARGE: i16 = ErrorCode::MessageTooLarge.code();
 
 /// Name, operation and value of a setting.
-type Change<'a> = (&'a str, i8, Option<&'a str>);
+pub(crate) type Change<'a> = (&'a str, i8, Option<&'a str>);
 
-fn resource(kind: i8, name: &str, changes: &[Change<'_>]) -> AlterConfigsResource {
+pub(crate) fn resource(kind: i8, name: &str, changes: &[Change<'_>]) -> AlterConfigsResource {
     let configs = changes
         .iter()
         .map(|(name, operation, value)| AlterableConfig {
@@ -58,7 +58,7 @@ fn resource(kind: i8, name: &str, changes: &[Change<'_>]) -> AlterConfigsResourc
 }
 
 /// Alters single settings; the error code of each resource, in the order of the request.
-fn change(
+pub(crate) fn change(
     client: &mut Client,
     resources: Vec<AlterConfigsResource>,
     validate_only: bool,
@@ -83,12 +83,12 @@ fn change(
 }
 
 /// Alters settings of one resource.
-fn change_one(client: &mut Client, kind: i8, name: &str, changes: &[Change<'_>]) -> i16 {
+pub(crate) fn change_one(client: &mut Client, kind: i8, name: &str, changes: &[Change<'_>]) -> i16 {
     change(client, vec![resource(kind, name, changes)], false)[0]
 }
 
 /// Replaces all settings of one resource.
-fn replace(
+pub(crate) fn replace(
     client: &mut Client,
     version: i16,
     (kind, name): (i8, &str),
@@ -425,7 +425,11 @@ fn what_a_running_broker_cannot_change_is_refused() {
 }
 
 /// What there is of some types, as `type:name`.
-fn listed(client: &mut Client, version: i16, types: &[i8]) -> Result<Vec<String>, ErrorCode> {
+pub(crate) fn listed(
+    client: &mut Client,
+    version: i16,
+    types: &[i8],
+) -> Result<Vec<String>, ErrorCode> {
     let request = ListConfigResourcesRequest {
         resource_types: types.to_vec(),
     };
@@ -486,7 +490,7 @@ fn fact_14_settings_of_a_group_act_at_once_and_outlive_the_broker() {
     assert_eq!(replace(&mut client, 2, (GROUP, "g"), &[]), 0);
     assert_eq!(set_on(&mut client, GROUP, "g", 8), [""; 0]);
     assert_eq!(listed(&mut client, 1, &[GROUP]).unwrap(), [""; 0]);
-    let all = ["2:__consumer_offsets", "2:t", "4:1"];
+    let all = ["2:__consumer_offsets", "2:t", "4:1", "8:1"];
     let mut seen = listed(&mut client, 1, &[]).unwrap();
     seen.sort();
     assert_eq!(seen, all);

@@ -16,6 +16,7 @@ mod first_moments;
 mod groups;
 mod groups_consumer;
 mod groups_loading;
+mod loggers;
 mod offsets;
 mod offsets_topic;
 mod old_headers;

@@ -160,4 +160,14 @@ pub(super) const KEYS: &[ConfigKey] = &[
          auto, with which it has them while they are few. /metrics/detailed always has them.",
     )
     .check(Check::OneOf(&["auto", "true", "false"])),
+    ConfigKey::broker(
+        "tidewheel.loggers.expire.ms",
+        Long,
+        "300000",
+        "How long a level of the log lasts that a client of Kafka's protocol sets (kafka-configs --entity-type \
+         broker-loggers); then it goes back to what TIDEWHEEL_LOG says.",
+    )
+    .range(1_000, 86_400_000)
+    .unit(Milliseconds)
+    .dynamic(),
 ];

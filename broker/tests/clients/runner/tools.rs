@@ -277,6 +277,47 @@ fn fact_22_configs(context: &Context) -> Result<(), Fault> {
     tools.says(class, &args, &[due]).map(|_| ())
 }
 
+/// Levels of the log: described, set, refused and set back. The tool takes only names that the broker lists.
+fn broker_loggers(context: &Context) -> Result<(), Fault> {
+    let tools = Tools::new(context, "loggers")?;
+    let class = "kafka.admin.ConfigCommand";
+    let broker = ["--entity-type", "broker-loggers", "--entity-name", "1"];
+    let describe = [&["--describe"], &broker[..]].concat();
+    let described = tools.says(class, &describe, &["  root="])?;
+    let names = described.lines().filter_map(|line| line.split_once('='));
+    let names = names.filter_map(|(name, _)| name.strip_prefix("  "));
+    let mut names = names.filter(|name| *name != "root");
+    let Some(logger) = names.next_back() else {
+        return Err(format!("no logger but root: {described}"));
+    };
+    let alter = [&["--alter"], &broker[..]].concat();
+    let updated = "Completed updating config for broker-logger 1.";
+    let level = format!("{logger}=DEBUG");
+    let add = [&alter[..], &["--add-config", &level]].concat();
+    tools.says(class, &add, &[updated])?;
+    tools.says(class, &describe, &[&format!("  {level} sensitive=false")])?;
+    for (option, config, due) in [
+        (
+            "--add-config",
+            "no.such.logger=DEBUG",
+            "Invalid broker logger",
+        ),
+        ("--add-config", "root=LOUD", "InvalidConfigurationException"),
+        ("--delete-config", "root", "InvalidRequestException"),
+    ] {
+        let wrong = [&alter[..], &[option, config]].concat();
+        tools.says(class, &wrong, &[due])?;
+    }
+    let delete = [&alter[..], &["--delete-config", logger]].concat();
+    tools.says(class, &delete, &[updated])?;
+    match tools.says(class, &describe, &[])? {
+        said if said.contains(&format!("  {level} ")) => {
+            Err(format!("a level that was deleted is left: {said}"))
+        }
+        _ => Ok(()),
+    }
+}
+
 #[derive(Deserialize)]
 struct LogDirs {
     brokers: Vec<BrokerDirs>,
@@ -404,11 +445,12 @@ fn compatibility_once(tools: &Tools<'_>, topic: &str) -> Result<String, Fault> {
 /// `tools::NAME`.
 pub(crate) fn trials(context: &Arc<Context>) -> Vec<Trial> {
     type Body = fn(&Context) -> Result<(), Fault>;
-    let all: [(&str, Body); 8] = [
+    let all: [(&str, Body); 9] = [
         ("topics", topics),
         ("console", console),
         ("versions", versions),
         ("fact_22_configs", fact_22_configs),
+        ("broker-loggers", broker_loggers),
         ("log-dirs", log_dirs),
         ("delete-records", delete_records),
         ("client-compatibility", client_compatibility),
