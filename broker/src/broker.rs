@@ -6,6 +6,7 @@ mod crash_tests;
 mod error;
 mod load;
 mod logger_changes;
+mod reload;
 mod topic_changes;
 
 use std::collections::BTreeMap;
@@ -22,6 +23,7 @@ use tracing::warn;
 pub(crate) use self::config_changes::alter_configs;
 pub(crate) use self::error::BrokerError;
 use self::load::Loading;
+pub(crate) use self::reload::{Followed, Given, follow};
 pub(crate) use self::topic_changes::{
     TopicRef, create_partitions, create_topics, delete_topics, next_producer_id,
 };
@@ -69,6 +71,8 @@ impl fmt::Display for Endpoint {
 #[derive(Debug)]
 pub(crate) struct Broker {
     config: BrokerConfig,
+    /// The same as it was read again since. Written by the change that runs in `changes`.
+    given: ArcSwap<Given>,
     /// The same with what was set while it ran. Written by the change that runs in `changes`.
     topic_defaults: ArcSwap<BrokerConfig>,
     /// Written by the change that runs in `changes`.
@@ -140,6 +144,7 @@ impl Broker {
         let memory = usize::try_from(config.queued_max_request_bytes).unwrap_or(usize::MAX);
         let group_configs = metadata.state().group_configs.clone();
         let broker = Self {
+            given: ArcSwap::from_pointee(Given::at_start(config.clone(), now_ms)),
             config,
             topic_defaults: ArcSwap::from_pointee(current),
             group_configs: ArcSwap::default(),
@@ -189,6 +194,11 @@ impl Broker {
     /// What is set on consumer groups.
     pub(crate) fn group_configs(&self) -> Arc<GroupConfigs> {
         self.group_configs.load_full()
+    }
+
+    /// What it was given when its settings were last read.
+    pub(crate) fn given(&self) -> Arc<Given> {
+        self.given.load_full()
     }
 
     /// The settings it was started with.

@@ -39,6 +39,12 @@ unknown name is such a mistake; with `--strict=false` it is a warning. `tidewhee
 the same without starting, `config show --origin` shows what is in force and where it comes from,
 `config docs NAME` explains a setting, `config convert` makes TOML of any of these sources.
 
+SIGHUP has the broker read the file of `--config` again. Defaults of topics, and other settings of which
+`/v1/config/schema` says that they need no restart, act at once; those that were altered while it ran
+(`kafka-configs`) stay above them. Settings that act after a restart only are named in one warning, and in
+`/v1/config/status`. A file with errors changes nothing; all of them are told in the log. Variables and
+arguments stay what they were.
+
 Where a row says \"only\", the setting exists for tools that read it: another value has no effect and
 is named in a warning; of a topic it is refused.
 

@@ -34,7 +34,7 @@ impl BrokerConfig {
 fn values(overrides: &BrokerConfigOverrides) -> Result<Values, ConfigError> {
     let checked = overrides.iter().map(|(name, text)| {
         let row = registry::find(Scope::Broker, name).ok_or_else(|| unknown_broker_key(name))?;
-        if !follows_at_once(row) {
+        if !is_dynamic(row) {
             return Err(ConfigError::Unsupported {
                 key: row.name.to_owned(),
                 value: value::shorten(text),
@@ -52,11 +52,17 @@ const READ_WHEN_NEEDED: &[&str] = &[
     "sasl.kerberos.min.time.before.relogin",
 ];
 
-/// Whether it is a default of topics, which open logs follow at once, or nothing has to follow it. The others
-/// that Kafka can change (listeners, connection limits, the expiration of producers) are read at the start only.
-fn follows_at_once(row: &ConfigKey) -> bool {
+/// Whether a running broker goes by another value of this setting: it is a default of topics, which open logs
+/// follow, or nothing has to follow it. The others that Kafka can change (listeners, connection limits, the
+/// expiration of producers) are read at the start only.
+#[must_use]
+pub fn acts_at_once(row: &ConfigKey) -> bool {
     let mut synonyms = registry::keys(Scope::Topic).flat_map(|topic| topic.synonyms);
-    let follows =
-        READ_WHEN_NEEDED.contains(&row.name) || synonyms.any(|synonym| synonym.name == row.name);
-    row.update == UpdateMode::ClusterWide && follows
+    let is_default = synonyms.any(|synonym| synonym.name == row.name);
+    row.scope != Scope::Broker || is_default || READ_WHEN_NEEDED.contains(&row.name)
+}
+
+/// Whether clients may change it. Kafka knows some that only a file may change.
+fn is_dynamic(row: &ConfigKey) -> bool {
+    row.update == UpdateMode::ClusterWide && acts_at_once(row)
 }

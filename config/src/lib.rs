@@ -24,6 +24,7 @@ mod load;
 mod log;
 mod properties_file;
 mod registry;
+mod reload;
 mod retry;
 mod settings;
 mod suggest;
@@ -40,7 +41,7 @@ pub use describe::{
     ConfigEntry, ConfigSource, ConfigSynonym, describe_broker, describe_broker_defaults,
     describe_group, describe_topic,
 };
-pub use dynamic::BrokerConfigOverrides;
+pub use dynamic::{BrokerConfigOverrides, acts_at_once};
 pub use error::{ConfigError, ConfigErrors, Place, Problem, Warning};
 pub use group::{ConsumerTimes, GroupConfig, GroupConfigOverrides, validate_group_config};
 pub use key::{Check, ConfigKey, ConfigType, Scope, Synonym, Unit, UpdateMode};
@@ -48,5 +49,6 @@ pub use listener::{HostPort, Listener};
 pub use load::{ConfigFile, Sources};
 pub use log::{AckAll, CleanupPolicy, LogConfig, TimestampType};
 pub use registry::{REGISTRY, Section, find, keys};
+pub use reload::Reloaded;
 pub use retry::{RetryBackoff, RetryConfig};
 pub use topic::{TopicConfigOverrides, validate_topic_config};

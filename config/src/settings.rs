@@ -42,6 +42,15 @@ impl Settings {
         }
     }
 
+    /// Gives `name` as `other` gives it, or not at all.
+    pub(crate) fn take_over(&mut self, name: &'static str, other: &Settings) {
+        self.forget(name);
+        let value = other.given.get(name).cloned();
+        self.given.extend(value.map(|value| (name, value)));
+        let place = other.places.get(name).cloned();
+        self.places.extend(place.map(|place| (name, place)));
+    }
+
     /// Where `name` was given.
     pub(crate) fn place(&self, name: &str) -> Place {
         let place = self.places.get(name).cloned();

@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::Value;
 use tidewheel_config::{
     BrokerConfig, Check, ConfigEntry, ConfigKey, ConfigSource, ConfigType, Place, Scope, Unit,
-    UpdateMode, describe_broker, describe_topic, find, keys,
+    acts_at_once, describe_broker, describe_topic, find, keys,
 };
 use utoipa::ToSchema;
 
@@ -199,7 +199,7 @@ impl SettingSchema {
                 Check::OneOf(values) => values.to_vec(),
                 _ => Vec::new(),
             },
-            needs_restart: row.update == UpdateMode::ReadOnly,
+            needs_restart: !acts_at_once(row),
             sensitive: row.sensitive,
             documentation: row.doc,
         }
@@ -243,6 +243,28 @@ pub(crate) async fn list(
         Setting::new(entry, Scope::Broker, place)
     });
     Ok(Json(page(settings.collect(), query)?))
+}
+
+/// What became of the settings that the broker was given.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct SettingsStatus {
+    /// When the broker read them: at its start, or when it was last asked to read them again (SIGHUP).
+    read_ms: i64,
+    /// Settings that are given otherwise than at the start, and act after a restart only.
+    pending_restart: Vec<&'static str>,
+}
+
+/// Whether settings wait for a restart.
+#[utoipa::path(get, path = "/v1/config/status", tag = "config",
+    responses((status = 200, body = SettingsStatus)))]
+pub(crate) async fn status(
+    State(admin): State<Arc<Admin>>,
+) -> Result<Json<SettingsStatus>, Problem> {
+    let given = admin.broker()?.given();
+    Ok(Json(SettingsStatus {
+        read_ms: given.read_ms,
+        pending_restart: given.pending.clone(),
+    }))
 }
 
 /// Every setting that there is, of the broker, of topics and of groups.

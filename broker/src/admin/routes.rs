@@ -101,6 +101,7 @@ fn viewer() -> Paths {
         .routes(routes!(connections::one))
         .routes(routes!(configs::list))
         .routes(routes!(configs::schema))
+        .routes(routes!(configs::status))
         .routes(routes!(loggers::list))
 }
 

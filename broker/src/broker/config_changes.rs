@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tidewheel_config::{GroupConfigOverrides, LogConfig, limits};
+use tidewheel_config::{BrokerConfig, GroupConfigOverrides, LogConfig, limits};
 use tidewheel_consumer_groups::GroupTimes;
 use tracing::info;
 
@@ -121,11 +121,11 @@ impl Broker {
         }
         self.put_topics(topics.clone());
         if settings_changed {
-            let settings = metadata.state().settings(&self.config)?;
+            let settings = metadata.state().settings(&self.given().config)?;
             self.topic_defaults.store(Arc::new(settings));
             topics = self.topics().iter().cloned().collect();
         }
-        self.put_in_force(&topics)
+        self.put_in_force(&self.topic_defaults(), &topics)
     }
 
     /// Lets groups go by what is set on them from now on. What is set on others is not looked at: there may be many.
@@ -149,11 +149,14 @@ impl Broker {
         self.group_configs.store(Arc::new(configs));
     }
 
-    /// Lets the open logs of topics go by their configs as they are now.
-    fn put_in_force(&self, topics: &[Arc<Topic>]) -> Result<(), BrokerError> {
-        let config = self.topic_defaults();
+    /// Lets the open logs of topics go by their configs as they are now, and by these settings behind them.
+    pub(super) fn put_in_force(
+        &self,
+        config: &BrokerConfig,
+        topics: &[Arc<Topic>],
+    ) -> Result<(), BrokerError> {
         for topic in topics {
-            let log = LogConfig::resolve(&config, &topic.configs);
+            let log = LogConfig::resolve(config, &topic.configs);
             let log = log.map_err(|error| BrokerError::InvalidConfig {
                 reason: error.to_string(),
             })?;
@@ -174,7 +177,6 @@ impl Broker {
 mod tests {
     use std::path::PathBuf;
 
-    use tidewheel_config::BrokerConfig;
     use tidewheel_protocol::Uuid;
     use tidewheel_storage::fs::SimFs;
     use tidewheel_storage::{LogManager, LogManagerOptions};

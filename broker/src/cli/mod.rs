@@ -4,6 +4,7 @@ mod bench;
 mod config;
 mod generate;
 pub(crate) mod log;
+mod reload;
 mod serve;
 mod settings;
 

@@ -11,7 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
 
 use super::settings::SettingsArguments;
-use super::{EXIT_ENVIRONMENT, EXIT_INTERRUPTED, EXIT_USAGE, config, say};
+use super::{EXIT_ENVIRONMENT, EXIT_INTERRUPTED, EXIT_USAGE, config, reload, say};
 use crate::logging::Logging;
 use crate::ready::Ready;
 use crate::running::Running;
@@ -92,6 +92,8 @@ async fn serve_clients(
 ) -> Result<(), Failure> {
     let mut interrupt = signal(SignalKind::interrupt()).map_err(environment)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(environment)?;
+    // From here on it ends nothing; what is asked for during the start is done after it.
+    let hangup = signal(SignalKind::hangup()).map_err(environment)?;
     let started = tokio::select! {
         started = Running::start(config, Some(logging)) => started,
         // Nobody was served yet, and what the disk does cannot be cut short.
@@ -102,11 +104,14 @@ async fn serve_clients(
     announce(arguments, &running)?;
     service_manager::ready();
 
+    let broker = Arc::clone(running.broker());
     let ended = tokio::select! {
+        never = reload::on_hangup(hangup, &arguments.settings, &broker) => match never {},
         _ = interrupt.recv() => Ok(()),
         _ = terminate.recv() => Ok(()),
         failure = running.failed() => Err(environment(failure)),
     };
+    drop(broker);
     info!("stopping");
     service_manager::stopping();
     tokio::select! {

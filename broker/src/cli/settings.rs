@@ -8,7 +8,7 @@ use clap::{ArgAction, Args};
 use tidewheel_config::{ConfigFile, Sources, limits};
 
 /// Options that say what the settings are.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub(crate) struct SettingsArguments {
     /// Read settings from a file: TOML, or Kafka's format where the name ends in .properties.
     #[arg(long, short, value_name = "FILE")]
@@ -44,6 +44,22 @@ impl SettingsArguments {
             sets,
             lenient: !self.strict,
         })
+    }
+}
+
+impl SettingsArguments {
+    /// The same as they are now. What is no file has said what it had to say.
+    ///
+    /// # Errors
+    /// A sentence about the file, if it cannot be read.
+    pub(crate) fn sources_again(&self) -> Result<Sources, String> {
+        let Some(path) = &self.config else {
+            return Err("there is no --config FILE, and nothing else changes".to_owned());
+        };
+        if std::fs::metadata(path).is_ok_and(|found| !found.is_file()) {
+            return Err(format!("{} is no file", path.display()));
+        }
+        self.sources()
     }
 }
 

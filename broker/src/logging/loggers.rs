@@ -34,6 +34,7 @@ pub(super) const LOGGERS: &[&str] = &[
     "tidewheel_broker::broker::logger_changes",
     "tidewheel_broker::broker::topic_changes",
     "tidewheel_broker::cli",
+    "tidewheel_broker::cli::reload",
     "tidewheel_broker::cli::serve",
     "tidewheel_broker::compaction",
     "tidewheel_broker::connection",

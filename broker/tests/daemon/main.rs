@@ -16,6 +16,7 @@ mod group_lag;
 mod hostile;
 mod hostile_memory;
 mod metrics;
+mod reload;
 mod serve;
 mod stop;
 #[path = "../support/mod.rs"]

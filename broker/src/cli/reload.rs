@@ -1,0 +1,70 @@
+//! SIGHUP: the settings are read again, and what a running broker can follow acts at once.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use tidewheel_config::BrokerConfig;
+use tokio::signal::unix::Signal;
+use tracing::{error, info, warn};
+
+use super::settings::SettingsArguments;
+use crate::broker::{self, Broker, Followed};
+use crate::service_manager;
+
+/// Reads the settings again whenever somebody asks for it, as long as this is awaited.
+pub(super) async fn on_hangup(
+    mut hangup: Signal,
+    settings: &SettingsArguments,
+    broker: &Arc<Broker>,
+) -> Infallible {
+    loop {
+        if hangup.recv().await.is_none() {
+            std::future::pending::<()>().await;
+        }
+        service_manager::reloading();
+        match read_again(settings).await {
+            Ok(fresh) => match broker::follow(broker, fresh).await {
+                Ok(followed) => tell(&followed),
+                Err(error) => error!(%error, "the settings stay as they are"),
+            },
+            Err(problems) => {
+                let count = problems.len();
+                for problem in problems {
+                    error!("not read again: {problem}");
+                }
+                error!(problems = count, "the settings stay as they are");
+            }
+        }
+        service_manager::ready();
+    }
+}
+
+/// The settings as they are given now.
+///
+/// # Errors
+/// All that is wrong with them.
+async fn read_again(settings: &SettingsArguments) -> Result<BrokerConfig, Vec<String>> {
+    let settings = settings.clone();
+    let read = tokio::task::spawn_blocking(move || settings.sources_again()).await;
+    let stopping = |_| vec!["the broker is stopping".to_owned()];
+    let sources = read.map_err(stopping)?.map_err(|sentence| vec![sentence])?;
+    BrokerConfig::load(&sources).map_err(|errors| {
+        let problems = errors.problems.iter().map(ToString::to_string);
+        problems.chain(errors.hint().map(str::to_owned)).collect()
+    })
+}
+
+fn tell(followed: &Followed) {
+    let Followed {
+        changed,
+        pending,
+        warnings,
+    } = followed;
+    warnings.iter().for_each(|warning| warn!("{warning}"));
+    if !pending.is_empty() {
+        let settings = pending.join(", ");
+        warn!(%settings, "these settings act after a restart only");
+    }
+    let changed = changed.join(", ");
+    info!(%changed, "the settings were read again");
+}
