@@ -42,6 +42,7 @@ pub(crate) use crate::new_topic::{CreatedTopic, NewTopic};
 use crate::partition::AppendWaiter;
 use crate::partition_budget::{Granted, PartitionBudget};
 use crate::produce_lanes::ProduceLanes;
+use crate::slow_requests::SlowRequests;
 use crate::storage_threads::FlushSignal;
 use crate::topics::{TopicRegistry, TopicsSnapshot};
 
@@ -102,6 +103,7 @@ pub(crate) struct Broker {
     partition_budget: PartitionBudget,
     metrics: Metrics,
     delays: Delays,
+    slow_requests: SlowRequests,
     /// The log, where the broker is a process of its own.
     logging: Option<Arc<Logging>>,
 }
@@ -144,6 +146,7 @@ impl Broker {
         let memory = usize::try_from(config.queued_max_request_bytes).unwrap_or(usize::MAX);
         let group_configs = metadata.state().group_configs.clone();
         let broker = Self {
+            slow_requests: SlowRequests::new(current.slow_request_ms),
             given: ArcSwap::from_pointee(Given::at_start(config.clone(), now_ms)),
             config,
             topic_defaults: ArcSwap::from_pointee(current),
@@ -194,6 +197,17 @@ impl Broker {
     /// What is set on consumer groups.
     pub(crate) fn group_configs(&self) -> Arc<GroupConfigs> {
         self.group_configs.load_full()
+    }
+
+    /// Goes by these settings from now on; topics are told by the caller.
+    fn put_settings(&self, settings: BrokerConfig) {
+        self.slow_requests.begin_at(settings.slow_request_ms);
+        self.topic_defaults.store(Arc::new(settings));
+    }
+
+    /// Who tells of requests that take long.
+    pub(crate) fn slow_requests(&self) -> &SlowRequests {
+        &self.slow_requests
     }
 
     /// What it was given when its settings were last read.

@@ -13,6 +13,7 @@ mod writing;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -51,6 +52,24 @@ pub(crate) struct Session {
     pub(crate) open: OpenConnection,
     /// What operators are told about it.
     pub(crate) client: Arc<Client>,
+    /// For how many µs the request that is answered now has waited for data, as its client wished.
+    pub(crate) wished_us: AtomicU64,
+}
+
+impl Session {
+    /// The request that is answered now has waited for data, as its client wished.
+    pub(crate) fn has_waited(&self, time: Duration) {
+        let us = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        self.wished_us.fetch_add(us, Ordering::Relaxed);
+    }
+
+    /// How long the request waited for data that was answered last: one at a time is.
+    fn wished(&self) -> Duration {
+        match self.wished_us.load(Ordering::Relaxed) {
+            0 => Duration::ZERO,
+            _ => Duration::from_micros(self.wished_us.swap(0, Ordering::Relaxed)),
+        }
+    }
 }
 
 /// A request that waits for its turn holds counted memory. Until this is dropped no fetch before it waits
@@ -183,6 +202,7 @@ pub(crate) async fn serve(
         meter: broker.metrics().meter(),
         open: broker.metrics().opened(listener),
         client: Arc::clone(&entered.client),
+        wished_us: AtomicU64::new(0),
     });
     let limits = FrameLimits {
         frame_bytes_max: broker.config().socket_request_max_bytes as usize,

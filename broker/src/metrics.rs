@@ -29,7 +29,7 @@ use self::exposition::Exposition;
 pub use self::exposition::MetricsFormat;
 use self::lag::LagTimes;
 use self::requests::Requests;
-pub(crate) use self::requests::{Left, Meter, RequestTimer};
+pub(crate) use self::requests::{Left, Meter, Phases, RequestTimer};
 use self::storage::StorageMetrics;
 pub(crate) use self::traffic::{TopicTraffic, Traffic};
 use crate::broker::Broker;

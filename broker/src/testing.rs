@@ -1,6 +1,7 @@
 //! A broker inside a unit test: no process, no port, no storage threads.
 
 use std::path::Path;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, LazyLock};
 
 use tidewheel_config::{BrokerConfig, Sources, limits};
@@ -113,6 +114,7 @@ pub(crate) fn session(broker: &Broker) -> Arc<Session> {
         meter: metrics.meter(),
         open: metrics.opened(0),
         client: Arc::new(Client::new(1, ([127, 0, 0, 1], 1).into(), 0)),
+        wished_us: AtomicU64::new(0),
     })
 }
 

@@ -90,6 +90,8 @@ pub struct BrokerConfig {
     pub log_dir_reserved_bytes: u64,
     /// `tidewheel.metrics.per.partition`.
     pub metrics_per_partition: MetricsPerPartition,
+    /// `tidewheel.slow.request.ms`: requests that take so long are told in the log; 0 for none.
+    pub slow_request_ms: i64,
     /// `tidewheel.loggers.expire.ms`: how long a level of the log lasts that a client sets.
     pub loggers_expire_ms: i64,
     /// `tidewheel.delay.near.records.max`: delayed records of a data directory that are kept in memory.
@@ -223,6 +225,7 @@ impl BrokerConfig {
             delay_near_records_max: settings.within("tidewheel.delay.near.records.max"),
             group: GroupConfig::from_settings(&settings),
             metrics_per_partition: MetricsPerPartition::from_settings(&settings),
+            slow_request_ms: settings.number("tidewheel.slow.request.ms"),
             loggers_expire_ms: settings.number("tidewheel.loggers.expire.ms"),
             scrub_bytes_per_second: settings.within("tidewheel.scrub.max.bytes.per.second"),
             log,

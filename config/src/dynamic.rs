@@ -49,6 +49,7 @@ fn values(overrides: &BrokerConfigOverrides) -> Result<Values, ConfigError> {
 /// Settings that are read where they are needed, and one that nothing reads.
 const READ_WHEN_NEEDED: &[&str] = &[
     "tidewheel.loggers.expire.ms",
+    "tidewheel.slow.request.ms",
     "sasl.kerberos.min.time.before.relogin",
 ];
 

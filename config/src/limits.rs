@@ -530,6 +530,12 @@ pub const LOG_LINES_MAX: usize = 1_000;
 /// Bytes that are kept of a message or a field of such a line.
 pub const LOG_FIELD_BYTES_MAX: usize = 2 * 1024;
 
+/// Lines of one kind, such as others can cause without end, that are written at once.
+pub const LOG_LINES_AT_ONCE: i64 = 10;
+
+/// After that one is written each time that so many ms have passed.
+pub const LOG_LINE_EVERY_MS: i64 = 1_000;
+
 /// Parts of the broker whose log has a level of its own at the same time.
 pub const LOGGERS_MAX: usize = 100;
 

@@ -318,6 +318,7 @@ async fn look_until(
         }
         wait.arrived(found.available as u64);
         drop(found);
+        let asleep = clock::instant();
         // Each arm may be dropped at any time: nothing is taken from anywhere.
         let timed_out = tokio::select! {
             () = wait.enough() => false,
@@ -328,6 +329,7 @@ async fn look_until(
             _ = holding.wait_for(|count| *count > 0) => true,
         };
         drop(listed);
+        context.session.has_waited(clock::instant() - asleep);
         if timed_out {
             return look(context, plan).await.map(|found| found.topics);
         }

@@ -122,7 +122,7 @@ impl Broker {
         self.put_topics(topics.clone());
         if settings_changed {
             let settings = metadata.state().settings(&self.given().config)?;
-            self.topic_defaults.store(Arc::new(settings));
+            self.put_settings(settings);
             topics = self.topics().iter().cloned().collect();
         }
         self.put_in_force(&self.topic_defaults(), &topics)

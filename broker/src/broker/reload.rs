@@ -79,7 +79,7 @@ impl Broker {
             read_ms: clock::now_ms(),
             pending: reloaded.pending.clone(),
         }));
-        self.topic_defaults.store(Arc::new(settings));
+        self.put_settings(settings);
         Ok(Followed {
             changed: reloaded.changed,
             pending: reloaded.pending,

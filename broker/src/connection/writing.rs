@@ -16,6 +16,7 @@ use crate::api::{Answer, Reply, bytes};
 use crate::broker::Broker;
 use crate::clock;
 use crate::metrics::{CloseReason, Left, RequestTimer};
+use crate::slow_requests::Answered;
 
 /// How long a peer may take to receive some of an answer.
 pub(super) struct Patience {
@@ -72,6 +73,7 @@ pub(super) async fn write_loop<W: Outlet>(
         let turn = clock::instant();
         let (answer, timer) = next.answer().await;
         let answered = clock::instant();
+        let wished = patience.session.wished();
         leaving.push((timer, answer.bytes()));
         match answer {
             Answer::Parts(mut parts) => {
@@ -104,15 +106,37 @@ pub(super) async fn write_loop<W: Outlet>(
             }
         }
         let written = clock::instant();
-        for (timer, bytes) in leaving.drain(..) {
-            let left = Left {
-                turn,
-                answered,
-                written,
-                bytes,
-            };
-            timer.inspect(|timer| timer.finish(left));
-        }
+        let left = Left {
+            turn,
+            answered,
+            written,
+            bytes: 0,
+        };
+        finish(&mut leaving, left, wished, patience);
+    }
+}
+
+/// Counts the requests whose answers have left together, `bytes` of them each.
+fn finish(
+    leaving: &mut Vec<(Option<RequestTimer>, usize)>,
+    left: Left,
+    wished: Duration,
+    patience: &Patience,
+) {
+    let slow = patience.broker.slow_requests();
+    for (place, (timer, bytes)) in leaving.drain(..).enumerate() {
+        let Some(timer) = timer else { continue };
+        let phases = timer.finish(Left { bytes, ..left });
+        let Some(key) = timer.key() else { continue };
+        slow.look(&Answered {
+            key,
+            client: &patience.session.client,
+            phases,
+            wished,
+            gathered: place > 0,
+            request_bytes: timer.bytes(),
+            response_bytes: bytes,
+        });
     }
 }
 

@@ -51,6 +51,7 @@ pub(super) const LOGGERS: &[&str] = &[
     "tidewheel_broker::scrub",
     "tidewheel_broker::server",
     "tidewheel_broker::service_manager",
+    "tidewheel_broker::slow_requests",
     "tidewheel_broker::storage_threads",
     "tidewheel_broker::storage_threads::flush_crew",
 ];

@@ -7,7 +7,7 @@ use std::array;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tidewheel_config::limits;
 use tidewheel_protocol::{ApiKey, ErrorCode};
@@ -126,7 +126,7 @@ impl Meter {
     }
 
     /// A batch was checked and written, or refused, in this time.
-    pub(crate) fn appended(&self, time: std::time::Duration) {
+    pub(crate) fn appended(&self, time: Duration) {
         self.stripe.appends.observe_time(time);
     }
 
@@ -139,6 +139,7 @@ impl Meter {
         Some(RequestTimer {
             stripe: Arc::clone(&self.stripe),
             api,
+            bytes,
             arrived,
             begun: arrived,
         })
@@ -158,11 +159,22 @@ pub(crate) struct Left {
     pub(crate) bytes: usize,
 }
 
+/// How long the phases of a request took, and all of them together.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Phases {
+    pub(crate) local: Duration,
+    pub(crate) queue: Duration,
+    pub(crate) wait: Duration,
+    pub(crate) respond: Duration,
+    pub(crate) total: Duration,
+}
+
 /// A request under way. It is in flight until this is dropped.
 #[derive(Debug)]
 pub(crate) struct RequestTimer {
     stripe: Arc<Stripe>,
     api: usize,
+    bytes: usize,
     arrived: Instant,
     begun: Instant,
 }
@@ -173,26 +185,43 @@ impl RequestTimer {
         self.begun = now;
     }
 
+    /// The API that was asked for.
+    pub(crate) fn key(&self) -> Option<ApiKey> {
+        api::APIS.get(self.api).map(|row| row.key)
+    }
+
+    /// Its bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Its answer has left.
-    pub(crate) fn finish(&self, left: Left) {
-        let Some(one) = self.stripe.apis.get(self.api) else {
-            return;
-        };
+    pub(crate) fn finish(&self, left: Left) -> Phases {
         // Of what leaves with others the moments are those of the first: it may have been begun since.
         let turn = left.turn.max(self.begun);
         let answered = left.answered.max(turn);
         let written = left.written.max(answered);
-        let phases = [
-            (self.arrived, self.begun),
-            (self.begun, turn),
-            (turn, answered),
-            (answered, written),
-            (self.arrived, written),
-        ];
-        for (histogram, (from, to)) in one.phases.iter().zip(phases) {
-            histogram.observe_time(to.saturating_duration_since(from));
+        let phases = Phases {
+            local: self.begun.saturating_duration_since(self.arrived),
+            queue: turn.saturating_duration_since(self.begun),
+            wait: answered.saturating_duration_since(turn),
+            respond: written.saturating_duration_since(answered),
+            total: written.saturating_duration_since(self.arrived),
+        };
+        if let Some(one) = self.stripe.apis.get(self.api) {
+            let times = [
+                phases.local,
+                phases.queue,
+                phases.wait,
+                phases.respond,
+                phases.total,
+            ];
+            for (histogram, time) in one.phases.iter().zip(times) {
+                histogram.observe_time(time);
+            }
+            one.response_bytes.observe(left.bytes as u64);
         }
-        one.response_bytes.observe(left.bytes as u64);
+        phases
     }
 }
 

@@ -161,6 +161,17 @@ pub(super) const KEYS: &[ConfigKey] = &[
     )
     .check(Check::OneOf(&["auto", "true", "false"])),
     ConfigKey::broker(
+        "tidewheel.slow.request.ms",
+        Long,
+        "5000",
+        "A request that takes so long is told in the log with its client and where its time went; 0 for none. \
+         What a fetch waits for data, members wait for their group, requests wait for those before them on their \
+         connection, does not count.",
+    )
+    .min(0)
+    .unit(Milliseconds)
+    .dynamic(),
+    ConfigKey::broker(
         "tidewheel.loggers.expire.ms",
         Long,
         "300000",
