@@ -34,6 +34,7 @@ use crate::clock;
 use crate::frame_reader::{Frame, FrameLimits, FrameReader, ReadEnd};
 use crate::memory_pool::MemoryShare;
 use crate::metrics::{CloseReason, Meter, OpenConnection, RequestTimer};
+use crate::rate_limit::RateLimit;
 
 /// Who is at the other end, and through which door it came.
 #[derive(Debug)]
@@ -251,6 +252,9 @@ pub(crate) async fn serve(
     reader.shutdown().await;
 }
 
+/// Consumers come again and again.
+static LINES: RateLimit = RateLimit::new();
+
 /// Says why an answer could not leave: its reader, the way to it, or the log that it is of.
 fn failed(session: &Session, error: &io::Error) {
     let peer = session.peer;
@@ -259,7 +263,9 @@ fn failed(session: &Session, error: &io::Error) {
         .is_some_and(|inner| inner.is::<StorageError>())
     {
         session.open.ends(CloseReason::Storage);
-        warn!(%peer, %error, "cannot send a segment, connection closed");
+        if let Some(unsaid) = LINES.passes() {
+            warn!(%peer, %error, unsaid, "cannot send a segment, connection closed");
+        }
         return;
     }
     session.open.ends(match error.kind() {

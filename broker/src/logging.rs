@@ -1,19 +1,21 @@
 //! The log of the daemon: to stderr, its last lines in memory for whoever looks, and levels that are changed for
 //! a while.
 
+mod format;
 mod lines;
 mod loggers;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tidewheel_config::limits;
+use tidewheel_config::{LogFormat, limits};
 use tokio::sync::Notify;
 use tracing::{Level, warn};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Registry, reload};
 
+use self::format::LineFormat;
 use self::lines::Noting;
 pub(crate) use self::lines::{LogLine, LogLines};
 pub(crate) use self::loggers::{
@@ -58,16 +60,17 @@ pub(crate) struct Logging {
 
 impl Logging {
     /// Begins to write to stderr what `TIDEWHEEL_LOG` asks for.
-    pub(crate) fn start() -> Arc<Self> {
+    pub(crate) fn start(format: LogFormat) -> Arc<Self> {
         let asked = std::env::var("TIDEWHEEL_LOG").unwrap_or_default();
         let directives = match asked.parse::<EnvFilter>() {
             Ok(_) if !asked.is_empty() => asked,
             _ => DEFAULT.to_owned(),
         };
         let (logging, filter) = Self::new(directives);
-        let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
+        let is_terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
         let stderr = tracing_subscriber::fmt::layer()
-            .with_ansi(colours)
+            .with_ansi(is_terminal)
+            .event_format(LineFormat::new(format, is_terminal))
             .with_writer(std::io::stderr);
         tracing_subscriber::registry()
             .with(filter)

@@ -90,6 +90,8 @@ pub struct BrokerConfig {
     pub log_dir_reserved_bytes: u64,
     /// `tidewheel.metrics.per.partition`.
     pub metrics_per_partition: MetricsPerPartition,
+    /// `tidewheel.log.format`: how lines of the log look.
+    pub log_format: LogFormat,
     /// `tidewheel.slow.request.ms`: requests that take so long are told in the log; 0 for none.
     pub slow_request_ms: i64,
     /// `tidewheel.loggers.expire.ms`: how long a level of the log lasts that a client sets.
@@ -102,6 +104,30 @@ pub struct BrokerConfig {
     pub warnings: Vec<Warning>,
     /// The values behind the fields above, for DescribeConfigs.
     pub(crate) settings: Settings,
+}
+
+/// How lines of the log look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people on a terminal, logfmt elsewhere.
+    Auto,
+    /// For people.
+    Text,
+    /// `key=value`.
+    Logfmt,
+    /// A JSON object a line.
+    Json,
+}
+
+impl LogFormat {
+    fn from_settings(settings: &Settings) -> LogFormat {
+        match settings.text("tidewheel.log.format").as_deref() {
+            Some("text") => LogFormat::Text,
+            Some("logfmt") => LogFormat::Logfmt,
+            Some("json") => LogFormat::Json,
+            _ => LogFormat::Auto,
+        }
+    }
 }
 
 /// Whether partitions have metrics of their own.
@@ -225,6 +251,7 @@ impl BrokerConfig {
             delay_near_records_max: settings.within("tidewheel.delay.near.records.max"),
             group: GroupConfig::from_settings(&settings),
             metrics_per_partition: MetricsPerPartition::from_settings(&settings),
+            log_format: LogFormat::from_settings(&settings),
             slow_request_ms: settings.number("tidewheel.slow.request.ms"),
             loggers_expire_ms: settings.number("tidewheel.loggers.expire.ms"),
             scrub_bytes_per_second: settings.within("tidewheel.scrub.max.bytes.per.second"),

@@ -33,7 +33,7 @@ mod topic;
 mod value;
 
 pub use admin::{AdminAuth, AdminConfig};
-pub use broker::{BrokerConfig, CleanerConfig, MetricsPerPartition};
+pub use broker::{BrokerConfig, CleanerConfig, LogFormat, MetricsPerPartition};
 pub use compression::CompressionType;
 pub use convert::{assignment, to_toml};
 pub use delay::{DelayConfig, DelayMode, DeliverTimestamp};

@@ -38,6 +38,7 @@ use crate::fetch_wait::FetchWait;
 use crate::ids;
 use crate::memory_pool::MemoryShare;
 use crate::partition::{Partition, PartitionLog};
+use crate::rate_limit::RateLimit;
 
 const NO_SESSION_EPOCH: i32 = -1;
 const NEW_SESSION_EPOCH: i32 = 0;
@@ -499,14 +500,17 @@ fn read(
     Ok(Some(read))
 }
 
+/// Consumers come again and again.
+static LINES: RateLimit = RateLimit::new();
+
 /// The code for a failed read, and a word about it where a person must look.
 fn failed(plan: &Plan, log: &PartitionLog, offset: i64, error: &StorageError) -> ErrorCode {
     let damage = matches!(
         error,
         StorageError::Io { .. } | StorageError::Corrupt { .. }
     );
-    if damage {
-        warn!(partition = %log.topic_partition(), offset, %error, "cannot read");
+    if damage && let Some(unsaid) = LINES.passes() {
+        warn!(partition = %log.topic_partition(), offset, %error, unsaid, "cannot read");
     }
     error::fetch_code(error, plan.version)
 }

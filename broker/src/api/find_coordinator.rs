@@ -8,6 +8,7 @@ use tracing::warn;
 
 use super::Context;
 use crate::groups::find_groups;
+use crate::rate_limit::RateLimit;
 
 /// The kind of key that names a group.
 const GROUP: i8 = 0;
@@ -45,6 +46,9 @@ pub(super) async fn handle(
     }
 }
 
+/// Clients ask again and again.
+static LINES: RateLimit = RateLimit::new();
+
 async fn find(context: &Context, key_type: i8) -> Found {
     if key_type != GROUP {
         let reason = "this broker coordinates consumer groups only: transactions and share groups are \
@@ -52,7 +56,9 @@ async fn find(context: &Context, key_type: i8) -> Found {
         return Err((ErrorCode::InvalidRequest, StrBytes::from(reason)));
     }
     find_groups(&context.broker).await.map_err(|error| {
-        warn!(%error, "no topic for the offsets of groups");
+        if let Some(unsaid) = LINES.passes() {
+            warn!(%error, unsaid, "no topic for the offsets of groups");
+        }
         // Whatever the reason, clients look again later, as with Kafka.
         let code = ErrorCode::CoordinatorNotAvailable;
         (code, StrBytes::from(error.to_string()))

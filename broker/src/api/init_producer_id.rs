@@ -8,13 +8,20 @@ use tracing::{info, warn};
 
 use super::{Context, error};
 use crate::broker::{BrokerError, next_producer_id};
+use crate::rate_limit::RateLimit;
+
+/// Clients ask again and again.
+static LINES: RateLimit = RateLimit::new();
 
 pub(super) async fn handle(
     context: Context,
     request: InitProducerIdRequest,
 ) -> InitProducerIdResponse {
     if let Some(id) = &request.transactional_id {
-        info!(peer = %context.session.peer, %id, "transactions are not supported yet: refused");
+        if let Some(unsaid) = LINES.passes() {
+            let (peer, id) = (context.session.peer, &**id);
+            info!(%peer, id, unsaid, "transactions are not supported yet: refused");
+        }
         return refused(ErrorCode::InvalidRequest);
     }
     // KIP-360: an id and its epoch come together or not at all. A producer without a transactional id
@@ -32,7 +39,9 @@ pub(super) async fn handle(
             refused(ErrorCode::CoordinatorLoadInProgress)
         }
         Err(error) => {
-            warn!(%error, "cannot give out a producer id");
+            if let Some(unsaid) = LINES.passes() {
+                warn!(%error, unsaid, "cannot give out a producer id");
+            }
             refused(error::broker_code(&error))
         }
     }

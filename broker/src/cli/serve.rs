@@ -54,8 +54,7 @@ pub(crate) fn run(arguments: &ServeArguments) -> ExitCode {
     if arguments.check {
         return config::check(&arguments.settings, config::Format::Text);
     }
-    let logging = Logging::start();
-    match serve(arguments, logging) {
+    match serve(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure { sentence, exit }) => {
             say(&format!("tidewheel: {sentence}"));
@@ -64,9 +63,10 @@ pub(crate) fn run(arguments: &ServeArguments) -> ExitCode {
     }
 }
 
-fn serve(arguments: &ServeArguments, logging: Arc<Logging>) -> Result<(), Failure> {
+fn serve(arguments: &ServeArguments) -> Result<(), Failure> {
     let sources = arguments.settings.sources().map_err(usage)?;
     let config = BrokerConfig::load(&sources).map_err(usage)?;
+    let logging = Logging::start(config.log_format);
     config
         .warnings
         .iter()

@@ -19,6 +19,9 @@ pub(crate) struct SettingsArguments {
     /// Keep the data here (the same as --set log.dirs=DIR).
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
+    /// How lines of the log look: auto, text, logfmt or json (the same as --set tidewheel.log.format=FORMAT).
+    #[arg(long, value_name = "FORMAT")]
+    log_format: Option<String>,
     /// Whether an unknown setting is a mistake, or only a warning.
     #[arg(long, value_name = "BOOL", default_value_t = true, action = ArgAction::Set)]
     strict: bool,
@@ -37,6 +40,9 @@ impl SettingsArguments {
         let mut sets = self.sets.clone();
         if let Some(dir) = &self.data_dir {
             sets.push(format!("log.dirs={}", dir.display()));
+        }
+        if let Some(format) = &self.log_format {
+            sets.push(format!("tidewheel.log.format={format}"));
         }
         Ok(Sources {
             file,

@@ -15,6 +15,7 @@ mod generate;
 mod group_lag;
 mod hostile;
 mod hostile_memory;
+mod logs;
 mod metrics;
 mod reload;
 mod serve;

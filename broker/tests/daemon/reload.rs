@@ -82,7 +82,7 @@ fn described(client: &mut Client, kind: i8, name: &str, setting: &str) -> String
     told
 }
 
-fn set_for_all_brokers(client: &mut Client, setting: &str, value: &str) {
+pub(crate) fn set_for_all_brokers(client: &mut Client, setting: &str, value: &str) {
     let request = IncrementalAlterConfigsRequest {
         resources: vec![AlterConfigsResource {
             resource_type: BROKER,

@@ -172,6 +172,15 @@ pub(super) const KEYS: &[ConfigKey] = &[
     .unit(Milliseconds)
     .dynamic(),
     ConfigKey::broker(
+        "tidewheel.log.format",
+        String,
+        "auto",
+        "How a line of the log looks on stderr: text for people, logfmt, json for an object a line, or auto, \
+         which is text on a terminal and logfmt elsewhere. TIDEWHEEL_LOG says which lines are written, such as \
+         info or warn,tidewheel_broker::groups=debug.",
+    )
+    .check(Check::OneOf(&["auto", "text", "logfmt", "json"])),
+    ConfigKey::broker(
         "tidewheel.loggers.expire.ms",
         Long,
         "300000",

@@ -15,6 +15,7 @@ use crate::api::{Answer, Responder, weight};
 use crate::broker::Broker;
 use crate::connection::{Files, Piece};
 use crate::memory_pool::MemoryShare;
+use crate::rate_limit::RateLimit;
 
 pub(super) type Parts = Vec<Part<RecordSlice>>;
 
@@ -100,9 +101,16 @@ fn pieces(parts: Parts, mut files: usize) -> Option<Vec<Piece>> {
     pieces.collect()
 }
 
+/// Consumers come again and again.
+static LINES: RateLimit = RateLimit::new();
+
 fn view(slice: &RecordSlice) -> Option<Bytes> {
     slice
         .bytes()
-        .inspect_err(|error| warn!(%error, "cannot map a segment for a fetch"))
+        .inspect_err(|error| {
+            if let Some(unsaid) = LINES.passes() {
+                warn!(%error, unsaid, "cannot map a segment for a fetch");
+            }
+        })
         .ok()
 }
