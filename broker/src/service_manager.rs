@@ -1,7 +1,28 @@
 //! What a service manager such as systemd is told: `Type=notify`.
 
+use std::time::Duration;
+
 use sd_notify::NotifyState;
+use tokio::task::JoinSet;
 use tracing::warn;
+
+/// However little time a service manager gives.
+const PAUSE_MIN: Duration = Duration::from_millis(10);
+
+/// Where the service manager watches (`WatchdogSec`), tells it that the runtime goes on, until it is dropped.
+pub(crate) fn lives() -> JoinSet<()> {
+    let mut telling = JoinSet::new();
+    if let Some(within) = sd_notify::watchdog_enabled() {
+        // On a worker, like everything that clients wait for.
+        telling.spawn(async move {
+            loop {
+                tell(&[NotifyState::Watchdog]);
+                tokio::time::sleep((within / 2).max(PAUSE_MIN)).await;
+            }
+        });
+    }
+    telling
+}
 
 /// Settings are read again; [`ready`] ends that.
 pub(crate) fn reloading() {

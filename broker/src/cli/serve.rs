@@ -92,6 +92,8 @@ async fn serve_clients(
 ) -> Result<(), Failure> {
     let mut interrupt = signal(SignalKind::interrupt()).map_err(environment)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(environment)?;
+    // As long as the runtime is there.
+    let _living = service_manager::lives();
     // From here on it ends nothing; what is asked for during the start is done after it.
     let hangup = signal(SignalKind::hangup()).map_err(environment)?;
     let started = tokio::select! {

@@ -198,6 +198,28 @@ fn a_service_manager_hears_when_it_is_ready_and_when_it_stops() {
 }
 
 #[test]
+fn a_service_manager_that_watches_hears_that_it_lives() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("notify");
+    let manager = UnixDatagram::bind(&path).unwrap();
+    manager.set_read_timeout(Some(PATIENCE)).unwrap();
+    let heard = |word: &str| {
+        let mut bytes = [0; 512];
+        let len = manager.recv(&mut bytes).unwrap();
+        String::from_utf8_lossy(&bytes[..len]).contains(word)
+    };
+    let mut command = tidewheel(&["serve", "--set", "listeners=PLAINTEXT://127.0.0.1:0"]);
+    command.env("NOTIFY_SOCKET", &path);
+    command.env("WATCHDOG_USEC", "100000");
+    let broker = Broker::spawn(&mut command, &dir.path().join("data"));
+    while !heard("READY=1") {}
+    (0..5).for_each(|_| assert!(heard("WATCHDOG=1")));
+    broker.terminate();
+    while !heard("STOPPING=1") {}
+    assert_eq!(broker.wait(), Some(0));
+}
+
+#[test]
 fn a_port_that_is_taken_is_told_with_what_to_do() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let dir = tempfile::tempdir().unwrap();
