@@ -71,6 +71,8 @@ impl Logging {
         let stderr = tracing_subscriber::fmt::layer()
             .with_ansi(is_terminal)
             .event_format(LineFormat::new(format, is_terminal))
+            // It would tell of a terminal that is gone on that same terminal, and panic.
+            .log_internal_errors(false)
             .with_writer(std::io::stderr);
         tracing_subscriber::registry()
             .with(filter)

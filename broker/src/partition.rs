@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 use crate::ack_wait::AckWaits;
 use crate::fetch_wait::FetchWaits;
 use crate::metrics::TopicTraffic;
+use crate::rate_limit::RateLimit;
 use crate::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Which produce requests an append belongs to.
@@ -177,6 +178,7 @@ pub(crate) struct Partition {
     traffic: Arc<TopicTraffic>,
     /// Held by whatever appends to a partition with delays.
     order: Mutex<()>,
+    unreadable: RateLimit,
 }
 
 impl Partition {
@@ -188,7 +190,13 @@ impl Partition {
             waits: FetchWaits::default(),
             traffic,
             order: Mutex::new(()),
+            unreadable: RateLimit::new(),
         }
+    }
+
+    /// Bounds the lines about what cannot be read in it: consumers come again and again.
+    pub(crate) fn unreadable(&self) -> &RateLimit {
+        &self.unreadable
     }
 
     /// What is counted of its topic.

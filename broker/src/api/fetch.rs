@@ -38,7 +38,6 @@ use crate::fetch_wait::FetchWait;
 use crate::ids;
 use crate::memory_pool::MemoryShare;
 use crate::partition::{Partition, PartitionLog};
-use crate::rate_limit::RateLimit;
 
 const NO_SESSION_EPOCH: i32 = -1;
 const NEW_SESSION_EPOCH: i32 = 0;
@@ -443,7 +442,8 @@ fn look_at(
     nothing_yet: bool,
     access: Access,
 ) -> Result<Found, Nothing> {
-    let log = asked.partition.as_ref().map_err(|error| *error)?.log();
+    let partition = asked.partition.as_ref().map_err(|error| *error)?;
+    let log = partition.log();
     let fetch = &asked.fetch;
     // Any negative number stands for an epoch that the client does not know.
     check_leader_epoch(fetch.current_leader_epoch.max(-1), plan.leader_epoch)?;
@@ -468,7 +468,7 @@ fn look_at(
     let bytes_max = usize::try_from(fetch.partition_max_bytes).unwrap_or(0);
     let offset = fetch.fetch_offset;
     let read = read(log, offset, bytes_max.min(room), nothing_yet, access)
-        .map_err(|error| failed(plan, log, offset, &error))?
+        .map_err(|error| failed(plan, partition, offset, &error))?
         .ok_or(Nothing::NeedsDisk)?;
     fill_offsets(&mut data, &read.offsets);
     data.records = read.slice;
@@ -500,17 +500,14 @@ fn read(
     Ok(Some(read))
 }
 
-/// Consumers come again and again.
-static LINES: RateLimit = RateLimit::new();
-
 /// The code for a failed read, and a word about it where a person must look.
-fn failed(plan: &Plan, log: &PartitionLog, offset: i64, error: &StorageError) -> ErrorCode {
+fn failed(plan: &Plan, partition: &Partition, offset: i64, error: &StorageError) -> ErrorCode {
     let damage = matches!(
         error,
         StorageError::Io { .. } | StorageError::Corrupt { .. }
     );
-    if damage && let Some(unsaid) = LINES.passes() {
-        warn!(partition = %log.topic_partition(), offset, %error, unsaid, "cannot read");
+    if damage && let Some(unsaid) = partition.unreadable().passes() {
+        warn!(partition = %partition.log().topic_partition(), offset, %error, unsaid, "cannot read");
     }
     error::fetch_code(error, plan.version)
 }

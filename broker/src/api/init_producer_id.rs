@@ -11,14 +11,15 @@ use crate::broker::{BrokerError, next_producer_id};
 use crate::rate_limit::RateLimit;
 
 /// Clients ask again and again.
-static LINES: RateLimit = RateLimit::new();
+static REFUSALS: RateLimit = RateLimit::new();
+static FAILURES: RateLimit = RateLimit::new();
 
 pub(super) async fn handle(
     context: Context,
     request: InitProducerIdRequest,
 ) -> InitProducerIdResponse {
     if let Some(id) = &request.transactional_id {
-        if let Some(unsaid) = LINES.passes() {
+        if let Some(unsaid) = REFUSALS.passes() {
             let (peer, id) = (context.session.peer, &**id);
             info!(%peer, id, unsaid, "transactions are not supported yet: refused");
         }
@@ -39,7 +40,7 @@ pub(super) async fn handle(
             refused(ErrorCode::CoordinatorLoadInProgress)
         }
         Err(error) => {
-            if let Some(unsaid) = LINES.passes() {
+            if let Some(unsaid) = FAILURES.passes() {
                 warn!(%error, unsaid, "cannot give out a producer id");
             }
             refused(error::broker_code(&error))

@@ -112,7 +112,8 @@ impl Broker {
                 }
                 Altered::Group(altered) => {
                     groups.push((altered.name.clone(), altered.configs.clone()));
-                    info!(group = %altered.name, set = altered.configs.len(), "configs altered");
+                    let group = &*altered.name;
+                    info!(group, set = altered.configs.len(), "configs altered");
                 }
             }
         }

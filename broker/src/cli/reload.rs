@@ -1,6 +1,5 @@
 //! SIGHUP: the settings are read again, and what a running broker can follow acts at once.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 
 use tidewheel_config::BrokerConfig;
@@ -11,12 +10,17 @@ use super::settings::SettingsArguments;
 use crate::broker::{self, Broker, Followed};
 use crate::service_manager;
 
-/// Reads the settings again whenever somebody asks for it, as long as this is awaited.
+/// Reads the settings again whenever somebody asks for it, as long as this is awaited. Where there is no file to be
+/// read it ends then: the terminal is gone in which the broker ran.
 pub(super) async fn on_hangup(
     mut hangup: Signal,
     settings: &SettingsArguments,
     broker: &Arc<Broker>,
-) -> Infallible {
+) {
+    if !settings.has_file() {
+        hangup.recv().await;
+        return;
+    }
     loop {
         if hangup.recv().await.is_none() {
             std::future::pending::<()>().await;

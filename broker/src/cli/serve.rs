@@ -108,7 +108,7 @@ async fn serve_clients(
 
     let broker = Arc::clone(running.broker());
     let ended = tokio::select! {
-        never = reload::on_hangup(hangup, &arguments.settings, &broker) => match never {},
+        () = reload::on_hangup(hangup, &arguments.settings, &broker) => Ok(()),
         _ = interrupt.recv() => Ok(()),
         _ = terminate.recv() => Ok(()),
         failure = running.failed() => Err(environment(failure)),

@@ -59,13 +59,16 @@ impl SettingsArguments {
     /// # Errors
     /// A sentence about the file, if it cannot be read.
     pub(crate) fn sources_again(&self) -> Result<Sources, String> {
-        let Some(path) = &self.config else {
-            return Err("there is no --config FILE, and nothing else changes".to_owned());
-        };
-        if std::fs::metadata(path).is_ok_and(|found| !found.is_file()) {
+        let path = self.config.as_ref();
+        if let Some(path) = path.filter(|path| path.exists() && !path.is_file()) {
             return Err(format!("{} is no file", path.display()));
         }
         self.sources()
+    }
+
+    /// Whether settings are read from a file.
+    pub(crate) fn has_file(&self) -> bool {
+        self.config.is_some()
     }
 }
 

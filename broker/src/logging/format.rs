@@ -146,7 +146,13 @@ fn push_text(out: &mut String, text: &str) {
     for c in text.chars() {
         match c {
             '"' | '\\' => out.extend(['\\', c]),
-            c if c.is_control() => out.extend(c.escape_default()),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            // As in JSON, which readers of logfmt take for the rule.
+            c if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') => {
+                out.push_str(&format!("\\u{:04x}", u32::from(c)));
+            }
             c => out.push(c),
         }
     }
@@ -204,7 +210,7 @@ mod tests {
             assert_eq!(
                 rest,
                 "level=warn target=part msg=\"it broke\" \
-                 peer=\"a b=\\\"c\\\"\\n\\\\level=error \\u{1b}[31m\" topic=t-1 count=7 is_on=true"
+                 peer=\"a b=\\\"c\\\"\\n\\\\level=error \\u001b[31m\" topic=t-1 count=7 is_on=true"
             );
             assert!(
                 second.ends_with(" level=warn target=part msg=again"),

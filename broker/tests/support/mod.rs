@@ -171,8 +171,13 @@ impl Broker {
     }
 
     /// Stops it with SIGTERM and returns whether its exit was clean.
-    pub(crate) fn stop(mut self) -> bool {
-        self.signal("-TERM");
+    pub(crate) fn stop(self) -> bool {
+        self.stop_by("-TERM")
+    }
+
+    /// The same with another signal.
+    pub(crate) fn stop_by(mut self, signal: &str) -> bool {
+        self.signal(signal);
         let mut rest = String::new();
         self.stdout.read_to_string(&mut rest).expect("stdout ends");
         assert_eq!(rest, "", "stdout carries only the ready line");
