@@ -335,7 +335,8 @@ fn append(
 }
 
 /// Which timestamp a batch gets. Retention counts from it: what would have used up half of its time before
-/// anybody could read it is dated by when it was due.
+/// anybody could read it is dated by when it was due, and so is what is delivered before its own timestamp, as
+/// after a record was moved to an earlier time: retention would wait for it.
 fn timestamp(due: &DueBatch, config: &LogConfig) -> DeliverTimestamp {
     let asked = match config.timestamp_type {
         TimestampType::LogAppendTime => return DeliverTimestamp::Append,
@@ -348,6 +349,7 @@ fn timestamp(due: &DueBatch, config: &LogConfig) -> DeliverTimestamp {
         .saturating_sub(due.max_timestamp());
     let expires = config.cleanup_policy.delete && config.retention_ms >= 0;
     match asked {
+        DeliverTimestamp::Create if age_ms < 0 => DeliverTimestamp::Due,
         DeliverTimestamp::Create if expires && age_ms > config.retention_ms / 2 => {
             DeliverTimestamp::Due
         }
