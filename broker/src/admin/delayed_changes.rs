@@ -97,7 +97,7 @@ pub(crate) async fn cancel(
     Ok(Json(admin.look_up(work).await??))
 }
 
-/// Delivers a pending record now, behind what is due already.
+/// Delivers a pending record now, behind what is due already. Answers 409 where it has expired.
 #[utoipa::path(post, path = "/v1/delayed/messages/{id}:deliver-now", tag = "delayed",
     params(("id" = String, Path, description = "what names it"), DryRun),
     responses((status = 200, body = DelayedMoved)))]
@@ -108,16 +108,14 @@ pub(crate) async fn deliver_now(
 ) -> Result<Json<DelayedMoved>, Problem> {
     let broker = Arc::clone(admin.broker()?);
     let work = move || {
-        let moved = match dry_run {
-            true => delays::get(&broker, &id).map(|_| None)?,
-            false => Some(delays::deliver_now(&broker, &id)?),
-        };
+        let moved = delays::deliver_now(&broker, &id, dry_run)?;
         Ok::<_, DelayedError>(DelayedMoved::new(&id, moved))
     };
     Ok(Json(admin.look_up(work).await??))
 }
 
-/// Delivers a pending record at another time, behind what is due then already. It has another name then.
+/// Delivers a pending record at another time, behind what is due then already. It has another name then. Answers 409
+/// where it would have expired by then.
 #[utoipa::path(post, path = "/v1/delayed/messages/{id}:reschedule", tag = "delayed",
     params(("id" = String, Path, description = "what names it"), DryRun),
     request_body = RescheduleRequest, responses((status = 200, body = DelayedMoved)))]

@@ -85,6 +85,10 @@ impl From<DelayedError> for Problem {
                 let kind = "/problems/already-delivered";
                 Problem::new(StatusCode::CONFLICT, kind, "it is too late").detail(detail)
             }
+            DelayedError::Expires { .. } => {
+                let kind = "/problems/expires-before";
+                Problem::new(StatusCode::CONFLICT, kind, "it would not be delivered").detail(detail)
+            }
             DelayedError::TooFar { .. } => coded(ErrorCode::InvalidTimestamp, detail),
             DelayedError::TooManyCancellations => coded(ErrorCode::PolicyViolation, detail),
             DelayedError::Busy => Problem::unavailable("/problems/busy", detail),

@@ -150,6 +150,12 @@ pub enum DelayedError {
         /// `delay.max.ms` of the topic.
         max_ms: i64,
     },
+    /// It would have expired by then, and would be dropped instead of delivered.
+    #[error("it expires at {expires_ms}, before it would be delivered")]
+    Expires {
+        /// From then on it is not delivered any more, ms since 1970.
+        expires_ms: i64,
+    },
     /// There is no room for another cancellation.
     #[error("too many cancellations wait for what they could mean")]
     TooManyCancellations,
@@ -206,7 +212,7 @@ impl DelayedRecords {
     /// Delivers a pending record at another time, behind what is due then already; what names it from now on.
     ///
     /// # Errors
-    /// As [`DelayedRecords::cancel`], and `TooFar`.
+    /// As [`DelayedRecords::cancel`], and `TooFar`, `Expires`.
     pub async fn reschedule(&self, id: DelayedId, due_ms: i64) -> Result<DelayedId, DelayedError> {
         self.blocking(move |broker| {
             let moved = reschedule(broker, &id, due_ms, false)?;
@@ -218,9 +224,13 @@ impl DelayedRecords {
     /// Delivers a pending record now, behind what is due already.
     ///
     /// # Errors
-    /// As [`DelayedRecords::cancel`].
+    /// As [`DelayedRecords::cancel`], and `Expires`.
     pub async fn deliver_now(&self, id: DelayedId) -> Result<DelayedId, DelayedError> {
-        self.blocking(move |broker| deliver_now(broker, &id)).await
+        self.blocking(move |broker| {
+            let moved = deliver_now(broker, &id, false)?;
+            moved.ok_or(DelayedError::Unknown)
+        })
+        .await
     }
 
     /// Delivers nothing of a topic until [`DelayedRecords::resume`], also over restarts. What is due meanwhile

@@ -132,15 +132,16 @@ pub(crate) fn reschedule(
     if due_ms < 0 || due_ms.saturating_sub(clock::now_ms()) > max_ms {
         return Err(DelayedError::TooFar { max_ms });
     }
-    match dry_run {
-        true => place.find().map(|_| None),
-        false => place.move_to(id, due_ms).map(Some),
-    }
+    place.move_to(id, due_ms, dry_run)
 }
 
-/// See [`super::DelayedRecords::deliver_now`].
-pub(crate) fn deliver_now(broker: &Broker, id: &DelayedId) -> Result<DelayedId, DelayedError> {
-    Place::of(broker, id)?.move_to(id, clock::now_ms())
+/// See [`super::DelayedRecords::deliver_now`]. `None` in a dry run, as with [`reschedule`].
+pub(crate) fn deliver_now(
+    broker: &Broker,
+    id: &DelayedId,
+    dry_run: bool,
+) -> Result<Option<DelayedId>, DelayedError> {
+    Place::of(broker, id)?.move_to(id, clock::now_ms(), dry_run)
 }
 
 /// See [`super::DelayedRecords::accept_clock`].
@@ -266,6 +267,9 @@ impl<'a> Place<'a> {
                 PendingFate::Delivered => return Err(DelayedError::Delivered),
             }
             let earliest_ms = queue.earliest_ms(self.partition);
+            if let Some(due_ms) = due_ms {
+                outlives(found, due_ms.max(earliest_ms))?;
+            }
             let accepted = queue.accept(&group, clock::now_ms());
             let accepted = accepted.map_err(|error| match error {
                 StorageError::QueueFull => DelayedError::TooManyCancellations,
@@ -279,14 +283,34 @@ impl<'a> Place<'a> {
         Ok((accepted.first_ticket, earliest_ms))
     }
 
-    fn move_to(&self, id: &DelayedId, due_ms: i64) -> Result<DelayedId, DelayedError> {
+    /// What names it then; `None` in a dry run.
+    fn move_to(
+        &self,
+        id: &DelayedId,
+        due_ms: i64,
+        dry_run: bool,
+    ) -> Result<Option<DelayedId>, DelayedError> {
         let found = self.find()?;
+        if dry_run {
+            let earliest_ms = self.dir.with(|queue| queue.earliest_ms(self.partition));
+            outlives(&found, due_ms.max(earliest_ms.unwrap_or_default()))?;
+            return Ok(None);
+        }
         let (first, earliest_ms) = self.put(&found, found.moved_to(due_ms).into(), Some(due_ms))?;
-        Ok(DelayedId {
+        Ok(Some(DelayedId {
             due_ms: due_ms.max(earliest_ms),
             ticket: first + 1,
             ..id.clone()
-        })
+        }))
+    }
+}
+
+/// A record that expires by the time at which it would be delivered is dropped then: it is not moved there.
+fn outlives(found: &PendingRecord, due_ms: i64) -> Result<(), DelayedError> {
+    let deliver_ms = due_ms.max(clock::now_ms());
+    match found.add.expires_ms {
+        Some(expires_ms) if expires_ms <= deliver_ms => Err(DelayedError::Expires { expires_ms }),
+        _ => Ok(()),
     }
 }
 

@@ -234,6 +234,42 @@ fn a_record_is_delivered_at_another_time_or_now() {
 }
 
 #[test]
+fn a_record_is_not_moved_to_where_it_would_have_expired() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path(), &[]);
+    let mut client = delayed(&broker, &[]);
+    for (name, lives_ms) in [("long", 2 * HOUR), ("short", 50)] {
+        let lives_ms = lives_ms.to_string();
+        let asked = Asked {
+            timestamp: due_in(HOUR),
+            ..Asked::with(&[("delay-id", name), ("expire-ms", &*lives_ms)], name)
+        };
+        assert_eq!(produce(&mut client, "t", &[asked]).base_offset, -1);
+    }
+    let page = list(&broker, "");
+    assert_eq!(names(&page), ["long", "short"]);
+    let [long, short] = [0, 1].map(|at| path(&items(&page)[at]));
+    eventually("it has expired", || {
+        items(&page)[1]["expires_ms"].as_i64() < Some(now_ms())
+    });
+    let later = json!({"deliver_at_ms": due_in(3 * HOUR)});
+    for query in ["?dry_run=true", ""] {
+        for (action, body) in [
+            (format!("{long}:reschedule"), &later),
+            (format!("{short}:reschedule"), &json!({"deliver_at_ms": 1})),
+            (format!("{short}:deliver-now"), &json!({})),
+        ] {
+            let refused = change(&broker, "POST", &format!("{action}{query}"), body).problem(409);
+            assert_eq!(refused["type"], "/problems/expires-before", "{action}");
+        }
+        assert_eq!(list(&broker, ""), page, "nothing was done");
+    }
+    let before = json!({"deliver_at_ms": due_in(HOUR + 60_000)});
+    change(&broker, "POST", &format!("{long}:reschedule"), &before).good();
+    assert_eq!(names(&list(&broker, "")), ["short", "long"]);
+}
+
+#[test]
 fn a_topic_that_is_paused_holds_what_is_due_until_it_is_resumed() {
     let dir = tempfile::tempdir().unwrap();
     let broker = start(dir.path(), &[]);
