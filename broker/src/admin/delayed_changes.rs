@@ -75,7 +75,8 @@ impl DelayedMoved {
     }
 }
 
-/// Cancels a pending record: it is never delivered. Answers 409 where it was delivered already.
+/// Cancels a pending record: it is never delivered. Answers 409 where it is not
+/// pending any more: delivered, cancelled, moved or expired.
 #[utoipa::path(delete, path = "/v1/delayed/messages/{id}", tag = "delayed",
     params(("id" = String, Path, description = "what names it"), DryRun),
     responses((status = 200, body = DelayedCancelled)))]

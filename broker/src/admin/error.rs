@@ -81,9 +81,10 @@ impl From<DelayedError> for Problem {
                 let kind = "/problems/unknown-delayed-message";
                 Problem::new(StatusCode::NOT_FOUND, kind, "it is not pending").detail(detail)
             }
-            DelayedError::Delivered => {
-                let kind = "/problems/already-delivered";
-                Problem::new(StatusCode::CONFLICT, kind, "it is too late").detail(detail)
+            DelayedError::NotPendingAnyMore => {
+                let kind = "/problems/not-pending-any-more";
+                Problem::new(StatusCode::CONFLICT, kind, "it is not pending any more")
+                    .detail(detail)
             }
             DelayedError::Expires { .. } => {
                 let kind = "/problems/expires-before";

@@ -138,12 +138,13 @@ pub enum DelayedError {
     /// There is no such topic.
     #[error("there is no topic {0}")]
     UnknownTopic(String),
-    /// There is no such record, or not any more: it was cancelled, or it expired or was delivered a while ago.
+    /// There is no such record, or not any more: it was cancelled or moved.
     #[error("no such record is pending")]
     Unknown,
-    /// It was delivered, or is being delivered.
-    #[error("it was delivered already")]
-    Delivered,
+    /// It is not pending any more: its partition was given what is due after it. What became of it is not known
+    /// then: it was delivered or is being delivered, it was cancelled or moved, it expired, or it never was.
+    #[error("it is not pending any more: delivered, cancelled, moved or expired")]
+    NotPendingAnyMore,
     /// The new time is too far away, or before 1970.
     #[error("the new time is not within delay.max.ms={max_ms} from now")]
     TooFar {
@@ -203,7 +204,8 @@ impl DelayedRecords {
     /// Cancels a pending record: it is never delivered.
     ///
     /// # Errors
-    /// `UnknownTopic`; `Unknown`; `Delivered`: then it comes, and once; `TooManyCancellations`, `Busy`, `Storage`,
+    /// `UnknownTopic`; `Unknown`; `NotPendingAnyMore`: if it was not cancelled, moved or expired before, then it
+    /// comes, and once; `TooManyCancellations`, `Busy`, `Storage`,
     /// `Stopped`.
     pub async fn cancel(&self, id: DelayedId) -> Result<(), DelayedError> {
         self.blocking(move |broker| cancel(broker, &id)).await

@@ -229,12 +229,12 @@ impl<'a> Place<'a> {
 
     /// Reads the record.
     fn find(&self) -> Result<PendingRecord, DelayedError> {
-        let delivered = self
+        let passed = self
             .dir
             .with(|queue| queue.cursor(self.partition) >= self.key);
-        match delivered {
+        match passed {
             None => return Err(DelayedError::Unknown),
-            Some(true) => return Err(DelayedError::Delivered),
+            Some(true) => return Err(DelayedError::NotPendingAnyMore),
             Some(false) => {}
         }
         let page = look(self.dir, |queue| queue.look_for(self.partition, self.key))?;
@@ -264,7 +264,7 @@ impl<'a> Place<'a> {
             match queue.fate_of(found) {
                 PendingFate::Pending => {}
                 PendingFate::Cancelled => return Err(DelayedError::Unknown),
-                PendingFate::Delivered => return Err(DelayedError::Delivered),
+                PendingFate::Delivered => return Err(DelayedError::NotPendingAnyMore),
             }
             let earliest_ms = queue.earliest_ms(self.partition);
             if let Some(due_ms) = due_ms {

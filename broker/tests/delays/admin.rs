@@ -94,7 +94,7 @@ fn pending_records_are_listed_cancelled_moved_and_delivered_by_name_over_restart
     let now = block.block_on(delayed.deliver_now(one)).unwrap();
     assert_eq!(wait_for(&mut client, "t", 1)[0].value, "one");
     let late = block.block_on(delayed.cancel(now)).unwrap_err();
-    assert!(matches!(late, DelayedError::Delivered), "{late}");
+    assert!(matches!(late, DelayedError::NotPendingAnyMore), "{late}");
     let old = block.block_on(delayed.get(three)).unwrap_err();
     assert!(matches!(old, DelayedError::Unknown), "{old}");
     let too_far = block.block_on(delayed.reschedule(far, due_in(400 * DAY)));
