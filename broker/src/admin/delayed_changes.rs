@@ -98,7 +98,8 @@ pub(crate) async fn cancel(
     Ok(Json(admin.look_up(work).await??))
 }
 
-/// Delivers a pending record now, behind what is due already. Answers 409 where it has expired.
+/// Delivers a pending record now, behind what is due already. Answers 409 where it has expired,
+/// and while the clock is held: see `/v1/delayed/clock:accept`.
 #[utoipa::path(post, path = "/v1/delayed/messages/{id}:deliver-now", tag = "delayed",
     params(("id" = String, Path, description = "what names it"), DryRun),
     responses((status = 200, body = DelayedMoved)))]

@@ -90,6 +90,10 @@ impl From<DelayedError> for Problem {
                 let kind = "/problems/expires-before";
                 Problem::new(StatusCode::CONFLICT, kind, "it would not be delivered").detail(detail)
             }
+            DelayedError::ClockHeld => {
+                let kind = "/problems/clock-held";
+                Problem::new(StatusCode::CONFLICT, kind, "the clock is not believed").detail(detail)
+            }
             DelayedError::TooFar { .. } => coded(ErrorCode::InvalidTimestamp, detail),
             DelayedError::TooManyCancellations => coded(ErrorCode::PolicyViolation, detail),
             DelayedError::Busy => Problem::unavailable("/problems/busy", detail),

@@ -157,6 +157,11 @@ pub enum DelayedError {
         /// From then on it is not delivered any more, ms since 1970.
         expires_ms: i64,
     },
+    /// The wall clock jumped ahead and is not believed: what "now" is has to be said first.
+    #[error(
+        "the clock jumped ahead: nothing is delivered until clock:accept, or until it is put back"
+    )]
+    ClockHeld,
     /// There is no room for another cancellation.
     #[error("too many cancellations wait for what they could mean")]
     TooManyCancellations,
@@ -226,7 +231,7 @@ impl DelayedRecords {
     /// Delivers a pending record now, behind what is due already.
     ///
     /// # Errors
-    /// As [`DelayedRecords::cancel`], and `Expires`.
+    /// As [`DelayedRecords::cancel`], and `Expires`; `ClockHeld` until [`DelayedRecords::accept_clock`].
     pub async fn deliver_now(&self, id: DelayedId) -> Result<DelayedId, DelayedError> {
         self.blocking(move |broker| {
             let moved = deliver_now(broker, &id, false)?;

@@ -141,7 +141,12 @@ pub(crate) fn deliver_now(
     id: &DelayedId,
     dry_run: bool,
 ) -> Result<Option<DelayedId>, DelayedError> {
-    Place::of(broker, id)?.move_to(id, clock::now_ms(), dry_run)
+    let place = Place::of(broker, id)?;
+    // It would be due by a clock that nobody believes, and come when that time has really come.
+    if place.dir.clock_held.load(Ordering::Relaxed) {
+        return Err(DelayedError::ClockHeld);
+    }
+    place.move_to(id, clock::now_ms(), dry_run)
 }
 
 /// See [`super::DelayedRecords::accept_clock`].

@@ -1,7 +1,8 @@
-//! The disk fails under delayed records.
+//! The disk fails under delayed records, or the clock jumps.
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use tidewheel_config::limits;
@@ -9,7 +10,7 @@ use tidewheel_protocol::RecordBatchBuilder;
 use tidewheel_storage::fs::{Fault, SimFs};
 use tokio::sync::oneshot::{Receiver, error::TryRecvError};
 
-use super::{deliver, produce};
+use super::{DelayedError, DelayedQuery, deliver, deliver_now, list, produce};
 use crate::broker::{Broker, NewTopic, create_topics};
 use crate::clock;
 use crate::partition::{Acks, AppendError, AppendOutcome};
@@ -153,4 +154,29 @@ async fn the_part_that_is_due_is_made_up_for_by_the_producer_or_by_the_next_star
         let next = send(&broker, &batch(5, &[0])).unwrap();
         assert_eq!(told(&broker, next), Ok(2));
     }
+}
+
+#[tokio::test]
+async fn nothing_is_delivered_now_by_a_clock_that_is_held() {
+    let broker = open(&SimFs::new());
+    create(&broker).await;
+    let sent = send(&broker, &batch(0, &[60_000])).unwrap();
+    assert_eq!(told(&broker, sent), Ok(-1));
+    let query = DelayedQuery {
+        topic: "t".to_owned(),
+        count: 1,
+        ..DelayedQuery::default()
+    };
+    let id = list(&broker, &query).unwrap().records.remove(0).id;
+    let dir = broker.delays().dir(0).unwrap();
+    dir.clock_held.store(true, Ordering::Relaxed);
+    for dry_run in [true, false] {
+        let refused = deliver_now(&broker, &id, dry_run).unwrap_err();
+        assert!(matches!(refused, DelayedError::ClockHeld), "{refused}");
+        assert!(refused.to_string().contains("clock:accept"), "{refused}");
+    }
+    dir.clock_held.store(false, Ordering::Relaxed);
+    assert_eq!(deliver_now(&broker, &id, true).unwrap(), None);
+    let moved = deliver_now(&broker, &id, false).unwrap().unwrap();
+    assert!(moved.due_ms <= clock::now_ms());
 }
