@@ -383,6 +383,9 @@ pub const DELAY_LIST_MAX: usize = 1_000;
 /// Bytes of their batches, but for the first.
 pub const DELAY_LIST_BYTES_MAX: usize = 16 * 1024 * 1024;
 
+/// How long a look at pending records reads files; it then ends with what is certain.
+pub const DELAY_LOOK_WAIT: Duration = Duration::from_secs(5);
+
 /// How often a look at pending records begins anew because files went away.
 pub const DELAY_LOOKS_MAX: usize = 10;
 

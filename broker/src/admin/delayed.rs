@@ -412,17 +412,18 @@ pub(crate) async fn summary(State(admin): State<Arc<Admin>>) -> Result<Json<Dela
     Ok(Json(summary.await?))
 }
 
-/// What is pending in a topic, by due time. Reads the files of the delay store as far as it has to.
+/// What is pending in a topic, by due time. Reads the files of the delay store as far as it has to, for some seconds at
+/// most: then a part ends sooner, or 503 is answered where nothing is certain yet.
 #[utoipa::path(get, path = "/v1/delayed/messages", tag = "delayed", params(DelayedQuery),
     responses((status = 200, body = DelayedMessages)))]
 pub(crate) async fn list(
     State(admin): State<Arc<Admin>>,
     Query(query): Query<DelayedQuery>,
 ) -> Result<Json<DelayedMessages>, Problem> {
-    let (broker, now_ms) = (Arc::clone(admin.broker()?), clock::now_ms());
-    let wanted = Wanted::new(&broker, query, now_ms)?;
-    let page = admin.look_up(move || wanted.page(&broker, now_ms)).await?;
-    Ok(Json(page?))
+    let now_ms = clock::now_ms();
+    let wanted = Wanted::new(admin.broker()?, query, now_ms)?;
+    let page = admin.list_delayed(move |broker| wanted.page(broker, now_ms));
+    Ok(Json(page.await??))
 }
 
 /// A pending record, with what it holds.
@@ -433,13 +434,12 @@ pub(crate) async fn one(
     State(admin): State<Arc<Admin>>,
     Path(id): Path<String>,
 ) -> Result<Json<DelayedDetail>, Problem> {
-    let broker = Arc::clone(admin.broker()?);
     let id = identified(&id)?;
-    let look = move || {
-        let record = delays::get(&broker, &id)?;
+    let look = move |broker: &Arc<Broker>| {
+        let record = delays::get(broker, &id)?;
         Ok::<_, DelayedError>(detail(&record, clock::now_ms()))
     };
-    Ok(Json(admin.look_up(look).await??))
+    Ok(Json(admin.one_delayed(look).await??))
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use super::problem::Problem;
 use super::queries::DryRun;
 use super::state::Admin;
 use super::topics::named;
+use crate::broker::Broker;
 use crate::delays::{self, DelayedError, DelayedId};
 
 /// A record that was cancelled, or would be.
@@ -85,17 +86,17 @@ pub(crate) async fn cancel(
     Path(id): Path<String>,
     Query(query): Query<DryRun>,
 ) -> Result<Json<DelayedCancelled>, Problem> {
-    let (broker, dry_run) = (Arc::clone(admin.broker()?), query.is_dry());
+    let dry_run = query.is_dry();
     let id = identified(&id)?;
-    let work = move || {
+    let work = move |broker: &Arc<Broker>| {
         match dry_run {
-            true => delays::get(&broker, &id).map(drop)?,
-            false => delays::cancel(&broker, &id)?,
+            true => delays::get(broker, &id).map(drop)?,
+            false => delays::cancel(broker, &id)?,
         }
         let id = id.to_string();
         Ok::<_, DelayedError>(DelayedCancelled { id, dry_run })
     };
-    Ok(Json(admin.look_up(work).await??))
+    Ok(Json(admin.one_delayed(work).await??))
 }
 
 /// Delivers a pending record now, behind what is due already. Answers 409 where it has expired,
@@ -108,12 +109,11 @@ pub(crate) async fn deliver_now(
     id: DelayedId,
     dry_run: bool,
 ) -> Result<Json<DelayedMoved>, Problem> {
-    let broker = Arc::clone(admin.broker()?);
-    let work = move || {
-        let moved = delays::deliver_now(&broker, &id, dry_run)?;
+    let work = move |broker: &Arc<Broker>| {
+        let moved = delays::deliver_now(broker, &id, dry_run)?;
         Ok::<_, DelayedError>(DelayedMoved::new(&id, moved))
     };
-    Ok(Json(admin.look_up(work).await??))
+    Ok(Json(admin.one_delayed(work).await??))
 }
 
 /// Delivers a pending record at another time, behind what is due then already. It has another name then. Answers 409
@@ -127,13 +127,12 @@ pub(crate) async fn reschedule(
     dry_run: bool,
     wanted: &RescheduleRequest,
 ) -> Result<Json<DelayedMoved>, Problem> {
-    let broker = Arc::clone(admin.broker()?);
     let due_ms = wanted.deliver_at_ms;
-    let work = move || {
-        let moved = delays::reschedule(&broker, &id, due_ms, dry_run)?;
+    let work = move |broker: &Arc<Broker>| {
+        let moved = delays::reschedule(broker, &id, due_ms, dry_run)?;
         Ok::<_, DelayedError>(DelayedMoved::new(&id, moved))
     };
-    Ok(Json(admin.look_up(work).await??))
+    Ok(Json(admin.one_delayed(work).await??))
 }
 
 /// Delivers nothing of a topic until it is resumed, also over restarts; records are taken all the same.

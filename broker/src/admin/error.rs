@@ -96,6 +96,7 @@ impl From<DelayedError> for Problem {
             }
             DelayedError::TooFar { .. } => coded(ErrorCode::InvalidTimestamp, detail),
             DelayedError::TooManyCancellations => coded(ErrorCode::PolicyViolation, detail),
+            DelayedError::TooLong => Problem::unavailable("/problems/timed-out", detail),
             DelayedError::Busy => Problem::unavailable("/problems/busy", detail),
             DelayedError::Storage(error) => coded(storage_code(&error), detail),
             DelayedError::Stopped => Problem::unavailable("/problems/stopping", detail),

@@ -63,6 +63,8 @@ pub(crate) struct Admin {
     streams: Arc<Semaphore>,
     reads: Arc<Semaphore>,
     look_ups: Arc<Semaphore>,
+    delayed_lists: Arc<Semaphore>,
+    delayed_ones: Arc<Semaphore>,
 }
 
 fn stopping() -> Problem {
@@ -104,6 +106,8 @@ impl Admin {
             logging,
             reads: Arc::new(Semaphore::new(1)),
             look_ups: Arc::new(Semaphore::new(1)),
+            delayed_lists: Arc::new(Semaphore::new(1)),
+            delayed_ones: Arc::new(Semaphore::new(1)),
             probes: Probes::default(),
             worst_lag: WorstLagSearch::default(),
             requests: Arc::new(Semaphore::new(requests)),
@@ -177,6 +181,29 @@ impl Admin {
             found
         });
         found.await.ok_or_else(stopping)
+    }
+
+    /// Lists delayed records off the threads that serve connections, one request at a time: it may read files for
+    /// seconds, so it is not in turns with the look-ups of Kafka's clients.
+    ///
+    /// # Errors
+    /// As [`Admin::compute`].
+    pub(crate) async fn list_delayed<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Arc<Broker>) -> T + Send + 'static,
+    ) -> Result<T, Problem> {
+        self.compute_in(&self.delayed_lists, work).await
+    }
+
+    /// The same for what looks at one delayed record or changes it: no list stands before it.
+    ///
+    /// # Errors
+    /// As [`Admin::compute`].
+    pub(crate) async fn one_delayed<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Arc<Broker>) -> T + Send + 'static,
+    ) -> Result<T, Problem> {
+        self.compute_in(&self.delayed_ones, work).await
     }
 
     /// A place among the requests that are answered at once, given back when it is dropped.
@@ -342,11 +369,15 @@ mod tests {
             let taken = std::iter::repeat_with(|| Arc::clone(&places).try_acquire_owned());
             taken.map_while(Result::ok).collect::<Vec<_>>()
         };
-        let held = [&admin.logs, &admin.reads, &admin.group_lists].map(take);
+        let lists = [&admin.group_lists, &admin.delayed_lists];
+        let held = [&admin.logs, &admin.reads, &admin.delayed_ones].map(take);
+        let held = (held, lists.map(take));
         tokio::time::pause();
         for refused in [
             admin.ask_logs(|_| ()).await,
             admin.read_records(|| ()).await,
+            admin.list_delayed(|_| ()).await,
+            admin.one_delayed(|_| ()).await,
             admin.group_list_place().await.map(drop),
         ] {
             let refused = refused.unwrap_err().into_response();

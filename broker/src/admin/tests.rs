@@ -114,9 +114,15 @@ async fn what_is_looked_up_by_its_time_or_age_waits_its_turn_but_not_for_ever() 
         assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{path}");
     }
     // Nothing has to be looked up.
-    for path in ["/v1/topics/t/messages", "/v1/groups/done/lag"] {
+    for path in [
+        "/v1/topics/t/messages",
+        "/v1/groups/done/lag",
+        "/v1/delayed/messages?topic=t",
+    ] {
         assert_eq!(asked(&admin, path).await.0, StatusCode::OK, "{path}");
     }
+    let (status, _) = asked(&admin, "/v1/delayed/messages/t-0-5-1").await;
+    assert_eq!(status, StatusCode::NOT_FOUND);
     tokio::time::resume();
     drop(turn);
     for (path, body) in paths {

@@ -165,6 +165,9 @@ pub enum DelayedError {
     /// There is no room for another cancellation.
     #[error("too many cancellations wait for what they could mean")]
     TooManyCancellations,
+    /// Reading what is pending took too long. Asking for a narrower time reads fewer files.
+    #[error("reading what is pending takes too long; ask for a narrower time, or later")]
+    TooLong,
     /// Files change too fast to be read; try again.
     #[error("the delay store is too busy")]
     Busy,
@@ -190,10 +193,11 @@ impl DelayedRecords {
         broker.map_or(Vec::new(), |broker| topics(&broker))
     }
 
-    /// What is pending in a topic. Reads the delay log, and as much of the later records as is asked for.
+    /// What is pending in a topic. Reads the delay log, and as much of the later records as is asked for, for a
+    /// few seconds: then the page ends.
     ///
     /// # Errors
-    /// `UnknownTopic`, `Busy`, `Storage`, `Stopped`.
+    /// `UnknownTopic`; `TooLong` where no record was certain to be the first by then; `Busy`, `Storage`, `Stopped`.
     pub async fn list(&self, query: DelayedQuery) -> Result<DelayedPage, DelayedError> {
         self.blocking(move |broker| list(broker, &query)).await
     }
@@ -210,7 +214,7 @@ impl DelayedRecords {
     ///
     /// # Errors
     /// `UnknownTopic`; `Unknown`; `NotPendingAnyMore`: if it was not cancelled, moved or expired before, then it
-    /// comes, and once; `TooManyCancellations`, `Busy`, `Storage`,
+    /// comes, and once; `TooManyCancellations`, `TooLong`, `Busy`, `Storage`,
     /// `Stopped`.
     pub async fn cancel(&self, id: DelayedId) -> Result<(), DelayedError> {
         self.blocking(move |broker| cancel(broker, &id)).await

@@ -61,6 +61,15 @@ pub(crate) fn topics(broker: &Broker) -> Vec<DelayedTopic> {
 
 /// See [`super::DelayedRecords::list`].
 pub(crate) fn list(broker: &Broker, query: &DelayedQuery) -> Result<DelayedPage, DelayedError> {
+    list_until(broker, query, &deadline())
+}
+
+/// The same until it is late.
+pub(super) fn list_until(
+    broker: &Broker,
+    query: &DelayedQuery,
+    is_late: &impl Fn() -> bool,
+) -> Result<DelayedPage, DelayedError> {
     let topic = topic_named(broker, &query.topic)?;
     let all = PendingQuery::all(topic.id);
     let from = DelayKey::first_of(unsigned(query.from_ms.unwrap_or_default()));
@@ -86,6 +95,7 @@ pub(crate) fn list(broker: &Broker, query: &DelayedQuery) -> Result<DelayedPage,
         let page = look(
             dir,
             |queue| Ok(queue.look(PendingQuery { after, ..wanted })),
+            is_late,
         )?;
         if let (true, Some(last)) = (page.more, page.records.last()) {
             // What others have behind it waits for what this one left out.
@@ -157,17 +167,28 @@ pub(crate) fn accept_clock(broker: &Broker) {
     }
 }
 
+/// Whether whoever looks from now on has read for long enough.
+fn deadline() -> impl Fn() -> bool {
+    let until = clock::deadline(limits::DELAY_LOOK_WAIT);
+    move || clock::has_come(until)
+}
+
 /// Looks until no file has gone meanwhile.
 fn look(
     dir: &DelayDir,
     note: impl Fn(&mut DelayQueue) -> Result<PendingLook, StorageError>,
+    is_late: &impl Fn() -> bool,
 ) -> Result<PendingPage, DelayedError> {
     for _ in 0..limits::DELAY_LOOKS_MAX {
         let Some(look) = dir.with(&note) else {
             return Ok(PendingPage::default());
         };
-        if let Some(page) = look?.run()? {
-            return Ok(page);
+        match look?.run(is_late)? {
+            Some(page) if page.more && page.records.is_empty() => {
+                return Err(DelayedError::TooLong);
+            }
+            Some(page) => return Ok(page),
+            None => {}
         }
     }
     Err(DelayedError::Busy)
@@ -242,7 +263,8 @@ impl<'a> Place<'a> {
             Some(true) => return Err(DelayedError::NotPendingAnyMore),
             Some(false) => {}
         }
-        let page = look(self.dir, |queue| queue.look_for(self.partition, self.key))?;
+        let note = |queue: &mut DelayQueue| queue.look_for(self.partition, self.key);
+        let page = look(self.dir, note, &deadline())?;
         let found = page.records.into_iter().find(|found| found.key == self.key);
         found.ok_or(DelayedError::Unknown)
     }

@@ -10,6 +10,7 @@ use tidewheel_protocol::RecordBatchBuilder;
 use tidewheel_storage::fs::{Fault, SimFs};
 use tokio::sync::oneshot::{Receiver, error::TryRecvError};
 
+use super::pending::list_until;
 use super::{DelayedError, DelayedQuery, deliver, deliver_now, list, produce};
 use crate::broker::{Broker, NewTopic, create_topics};
 use crate::clock;
@@ -179,4 +180,21 @@ async fn nothing_is_delivered_now_by_a_clock_that_is_held() {
     assert_eq!(deliver_now(&broker, &id, true).unwrap(), None);
     let moved = deliver_now(&broker, &id, false).unwrap().unwrap();
     assert!(moved.due_ms <= clock::now_ms());
+}
+
+#[tokio::test]
+async fn a_list_that_takes_too_long_says_so() {
+    let broker = open(&SimFs::new());
+    create(&broker).await;
+    let sent = send(&broker, &batch(0, &[60_000])).unwrap();
+    assert_eq!(told(&broker, sent), Ok(-1));
+    let query = DelayedQuery {
+        topic: "t".to_owned(),
+        count: 1,
+        ..DelayedQuery::default()
+    };
+    let late = list_until(&broker, &query, &|| true).unwrap_err();
+    assert!(matches!(late, DelayedError::TooLong), "{late}");
+    let page = list_until(&broker, &query, &|| false).unwrap();
+    assert_eq!((page.records.len(), page.more), (1, false));
 }

@@ -131,7 +131,7 @@ pub enum PendingFate {
 pub struct PendingPage {
     /// In the order of their keys.
     pub records: Vec<PendingRecord>,
-    /// There may be more behind the last one.
+    /// There may be more behind the last one. Without any, the look was late before one was certain.
     pub more: bool,
 }
 
@@ -267,27 +267,18 @@ impl DelayQueue {
 }
 
 impl PendingLook {
-    /// Reads; `None` where a file has gone: then look anew.
+    /// Reads; `None` where a file has gone: then look anew. Once it is late, which is asked at every block, it ends
+    /// with the records that are certain to be the first: those due before the file it was at. While it reads the
+    /// delay log there are none.
     ///
     /// # Errors
     /// `Io`. What is damaged is left out.
-    pub fn run(mut self) -> Result<Option<PendingPage>, StorageError> {
+    pub fn run(mut self, is_late: impl Fn() -> bool) -> Result<Option<PendingPage>, StorageError> {
         if self.partitions.is_empty() || self.query.count == 0 {
             return Ok(Some(PendingPage::default()));
         }
-        for mut scan in std::mem::take(&mut self.log) {
-            while let Some(found) = scan.next()? {
-                let Found::Block(position, _, body) = found else {
-                    continue;
-                };
-                let group = parse_group(&body, self.salt, position);
-                for (place, _, record) in group.iter().flat_map(|group| &group.records) {
-                    // The bucket has it as well.
-                    if !(record.is_far() && *place < self.spilled) {
-                        self.take(record);
-                    }
-                }
-            }
+        if !self.read_log(&is_late)? {
+            return Ok(Some(self.due_before(0)));
         }
         for (start_ms, path, len) in std::mem::take(&mut self.buckets) {
             let is_full = self.found.len() >= self.query.count || self.more;
@@ -300,6 +291,9 @@ impl PendingLook {
                 return Ok(None);
             };
             while let Some(found) = scan.next()? {
+                if is_late() {
+                    return Ok(Some(self.due_before(start_ms)));
+                }
                 if let Found::Block(_, _, body) = found
                     && let Some(record) = Record::parse(&body)
                 {
@@ -307,10 +301,43 @@ impl PendingLook {
                 }
             }
         }
-        Ok(Some(PendingPage {
+        Ok(Some(self.page()))
+    }
+
+    /// Whether it was read to its end.
+    fn read_log(&mut self, is_late: &impl Fn() -> bool) -> Result<bool, StorageError> {
+        for mut scan in std::mem::take(&mut self.log) {
+            while let Some(found) = scan.next()? {
+                if is_late() {
+                    return Ok(false);
+                }
+                let Found::Block(position, _, body) = found else {
+                    continue;
+                };
+                let group = parse_group(&body, self.salt, position);
+                for (place, _, record) in group.iter().flat_map(|group| &group.records) {
+                    // The bucket has it as well.
+                    if !(record.is_far() && *place < self.spilled) {
+                        self.take(record);
+                    }
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    /// What nothing that was not read can come before.
+    fn due_before(mut self, due_ms: u64) -> PendingPage {
+        self.found.retain(|key, _| key.due_ms < due_ms);
+        self.more = true;
+        self.page()
+    }
+
+    fn page(self) -> PendingPage {
+        PendingPage {
             records: self.found.into_values().collect(),
             more: self.more,
-        }))
+        }
     }
 
     fn open(&self, path: &Path, len: u64) -> Result<Option<BlockScan>, StorageError> {

@@ -11,8 +11,12 @@ fn queue() -> DelayQueue {
     })
 }
 
+fn never() -> bool {
+    false
+}
+
 fn look(queue: &DelayQueue, query: PendingQuery) -> (Vec<i64>, bool) {
-    let page = queue.look(query).run().unwrap().unwrap();
+    let page = queue.look(query).run(never).unwrap().unwrap();
     let due = page.records.iter().map(|found| found.add.due_ms);
     (due.collect(), page.more)
 }
@@ -40,7 +44,7 @@ fn what_is_pending_is_found_wherever_it_lies_and_once() {
             count: 2,
             ..all
         };
-        let page = queue.look(query).run().unwrap().unwrap();
+        let page = queue.look(query).run(never).unwrap().unwrap();
         after = page.records.last().map_or(after, |last| last.key);
         seen.extend(page.records.iter().map(|found| found.add.due_ms));
         if !page.more {
@@ -75,10 +79,10 @@ fn one_is_cancelled_or_moved_by_its_key() {
     accept(&mut queue, NOW, first);
     while queue.maintain(NOW + 2_000).unwrap() {}
     let all = PendingQuery::all(PARTITION.topic_id);
-    let found = queue.look(all).run().unwrap().unwrap().records;
+    let found = queue.look(all).run(never).unwrap().unwrap().records;
     for record in &found {
         let query = PendingQuery::one(PARTITION, record.key);
-        let page = queue.look(query).run().unwrap().unwrap();
+        let page = queue.look(query).run(never).unwrap().unwrap();
         assert_eq!(&page.records, std::slice::from_ref(record));
         assert_eq!(queue.fate_of(record), PendingFate::Pending);
     }
@@ -127,7 +131,7 @@ fn one_is_found_by_its_key_without_reading_what_is_not_its_own() {
     let find = |queue: &mut DelayQueue, key| {
         let look = queue.look_for(PARTITION, key).unwrap();
         let (log, buckets) = (look.log.len(), look.buckets.len());
-        let found = look.run().unwrap().unwrap().records;
+        let found = look.run(never).unwrap().unwrap().records;
         assert!(found.iter().all(|record| record.key == key));
         (found.len(), log, buckets)
     };
@@ -172,7 +176,7 @@ fn what_its_id_cancels_after_a_look_is_cancelled() {
     });
     accept(&mut queue, NOW, [named]);
     let all = PendingQuery::all(PARTITION.topic_id);
-    let found = queue.look(all).run().unwrap().unwrap().records;
+    let found = queue.look(all).run(never).unwrap().unwrap().records;
     assert_eq!(queue.fate_of(&found[0]), PendingFate::Pending);
     accept(&mut queue, NOW, [DelayOperation::Cancel { id }]);
     assert_eq!(queue.fate_of(&found[0]), PendingFate::Cancelled);
@@ -198,4 +202,39 @@ fn a_look_is_bounded_and_says_that_there_is_more() {
     accept(&mut queue, NOW, (10..13).map(|at| big(NOW + at)));
     let (due, more) = look(&queue, PendingQuery::all(PARTITION.topic_id));
     assert_eq!((due, more), (vec![NOW + 10], true));
+}
+
+#[test]
+fn a_look_that_is_late_gives_the_first_records_that_are_certain_or_none() {
+    let mut queue = queue();
+    // In the order in which the files are read they do not lie.
+    let due = [100, 30_000, 2_000_000, 90_000_000, 200_000_000].map(|ahead| NOW + ahead);
+    for at in [4, 0, 2, 3, 1] {
+        accept(&mut queue, NOW, [add(due[at])]);
+    }
+    while queue.maintain(NOW + 2_000).unwrap() {}
+    let mut lens = Vec::new();
+    for blocks in 0.. {
+        let left = std::cell::Cell::new(blocks);
+        let is_late = || match left.get() {
+            0 => true,
+            more => {
+                left.set(more - 1);
+                false
+            }
+        };
+        let look = queue.look(PendingQuery::all(PARTITION.topic_id));
+        let page = look.run(is_late).unwrap().unwrap();
+        let found: Vec<i64> = page.records.iter().map(|one| one.add.due_ms).collect();
+        assert_eq!(found, due[..found.len()], "after {blocks} blocks");
+        if !page.more {
+            break;
+        }
+        lens.push(found.len());
+    }
+    assert_eq!(lens[..5], [0; 5], "the delay log is in no order");
+    assert!(
+        lens.is_sorted() && lens.iter().any(|len| (1..due.len()).contains(len)),
+        "{lens:?}"
+    );
 }
