@@ -19,21 +19,22 @@ class Member(journal.Journal, ConsumerRebalanceListener):
         super().__init__(path, die)
         harness.check(assignor == "range", f"{assignor} is not for kafka-python")
         self.topic = topic
-        self.consumer = KafkaConsumer(
-            bootstrap_servers=bootstrap,
-            group_id=group,
-            partition_assignment_strategy=(RangePartitionAssignor,),
-            session_timeout_ms=journal.SESSION_MS,
-            max_poll_interval_ms=journal.REBALANCE_MS,
-            heartbeat_interval_ms=journal.HEARTBEAT_MS,
-            enable_auto_commit=False,
-            auto_offset_reset="earliest",
-            fetch_max_wait_ms=20,
-            max_poll_records=journal.AT_ONCE,
-            reconnect_backoff_max_ms=journal.RECONNECT_MS,
-        )
+        config = {
+            "bootstrap_servers": bootstrap,
+            "group_id": group,
+            "partition_assignment_strategy": (RangePartitionAssignor,),
+            "session_timeout_ms": journal.SESSION_MS,
+            "max_poll_interval_ms": journal.REBALANCE_MS,
+            "heartbeat_interval_ms": journal.HEARTBEAT_MS,
+            "enable_auto_commit": False,
+            "auto_offset_reset": "earliest",
+            "fetch_max_wait_ms": 20,
+            "max_poll_records": journal.AT_ONCE,
+            "reconnect_backoff_max_ms": journal.RECONNECT_MS,
+        }
+        self.consumer = insisting(lambda: KafkaConsumer(**config))
         # See kafka_python_client.py.
-        self.consumer.partitions_for_topic(topic)
+        insisting(lambda: self.consumer.partitions_for_topic(topic))
         self.consumer.subscribe([topic], listener=self)
 
     def on_partitions_assigned(self, assigned):
@@ -73,6 +74,15 @@ class Member(journal.Journal, ConsumerRebalanceListener):
         self.write_runs()
         if journal.commits_now(count):
             self.commit()
+
+
+def insisting(call):
+    """The broker may be away."""
+    while True:
+        try:
+            return call()
+        except errors.KafkaError:
+            time.sleep(journal.POLL_S)
 
 
 def numbers(partitions):

@@ -37,7 +37,8 @@ class Member(journal.Journal):
         )
 
     def on_assign(self, consumer, partitions):
-        self.assigned(-1, consumer.memberid(), numbers(partitions))
+        # None where it has learnt meanwhile that it is no member any more.
+        self.assigned(-1, consumer.memberid() or "-", numbers(partitions))
 
     def on_revoke(self, _, partitions):
         self.write_runs()

@@ -301,7 +301,7 @@ impl<'a> Restless<'a> {
             }
             6..=7 => {
                 if let Some(member) = self.pick() {
-                    member.kill()?;
+                    member.kill(now() + STEP_LIMIT)?;
                     self.tally.killed += 1;
                 }
             }

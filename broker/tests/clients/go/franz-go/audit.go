@@ -345,7 +345,10 @@ func (a *audit) owners() (string, error) {
 				continue
 			}
 			gives := func(g generation) bool {
-				not := func(p int32) bool { return g.owners[p] != e.member }
+				not := func(p int32) bool {
+					owner, given := g.owners[p]
+					return !given || owner != e.member && e.member != unknownMember
+				}
 				return (e.generation < 0 || g.number == e.generation) && !slices.ContainsFunc(e.partitions, not)
 			}
 			if len(e.partitions) > 0 && !slices.ContainsFunc(a.generations, gives) {

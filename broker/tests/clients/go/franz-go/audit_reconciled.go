@@ -172,7 +172,8 @@ func (a *audit) givenAsRecorded() error {
 			gives := func(r reconciled) bool {
 				not := func(p int32) bool { return !slices.Contains(r.has, p) }
 				early := e.generation < 0 || r.epoch <= e.generation
-				return r.member == e.member && early && !slices.ContainsFunc(e.partitions, not)
+				its := r.member == e.member || e.member == unknownMember
+				return its && early && !slices.ContainsFunc(e.partitions, not)
 			}
 			if !slices.ContainsFunc(a.reconciled, gives) {
 				return fmt.Errorf("%s is given %v in epoch %d, which is not recorded", path, e.partitions, e.generation)

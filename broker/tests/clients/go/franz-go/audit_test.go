@@ -80,6 +80,8 @@ func TestABrokenHistoryIsFound(t *testing.T) {
 	}{
 		"all is well":                     {"", "", nil},
 		"a record is taken twice":         {"55 take 0 2 3", "55 take 0 2 3\n56 assigned 2 b 0\n57 take 0 2 3", nil},
+		"an id is not known":              {"50 assigned 2 b 0", "50 assigned -1 - 0", nil},
+		"given what nobody has":           {"50 assigned 2 b 0", "50 assigned -1 - 0,7", []string{"owners"}},
 		"a record comes to nobody":        {"55 take 0 2 3", "55 take 0 2 2", []string{"delivered"}},
 		"a partition comes to nobody":     {"25 take 1 0 2\n", "", []string{"delivered"}},
 		"a record that is not there":      {"55 take 0 2 3", "55 take 0 2 4", []string{"delivered"}},

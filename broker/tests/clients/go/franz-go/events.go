@@ -19,6 +19,9 @@ type event struct {
 	first, last int64
 }
 
+// unknownMember is in the place of an id.
+const unknownMember = "-"
+
 func parseEvent(text string) (event, error) {
 	var e event
 	words := strings.Split(text, " ")

@@ -19,7 +19,8 @@ import (
 // franz-go/audit.go reads it. A line begins with the time in microseconds since 1970, which all processes
 // share:
 //
-//	T assigned GENERATION MEMBER P,P,..   partitions it is given in addition; generation -1: not known
+//	T assigned GENERATION MEMBER P,P,..   partitions it is given in addition; generation -1 and member -:
+//	                                      not known
 //	T revoked P,P,..                      partitions it gives up in a rebalance, or when it leaves, and had at T
 //	T lost P,P,..                         partitions it had when it learnt that it is no member any more, or
 //	                                      gives up without knowing whether it still is one

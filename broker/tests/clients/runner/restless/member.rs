@@ -134,8 +134,7 @@ fn program(context: &Context, client: Client) -> Result<Command, Fault> {
 }
 
 /// kcat writes lines of a journal by itself, but for times, and says in lines of its own what it is given
-/// (see go/franz-go/audit.go). Its output goes to the file, so that a kill loses none; the pipe that tells
-/// of its end stays open.
+/// (see go/franz-go/events.go). Its output goes to the file; the pipe that tells of its end stays open.
 fn kcat(command: &mut Command, told: &Membership<'_>) {
     command.args(["-c", r#"exec kcat "$@" 3>&1 >>"$0" 2>&1"#]);
     command.arg(told.journal);
@@ -211,8 +210,12 @@ impl Member {
         ))
     }
 
-    /// `kill -9`.
-    pub(super) fn kill(mut self) -> Result<(), Fault> {
+    /// `kill -9`. kcat leaves: its library commits what it has handed over, perhaps before it is written, and
+    /// a kill between the two would lose a record.
+    pub(super) fn kill(mut self, until: Instant) -> Result<(), Fault> {
+        if self.client == Client::Kcat {
+            return self.leave(until);
+        }
         self.dies = true;
         self.process.signal(Signal::KILL);
         self.ended()
