@@ -29,8 +29,6 @@ const PARTITIONS: &str = "12";
 const MEMBERS_MAX: usize = 20;
 /// JVMs among them: each takes a core for a second to start.
 const JVMS_MAX: usize = 3;
-/// So many clients of a kind have a member each while the group reads to the end.
-const JOIN_LAST: usize = 3;
 /// Records between two actions, at most: a third of a second.
 const RECORDS_BETWEEN: u64 = 600;
 /// Members are expelled after 3 s, hear of their partitions soon, and nobody waits for the first rebalance.
@@ -207,7 +205,7 @@ impl<'a> Restless<'a> {
             if let Some(at) = self.deck.iter().position(may_join) {
                 return self.deck.remove(at);
             }
-            let mut next = self.kind.clients.to_vec();
+            let mut next = self.kind.clients(self.context.is_full).to_vec();
             while !next.is_empty() {
                 let at = self.chance.below(next.len() as u64);
                 self.deck
@@ -308,7 +306,7 @@ impl<'a> Restless<'a> {
             8 => {
                 // One that is quick to start makes the rebalance.
                 if self.members.len() < MEMBERS_MAX {
-                    self.join_as(self.kind.clients[0], true)?;
+                    self.join_as(self.kind.clients(false)[0], true)?;
                 }
                 self.kill_broker(true)?;
             }
@@ -319,7 +317,7 @@ impl<'a> Restless<'a> {
 
     /// Lets the group read to the end, and everybody leave.
     fn finish(&mut self) -> Result<(), Fault> {
-        for &client in self.kind.clients.iter().take(JOIN_LAST) {
+        for &client in self.kind.clients(false) {
             self.join_as(client, false)?;
         }
         drop(self.flow.stdin());
@@ -408,7 +406,7 @@ fn outcome(context: &Context, index: usize) -> Result<&Outcome, Fault> {
     let runs = &context.restless;
     let body = || {
         // Building comes first: no member shall wait for another's compiler.
-        for client in KINDS[index].clients {
+        for client in KINDS[index].clients(context.is_full) {
             member::install(context, *client)?;
         }
         context.installs.franz_go()?;
@@ -449,7 +447,8 @@ pub(crate) fn trials(context: &Arc<Context>) -> Vec<Trial> {
     let mut out = vec![trial(context, name, &[Tool::Go], |context| {
         auditor(context)
     })];
-    for (index, kind) in KINDS.iter().enumerate() {
+    let kinds = KINDS.iter().enumerate();
+    for (index, kind) in kinds.filter(|(_, kind)| context.is_full || !kind.only_full) {
         let name = format!("restless::{}::flow", kind.name);
         out.push(trial(context, name, kind.tools, move |context| {
             judge(context, index, "flow", |found| &found.flow)

@@ -12,15 +12,30 @@ use super::super::install::Tool;
 use super::super::matrix::{Client, jvm, script};
 use super::super::process::{Process, now, tail};
 
+/// So many clients of a kind have a member each while the group reads to the end.
+const JOIN_LAST: usize = 3;
+
 /// A kind of run: who joins, and how partitions are shared.
 pub(super) struct Kind {
     /// In the names of trials.
     pub(super) name: &'static str,
     /// The assignor of the classic protocol, or `consumer` for the newer one (KIP-848).
     pub(super) assignor: &'static str,
-    /// Who joins. The first three read to the end.
-    pub(super) clients: &'static [Client],
+    /// Who joins in a full run. The first three read to the end, and are those of a short run.
+    clients: &'static [Client],
+    /// Left to the full run: whole groups of slow starters keep the other suites from their time.
+    pub(super) only_full: bool,
     pub(super) tools: &'static [Tool],
+}
+
+impl Kind {
+    /// Who joins in a full run, or in a short one.
+    pub(super) fn clients(&self, is_full: bool) -> &'static [Client] {
+        match is_full {
+            true => self.clients,
+            false => &self.clients[..self.clients.len().min(JOIN_LAST)],
+        }
+    }
 }
 
 /// Groups have one protocol, so members share the name of an assignor and what they tell its leader.
@@ -30,6 +45,7 @@ pub(super) struct Kind {
 pub(super) const KINDS: [Kind; 5] = [
     Kind {
         name: "range",
+        only_full: false,
         assignor: "range",
         clients: &[
             Client::FranzGo,
@@ -55,6 +71,7 @@ pub(super) const KINDS: [Kind; 5] = [
     },
     Kind {
         name: "cooperative-sticky",
+        only_full: false,
         assignor: "cooperative-sticky",
         clients: &[
             Client::FranzGo,
@@ -66,18 +83,21 @@ pub(super) const KINDS: [Kind; 5] = [
     },
     Kind {
         name: "consumer",
+        only_full: false,
         assignor: "consumer",
         clients: &[Client::FranzGo, Client::Confluent, Client::Java4],
         tools: &[Tool::Go, Tool::Python, Tool::Java, Tool::OwnBroker],
     },
     Kind {
         name: "kafka-go",
+        only_full: true,
         assignor: "range",
         clients: &[Client::KafkaGo],
         tools: &[Tool::Go, Tool::OwnBroker],
     },
     Kind {
         name: "kafkajs",
+        only_full: true,
         assignor: "RoundRobinAssigner",
         clients: &[Client::KafkaJs],
         tools: &[Tool::Go, Tool::Node, Tool::OwnBroker],
