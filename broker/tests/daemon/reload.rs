@@ -131,6 +131,10 @@ fn what_a_broker_can_follow_acts_at_once_and_the_rest_is_named() {
     assert_eq!(segment, "2097152 4:2097152 5:1073741824");
     let partitions = described(&mut client, BROKER, "1", "num.partitions");
     assert_eq!(partitions, "2 4:2 5:1");
+    // It is told a moment after it acts.
+    eventually("what waits is told", || {
+        !configured.said("restart").is_empty()
+    });
     let waiting = configured.said("restart");
     assert_eq!(waiting.len(), 1, "{waiting:?}");
     assert!(waiting[0].contains("num.partitions"), "{waiting:?}");
