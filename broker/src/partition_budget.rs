@@ -7,6 +7,8 @@
 use rustix::process::{Resource, getrlimit};
 use tidewheel_storage::OpenLimits;
 
+use crate::process::kib;
+
 /// Partitions for each descriptor and each map that the logs may hold.
 const PARTITIONS_PER_OPEN: u64 = 8;
 /// Memory that a partition in use takes, in bytes, with some producers.
@@ -37,7 +39,9 @@ impl Granted {
         Self {
             files: getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX),
             maps: number("/proc/sys/vm/max_map_count").unwrap_or(MAPS_DEFAULT),
-            memory: installed_memory().unwrap_or(u64::MAX).min(cgroup),
+            memory: kib("/proc/meminfo", "MemTotal:")
+                .unwrap_or(u64::MAX)
+                .min(cgroup),
         }
     }
 
@@ -50,13 +54,6 @@ impl Granted {
             maps: whole(self.maps / 4),
         }
     }
-}
-
-fn installed_memory() -> Option<u64> {
-    let meminfo = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = meminfo.lines().find(|line| line.starts_with("MemTotal:"))?;
-    let kib: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
-    kib.checked_mul(1024)
 }
 
 /// The most partitions there may be, and why no more.

@@ -38,7 +38,7 @@ pub(crate) fn memory_resident_bytes() -> Option<u64> {
 }
 
 /// A line `NAME  NUMBER kB`, in bytes.
-fn kib(path: &str, name: &str) -> Option<u64> {
+pub(crate) fn kib(path: &str, name: &str) -> Option<u64> {
     let text = fs::read_to_string(path).ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix(name))?;
     let number: u64 = line.split_whitespace().next()?.parse().ok()?;

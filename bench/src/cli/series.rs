@@ -1,5 +1,6 @@
 //! Several runs, one after the other, until somebody interrupts.
 
+use std::fmt::Display;
 use std::path::Path;
 use std::task::{Context, Waker};
 use std::time::Duration;
@@ -10,6 +11,7 @@ use super::run_and_report;
 use crate::client::Cluster;
 use crate::clock::wall_ms;
 use crate::error::BenchError;
+use crate::process::field;
 use crate::run::RunOptions;
 use crate::summary::Summary;
 use crate::values::Rate;
@@ -20,7 +22,7 @@ use crate::workload::Workload;
 const DELETED_AFTER: Duration = Duration::from_millis(1_500);
 
 /// More than a run of the record writes. Left alone where the machine has not this much to spare.
-const TOUCHED_BYTES: usize = 4 << 30;
+const TOUCHED_BYTES: u64 = 4 << 30;
 const CHUNK_BYTES: usize = 64 << 20;
 
 /// Runs that belong together.
@@ -55,7 +57,7 @@ impl Series {
         &self,
         workload: &Workload,
         options: &RunOptions,
-        number: usize,
+        number: impl Display,
         dir: Option<&Path>,
     ) -> Result<Summary, BenchError> {
         let mut workload = workload.clone();
@@ -95,7 +97,7 @@ pub(super) async fn settle(workload: &Workload) {
         if !writes_much {
             return;
         }
-        let touched: Vec<Vec<u8>> = (0..TOUCHED_BYTES / CHUNK_BYTES)
+        let touched: Vec<Vec<u8>> = (0..TOUCHED_BYTES / CHUNK_BYTES as u64)
             .take_while(|_| available_bytes() > TOUCHED_BYTES)
             .map(|_| vec![1; CHUNK_BYTES])
             .collect();
@@ -106,11 +108,7 @@ pub(super) async fn settle(workload: &Workload) {
 }
 
 /// What processes could have at once, bytes; 0 where that cannot be read.
-fn available_bytes() -> usize {
+fn available_bytes() -> u64 {
     let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let line = text
-        .lines()
-        .find_map(|line| line.strip_prefix("MemAvailable:"));
-    let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<usize>().ok());
-    kib.unwrap_or_default() << 10
+    field(&text, "MemAvailable:").unwrap_or(0) * 1024
 }

@@ -212,9 +212,8 @@ async fn run_rounds(
                 arguments.rounds, side.name
             ));
             let dir = dir.filter(|_| round > 0);
-            let number = usize::try_from(round).unwrap_or(usize::MAX);
             let summary = series
-                .run(workload, &side.options, number, dir.as_deref())
+                .run(workload, &side.options, round, dir.as_deref())
                 .await?;
             if summary.interrupted {
                 return Ok(None);
