@@ -22,7 +22,7 @@ use crate::workload::Workload;
 const DELETED_AFTER: Duration = Duration::from_millis(1_500);
 
 /// More than a run of the record writes. Left alone where the machine has not this much to spare.
-const TOUCHED_BYTES: u64 = 4 << 30;
+const TOUCHED_BYTES: u64 = 6 << 30;
 const CHUNK_BYTES: usize = 64 << 20;
 
 /// Runs that belong together.
