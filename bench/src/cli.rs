@@ -17,6 +17,7 @@ use crate::run::{ProgressKind, RunOptions, run as run_once};
 use crate::summary::Summary;
 use crate::workload::{Mode, Workload};
 
+mod kept_memory;
 mod load_arguments;
 mod series;
 mod several;

@@ -11,19 +11,13 @@ use super::run_and_report;
 use crate::client::Cluster;
 use crate::clock::wall_ms;
 use crate::error::BenchError;
-use crate::process::field;
 use crate::run::RunOptions;
 use crate::summary::Summary;
-use crate::values::Rate;
 use crate::workload::Workload;
 
 /// Until a broker has removed the files of deleted topics whose `file.delete.delay.ms` is a second, as those of the
-/// record are.
-const DELETED_AFTER: Duration = Duration::from_millis(1_500);
-
-/// More than a run of the record writes. Left alone where the machine has not this much to spare.
-const TOUCHED_BYTES: u64 = 6 << 30;
-const CHUNK_BYTES: usize = 64 << 20;
+/// record are, and which looks for such once a second.
+const DELETED_AFTER: Duration = Duration::from_millis(2_500);
 
 /// Runs that belong together.
 pub(super) struct Series {
@@ -86,29 +80,9 @@ async fn remove_topics(workload: &Workload, options: &RunOptions) -> Result<(), 
 }
 
 /// Waits until the files of the last run are gone and what is left of it has reached the disk: the next run should
-/// not pay for it. Where `workload` writes as fast as it can, memory is touched then, which the page cache takes for
-/// it: hypervisors take back what a guest has freed, and let whoever comes next wait for every page of it (two
-/// seconds a gigabyte, where this was written; that is twice what a broker takes to receive and write it).
-pub(super) async fn settle(workload: &Workload) {
+/// not pay for it.
+pub(super) async fn settle() {
     tokio::time::sleep(DELETED_AFTER).await;
-    let writes_much = workload.mode.produces() && matches!(workload.rate, Rate::Max);
-    let touching = tokio::task::spawn_blocking(move || {
-        rustix::fs::sync();
-        if !writes_much {
-            return;
-        }
-        let touched: Vec<Vec<u8>> = (0..TOUCHED_BYTES / CHUNK_BYTES as u64)
-            .take_while(|_| available_bytes() > TOUCHED_BYTES)
-            .map(|_| vec![1; CHUNK_BYTES])
-            .collect();
-        drop(std::hint::black_box(touched));
-    });
     // It ends well, but for a panic in it.
-    drop(touching.await);
-}
-
-/// What processes could have at once, bytes; 0 where that cannot be read.
-fn available_bytes() -> u64 {
-    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    field(&text, "MemAvailable:").unwrap_or(0) * 1024
+    drop(tokio::task::spawn_blocking(rustix::fs::sync).await);
 }

@@ -1,11 +1,13 @@
 //! `versus`: the same load against two brokers in turn, and what it says about them.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use clap::Args;
 use serde::Serialize;
 
+use super::kept_memory::keep_free_memory;
 use super::series::{Series, settle};
 use super::several::{make_folder, stem, workload_files, write_file};
 use super::{CommonArguments, EXIT_CHECK, EXIT_FAILED, LoadArguments, show};
@@ -17,7 +19,7 @@ use crate::output::say;
 use crate::process::host_ticks;
 use crate::run::RunOptions;
 use crate::summary::Summary;
-use crate::values::whole;
+use crate::values::{Rate, whole};
 use crate::workload::{Mode, Workload};
 
 /// Arguments of `versus`.
@@ -116,6 +118,7 @@ pub(super) async fn run_versus(arguments: &VersusArguments) -> Result<u8, BenchE
     let (mut contests, mut failed, mut interrupted) = (Vec::new(), 0, false);
     let mut broken = None;
     let mut series = Series::begin()?;
+    let kept = keep_memory(arguments, &workloads).await;
     for (name, workload) in &workloads {
         let out = arguments.common.out.as_ref();
         let out = out.map(|out| if several { out.join(name) } else { out.clone() });
@@ -153,6 +156,7 @@ pub(super) async fn run_versus(arguments: &VersusArguments) -> Result<u8, BenchE
             environment: example.environment.clone(),
         });
     }
+    drop(kept);
     let missed = conclude(arguments, &contests)?;
     if let Some(error) = broken {
         return Err(error);
@@ -180,6 +184,22 @@ fn workloads(arguments: &VersusArguments) -> Result<Vec<(String, Workload)>, Ben
     Ok(workloads)
 }
 
+/// For workloads that write as fast as they can, until they are over.
+async fn keep_memory(
+    arguments: &VersusArguments,
+    workloads: &[(String, Workload)],
+) -> Option<File> {
+    let mut workloads = workloads.iter().map(|(_, workload)| workload);
+    let writes_much =
+        |workload: &Workload| workload.mode.produces() && matches!(workload.rate, Rate::Max);
+    if arguments.busy || !workloads.any(writes_much) {
+        return None;
+    }
+    say("memory that is free is touched, so that no run waits for a hypervisor to give it back");
+    let taking = tokio::task::spawn_blocking(keep_free_memory);
+    taking.await.ok().flatten()
+}
+
 /// Runs a workload against both sides in turn; `None` when it was interrupted.
 async fn run_rounds(
     arguments: &VersusArguments,
@@ -204,7 +224,7 @@ async fn run_rounds(
                 return Ok(None);
             }
             if !arguments.busy {
-                settle(workload).await;
+                settle().await;
             }
             let dir = out.map(|dir| dir.join(side.name).join(format!("run-{round}")));
             say(&format!(
