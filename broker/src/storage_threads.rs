@@ -18,7 +18,7 @@ use std::time::Duration;
 use tidewheel_protocol::TopicPartition;
 use tidewheel_storage::{RetentionOutcome, StorageError};
 use tokio::sync::watch;
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use self::flush_crew::FlushCrew;
 use crate::broker::Broker;
@@ -34,6 +34,10 @@ const IDLE_FILES_MS: i64 = 30_000;
 /// How often the cleaning thread asks logs whether a checkpoint is worth its writes, and looks whether
 /// something else is due.
 const CLEANER_PERIOD: Duration = Duration::from_secs(1);
+
+/// Added to the nice value of threads that nobody waits for: with both processors taken, one of them had a
+/// producer's thread wait for whole ticks. A tenth of a processor is left to them then.
+const BACKGROUND_NICE: i32 = 10;
 
 #[derive(Debug, Default)]
 struct Signal {
@@ -134,12 +138,13 @@ impl StorageThreads {
         if broker.config().cleaner.enable {
             let (compactor, signal) = (Arc::clone(broker), Arc::clone(&compactor_signal));
             let run = move || compaction::run(&compactor, &signal);
-            threads.push(spawn("compactor", run)?);
+            threads.push(spawn("compactor", in_background(run))?);
         }
         let scrubber_signal = Arc::new(FlushSignal::default());
         if broker.config().scrub_bytes_per_second > 0 {
             let (scrubber, signal) = (Arc::clone(broker), Arc::clone(&scrubber_signal));
-            threads.push(spawn("scrubber", move || scrub::run(&scrubber, &signal))?);
+            let run = move || scrub::run(&scrubber, &signal);
+            threads.push(spawn("scrubber", in_background(run))?);
         }
         Ok(Self {
             broker: Arc::clone(broker),
@@ -195,6 +200,17 @@ fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<JoinHand
     std::thread::Builder::new()
         .name(format!("tidewheel-{name}"))
         .spawn(guarded)
+}
+
+/// `run` on a thread that lets others go first. Where the system does not allow that it runs like they do.
+fn in_background(run: impl FnOnce() + Send) -> impl FnOnce() + Send {
+    move || {
+        // Of this thread alone on Linux.
+        if let Err(error) = rustix::process::nice(BACKGROUND_NICE) {
+            debug!(%error, "a thread in the background goes at full priority");
+        }
+        run();
+    }
 }
 
 /// Flushes until told to stop or until the directory fails.
@@ -362,5 +378,24 @@ impl Space {
             }
         }
         states.iter().any(|state| state.is_low)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn what_goes_in_the_background_leaves_other_threads_their_priority() {
+        let nice = || rustix::process::nice(0).unwrap();
+        let before = nice();
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let run = in_background(move || sender.send(nice()).unwrap());
+        thread::spawn(run).join().unwrap();
+        // 19 is the most there is.
+        assert_eq!(receiver.recv().unwrap(), (before + BACKGROUND_NICE).min(19));
+        assert_eq!(nice(), before);
     }
 }
