@@ -85,8 +85,8 @@ fn bound_of(figure: &str, text: &str) -> Option<f64> {
             Ok(Rate::Records(rate)) => Some(rate),
             _ => plain,
         },
-        "mb" | "consume_mb" | "catch_up_mb" | "errors" | "unsent" | "unconsumed" | "cpu_per_gb"
-        | "us_per_request" => plain,
+        "mb" | "consume_mb" | "catch_up_mb" | "errors" | "unsent" | "unconsumed" | "stolen"
+        | "cpu_per_gb" | "us_per_request" => plain,
         _ => None,
     }
 }

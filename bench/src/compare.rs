@@ -21,7 +21,7 @@ enum Better {
 }
 
 /// What is compared, where both sides have it.
-const FIGURES: [(&str, &str, Better); 22] = [
+const FIGURES: [(&str, &str, Better); 23] = [
     ("rate", "produced, records/s", Better::Higher),
     ("mb", "produced, MB/s", Better::Higher),
     ("consume_rate", "consumed, records/s", Better::Higher),
@@ -43,6 +43,7 @@ const FIGURES: [(&str, &str, Better); 22] = [
     ("cpu_per_gb", "broker CPU-s/GB", Better::Lower),
     ("us_per_request", "broker CPU-us/request", Better::Lower),
     ("memory", "broker RssAnon, bytes", Better::Lower),
+    ("stolen", "taken by the host, %", Better::Lower),
     ("errors", "errors, unsent, unconsumed", Better::Lower),
 ];
 

@@ -242,15 +242,41 @@ fn listening_inode(table: &str, port: u16) -> Option<u64> {
     })
 }
 
-/// Processor time of the whole host: all of it, and the idle part, in ticks.
-pub(crate) fn host_ticks() -> Option<(u64, u64)> {
-    let stat = fs::read_to_string("/proc/stat").ok()?;
-    let numbers = stat.lines().next()?.split_whitespace().skip(1);
-    let numbers: Vec<u64> = numbers.filter_map(|text| text.parse().ok()).collect();
-    // user nice system idle iowait …; waiting for a disk is idle too.
-    let idle = numbers.get(3)? + numbers.get(4)?;
-    // Guests are counted in user and nice already.
-    Some((numbers.iter().take(8).sum(), idle))
+/// Processor time of the whole host, in ticks.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct HostTicks {
+    /// All of it.
+    pub(crate) all: u64,
+    /// Waiting for a disk is idle too.
+    pub(crate) idle: u64,
+    /// What the host took while something here wanted it: for others, or to bring memory back.
+    pub(crate) stolen: u64,
+}
+
+impl HostTicks {
+    pub(crate) fn now() -> Option<Self> {
+        Self::of(&fs::read_to_string("/proc/stat").ok()?)
+    }
+
+    fn of(stat: &str) -> Option<Self> {
+        let numbers = stat.lines().next()?.split_whitespace().skip(1);
+        let numbers: Vec<u64> = numbers.filter_map(|text| text.parse().ok()).collect();
+        // user nice system idle iowait irq softirq steal; guests are counted in user and nice already.
+        Some(Self {
+            all: numbers.iter().take(8).sum(),
+            idle: numbers.get(3)? + numbers.get(4)?,
+            stolen: *numbers.get(7)?,
+        })
+    }
+
+    /// What came after `before`.
+    pub(crate) fn since(self, before: Self) -> Self {
+        Self {
+            all: self.all.saturating_sub(before.all),
+            idle: self.idle.saturating_sub(before.idle),
+            stolen: self.stolen.saturating_sub(before.stolen),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -265,6 +291,16 @@ mod tests {
         let stat = "7 (a) b) S 1 2 3 4 5 6 7 8 9 10 111 222 13";
         assert_eq!(cpu_ticks(stat), Some((111, 222)));
         assert_eq!(cpu_ticks("7 (cut"), None);
+    }
+
+    #[test]
+    fn what_the_host_took_is_seen() {
+        let ticks = |line: &str| HostTicks::of(line).unwrap();
+        let before = ticks("cpu  10 0 10 50 5 0 0 7 3 0\ncpu0 1 1");
+        let after = ticks("cpu  20 0 20 90 5 1 1 17 3 0\ncpu0 1 1");
+        let between = after.since(before);
+        assert_eq!((between.all, between.idle, between.stolen), (72, 40, 10));
+        assert!(HostTicks::of("cpu  10 0 10 50").is_none());
     }
 
     #[test]
@@ -333,7 +369,7 @@ mod tests {
         assert!(used.anonymous_bytes_max > 0 && used.cpu_seconds() >= 0.0);
         assert!(!used.program.is_empty());
         assert!(ProcessWatch::start(u32::MAX).is_none());
-        let (all, idle) = host_ticks().unwrap();
-        assert!(idle <= all);
+        let host = HostTicks::now().unwrap();
+        assert!(host.idle + host.stolen <= host.all);
     }
 }

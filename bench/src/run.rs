@@ -8,7 +8,7 @@ use crate::environment::{Durability, Environment};
 use crate::error::BenchError;
 use crate::load::recording::Recording;
 use crate::load::{Phases, Shared};
-use crate::process::{ProcessWatch, listener};
+use crate::process::{HostTicks, ProcessWatch, listener};
 use crate::recorder::{Interval, Recorder};
 use crate::summary::Summary;
 use crate::values::{Acks, ByteSize, Rate, Span};
@@ -79,6 +79,7 @@ pub(crate) async fn run(workload: &Workload, options: &RunOptions) -> Result<Out
     let mut watches = Watches {
         broker: pid.and_then(ProcessWatch::start),
         generator: ProcessWatch::start(std::process::id()),
+        host: HostTicks::now(),
     };
     work(crew, filled, summary, options, &mut watches).await
 }
@@ -110,6 +111,7 @@ async fn begin(workload: &Workload, cluster: &mut Cluster, topics: &[TopicInfo])
         errors: Default::default(),
         unsent: 0,
         unconsumed: 0,
+        stolen_percent: None,
         latencies: Default::default(),
         durability,
         broker: None,
@@ -209,6 +211,7 @@ async fn fill(
     let mut nobody = Watches {
         broker: None,
         generator: None,
+        host: None,
     };
     let outcome = work(crew, 0, summary, &silent, &mut nobody).await?;
     match outcome.summary.failures() {

@@ -183,6 +183,10 @@ pub struct Summary {
     /// Records acknowledged that a subscription never got: it was too slow for the time it had.
     #[serde(default)]
     pub unconsumed: u64,
+    /// The share of the processors, %, that the host of a virtual machine took although something here wanted them: for
+    /// others, or to bring memory back that it had taken. What was measured meanwhile says more of that.
+    #[serde(default)]
+    pub stolen_percent: Option<f64>,
     /// Latencies by the names of [`Series`], in milliseconds.
     pub latencies: BTreeMap<String, Latency>,
     /// What an acknowledgement meant.
@@ -267,6 +271,7 @@ impl Summary {
             "unsent" => Some(self.unsent as f64),
             "unconsumed" => Some(self.unconsumed as f64),
             "late" => Some(self.late_share()),
+            "stolen" => self.stolen_percent,
             "cpu_per_gb" => self.broker_cpu_per_gb(),
             "us_per_request" => self.broker_us_per_request(),
             "memory" => Some(self.broker.as_ref()?.anonymous_bytes_max as f64),

@@ -34,6 +34,7 @@ pub(crate) fn summary(records_per_second: f64, latency_ms: f64) -> Summary {
         errors: Default::default(),
         unsent: 0,
         unconsumed: 0,
+        stolen_percent: Some(1.5),
         latencies: Default::default(),
         durability: Durability::PageCache,
         broker: Some(ProcessUse {

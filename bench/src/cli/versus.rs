@@ -16,7 +16,7 @@ use crate::compare::{self, Row, Spread, compare, number, render};
 use crate::environment::{Durability, Environment};
 use crate::error::BenchError;
 use crate::output::say;
-use crate::process::host_ticks;
+use crate::process::HostTicks;
 use crate::run::RunOptions;
 use crate::summary::Summary;
 use crate::values::{Rate, whole};
@@ -349,13 +349,13 @@ const IDLE_MIN: f64 = 0.85;
 const IDLE_WATCH: std::time::Duration = std::time::Duration::from_secs(2);
 
 async fn check_idle() -> Result<(), BenchError> {
-    let before = host_ticks();
+    let before = HostTicks::now();
     tokio::time::sleep(IDLE_WATCH).await;
-    let (Some(before), Some(after)) = (before, host_ticks()) else {
+    let (Some(before), Some(after)) = (before, HostTicks::now()) else {
         return Ok(());
     };
-    let all = (after.0 - before.0).max(1) as f64;
-    let idle = after.1.saturating_sub(before.1) as f64 / all;
+    let between = after.since(before);
+    let idle = between.idle as f64 / between.all.max(1) as f64;
     if idle >= IDLE_MIN {
         return Ok(());
     }

@@ -14,6 +14,9 @@ pub(crate) const CLOSED_LOOP: &str =
 /// What `delayed` measures.
 const DELAYED: &str = "e2e counts from when a record was due: how late it was consumed";
 
+/// What a host takes now and then, %, is not worth a line.
+const STOLEN_TOLD: f64 = 1.0;
+
 /// The text of the table.
 pub(crate) fn render(summary: &Summary) -> String {
     let mut text = String::new();
@@ -173,6 +176,15 @@ fn write_processes(summary: &Summary, out: &mut String) -> std::fmt::Result {
     if let Some(used) = &summary.generator {
         writeln!(out, "bench        {}", describe(used, summary.seconds))?;
     }
+    if let Some(stolen) = summary
+        .stolen_percent
+        .filter(|stolen| *stolen >= STOLEN_TOLD)
+    {
+        writeln!(
+            out,
+            "host         {stolen:.1} % of the processors were taken by the host (steal): figures suffer from it"
+        )?;
+    }
     Ok(())
 }
 
@@ -211,6 +223,7 @@ mod tests {
             "errors       NOT_LEADER: 3",
             "unsent       7 records",
             "unconsumed   9 records",
+            "host         1.5 % of the processors",
             "30 % of a core",
             "300.000 CPU-s/GB",
             "durability   page cache",

@@ -97,7 +97,7 @@ impl Collector {
                     self.measured.add(&fresh);
                 } else {
                     self.close_second(now);
-                    watches.each(ProcessWatch::restart);
+                    watches.restart();
                 }
                 let since = if cold { phases.start } else { now };
                 self.window = Window::Open { since };
@@ -153,6 +153,7 @@ impl Collector {
         if let Window::Open { .. } = self.window {
             watches.each(ProcessWatch::look);
         }
+        summary.stolen_percent = watches.stolen_percent();
         summary.broker = watches.broker.as_ref().map(ProcessWatch::used);
         summary.generator = watches.generator.as_ref().map(ProcessWatch::used);
         let nanos = match self.window {
@@ -207,6 +208,7 @@ mod tests {
         let mut nobody = Watches {
             broker: None,
             generator: None,
+            host: None,
         };
         collector.tick(shared.clock.now(), &mut nobody);
         let empty = testing::summary(0.0, 0.0);

@@ -11,16 +11,30 @@ use super::collector::Collector;
 use super::crew::Crew;
 use crate::error::BenchError;
 use crate::load::{Shared, Stop, Worker};
-use crate::process::ProcessWatch;
+use crate::process::{HostTicks, ProcessWatch};
 use crate::workload::Mode;
 
-/// The processes that are watched.
+/// The processes that are watched, and the host.
 pub(super) struct Watches {
     pub(super) broker: Option<ProcessWatch>,
     pub(super) generator: Option<ProcessWatch>,
+    /// At the begin of the measurement.
+    pub(super) host: Option<HostTicks>,
 }
 
 impl Watches {
+    /// The measurement begins.
+    pub(super) fn restart(&mut self) {
+        self.each(ProcessWatch::restart);
+        self.host = HostTicks::now();
+    }
+
+    /// The share of the processors that the host took since, %.
+    pub(super) fn stolen_percent(&self) -> Option<f64> {
+        let between = HostTicks::now()?.since(self.host?);
+        Some(between.stolen as f64 / between.all.max(1) as f64 * 100.0)
+    }
+
     pub(super) fn each(&mut self, call: impl FnMut(&mut ProcessWatch)) {
         [&mut self.broker, &mut self.generator]
             .into_iter()

@@ -13,6 +13,8 @@ import sys
 import threading
 import time
 
+import harness
+
 SESSION_MS, REBALANCE_MS, HEARTBEAT_MS = 3_000, 10_000, 100
 RECONNECT_MS = 200
 POLL_S, AT_ONCE = 0.1, 500
@@ -87,6 +89,11 @@ def names(partitions):
     return ",".join(str(p) for p in sorted(partitions))
 
 
+def numbers(partitions):
+    """Of objects that have a topic, too."""
+    return [p.partition for p in partitions]
+
+
 def commits_now(count):
     """Now and then, and when there is nothing to do."""
     return count == 0 or random.random() < 0.5
@@ -97,3 +104,13 @@ def input_closes():
     ended = threading.Event()
     threading.Thread(target=lambda: (sys.stdin.read(), ended.set()), daemon=True).start()
     return ended
+
+
+def run(member_class):
+    """A member from the command line: it polls until the input closes."""
+    args = harness.arguments(["member"])
+    member = member_class(args.bootstrap, *args.rest)
+    ended = input_closes()
+    while not ended.is_set():
+        member.step()
+    member.consumer.close()

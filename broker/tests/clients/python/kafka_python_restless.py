@@ -39,14 +39,14 @@ class Member(journal.Journal, ConsumerRebalanceListener):
 
     def on_partitions_assigned(self, assigned):
         own = self.consumer.group_metadata()
-        self.assigned(own.generation_id, own.member_id, numbers(assigned))
+        self.assigned(own.generation_id, own.member_id, journal.numbers(assigned))
 
     def on_partitions_revoked(self, revoked):
         self.reached("revoked")
-        self.gone("revoked", numbers(revoked))
+        self.gone("revoked", journal.numbers(revoked))
 
     def on_partitions_lost(self, lost):
-        self.gone("lost", numbers(lost))
+        self.gone("lost", journal.numbers(lost))
 
     def commit(self):
         """Commits what was taken. That it may fail belongs to this case."""
@@ -85,18 +85,5 @@ def insisting(call):
             time.sleep(journal.POLL_S)
 
 
-def numbers(partitions):
-    return [p.partition for p in partitions]
-
-
-def main():
-    args = harness.arguments(["member"])
-    member = Member(args.bootstrap, *args.rest)
-    ended = journal.input_closes()
-    while not ended.is_set():
-        member.step()
-    member.consumer.close()
-
-
 if __name__ == "__main__":
-    main()
+    journal.run(Member)

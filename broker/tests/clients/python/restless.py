@@ -4,7 +4,6 @@ it join by the newer protocol (KIP-848), whose broker says how often it is to be
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-import harness
 import journal
 
 
@@ -38,16 +37,16 @@ class Member(journal.Journal):
 
     def on_assign(self, consumer, partitions):
         # None where it has learnt meanwhile that it is no member any more.
-        self.assigned(-1, consumer.memberid() or "-", numbers(partitions))
+        self.assigned(-1, consumer.memberid() or "-", journal.numbers(partitions))
 
     def on_revoke(self, _, partitions):
         self.write_runs()
         self.reached("revoked")
-        self.commit(numbers(partitions))
-        self.gone("revoked", numbers(partitions))
+        self.commit(journal.numbers(partitions))
+        self.gone("revoked", journal.numbers(partitions))
 
     def on_lost(self, _, partitions):
-        self.gone("lost", numbers(partitions))
+        self.gone("lost", journal.numbers(partitions))
 
     def commit(self, partitions):
         """Commits what was taken of these. That it may fail belongs to this case."""
@@ -77,18 +76,5 @@ class Member(journal.Journal):
             self.commit(list(self.open))
 
 
-def numbers(partitions):
-    return [p.partition for p in partitions]
-
-
-def main():
-    args = harness.arguments(["member"])
-    member = Member(args.bootstrap, *args.rest)
-    ended = journal.input_closes()
-    while not ended.is_set():
-        member.step()
-    member.consumer.close()
-
-
 if __name__ == "__main__":
-    main()
+    journal.run(Member)
