@@ -1,17 +1,19 @@
-//! `tidewheel generate grafana|prometheus`: files for the tools that watch a broker.
+//! `tidewheel generate grafana|prometheus|systemd`: files for the tools that run and watch a broker.
 
 mod dashboard;
 
-use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 
 use self::dashboard::dashboard;
-use super::{EXIT_ENVIRONMENT, say};
+use super::print;
 
 /// Alert rules for Prometheus.
 const ALERTS: &str = include_str!("generate/alerts.yaml");
+
+/// The unit of the Debian package, too.
+const UNIT: &str = include_str!("generate/tidewheel.service");
 
 /// Arguments of `tidewheel generate`.
 #[derive(Args, Debug)]
@@ -26,6 +28,8 @@ enum What {
     Grafana,
     /// Alert rules for Prometheus, as a rules file
     Prometheus,
+    /// A hardened unit for systemd, for a user `tidewheel` and data in /var/lib/tidewheel
+    Systemd,
 }
 
 /// Runs the command on standard output.
@@ -33,17 +37,9 @@ pub(crate) fn run(arguments: &GenerateArguments) -> ExitCode {
     let text = match arguments.what {
         What::Grafana => format!("{:#}\n", dashboard()),
         What::Prometheus => ALERTS.to_owned(),
+        What::Systemd => UNIT.to_owned(),
     };
-    match io::stdout().lock().write_all(text.as_bytes()) {
-        Ok(()) => ExitCode::SUCCESS,
-        // Whoever reads our output has seen enough, as `head` does.
-        Err(error) => {
-            if error.kind() != io::ErrorKind::BrokenPipe {
-                say(&format!("cannot write the output: {error}"));
-            }
-            ExitCode::from(EXIT_ENVIRONMENT)
-        }
-    }
+    print(text.as_bytes())
 }
 
 #[cfg(test)]

@@ -4,10 +4,12 @@ mod bench;
 mod config;
 mod generate;
 pub(crate) mod log;
+mod pages;
 mod reload;
 mod serve;
 mod settings;
 
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -19,9 +21,19 @@ pub(crate) const EXIT_ENVIRONMENT: u8 = 1;
 /// A second SIGTERM or Ctrl-C ended the broker before it had stopped: 128 + SIGINT, as shells have it.
 pub(crate) const EXIT_INTERRUPTED: u8 = 130;
 
+/// With the commit it is built from.
+const VERSION: &str = concat!(
+    env!("CARGO_PKG_VERSION"),
+    " (",
+    env!("BUILT_FROM_REVISION"),
+    ", rustc ",
+    env!("BUILT_WITH_RUSTC"),
+    ")"
+);
+
 /// A log broker that speaks the Apache Kafka protocol.
 #[derive(Debug, Parser)]
-#[command(name = "tidewheel", version, args_conflicts_with_subcommands = true)]
+#[command(name = "tidewheel", version = VERSION, args_conflicts_with_subcommands = true)]
 struct Arguments {
     #[command(subcommand)]
     command: Option<Command>,
@@ -38,8 +50,12 @@ enum Command {
     Config(config::ConfigArguments),
     /// Look into the files of a stopped data directory.
     Log(log::LogArguments),
-    /// Print a dashboard and alert rules for the tools that watch a broker.
+    /// Print files for the tools that run and watch a broker.
     Generate(generate::GenerateArguments),
+    /// Print what a shell needs to complete commands and flags.
+    Completion(pages::CompletionArguments),
+    /// Print the manual page, or write those of all commands.
+    Man(pages::ManArguments),
     /// Put load on any Kafka endpoint and report figures.
     Bench(Box<bench::BenchArguments>),
 }
@@ -54,6 +70,8 @@ pub fn run() -> ExitCode {
         Some(Command::Config(arguments)) => config::run(&arguments),
         Some(Command::Log(arguments)) => log::run(&arguments),
         Some(Command::Generate(arguments)) => generate::run(&arguments),
+        Some(Command::Completion(arguments)) => pages::completion(&arguments),
+        Some(Command::Man(arguments)) => pages::man(&arguments),
         Some(Command::Bench(arguments)) => bench::run(&arguments),
     }
 }
@@ -62,4 +80,18 @@ pub fn run() -> ExitCode {
 #[expect(clippy::print_stderr, reason = "this is the command line's voice")]
 pub(crate) fn say(text: &str) {
     eprintln!("{text}");
+}
+
+/// Writes what was asked for to standard output.
+pub(crate) fn print(output: &[u8]) -> ExitCode {
+    match io::stdout().lock().write_all(output) {
+        Ok(()) => ExitCode::SUCCESS,
+        // Whoever reads our output has seen enough, as `head` does.
+        Err(error) => {
+            if error.kind() != io::ErrorKind::BrokenPipe {
+                say(&format!("cannot write the output: {error}"));
+            }
+            ExitCode::from(EXIT_ENVIRONMENT)
+        }
+    }
 }

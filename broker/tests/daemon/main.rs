@@ -17,8 +17,10 @@ mod hostile;
 mod hostile_memory;
 mod logs;
 mod metrics;
+mod pages;
 mod reload;
 mod serve;
 mod stop;
 #[path = "../support/mod.rs"]
 mod support;
+mod unit;

@@ -1,0 +1,68 @@
+//! What is made from the commands themselves: the version, scripts of shells, manual pages.
+#![allow(clippy::print_stdout, reason = "what was skipped is said")]
+
+use std::fs;
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+use crate::support::run;
+
+fn printed(arguments: &[&str]) -> String {
+    let output = run(arguments);
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn the_version_names_the_commit() {
+    let line = printed(&["--version"]);
+    let rest = line.trim_end().strip_prefix("tidewheel ").unwrap();
+    let (version, built) = rest.split_once(' ').unwrap();
+    assert_eq!(version, env!("CARGO_PKG_VERSION"));
+    let built = built.trim_matches(['(', ')']);
+    let (commit, rustc) = built.split_once(", rustc ").unwrap();
+    assert!(!commit.is_empty() && rustc.starts_with("1."), "{line}");
+}
+
+#[test]
+fn bash_completes_commands_and_flags() {
+    let script = printed(&["completion", "bash"]);
+    for shell in ["zsh", "fish"] {
+        assert!(printed(&["completion", shell]).contains("port-file"));
+    }
+    let asked = "COMP_WORDS=(tidewheel log ve); COMP_CWORD=2; \
+                 _tidewheel tidewheel ve log; echo \"${COMPREPLY[@]}\"";
+    let mut bash = match Command::new("bash")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+    {
+        Ok(bash) => bash,
+        Err(error) => return println!("skipped: bash: {error}"),
+    };
+    let mut input = bash.stdin.take().unwrap();
+    input
+        .write_all(format!("{script}\n{asked}\n").as_bytes())
+        .unwrap();
+    drop(input);
+    let output = bash.wait_with_output().unwrap();
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), "verify\n");
+}
+
+#[test]
+fn every_command_has_a_manual_page() {
+    let page = printed(&["man"]);
+    assert!(page.contains(".SH NAME\ntidewheel"), "{page}");
+    let dir = tempfile::tempdir().unwrap();
+    let pages = dir.path().join("new/pages");
+    printed(&["man", "--dir", pages.to_str().unwrap()]);
+    for command in ["", "-serve", "-log-verify", "-bench-versus", "-man"] {
+        let page = fs::read_to_string(pages.join(format!("tidewheel{command}.1")));
+        assert!(page.unwrap().contains(".SH SYNOPSIS"), "{command}");
+    }
+    // A file in the way.
+    fs::write(dir.path().join("file"), "").unwrap();
+    let path = dir.path().join("file");
+    let output = run(&["man", "--dir", path.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+}
