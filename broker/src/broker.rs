@@ -21,7 +21,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::warn;
 
 pub(crate) use self::config_changes::alter_configs;
-pub(crate) use self::error::BrokerError;
+pub(crate) use self::error::{BrokerError, WrongConfigs};
 use self::load::Loading;
 pub(crate) use self::reload::{Followed, Given, follow};
 pub(crate) use self::topic_changes::{

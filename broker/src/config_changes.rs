@@ -1,14 +1,18 @@
 //! The rules for altered configs, in Kafka's answers.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
+use siphasher::sip::SipHasher13;
 use tidewheel_config::{
-    BrokerConfig, BrokerConfigOverrides, ConfigType, GroupConfigOverrides, LogConfig, Scope,
-    TopicConfigOverrides, find, limits, validate_group_config,
+    BrokerConfig, BrokerConfigOverrides, ConfigEntry, ConfigType, GroupConfigOverrides, LogConfig,
+    Scope, TopicConfigOverrides, describe_broker, describe_topic, find, limits,
+    validate_broker_config, validate_group_config, validate_topic_config,
 };
 
-use crate::broker::BrokerError;
+use crate::broker::{BrokerError, WrongConfigs};
 use crate::metadata::MetadataState;
 use crate::topics::{Topic, TopicsSnapshot, topic_name_problem};
 
@@ -17,6 +21,9 @@ pub(crate) const SET: i8 = 0;
 pub(crate) const DELETE: i8 = 1;
 const APPEND: i8 = 2;
 const SUBTRACT: i8 = 3;
+
+/// Characters of changed settings after which a line of the log names no more of them.
+const TOLD_LEN_MAX: usize = 512;
 
 /// Kafka's numbers of the resources that have configs.
 pub(crate) const TOPIC: i8 = 2;
@@ -33,6 +40,58 @@ pub(crate) struct ConfigAlteration {
     /// Whether every setting that is not named goes back to its default.
     pub(crate) replaces_all: bool,
     pub(crate) changes: Vec<ConfigChange>,
+    /// Only where the settings that act on the resource have one of these digests.
+    pub(crate) only_if: Option<Vec<u64>>,
+}
+
+/// A setting that is set otherwise on its resource than it was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ConfigDifference {
+    pub(crate) name: String,
+    /// What was set on the resource itself.
+    pub(crate) before: Option<String>,
+    pub(crate) after: Option<String>,
+}
+
+impl fmt::Display for ConfigDifference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let value = |value: &Option<String>| match value {
+            Some(value) => format!("{value:?}"),
+            None => "unset".to_owned(),
+        };
+        let Self {
+            name,
+            before,
+            after,
+        } = self;
+        write!(f, "{name}: {} -> {}", value(before), value(after))
+    }
+}
+
+/// The differences for a line of the log, the first of them where they are many.
+pub(crate) fn told(differences: &[ConfigDifference]) -> String {
+    let mut text = String::new();
+    for (index, difference) in differences.iter().enumerate() {
+        if text.len() > TOLD_LEN_MAX {
+            text.push_str(&format!(", and {} more", differences.len() - index));
+            break;
+        }
+        if index > 0 {
+            text.push_str(", ");
+        }
+        let one = difference.to_string();
+        text.push_str(&one[..one.floor_char_boundary(TOLD_LEN_MAX)]);
+    }
+    text
+}
+
+/// Another number for other settings or other sources of them, the same over restarts.
+pub(crate) fn digest(settings: &[ConfigEntry]) -> u64 {
+    let mut hasher = SipHasher13::new();
+    for entry in settings {
+        (entry.name, &entry.value, entry.source as i8).hash(&mut hasher);
+    }
+    hasher.finish()
 }
 
 /// What is done to one setting.
@@ -76,14 +135,41 @@ pub(crate) enum Altered {
 }
 
 impl Altered {
-    /// Whether anything is set otherwise than before.
-    pub(crate) fn changes(&self, before: &MetadataState) -> bool {
-        let (before, configs) = match self {
-            Self::Topic(altered) => (Some(&altered.topic.configs), &altered.configs),
-            Self::Broker(altered) => (before.broker_configs.get(&altered.name), &altered.configs),
-            Self::Group(altered) => (before.group_configs.get(&altered.name), &altered.configs),
+    /// What is set otherwise than before, by name.
+    pub(crate) fn differences(&self, before: &MetadataState) -> Vec<ConfigDifference> {
+        let none = BTreeMap::new();
+        let (scope, before, after) = match self {
+            Self::Topic(altered) => (Scope::Topic, Some(&altered.topic.configs), &altered.configs),
+            Self::Broker(altered) => (
+                Scope::Broker,
+                before.broker_configs.get(&altered.name),
+                &altered.configs,
+            ),
+            Self::Group(altered) => (
+                Scope::Group,
+                before.group_configs.get(&altered.name),
+                &altered.configs,
+            ),
         };
-        before.map_or(!configs.is_empty(), |before| before != configs)
+        let before = before.unwrap_or(&none);
+        let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+        let changed = names
+            .into_iter()
+            .filter(|name| before.get(*name) != after.get(*name));
+        let shown = |configs: &BTreeMap<String, String>, name: &String| {
+            let is_secret = find(scope, name).is_some_and(|row| row.sensitive);
+            let value = configs.get(name)?;
+            Some(match is_secret {
+                true => "[hidden]".to_owned(),
+                false => value.clone(),
+            })
+        };
+        let differences = changed.map(|name| ConfigDifference {
+            name: name.clone(),
+            before: shown(before, name),
+            after: shown(after, name),
+        });
+        differences.collect()
     }
 }
 
@@ -173,11 +259,13 @@ impl ConfigAlteration {
         }
         let found = topics.named(&name);
         let current = found.map(|topic| &topic.configs);
+        let only_if = self.only_if.clone();
         let configs = self.apply(Scope::Topic, current)?;
-        LogConfig::resolve_new(config, &configs).map_err(|error| BrokerError::InvalidConfig {
-            reason: error.to_string(),
-        })?;
+        LogConfig::resolve_new(config, &configs)
+            .map_err(|error| WrongConfigs::find(error, &configs, validate_topic_config))
+            .map_err(|wrong| BrokerError::WrongConfigs(Box::new(wrong)))?;
         let topic = found.ok_or(BrokerError::UnknownTopic { name })?;
+        check_meant(only_if, || describe_topic(config, &topic.configs))?;
         Ok(AlteredTopic {
             topic: Arc::clone(topic),
             configs,
@@ -196,10 +284,15 @@ impl ConfigAlteration {
                 "the broker is named by its node id, or all of them by no name",
             ));
         }
+        check_meant(self.only_if.clone(), || describe_broker(config))?;
         let configs = self.apply(Scope::Broker, brokers.get(&name))?;
         let checked = config.with_dynamic(&configs, &BrokerConfigOverrides::new());
-        checked.map_err(|error| BrokerError::RefusedBrokerConfig {
-            reason: error.to_string(),
+        checked.map_err(|error| {
+            let wrong = WrongConfigs::find(error, &configs, validate_broker_config);
+            BrokerError::WrongConfigs(Box::new(WrongConfigs {
+                of_broker: true,
+                ..wrong
+            }))
         })?;
         Ok(AlteredBroker { name, configs })
     }
@@ -332,6 +425,17 @@ fn changed_list(
         }
     }
     Ok(list.join(","))
+}
+
+/// Refuses a change that was meant for other settings than those that act now.
+fn check_meant(
+    only_if: Option<Vec<u64>>,
+    acting: impl FnOnce() -> Vec<ConfigEntry>,
+) -> Result<(), BrokerError> {
+    match only_if {
+        Some(meant) if !meant.contains(&digest(&acting())) => Err(BrokerError::ConfigsChanged),
+        _ => Ok(()),
+    }
 }
 
 pub(crate) fn invalid(reason: &'static str) -> BrokerError {

@@ -23,6 +23,7 @@ pub(crate) use self::loggers::{
 };
 use self::loggers::{LOGGERS, acting_level};
 use crate::clock;
+use crate::rate_limit::RateLimit;
 
 /// What is written where nobody says anything.
 const DEFAULT: &str = "info";
@@ -55,6 +56,7 @@ pub(crate) struct Logging {
     directives: String,
     set: Mutex<BTreeMap<String, SetLevel>>,
     changed: Notify,
+    changes: RateLimit,
     lines: Arc<LogLines>,
 }
 
@@ -90,9 +92,15 @@ impl Logging {
             directives,
             set: Mutex::default(),
             changed: Notify::new(),
+            changes: RateLimit::new(),
             lines: Arc::default(),
         };
         (logging, filter)
+    }
+
+    /// How often clients of Kafka's API may change levels.
+    pub(crate) fn changes(&self) -> &RateLimit {
+        &self.changes
     }
 
     /// The last lines.

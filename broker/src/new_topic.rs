@@ -3,11 +3,13 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use tidewheel_config::{BrokerConfig, GroupConfig, LogConfig, TopicConfigOverrides, limits};
+use tidewheel_config::{
+    BrokerConfig, GroupConfig, LogConfig, TopicConfigOverrides, limits, validate_topic_config,
+};
 use tidewheel_protocol::{TopicPartition, Uuid};
 use tidewheel_storage::LivePartition;
 
-use crate::broker::BrokerError;
+use crate::broker::{BrokerError, WrongConfigs};
 use crate::ids;
 use crate::metadata::TopicRecord;
 use crate::partition_budget::PartitionBudget;
@@ -86,9 +88,8 @@ impl NewTopic {
         };
         let configs = given_configs(self.configs)?;
         let log = LogConfig::resolve_new(config, &configs).map_err(|error| {
-            BrokerError::InvalidConfig {
-                reason: error.to_string(),
-            }
+            let wrong = WrongConfigs::find(error, &configs, validate_topic_config);
+            BrokerError::WrongConfigs(Box::new(wrong))
         })?;
         Ok(ValidTopic {
             name: Arc::from(self.name),

@@ -8,7 +8,7 @@ use crate::key::{ConfigKey, Scope, UpdateMode};
 use crate::load::unknown_broker_key;
 use crate::registry;
 use crate::settings::Values;
-use crate::value::{self, Notation};
+use crate::value::{self, Notation, Value};
 
 /// What AlterConfigs set on one broker, or on all, by name.
 pub type BrokerConfigOverrides = BTreeMap<String, String>;
@@ -32,18 +32,29 @@ impl BrokerConfig {
 }
 
 fn values(overrides: &BrokerConfigOverrides) -> Result<Values, ConfigError> {
-    let checked = overrides.iter().map(|(name, text)| {
-        let row = registry::find(Scope::Broker, name).ok_or_else(|| unknown_broker_key(name))?;
-        if !is_dynamic(row) {
-            return Err(ConfigError::Unsupported {
-                key: row.name.to_owned(),
-                value: value::shorten(text),
-                reason: "it cannot be changed while the broker runs".to_owned(),
-            });
-        }
-        Ok((row.name, value::parse(row, text, Notation::Kafka)?))
-    });
+    let checked = overrides.iter().map(|(name, text)| parse(name, text));
     checked.collect()
+}
+
+/// Checks one setting of brokers as AlterConfigs gives it.
+///
+/// # Errors
+/// `Unknown` for a name that no setting of brokers has, `Unsupported` for one that cannot be changed while the
+/// broker runs, `Invalid` for a value that it does not take.
+pub fn validate_broker_config(name: &str, value: &str) -> Result<(), ConfigError> {
+    parse(name, value).map(|_| ())
+}
+
+fn parse(name: &str, text: &str) -> Result<(&'static str, Value), ConfigError> {
+    let row = registry::find(Scope::Broker, name).ok_or_else(|| unknown_broker_key(name))?;
+    if !is_dynamic(row) {
+        return Err(ConfigError::Unsupported {
+            key: row.name.to_owned(),
+            value: value::shorten(text),
+            reason: "it cannot be changed while the broker runs".to_owned(),
+        });
+    }
+    Ok((row.name, value::parse(row, text, Notation::Kafka)?))
 }
 
 /// Settings that are read where they are needed, and one that nothing reads.

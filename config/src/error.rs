@@ -40,6 +40,19 @@ pub enum ConfigError {
     Syntax(String),
 }
 
+impl ConfigError {
+    /// The setting that is wrong; `None` where the source is.
+    #[must_use]
+    pub fn key(&self) -> Option<&str> {
+        match self {
+            Self::Unknown { key, .. }
+            | Self::Invalid { key, .. }
+            | Self::Unsupported { key, .. } => Some(key),
+            Self::Syntax(_) => None,
+        }
+    }
+}
+
 /// Where a setting came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Place {

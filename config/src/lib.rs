@@ -41,7 +41,7 @@ pub use describe::{
     ConfigEntry, ConfigSource, ConfigSynonym, describe_broker, describe_broker_defaults,
     describe_group, describe_topic,
 };
-pub use dynamic::{BrokerConfigOverrides, acts_at_once};
+pub use dynamic::{BrokerConfigOverrides, acts_at_once, validate_broker_config};
 pub use error::{ConfigError, ConfigErrors, Place, Problem, Warning};
 pub use group::{ConsumerTimes, GroupConfig, GroupConfigOverrides, validate_group_config};
 pub use key::{Check, ConfigKey, ConfigType, Scope, Synonym, Unit, UpdateMode};

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Query, State};
+use axum::http::header::{HeaderName, HeaderValue};
 use serde::Serialize;
 use serde_json::Value;
 use tidewheel_config::{
@@ -14,6 +15,7 @@ use utoipa::ToSchema;
 
 use super::listing::{ListQuery, Listing, Page};
 use super::problem::Problem;
+use super::setting_changes::etag;
 use super::state::Admin;
 use crate::topics::Topic;
 
@@ -206,17 +208,21 @@ impl SettingSchema {
     }
 }
 
+/// What names settings as they are.
+pub(crate) type Tag = [(HeaderName, HeaderValue); 1];
+
 /// All settings of a topic.
-pub(crate) fn of_topic(config: &BrokerConfig, topic: &Topic) -> Vec<Setting> {
-    let entries = describe_topic(config, &topic.configs).into_iter();
-    let settings = entries.map(|entry| {
+pub(crate) fn of_topic(config: &BrokerConfig, topic: &Topic) -> (Tag, Vec<Setting>) {
+    let entries = describe_topic(config, &topic.configs);
+    let tag = etag(&entries);
+    let settings = entries.into_iter().map(|entry| {
         let place = entry
             .synonyms
             .first()
             .and_then(|first| config.place(first.name));
         Setting::new(entry, Scope::Topic, place)
     });
-    settings.collect()
+    (tag, settings.collect())
 }
 
 /// One page of settings, by their names.
@@ -235,14 +241,15 @@ pub(crate) fn page(mut settings: Vec<Setting>, query: ListQuery) -> Result<Page<
 pub(crate) async fn list(
     State(admin): State<Arc<Admin>>,
     Query(query): Query<ListQuery>,
-) -> Result<Json<Page<Value>>, Problem> {
+) -> Result<(Tag, Json<Page<Value>>), Problem> {
     let config = admin.broker()?.topic_defaults();
-    let entries = describe_broker(&config).into_iter();
-    let settings = entries.map(|entry| {
+    let entries = describe_broker(&config);
+    let tag = etag(&entries);
+    let settings = entries.into_iter().map(|entry| {
         let place = config.place(entry.name);
         Setting::new(entry, Scope::Broker, place)
     });
-    Ok(Json(page(settings.collect(), query)?))
+    Ok((tag, Json(page(settings.collect(), query)?)))
 }
 
 /// What became of the settings that the broker was given.

@@ -6,6 +6,7 @@ use tidewheel_consumer_groups::GroupError;
 use tidewheel_protocol::ErrorCode;
 
 use super::problem::Problem;
+use super::setting_changes::pointer;
 use crate::api::error::{append_code, broker_code, group_code, no_coordinator_code, storage_code};
 use crate::broker::BrokerError;
 use crate::delays::DelayedError;
@@ -59,10 +60,25 @@ pub(crate) fn coded(code: ErrorCode, detail: String) -> Problem {
 
 impl From<BrokerError> for Problem {
     fn from(error: BrokerError) -> Self {
-        if let BrokerError::UnknownTopic { name } = &error {
-            return Problem::unknown_topic(name);
+        let problem = coded(broker_code(&error), error.to_string());
+        match &error {
+            BrokerError::UnknownTopic { name } => Problem::unknown_topic(name),
+            BrokerError::WrongConfigs(wrong) => {
+                let errors = std::iter::once(&wrong.first).chain(&wrong.others);
+                errors.fold(problem, |problem, error| {
+                    let key = error.key().unwrap_or_default();
+                    problem.with_field(pointer(key), error.to_string())
+                })
+            }
+            BrokerError::ConfigsChanged => {
+                let (status, kind) = (
+                    StatusCode::PRECONDITION_FAILED,
+                    "/problems/changed-meanwhile",
+                );
+                Problem::new(status, kind, "it is not what it was").detail(error.to_string())
+            }
+            _ => problem,
         }
-        coded(broker_code(&error), error.to_string())
     }
 }
 

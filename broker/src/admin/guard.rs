@@ -7,7 +7,7 @@
 //! no page can send to another origin unasked.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -16,30 +16,23 @@ use axum::http::header::{
     ORIGIN, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 use axum::http::uri::Authority;
-use axum::http::{HeaderMap, Method, Response, StatusCode, Uri};
+use axum::http::{HeaderMap, Method, Response, StatusCode};
 use axum::middleware::Next;
 use axum::response::IntoResponse;
 use tidewheel_config::limits;
 use tokio::time::timeout;
-use tracing::info;
 
-use super::auth::{Principal, Role};
+use super::audit::{Audit, Known};
+use super::auth::Role;
 use super::idle::Activity;
 use super::problem::{Problem, as_problem};
 use super::sending::{self, Held};
 use super::state::Admin;
 use super::{health, metrics};
-use crate::logging::AUDIT;
-
-/// Characters of a path or query that the audit log keeps.
-const AUDITED_LEN_MAX: usize = 512;
 
 /// The address of whoever sends a request.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Peer(pub(crate) SocketAddr);
-
-/// Who it was, once that is known.
-type Known = Arc<OnceLock<Principal>>;
 
 /// The outermost: bounds the time, checks where a request comes from, and makes its answer fit to leave.
 pub(crate) async fn guard(
@@ -104,54 +97,6 @@ async fn changed(admin: Arc<Admin>, mut request: Request, next: Next) -> Respons
     });
     audit.status = Some(answer.status());
     answer
-}
-
-/// What is written down about a request when this is dropped, whatever came of it.
-struct Audit {
-    known: Known,
-    peer: Option<Peer>,
-    method: Method,
-    uri: Uri,
-    /// Once it is answered.
-    status: Option<StatusCode>,
-}
-
-impl Audit {
-    /// Of a request that is told where to say who it was.
-    fn new(request: &mut Request) -> Self {
-        let known = Known::default();
-        request.extensions_mut().insert(Arc::clone(&known));
-        Self {
-            known,
-            peer: request.extensions().get::<Peer>().copied(),
-            method: request.method().clone(),
-            uri: request.uri().clone(),
-            status: None,
-        }
-    }
-}
-
-impl Drop for Audit {
-    fn drop(&mut self) {
-        let target = self.uri.path_and_query();
-        let target = target.map_or("", |target| target.as_str());
-        let target: String = target.chars().take(AUDITED_LEN_MAX).collect();
-        let status = match self.status {
-            Some(status) => status.as_str().to_owned(),
-            None if std::thread::panicking() => "500".to_owned(),
-            // The broker has stopped: what has begun may be carried out or not.
-            None => "abandoned".to_owned(),
-        };
-        info!(
-            target: AUDIT,
-            user = self.known.get().map_or("-", |who| &*who.name),
-            peer = self.peer.map_or_else(String::new, |Peer(peer)| peer.to_string()),
-            method = %self.method,
-            path = target,
-            %status,
-            "HTTP request"
-        );
-    }
 }
 
 /// Makes an answer fit to leave.
@@ -352,7 +297,7 @@ mod tests {
 
     use super::*;
     use crate::lifecycle::Lifecycle;
-    use crate::logging::LogLines;
+    use crate::logging::{AUDIT, LogLines};
 
     /// The answer to a change of `/x`.
     async fn changes(admin: Arc<Admin>, handler: MethodRouter) -> StatusCode {
@@ -383,7 +328,7 @@ mod tests {
         let audited = audited(&lines);
         assert_eq!(audited.len(), 1, "{audited:?}");
         assert!(
-            audited[0].ends_with("method=DELETE path=\"/x?y\" status=500"),
+            audited[0].ends_with("method=DELETE path=\"/x?y\" asked=\"\" status=500"),
             "{audited:?}"
         );
         assert!(admin.request_place().is_ok());

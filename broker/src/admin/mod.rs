@@ -7,6 +7,7 @@
 //! no answer takes the mutex of a log for longer than to look at it.
 
 mod actions;
+mod audit;
 mod auth;
 mod changes;
 mod configs;
@@ -35,6 +36,7 @@ mod records;
 mod routes;
 mod sending;
 mod server;
+mod setting_changes;
 mod state;
 mod stats;
 mod streams;

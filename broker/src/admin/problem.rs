@@ -146,6 +146,20 @@ impl Problem {
         problem
     }
 
+    /// Adds what is wrong with one part of the request.
+    pub(crate) fn with_field(mut self, pointer: String, detail: String) -> Self {
+        self.0.errors.push(FieldProblem { pointer, detail });
+        self
+    }
+
+    /// The same where the parts stand within another part of the body.
+    pub(crate) fn under(mut self, part: &str) -> Self {
+        for error in &mut self.0.errors {
+            error.pointer.insert_str(0, part);
+        }
+        self
+    }
+
     /// The broker cannot answer now, but will.
     pub(crate) fn unavailable(kind: &'static str, detail: impl Into<String>) -> Self {
         Self::new(

@@ -7,6 +7,7 @@ use utoipa::IntoParams;
 use super::delayed::DelayedState;
 use super::listing::Page;
 use super::problem::Problem;
+use super::setting_changes::SettingsOf;
 
 /// Which part of a list.
 #[derive(Clone, Copy, Debug, Deserialize, IntoParams)]
@@ -155,3 +156,15 @@ pub(crate) struct ProducersQuery {
     /// Where the page begins: `next_cursor` of the one before.
     pub(crate) cursor: Option<String>,
 }
+
+/// Which settings of brokers, and whether to only say what would be done.
+#[derive(Clone, Copy, Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct BrokerSettingsQuery {
+    /// Whether to check everything and change nothing.
+    pub(crate) dry_run: Option<bool>,
+    /// Of this `broker`, unless said otherwise, or of `all`, which count where nothing is set on this one.
+    pub(crate) of: Option<SettingsOf>,
+}
+

@@ -18,9 +18,9 @@ use utoipa_axum::routes;
 use super::problem::Problem;
 use super::state::Admin;
 use super::{
-    configs, connections, delayed, delayed_changes, group_changes, groups, guard, health, loggers,
-    messages, metrics, overview, partition_changes, partitions, problem, producers, records, stats,
-    topic_changes, topics,
+    configs, connections, delayed, delayed_changes, group_changes, groups, guard,
+    health, loggers, messages, metrics, overview, partition_changes, partitions, problem,
+    producers, records, setting_changes, stats, topic_changes, topics,
 };
 
 type Paths = OpenApiRouter<Arc<Admin>>;
@@ -130,7 +130,8 @@ fn admin() -> Paths {
         .routes(routes!(topic_changes::create))
         .routes(routes!(topic_changes::grow))
         .routes(routes!(topic_changes::delete))
-        .routes(routes!(topic_changes::alter))
+        .routes(routes!(setting_changes::alter_topic))
+        .routes(routes!(setting_changes::alter_broker))
         .routes(routes!(delayed_changes::cancel))
         .routes(routes!(records::produce))
         .route(

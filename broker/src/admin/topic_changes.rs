@@ -1,4 +1,4 @@
-//! Topics are made, grow, are altered and deleted: the same changes as through Kafka's API, with a dry run.
+//! Topics are made, grow and are deleted: the same changes as through Kafka's API, with a dry run.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,21 +7,15 @@ use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use tidewheel_config::limits;
 use utoipa::ToSchema;
-use utoipa::openapi::RefOr;
-use utoipa::openapi::schema::{ObjectBuilder, Schema, SchemaType, Type};
 
 use super::problem::Problem;
 use super::queries::DryRun;
 use super::state::Admin;
-use super::topics::named;
 use crate::broker::{
-    BrokerError, NewPartitions, NewTopic, TopicRef, alter_configs, create_partitions,
-    create_topics, delete_topics,
+    BrokerError, NewPartitions, NewTopic, TopicRef, create_partitions, create_topics, delete_topics,
 };
-use crate::config_changes::{ConfigAlteration, ConfigChange, TOPIC};
 
 /// A topic that is to be made.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -70,33 +64,8 @@ pub(crate) struct TopicChanged {
     dry_run: bool,
 }
 
-/// New values of settings: a text, a number, true or false, or null to set one back.
-#[derive(Debug, Deserialize)]
-#[serde(transparent)]
-pub(crate) struct Settings(BTreeMap<String, Value>);
-
-impl utoipa::PartialSchema for Settings {
-    fn schema() -> RefOr<Schema> {
-        let value = ObjectBuilder::new().schema_type(SchemaType::from_iter([
-            Type::String,
-            Type::Number,
-            Type::Boolean,
-            Type::Null,
-        ]));
-        let settings = ObjectBuilder::new().additional_properties(Some(value));
-        settings.into()
-    }
-}
-
-impl ToSchema for Settings {}
-
-/// A name within a JSON pointer.
-fn pointer(name: &str) -> String {
-    format!("/{}", name.replace('~', "~0").replace('/', "~1"))
-}
-
 /// The one result of a change of one thing.
-fn only<T>(results: Vec<Result<T, BrokerError>>) -> Result<T, Problem> {
+pub(crate) fn only<T>(results: Vec<Result<T, BrokerError>>) -> Result<T, Problem> {
     let result = results.into_iter().next();
     // There is one for each that was asked for.
     Ok(result.unwrap_or(Err(BrokerError::Stopped))?)
@@ -123,7 +92,8 @@ pub(crate) async fn create(
         configs: configs.map(|(name, value)| (name, Some(value))).collect(),
     };
     let (dry_run, wait) = (query.is_dry(), limits::METADATA_CHANGE_WAIT);
-    let made = only(create_topics(broker, vec![topic], dry_run, wait).await)?;
+    let made = only(create_topics(broker, vec![topic], dry_run, wait).await);
+    let made = made.map_err(|problem| problem.under("/configs"))?;
     let status = match dry_run {
         true => StatusCode::OK,
         false => StatusCode::CREATED,
@@ -173,49 +143,4 @@ pub(crate) async fn delete(
     only(delete_topics(admin.broker()?, topics, dry_run, wait).await)?;
     let name = topic;
     Ok(Json(TopicChanged { name, dry_run }))
-}
-
-/// Alters settings of a topic: those named are set, null sets one back to what the broker says; others stay.
-#[utoipa::path(patch, path = "/v1/topics/{topic}/configs", tag = "topics",
-    params(("topic" = String, Path, description = "its name"), DryRun),
-    request_body = Settings,
-    responses((status = 200, body = TopicChanged)))]
-pub(crate) async fn alter(
-    State(admin): State<Arc<Admin>>,
-    Path(topic): Path<String>,
-    Query(query): Query<DryRun>,
-    Json(Settings(settings)): Json<Settings>,
-) -> Result<Json<TopicChanged>, Problem> {
-    let broker = admin.broker()?;
-    named(broker, &topic)?;
-    let changes = settings.into_iter().map(|(name, value)| match value {
-        Value::Null => Ok(ConfigChange::reset(name)),
-        Value::String(text) => Ok(ConfigChange::set(name, Some(text))),
-        Value::Bool(_) | Value::Number(_) => Ok(ConfigChange::set(name, Some(value.to_string()))),
-        Value::Array(_) | Value::Object(_) => Err(Problem::invalid(
-            pointer(&name),
-            "a setting is a text, a number, true, false or null",
-        )),
-    });
-    let alteration = ConfigAlteration {
-        resource_type: TOPIC,
-        resource_name: topic.clone(),
-        replaces_all: false,
-        changes: changes.collect::<Result<_, _>>()?,
-    };
-    let dry_run = query.is_dry();
-    only(alter_configs(broker, vec![alteration], dry_run).await)?;
-    let name = topic;
-    Ok(Json(TopicChanged { name, dry_run }))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_name_within_a_pointer_is_escaped() {
-        assert_eq!(pointer("retention.ms"), "/retention.ms");
-        assert_eq!(pointer("a/b~c"), "/a~1b~0c");
-    }
 }

@@ -155,9 +155,9 @@ pub(crate) async fn settings(
     State(admin): State<Arc<Admin>>,
     Path(name): Path<String>,
     Query(query): Query<ListQuery>,
-) -> Result<Json<Page<Value>>, Problem> {
+) -> Result<(configs::Tag, Json<Page<Value>>), Problem> {
     let broker = admin.broker()?;
     let topic = named(broker, &name)?;
-    let settings = configs::of_topic(&broker.topic_defaults(), &topic);
-    Ok(Json(configs::page(settings, query)?))
+    let (tag, settings) = configs::of_topic(&broker.topic_defaults(), &topic);
+    Ok((tag, Json(configs::page(settings, query)?)))
 }

@@ -10,7 +10,9 @@ use crate::config_changes::{ConfigAlteration, ConfigChange};
 
 pub(super) async fn handle(context: Context, request: AlterConfigsRequest) -> AlterConfigsResponse {
     let alterations = request.resources.iter().map(alteration).collect();
-    let results = alter_configs(&context.broker, alterations, request.validate_only).await;
+    let (broker, peer) = (&context.broker, context.session.peer);
+    let altered = alter_configs(broker, alterations, request.validate_only, Some(peer));
+    let results = altered.await;
     let resources = request.resources.into_iter();
     let responses = resources.zip(results).map(|(resource, result)| {
         let (error_code, error_message) = error::outcome(result);
@@ -37,5 +39,6 @@ fn alteration(resource: &AlterConfigsResource) -> ConfigAlteration {
         resource_name: resource.resource_name.to_string(),
         replaces_all: true,
         changes: changes.collect(),
+        only_if: None,
     }
 }

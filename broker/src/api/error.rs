@@ -129,15 +129,17 @@ pub(crate) fn broker_code(error: &BrokerError) -> ErrorCode {
         BrokerError::InvalidReplicationFactor { .. } => ErrorCode::InvalidReplicationFactor,
         BrokerError::InvalidAssignment { .. } => ErrorCode::InvalidReplicaAssignment,
         BrokerError::InvalidConfig { .. } => ErrorCode::InvalidConfig,
-        BrokerError::InvalidRequest { .. } | BrokerError::RefusedBrokerConfig { .. } => {
-            ErrorCode::InvalidRequest
-        }
+        BrokerError::WrongConfigs(wrong) if !wrong.of_broker => ErrorCode::InvalidConfig,
+        BrokerError::WrongConfigs(_)
+        | BrokerError::InvalidRequest { .. }
+        | BrokerError::RefusedBrokerConfig { .. }
+        | BrokerError::ConfigsChanged => ErrorCode::InvalidRequest,
         BrokerError::DeletionDisabled => ErrorCode::TopicDeletionDisabled,
         BrokerError::Metadata(error) => metadata_code(error),
         BrokerError::Storage(error) => storage_code(error),
         BrokerError::Together(error) => broker_code(error),
         // What makes Kafka's own clients try again; its controller says so when its quota is used up.
-        BrokerError::Busy => ErrorCode::ThrottlingQuotaExceeded,
+        BrokerError::Busy | BrokerError::TooOften => ErrorCode::ThrottlingQuotaExceeded,
         BrokerError::TimedOut => ErrorCode::RequestTimedOut,
         BrokerError::Stopped => ErrorCode::UnknownServerError,
     }
@@ -188,9 +190,9 @@ pub(crate) fn no_coordinator_code(reason: NoCoordinator) -> ErrorCode {
 }
 
 /// What is told of a change: the code, and the sentence that goes with an error.
-pub(crate) fn outcome(result: Result<(), BrokerError>) -> (i16, Option<StrBytes>) {
+pub(crate) fn outcome<T>(result: Result<T, BrokerError>) -> (i16, Option<StrBytes>) {
     match result {
-        Ok(()) => (ErrorCode::None.code(), None),
+        Ok(_) => (ErrorCode::None.code(), None),
         Err(error) => {
             let message = StrBytes::from(error.to_string());
             (broker_code(&error).code(), Some(message))

@@ -14,7 +14,9 @@ pub(super) async fn handle(
     request: IncrementalAlterConfigsRequest,
 ) -> IncrementalAlterConfigsResponse {
     let alterations = request.resources.iter().map(alteration).collect();
-    let results = alter_configs(&context.broker, alterations, request.validate_only).await;
+    let (broker, peer) = (&context.broker, context.session.peer);
+    let altered = alter_configs(broker, alterations, request.validate_only, Some(peer));
+    let results = altered.await;
     let resources = request.resources.into_iter();
     let responses = resources.zip(results).map(|(resource, result)| {
         let (error_code, error_message) = error::outcome(result);
@@ -42,5 +44,6 @@ fn alteration(resource: &AlterConfigsResource) -> ConfigAlteration {
         resource_name: resource.resource_name.to_string(),
         replaces_all: false,
         changes: changes.collect(),
+        only_if: None,
     }
 }

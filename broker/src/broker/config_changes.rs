@@ -1,5 +1,6 @@
 //! Configs that are altered: durable first, then in force for every log that is open.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tidewheel_config::{BrokerConfig, GroupConfigOverrides, LogConfig, limits};
@@ -10,25 +11,28 @@ use super::topic_changes::{all_or_none, for_all};
 use super::{Broker, BrokerError, GroupConfigs};
 use crate::clock;
 use crate::config_changes::{
-    Altered, BROKER_LOGGER, ConfigAlteration, refuse_repeated, refuse_too_many_groups,
+    Altered, BROKER_LOGGER, ConfigAlteration, ConfigDifference, refuse_repeated,
+    refuse_too_many_groups, told,
 };
 use crate::metadata::MetadataStore;
 use crate::topics::Topic;
 
-/// Alters the configs of each resource for which that is valid; the results are in the order of the
-/// request.
+/// Alters the configs of each resource for which that is valid; the results, which are what is set otherwise, are in
+/// the order of the request. `peer` is written down: the client of Kafka's API who wants it.
 pub(crate) async fn alter_configs(
     broker: &Arc<Broker>,
     alterations: Vec<ConfigAlteration>,
     validate_only: bool,
-) -> Vec<Result<(), BrokerError>> {
+    peer: Option<SocketAddr>,
+) -> Vec<Result<Vec<ConfigDifference>, BrokerError>> {
     let mut kept = Vec::new();
     let begun: Vec<_> = refuse_repeated(alterations)
         .into_iter()
         .map(|one| match one {
             // The disk must not keep anybody from looking closer.
             Ok(one) if one.resource_type == BROKER_LOGGER => {
-                Some(broker.alter_loggers(one, validate_only))
+                let altered = broker.alter_loggers(one, validate_only, peer);
+                Some(altered.map(|()| Vec::new()))
             }
             Ok(one) => {
                 kept.push(one);
@@ -37,7 +41,8 @@ pub(crate) async fn alter_configs(
             Err(error) => Some(Err(error)),
         })
         .collect();
-    let mut kept = alter_kept(broker, kept, validate_only).await.into_iter();
+    let kept = alter_kept(broker, kept, validate_only, peer).await;
+    let mut kept = kept.into_iter();
     let results = begun.into_iter();
     let results = results.map(|done| done.or_else(|| kept.next()));
     results
@@ -50,14 +55,35 @@ async fn alter_kept(
     broker: &Arc<Broker>,
     alterations: Vec<ConfigAlteration>,
     validate_only: bool,
-) -> Vec<Result<(), BrokerError>> {
+    peer: Option<SocketAddr>,
+) -> Vec<Result<Vec<ConfigDifference>, BrokerError>> {
     if alterations.is_empty() {
         return Vec::new();
     }
     let (count, changed) = (alterations.len(), Arc::clone(broker));
-    let work = move |metadata: &mut _| changed.alter(alterations, validate_only, metadata);
+    let work = move |metadata: &mut _| changed.alter(alterations, validate_only, peer, metadata);
     let done = broker.changes.run(limits::METADATA_CHANGE_WAIT, work).await;
     done.unwrap_or_else(|error| for_all(count, error))
+}
+
+/// Writes down what is set otherwise from now on; `peer` is the client of Kafka's API who wanted it.
+fn tell(altered: &Altered, differences: &[ConfigDifference], peer: Option<SocketAddr>) {
+    let changes = told(differences);
+    let peer = peer.map(|peer| peer.to_string());
+    match altered {
+        Altered::Topic(altered) => {
+            let (topic, set) = (&*altered.topic.name, altered.configs.len());
+            info!(topic, set, changes, peer, "configs altered");
+        }
+        Altered::Broker(altered) => {
+            let (broker, set) = (&*altered.name, altered.configs.len());
+            info!(broker, set, changes, peer, "configs altered");
+        }
+        Altered::Group(altered) => {
+            let (group, set) = (&*altered.name, altered.configs.len());
+            info!(group, set, changes, peer, "configs altered");
+        }
+    }
 }
 
 impl Broker {
@@ -66,8 +92,9 @@ impl Broker {
         &self,
         alterations: Vec<ConfigAlteration>,
         validate_only: bool,
+        peer: Option<SocketAddr>,
         metadata: &mut MetadataStore,
-    ) -> Vec<Result<(), BrokerError>> {
+    ) -> Vec<Result<Vec<ConfigDifference>, BrokerError>> {
         let (config, topics) = (self.topic_defaults(), self.topics());
         let before = metadata.state();
         let checked: Vec<Result<Altered, BrokerError>> = alterations
@@ -75,45 +102,49 @@ impl Broker {
             .map(|one| one.validate(&config, &topics, before))
             .collect();
         let checked = refuse_too_many_groups(checked, before);
-        let changed: Vec<&Altered> = checked
+        let differences: Vec<_> = checked
             .iter()
-            .flatten()
-            .filter(|altered| altered.changes(before))
+            .map(|one| {
+                let altered = one.as_ref().ok();
+                altered.map_or_else(Vec::new, |altered| altered.differences(before))
+            })
+            .collect();
+        let changed = checked.iter().zip(&differences);
+        let changed = changed.filter(|(_, differences)| !differences.is_empty());
+        let changed: Vec<(&Altered, &Vec<ConfigDifference>)> = changed
+            .filter_map(|(altered, differences)| Some((altered.as_ref().ok()?, differences)))
             .collect();
         let made = match validate_only || changed.is_empty() {
             true => Ok(()),
-            false => self.alter_valid(metadata, &changed),
+            false => self.alter_valid(metadata, &changed, peer),
         };
-        let results = all_or_none(checked, made).into_iter();
-        results.map(|result| result.map(|_| ())).collect()
+        let results = all_or_none(checked, made).into_iter().zip(differences);
+        results
+            .map(|(result, differences)| result.map(|_| differences))
+            .collect()
     }
 
     fn alter_valid(
         &self,
         metadata: &mut MetadataStore,
-        altered: &[&Altered],
+        changed: &[(&Altered, &Vec<ConfigDifference>)],
+        peer: Option<SocketAddr>,
     ) -> Result<(), BrokerError> {
-        metadata.configs_changed(altered, clock::now_ms())?;
+        let altered: Vec<&Altered> = changed.iter().map(|(altered, _)| *altered).collect();
+        metadata.configs_changed(&altered, clock::now_ms())?;
         let mut topics = Vec::new();
         let mut groups = Vec::new();
         let mut settings_changed = false;
-        for altered in altered {
+        for (altered, differences) in changed {
+            tell(altered, differences, peer);
             match altered {
-                Altered::Topic(altered) => {
-                    topics.push(Arc::new(Topic {
-                        configs: altered.configs.clone(),
-                        ..Topic::clone(&altered.topic)
-                    }));
-                    info!(topic = %altered.topic.name, set = altered.configs.len(), "configs altered");
-                }
-                Altered::Broker(altered) => {
-                    settings_changed = true;
-                    info!(broker = %altered.name, set = altered.configs.len(), "configs altered");
-                }
+                Altered::Topic(altered) => topics.push(Arc::new(Topic {
+                    configs: altered.configs.clone(),
+                    ..Topic::clone(&altered.topic)
+                })),
+                Altered::Broker(_) => settings_changed = true,
                 Altered::Group(altered) => {
                     groups.push((altered.name.clone(), altered.configs.clone()));
-                    let group = &*altered.name;
-                    info!(group, set = altered.configs.len(), "configs altered");
                 }
             }
         }

@@ -1,11 +1,48 @@
 //! Why an operation of the broker was refused or failed; `api/error.rs` makes Kafka's codes of it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use tidewheel_config::ConfigError;
 use tidewheel_protocol::Uuid;
 use tidewheel_storage::StorageError;
 
 use crate::metadata::MetadataError;
+
+/// Settings beside the first of which it is told what is wrong with them.
+const OTHERS_MAX: usize = 99;
+
+/// All that is wrong with the settings of one resource. Reads as the first of it, which is what Kafka's API tells.
+#[derive(Debug, thiserror::Error)]
+#[error("{first}")]
+pub(crate) struct WrongConfigs {
+    /// Whether they are settings of brokers, of which Kafka tells with another code.
+    pub(crate) of_broker: bool,
+    /// What is wrong with one, or with how they go together.
+    pub(crate) first: ConfigError,
+    /// What is wrong with others.
+    pub(crate) others: Vec<ConfigError>,
+}
+
+impl WrongConfigs {
+    /// Finds out, after `first` was found, what `check` has against any of `configs`.
+    pub(crate) fn find(
+        first: ConfigError,
+        configs: &BTreeMap<String, String>,
+        check: impl Fn(&str, &str) -> Result<(), ConfigError>,
+    ) -> Self {
+        let errors = configs.iter().map(|(name, value)| check(name, value));
+        let others = errors.filter_map(Result::err);
+        Self {
+            of_broker: false,
+            others: others
+                .filter(|error| *error != first)
+                .take(OTHERS_MAX)
+                .collect(),
+            first,
+        }
+    }
+}
 
 /// Why an operation was refused or failed.
 #[derive(Debug, thiserror::Error)]
@@ -90,6 +127,12 @@ pub(crate) enum BrokerError {
         /// What is wrong with it.
         reason: String,
     },
+    /// Settings are unknown, cannot be set where they were, or their values are out of bounds.
+    #[error(transparent)]
+    WrongConfigs(Box<WrongConfigs>),
+    /// The settings are not those any more that the change was meant for.
+    #[error("the settings were changed meanwhile: look at them again")]
+    ConfigsChanged,
     /// The request contradicts itself.
     #[error("{reason}")]
     InvalidRequest {
@@ -111,6 +154,9 @@ pub(crate) enum BrokerError {
     /// So many changes wait for their turn that one more is not taken.
     #[error("too many changes of topics are waiting: try again later")]
     Busy,
+    /// Levels of the log were changed so often that this is not done once more now.
+    #[error("levels of the log are changed too often: try again later")]
+    TooOften,
     /// The time that the request gave is over; a change that has begun is still carried out.
     #[error("not done in the time that the request gave")]
     TimedOut,

@@ -1,5 +1,7 @@
 //! Levels of the log, altered by clients: at once, for a while, and kept nowhere.
 
+use std::net::SocketAddr;
+
 use tracing::{Level, info};
 
 use super::{Broker, BrokerError};
@@ -7,11 +9,13 @@ use crate::config_changes::{ConfigAlteration, ConfigChange, DELETE, SET, invalid
 use crate::logging::{AUDIT, KAFKA_LEVELS, ROOT, kafka_level, of_kafka_name};
 
 impl Broker {
-    /// Sets levels of the log, or sets them back: all that the request names, or none.
+    /// Sets levels of the log, or sets them back: all that the request names, or none. A few times at once, then one
+    /// a second: a client could fill the log otherwise.
     pub(super) fn alter_loggers(
         &self,
         alteration: ConfigAlteration,
         validate_only: bool,
+        peer: Option<SocketAddr>,
     ) -> Result<(), BrokerError> {
         if alteration.replaces_all {
             // As in Kafka.
@@ -28,14 +32,23 @@ impl Broker {
             return Ok(());
         };
         let lasts_ms = self.topic_defaults().loggers_expire_ms;
-        let changed = logging.change_levels(changes.clone(), lasts_ms);
+        let told: Vec<String> = changes
+            .iter()
+            .map(|(logger, level)| match level {
+                Some(level) => format!("{logger}={level}"),
+                None => format!("{logger} set back"),
+            })
+            .collect();
+        // Each is written down, and makes every line anew whether it is to be written.
+        let Some(refused) = logging.changes().passes() else {
+            return Err(BrokerError::TooOften);
+        };
+        let changed = logging.change_levels(changes, lasts_ms);
         changed.map_err(|error| BrokerError::InvalidConfig {
             reason: error.to_string(),
         })?;
-        for (logger, level) in changes {
-            let set_to = level.map_or("none of its own", |level| level.as_str());
-            info!(target: AUDIT, logger, set_to, lasts_ms, "a client set the level of a logger");
-        }
+        let (changes, peer) = (told.join(", "), peer.map(|peer| peer.to_string()));
+        info!(target: AUDIT, peer, changes, lasts_ms, refused, "a client set levels of loggers");
         Ok(())
     }
 

@@ -15,6 +15,7 @@ mod hostile;
 mod messages;
 mod records;
 mod resources;
+mod settings;
 mod stats;
 mod streams;
 #[path = "../support/mod.rs"]

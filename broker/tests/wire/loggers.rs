@@ -15,6 +15,8 @@ use tidewheel_protocol::messages::describe_configs::{
 };
 
 const BROKER_LOGGER: i8 = 8;
+/// THROTTLING_QUOTA_EXCEEDED.
+const THROTTLED: i16 = 89;
 const GROUPS: &str = "tidewheel_broker.groups";
 const SHARD: &str = "tidewheel_broker.groups.shard";
 
@@ -169,4 +171,25 @@ fn a_level_goes_back_by_itself_also_without_the_http_api_and_with_the_process() 
     assert!(broker.stop());
     let broker = Broker::start(dir.path());
     assert_eq!(levels(&mut broker.connect())[SHARD], "WARN");
+}
+
+#[test]
+fn levels_are_not_changed_without_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::start(dir.path());
+    let mut client = broker.connect();
+    let codes: Vec<i16> = (0..100)
+        .map(|_| set(&mut client, &[(GROUPS, SET, Some("ERROR"))]))
+        .collect();
+    let refused = codes.iter().filter(|code| **code == THROTTLED).count();
+    let done = codes.iter().filter(|code| **code == 0).count();
+    assert!(done >= 10 && refused > 0, "{codes:?}");
+    assert_eq!(done + refused, 100);
+    // One that is only tried changes nothing and counts for nothing.
+    let tried = resource(BROKER_LOGGER, "1", &[(GROUPS, SET, Some("INFO"))]);
+    assert_eq!(change(&mut client, vec![tried], true), [0]);
+    eventually("it is possible again", || {
+        set(&mut client, &[(GROUPS, SET, Some("INFO"))]) == 0
+    });
+    assert!(broker.stop());
 }
