@@ -141,7 +141,10 @@ fn certain_things_live_in_one_place() {
             "Instant::now()",
             &["broker/src/clock.rs", "bench/src/clock.rs"],
         ),
-        ("tidewheel_bench", &["broker/src/cli/bench.rs"]),
+        (
+            "tidewheel_bench",
+            &["broker/src/cli/bench.rs", "broker/src/cli/config/live.rs"],
+        ),
         ("thread::Builder", &["broker/src/storage_threads.rs"]),
         ("thread::spawn", &[]),
         ("memmap2::", &["storage/src/mmap.rs"]),

@@ -39,6 +39,10 @@ unknown name is such a mistake; with `--strict=false` it is a warning. `tidewhee
 the same without starting, `config show --origin` shows what is in force and where it comes from,
 `config docs NAME` explains a setting, `config convert` makes TOML of any of these sources.
 
+`config get`, `set` and `unset` ask a running broker, Apache Kafka's too, over Kafka's protocol: what is set on
+it, on all brokers (`--all-brokers`), on a `--topic` or on a `--group`, and where it comes from. `config set
+retention.ms=7d --topic orders` acts at once and lasts over restarts; so does `PATCH /v1/config` of the HTTP API.
+
 SIGHUP has the broker read the file of `--config` again. Defaults of topics, and other settings of which
 `/v1/config/schema` says that they need no restart, act at once; those that were altered while it ran
 (`kafka-configs`) stay above them. Settings that act after a restart only are named in one warning, and in

@@ -52,3 +52,4 @@ pub use registry::{REGISTRY, Section, find, keys};
 pub use reload::Reloaded;
 pub use retry::{RetryBackoff, RetryConfig};
 pub use topic::{TopicConfigOverrides, validate_topic_config};
+pub use value::canonical;

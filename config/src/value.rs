@@ -3,8 +3,8 @@
 use std::fmt;
 
 use crate::error::ConfigError;
-use crate::key::{Check, ConfigKey, ConfigType, Unit};
-use crate::limits;
+use crate::key::{Check, ConfigKey, ConfigType, Scope, Unit};
+use crate::{limits, registry};
 
 /// A value of one setting, checked against its row.
 #[derive(Clone, Debug, PartialEq)]
@@ -75,6 +75,15 @@ pub(crate) fn parse(key: &ConfigKey, text: &str, notation: Notation) -> Result<V
         Check::OnlyDefault(reason) => only_default(key, value, text, reason),
         Check::Custom(check) => check(trimmed).map(|()| value).map_err(invalid),
     }
+}
+
+/// What Kafka's API takes for what a person wrote: `7d` as a number of ms. As it stands where that is not known: a
+/// setting that another broker has, or a value that none takes.
+#[must_use]
+pub fn canonical(scope: Scope, name: &str, text: &str) -> String {
+    let row = registry::find(scope, name);
+    let value = row.and_then(|row| parse(row, text, Notation::Human).ok());
+    value.map_or_else(|| text.to_owned(), |value| value.to_string())
 }
 
 /// The default of `key` as a value.
@@ -311,6 +320,18 @@ mod tests {
         let row = key(ConfigType::Long, Unit::Milliseconds);
         assert!(parse(&row, "7d", Notation::Kafka).is_err());
         assert_eq!(parse(&row, " 7 ", Notation::Kafka), Ok(Value::Number(7)));
+    }
+
+    #[test]
+    fn what_a_person_wrote_becomes_what_the_kafka_api_takes() {
+        for (scope, name, text, expected) in [
+            (Scope::Topic, "retention.ms", "7d", "604800000"),
+            (Scope::Broker, "log.segment.bytes", "64MiB", "67108864"),
+            (Scope::Topic, "retention.ms", "soon", "soon"),
+            (Scope::Topic, "of.another.broker", "7d", "7d"),
+        ] {
+            assert_eq!(canonical(scope, name, text), expected, "{name}");
+        }
     }
 
     #[test]

@@ -1,7 +1,11 @@
-//! `tidewheel config check|show|docs|convert`: looks at settings without starting anything.
+//! `tidewheel config check|show|docs|convert`: looks at settings without starting anything; `get|set|unset` ask
+//! running brokers.
 //!
-//! Exit codes: 0 all is well, 1 the output cannot be written, 2 usage or a file that cannot be read,
-//! 3 no setting has that name, 5 something is wrong with the settings.
+//! Exit codes: 0 all is well, 1 the output cannot be written or a broker refused, 2 usage or a file that cannot be
+//! read, 3 there is no setting, topic or broker of that name, 4 no answer in time, 5 something is wrong with the
+//! settings.
+
+mod live;
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -50,6 +54,12 @@ enum ConfigCommand {
         #[arg(long, value_enum, default_value_t = Format::Text)]
         format: Format,
     },
+    /// Show what is set on a running broker, a topic or a group, of this or any other Kafka cluster
+    Get(live::GetArguments),
+    /// Set something on a running broker, a topic or a group
+    Set(live::SetArguments),
+    /// Set something back to what lies behind it
+    Unset(live::UnsetArguments),
     /// Explain settings; without a name, print the whole page
     Docs {
         /// Names of settings, of Apache Kafka's too
@@ -104,6 +114,9 @@ pub(crate) fn run(arguments: &ConfigArguments) -> ExitCode {
             origin,
             format,
         } => show(settings, *effective, *origin, *format),
+        ConfigCommand::Get(arguments) => live::get(arguments),
+        ConfigCommand::Set(arguments) => live::set(arguments),
+        ConfigCommand::Unset(arguments) => live::unset(arguments),
         ConfigCommand::Docs { names, example } => explain(names, *example),
         ConfigCommand::Convert { file, env, strict } => convert(file.as_ref(), *env, *strict),
     };

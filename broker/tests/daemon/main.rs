@@ -20,6 +20,7 @@ mod metrics;
 mod pages;
 mod reload;
 mod serve;
+mod settings;
 mod stop;
 #[path = "../support/mod.rs"]
 mod support;
