@@ -501,6 +501,12 @@ pub const ADMIN_READ_WAIT: Duration = Duration::from_secs(5);
 /// Bytes that it reads at a time; a longer batch is read whole.
 pub const ADMIN_READ_BYTES: usize = 1024 * 1024;
 
+/// Bytes of a partition that one request has checked, and a batch more.
+pub const VERIFY_BYTES: u64 = 128 * 1024 * 1024;
+
+/// How long it may take, and the read of a batch more.
+pub const VERIFY_WAIT: Duration = Duration::from_secs(5);
+
 /// Streams of the HTTP API at once, and never more than a quarter of its connections.
 pub const ADMIN_STREAMS_MAX: usize = 16;
 

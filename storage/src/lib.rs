@@ -87,6 +87,6 @@ pub use partition_state::AppendInfo;
 pub use recompression::{must_recompress, own_codec, recompress};
 pub use recovering::RecoveryProgress;
 pub use retention::DeletedSegments;
-pub use scrub::{Damage, ScrubStats};
+pub use scrub::{Damage, ScrubStats, Verified};
 pub use segment_view::SegmentView;
 pub use shared_log::{LogId, SharedLog, TimestampOffset};

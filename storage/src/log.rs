@@ -436,6 +436,21 @@ impl Log {
         Ok(())
     }
 
+    /// Rolls the active segment unless it is empty; whether it was rolled, and where the active one begins now.
+    pub(crate) fn roll(
+        &mut self,
+        config: &LogConfig,
+        now_ms: i64,
+    ) -> Result<(bool, i64), StorageError> {
+        self.check_writable()?;
+        let is_due = self.segments.list().active().published_len() > 0;
+        if is_due {
+            self.open(config, now_ms)?;
+            self.edit(LogEdit::Roll)?;
+        }
+        Ok((is_due, self.segments.list().active().base_offset()))
+    }
+
     /// The offset of the last record of each idempotent producer.
     pub(crate) fn producer_ends(
         &mut self,

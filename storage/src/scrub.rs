@@ -13,6 +13,7 @@ use crate::fs::{LogFile, OpenMode};
 use crate::log_manager::LogManager;
 use crate::partition_log::PartitionLog;
 use crate::segment::LogSegment;
+use crate::shared_log::SharedLog;
 
 /// A partition in which [`LogManager::scrub`] found bytes that are not what was written. It takes no
 /// append until the next start, and is read as it is: a batch whose CRC is wrong is an error there.
@@ -75,6 +76,98 @@ impl<W> LogManager<W> {
         }
         logs
     }
+}
+
+/// What [`SharedLog::verify`] went through.
+#[derive(Clone, Debug, Default)]
+pub struct Verified {
+    /// Batches that are as they were written.
+    pub batches: u64,
+    /// Bytes of them.
+    pub bytes: u64,
+    /// Where to go on; `None` where nothing is left.
+    pub next_offset: Option<i64>,
+    /// The end of the log when it began: what came since was not read.
+    pub end_offset: i64,
+    /// Where, and what is wrong, if anything is. What lies behind was not read.
+    pub damage: Option<StorageError>,
+}
+
+impl<W> SharedLog<W> {
+    /// Reads and checks every batch from the one with `from` on, in the active segment too, until `pace`, which is
+    /// told of the bytes read, says that it is enough. Leaves the log as it is, also where it finds damage.
+    ///
+    /// # Errors
+    /// `PartitionDeleted`; no descriptor is left.
+    pub fn verify(&self, from: i64, pace: &mut Pace<'_>) -> Result<Verified, StorageError> {
+        let log = self.partition_log();
+        let (list, active_len, end_offset) = {
+            let log = log.lock();
+            let list = Arc::clone(log.segments().list());
+            let active_len = list.active().published_len();
+            (list, active_len, log.state().end().offset)
+        };
+        let mut verified = Verified {
+            end_offset,
+            ..Verified::default()
+        };
+        let all = list.all();
+        let first = all.partition_point(|segment| segment.base_offset() <= from);
+        for (index, segment) in all.iter().enumerate().skip(first.saturating_sub(1)) {
+            let part = match all.get(index + 1) {
+                Some(next) => (segment.published_len(), next.base_offset()),
+                None => (active_len, end_offset),
+            };
+            match verify_segment(log, segment, part, from, &mut verified, pace) {
+                Ok(()) if verified.next_offset.is_some() => break,
+                Ok(()) => {}
+                Err(error @ StorageError::PartitionDeleted) => return Err(error),
+                Err(error) if error.is_out_of_descriptors() => return Err(error),
+                // Nobody will read it any more.
+                Err(_) if !log.lists(segment) => {}
+                Err(error) => {
+                    verified.damage = Some(error);
+                    break;
+                }
+            }
+        }
+        verified.next_offset = verified.next_offset.filter(|next| *next < end_offset);
+        Ok(verified)
+    }
+}
+
+/// Checks the first `len` bytes of a segment, behind which `end` follows, from the batch with `from` on.
+fn verify_segment(
+    log: &PartitionLog,
+    segment: &Arc<LogSegment>,
+    (len, end): (u64, i64),
+    from: i64,
+    verified: &mut Verified,
+    pace: &mut Pace<'_>,
+) -> Result<(), StorageError> {
+    if len == 0 {
+        return Ok(());
+    }
+    let Some(file) = open(log, segment)? else {
+        return Ok(());
+    };
+    let position = match from > segment.base_offset() {
+        true => u64::from(segment.lookup(from)?.position),
+        false => 0,
+    };
+    let path = segment.log_path();
+    let scan = BatchScan::new(&*file, &path, len, position.min(len));
+    scan.for_each_sealed(segment.base_offset(), end, |batch| {
+        let next = batch.header.next_offset();
+        if next <= from {
+            return Ok(true);
+        }
+        verified.batches += 1;
+        verified.bytes += batch.bytes.len() as u64;
+        let goes_on = pace(batch.bytes.len() as u64);
+        verified.next_offset = (!goes_on).then_some(next);
+        Ok(goes_on)
+    })
 }
 
 fn scrub_log(

@@ -215,6 +215,27 @@ impl<W> SharedLog<W> {
         self.log.apply_retention(now_ms)
     }
 
+    /// Begins a new segment, unless the active one is empty; whether it did, and the base offset of the active
+    /// segment.
+    ///
+    /// # Errors
+    /// As an append.
+    pub fn roll(&self, now_ms: i64) -> Result<(bool, i64), StorageError> {
+        let config = self.config();
+        // Compaction puts segments in the place of others meanwhile.
+        let _maintenance = self.log.maintenance();
+        self.log.lock_with_room().roll(&config, now_ms)
+    }
+
+    /// Takes no append until the next start, because of damage that somebody has found. What was refused before
+    /// stays so for the same reason.
+    pub fn refuse(&self, damage: StorageError) {
+        let mut log = self.log.lock();
+        if log.refusal().is_none() {
+            log.refuse(damage);
+        }
+    }
+
     /// Deletes records before `offset` for readers; returns the log start, which is never moved back.
     ///
     /// # Errors

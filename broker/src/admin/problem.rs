@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use axum::body::{Body, to_bytes};
+use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::http::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderName, Response, StatusCode};
 use axum::response::IntoResponse;
@@ -227,6 +228,20 @@ impl Problem {
             headers.insert(name, value);
         }
         response
+    }
+}
+
+/// What a library says of a body that a handler has read itself.
+impl From<JsonRejection> for Problem {
+    fn from(refused: JsonRejection) -> Self {
+        Self::of_status(refused.status()).detail(refused.body_text())
+    }
+}
+
+/// The same of a query.
+impl From<QueryRejection> for Problem {
+    fn from(refused: QueryRejection) -> Self {
+        Self::of_status(refused.status()).detail(refused.body_text())
     }
 }
 

@@ -168,3 +168,14 @@ pub(crate) struct BrokerSettingsQuery {
     pub(crate) of: Option<SettingsOf>,
 }
 
+/// How a partition is to be checked.
+#[derive(Clone, Copy, Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct VerifyQuery {
+    /// Where to begin: `next_offset` of the answer before; the first record where it is left out.
+    pub(crate) from_offset: Option<i64>,
+    /// Whether to only look, and take data also where damage is found.
+    pub(crate) dry_run: Option<bool>,
+}
+

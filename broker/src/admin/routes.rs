@@ -43,6 +43,8 @@ type Paths = OpenApiRouter<Arc<Admin>>;
         delayed_changes::pause,
         delayed_changes::resume,
         partition_changes::delete_records,
+        partition_changes::roll,
+        partition_changes::verify,
     ),
     tags(
         (name = "health", description = "Probes"),

@@ -65,6 +65,7 @@ pub(crate) struct Admin {
     look_ups: Arc<Semaphore>,
     delayed_lists: Arc<Semaphore>,
     delayed_ones: Arc<Semaphore>,
+    verifications: Arc<Semaphore>,
 }
 
 fn stopping() -> Problem {
@@ -108,6 +109,7 @@ impl Admin {
             look_ups: Arc::new(Semaphore::new(1)),
             delayed_lists: Arc::new(Semaphore::new(1)),
             delayed_ones: Arc::new(Semaphore::new(1)),
+            verifications: Arc::new(Semaphore::new(1)),
             probes: Probes::default(),
             worst_lag: WorstLagSearch::default(),
             requests: Arc::new(Semaphore::new(requests)),
@@ -204,6 +206,17 @@ impl Admin {
         work: impl FnOnce(&Arc<Broker>) -> T + Send + 'static,
     ) -> Result<T, Problem> {
         self.compute_in(&self.delayed_ones, work).await
+    }
+
+    /// Reads much of a partition off the threads that serve connections, one request at a time.
+    ///
+    /// # Errors
+    /// As [`Admin::compute`].
+    pub(crate) async fn verify<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Arc<Broker>) -> T + Send + 'static,
+    ) -> Result<T, Problem> {
+        self.compute_in(&self.verifications, work).await
     }
 
     /// A place among the requests that are answered at once, given back when it is dropped.
@@ -371,13 +384,15 @@ mod tests {
         };
         let lists = [&admin.group_lists, &admin.delayed_lists];
         let held = [&admin.logs, &admin.reads, &admin.delayed_ones].map(take);
-        let held = (held, lists.map(take));
+        let verified = take(&admin.verifications);
+        let held = (held, verified, lists.map(take));
         tokio::time::pause();
         for refused in [
             admin.ask_logs(|_| ()).await,
             admin.read_records(|| ()).await,
             admin.list_delayed(|_| ()).await,
             admin.one_delayed(|_| ()).await,
+            admin.verify(|_| ()).await,
             admin.group_list_place().await.map(drop),
         ] {
             let refused = refused.unwrap_err().into_response();

@@ -13,6 +13,7 @@ mod groups;
 mod health;
 mod hostile;
 mod messages;
+mod partitions;
 mod records;
 mod resources;
 mod settings;

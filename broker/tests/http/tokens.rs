@@ -172,6 +172,16 @@ const OPERATIONS: &[(&str, &str, &str)] = &[
         "/v1/topics/{topic}/partitions/{partition}:delete-records",
         ADMIN,
     ),
+    (
+        "post",
+        "/v1/topics/{topic}/partitions/{partition}:roll",
+        ADMIN,
+    ),
+    (
+        "post",
+        "/v1/topics/{topic}/partitions/{partition}:verify",
+        ADMIN,
+    ),
 ];
 
 /// The operations of the document that are not for everybody, with the weakest role for each.

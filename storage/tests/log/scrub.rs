@@ -120,3 +120,74 @@ fn a_sweep_ends_where_it_is_told_to() {
     assert_eq!(manager.scrub(0, &mut pace, &mut |_| ()), None);
     assert_eq!(calls, 4);
 }
+
+#[test]
+fn a_log_is_verified_to_its_end_in_as_many_steps_as_somebody_likes() {
+    let (disk, _manager, logs) = filled();
+    let log = &logs[0];
+    append(log, &Draft::new(100), false, NOW).unwrap();
+    let ops = disk.op_count();
+    let end = log.offsets().log_end;
+    let whole = log.verify(0, &mut |_| true).unwrap();
+    assert_eq!((whole.next_offset, whole.end_offset), (None, end));
+    assert!(whole.damage.is_none(), "{whole:?}");
+    assert_eq!(whole.bytes, log.size_bytes());
+    let (mut from, mut batches, mut bytes) = (0, 0, 0);
+    for step in 1.. {
+        let mut left = step % 3 + 1;
+        let mut pace = |_| {
+            left -= 1;
+            left > 0
+        };
+        let some = log.verify(from, &mut pace).unwrap();
+        assert!(some.batches <= 3 && some.damage.is_none(), "{some:?}");
+        (batches, bytes) = (batches + some.batches, bytes + some.bytes);
+        match some.next_offset {
+            Some(next) => assert!(std::mem::replace(&mut from, next) < next),
+            None => break,
+        }
+    }
+    assert_eq!((batches, bytes), (whole.batches, whole.bytes));
+    assert_eq!(log.verify(end, &mut |_| true).unwrap().batches, 0);
+    assert_eq!(disk.op_count(), ops, "nothing was touched");
+}
+
+#[test]
+fn damage_is_found_wherever_it_is_and_leaves_the_log_as_it_was() {
+    let (disk, _manager, logs) = filled();
+    let log = &logs[0];
+    append(log, &Draft::new(100), false, NOW).unwrap();
+    let active = format!("/data/a-0/{:020}.log", log.roll(NOW).unwrap().1);
+    append(log, &Draft::new(101), false, NOW).unwrap();
+    disk.rot(Path::new(&active), 70, &[0xee]).unwrap();
+    let found = log.verify(0, &mut |_| true).unwrap();
+    let said = found.damage.unwrap().to_string();
+    assert!(said.contains(&active), "{said}");
+    assert!(!log.is_damaged(), "whoever looked decides");
+    append(log, &Draft::new(102), false, NOW).unwrap();
+    let sealed = Path::new("/data/a-0/00000000000000000000.log");
+    disk.rot(sealed, 300, &[0xee, 0xee]).unwrap();
+    let found = log.verify(0, &mut |_| true).unwrap();
+    let damage = found.damage.unwrap();
+    assert!(damage.to_string().contains("00000.log"), "{damage}");
+    log.refuse(damage);
+    assert!(log.is_damaged());
+    let refused = append(log, &Draft::new(103), false, NOW);
+    assert!(matches!(refused, Err(StorageError::Corrupt { .. })));
+    assert!(log.roll(NOW).is_err());
+}
+
+#[test]
+fn a_segment_is_rolled_where_it_holds_something() {
+    let (_disk, manager, logs) = filled();
+    let log = &logs[0];
+    let (segments, end) = (log.segment_count(), log.offsets().log_end);
+    assert_eq!(log.roll(NOW).unwrap(), (true, end));
+    assert_eq!(log.segment_count(), segments + 1);
+    assert_eq!(log.roll(NOW).unwrap(), (false, end));
+    assert_eq!(log.segment_count(), segments + 1);
+    append(log, &Draft::new(100), false, NOW).unwrap();
+    assert_eq!(read_all(log, 1 << 20).len(), 31);
+    manager.close(NOW).unwrap();
+    assert!(matches!(log.roll(NOW), Err(StorageError::Closed)));
+}
