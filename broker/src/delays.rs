@@ -34,7 +34,7 @@ pub use self::admin::{
 pub(crate) use self::deliver::run as deliver;
 pub(crate) use self::overview::{DelayFigures, DelayOverview, figures, overview};
 pub(crate) use self::pending::{
-    accept_clock, cancel, deliver_now, get, list, reschedule, set_paused,
+    accept_clock, cancel, cancel_all, deliver_now, get, list, reschedule, set_paused,
 };
 pub(crate) use self::produce::{Begun, produce};
 use crate::ack_wait::AckWaits;

@@ -307,14 +307,14 @@ impl Spent {
 }
 
 /// What is wanted of a topic.
-struct Wanted {
+pub(crate) struct Wanted {
     query: delays::DelayedQuery,
     limit: usize,
     key: Option<String>,
 }
 
 impl Wanted {
-    fn new(broker: &Broker, query: DelayedQuery, now_ms: i64) -> Result<Self, Problem> {
+    pub(crate) fn new(broker: &Broker, query: DelayedQuery, now_ms: i64) -> Result<Self, Problem> {
         let topic = named(broker, &query.topic)?;
         if let Some(partition) = query.partition {
             numbered(&topic, partition)?;
@@ -352,30 +352,46 @@ impl Wanted {
         })
     }
 
-    /// Reads the store. Waits for the disk.
-    fn page(&self, broker: &Broker, now_ms: i64) -> Result<DelayedMessages, DelayedError> {
+    /// Reads the store: what is to be shown, and the records of it without what they hold. Waits for the disk.
+    pub(crate) fn page(
+        &self,
+        broker: &Broker,
+        now_ms: i64,
+    ) -> Result<(DelayedMessages, Vec<DelayedRecord>), DelayedError> {
         let page = delays::list(broker, &self.query)?;
         let (mut more, mut last, mut scanned) = (page.more, None, 0);
-        let (mut items, mut spent) = (Vec::new(), Spent::begin());
+        let (mut items, mut records, mut spent) = (Vec::new(), Vec::new(), Spent::begin());
         for record in page.records {
             if items.len() == self.limit || spent.is_enough() {
                 more = true;
                 break;
             }
             let (first, has_key) = spent.open(&record.batch, self.key.as_deref());
+            scanned += 1;
+            last = Some(record.id.clone());
             if has_key {
                 let item = DelayedMessage::new(&record, first.as_ref(), now_ms);
                 spent.shown_bytes += item.key.as_ref().map_or(0, Shown::len);
                 items.push(item);
+                records.push(DelayedRecord {
+                    batch: Bytes::new(),
+                    ..record
+                });
             }
-            scanned += 1;
-            last = Some(record.id);
         }
-        Ok(DelayedMessages {
+        let page = DelayedMessages {
             items,
             scanned,
             next_cursor: last.filter(|_| more).map(|last| last.to_string()),
-        })
+        };
+        Ok((page, records))
+    }
+}
+
+impl DelayedMessages {
+    /// Where the next part begins.
+    pub(crate) fn next_cursor(self) -> Option<String> {
+        self.next_cursor
     }
 }
 
@@ -423,7 +439,8 @@ pub(crate) async fn list(
     let now_ms = clock::now_ms();
     let wanted = Wanted::new(admin.broker()?, query, now_ms)?;
     let page = admin.list_delayed(move |broker| wanted.page(broker, now_ms));
-    Ok(Json(page.await??))
+    let (page, _) = page.await??;
+    Ok(Json(page))
 }
 
 /// A pending record, with what it holds.

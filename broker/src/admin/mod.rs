@@ -13,6 +13,7 @@ mod changes;
 mod configs;
 mod connections;
 mod delayed;
+mod delayed_bulk;
 mod delayed_changes;
 mod error;
 mod group_changes;

@@ -179,3 +179,30 @@ pub(crate) struct VerifyQuery {
     pub(crate) dry_run: Option<bool>,
 }
 
+/// Which delayed records are to be cancelled.
+#[derive(Clone, Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct DelayedCancelQuery {
+    /// The topic.
+    pub(crate) topic: String,
+    /// The partition; all of them where this is left out.
+    pub(crate) partition: Option<i32>,
+    /// Only what is due then or later, ms since 1970.
+    pub(crate) due_after: Option<i64>,
+    /// Only what is due before, ms since 1970.
+    pub(crate) due_before: Option<i64>,
+    /// Only what is due later (`pending`), or what is due already (`overdue`).
+    pub(crate) state: Option<DelayedState>,
+    /// Only what has a record with this key.
+    pub(crate) key: Option<String>,
+    /// Records at most, 100 unless said otherwise: the first of them by due time.
+    #[param(minimum = 1, maximum = 1000)]
+    pub(crate) limit: Option<usize>,
+    /// Where to begin: `next_cursor` of the answer before.
+    pub(crate) cursor: Option<String>,
+    /// How many are to be cancelled, as a dry run told. Where others are found nothing is done.
+    pub(crate) confirm_count: Option<usize>,
+    /// Whether to only say how many would be cancelled.
+    pub(crate) dry_run: Option<bool>,
+}

@@ -18,7 +18,7 @@ use utoipa_axum::routes;
 use super::problem::Problem;
 use super::state::Admin;
 use super::{
-    configs, connections, delayed, delayed_changes, group_changes, groups, guard,
+    configs, connections, delayed, delayed_bulk, delayed_changes, group_changes, groups, guard,
     health, loggers, messages, metrics, overview, partition_changes, partitions, problem,
     producers, records, setting_changes, stats, topic_changes, topics,
 };
@@ -135,6 +135,7 @@ fn admin() -> Paths {
         .routes(routes!(setting_changes::alter_topic))
         .routes(routes!(setting_changes::alter_broker))
         .routes(routes!(delayed_changes::cancel))
+        .routes(routes!(delayed_bulk::cancel_all))
         .routes(routes!(records::produce))
         .route(
             "/v1/topics/{topic}/partitions/{partition}",

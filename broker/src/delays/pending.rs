@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use bytes::Bytes;
 use tidewheel_config::limits;
 use tidewheel_protocol::Uuid;
 use tidewheel_storage::StorageError;
 use tidewheel_storage::delay::{
-    DelayCount, DelayGroup, DelayKey, DelayOperation, DelayQueue, PartitionId, PendingFate,
-    PendingLook, PendingPage, PendingQuery, PendingRecord,
+    DelayCount, DelayGroup, DelayKey, DelayOperation, DelayQueue, DelayedBatch, PartitionId,
+    PendingFate, PendingLook, PendingPage, PendingQuery, PendingRecord,
 };
 
 use super::admin::{
@@ -128,6 +129,47 @@ pub(crate) fn cancel(broker: &Broker, id: &DelayedId) -> Result<(), DelayedError
     let place = Place::of(broker, id)?;
     let found = place.find()?;
     place.put(&found, vec![found.cancelled()], None).map(drop)
+}
+
+/// Cancels those of some records of a topic that are pending still; how many these were, and why it was given up before
+/// all of them were looked at, if it was. On disk when it returns.
+pub(crate) fn cancel_all(
+    broker: &Broker,
+    records: &[DelayedRecord],
+) -> (usize, Result<(), DelayedError>) {
+    let mut by_partition: BTreeMap<i32, Vec<&DelayedRecord>> = BTreeMap::new();
+    for record in records {
+        let partition = by_partition.entry(record.id.partition).or_default();
+        partition.push(record);
+    }
+    // A sync of each directory in the end, not one for each record.
+    let mut ends = BTreeMap::new();
+    let (mut cancelled, mut outcome) = (0, Ok(()));
+    for records in by_partition.values() {
+        let Some(place) = records.first().map(|first| Place::of(broker, &first.id)) else {
+            continue;
+        };
+        let done = place.and_then(|place| Ok((place.cancel_pending(records)?, place.dir)));
+        match done {
+            Ok(((0, _), _)) => {}
+            Ok(((count, end), dir)) => {
+                cancelled += count;
+                ends.insert(dir.number, (dir, end));
+            }
+            Err(error) => {
+                outcome = Err(error);
+                break;
+            }
+        }
+    }
+    for (dir, end) in ends.into_values() {
+        match dir.make_durable(end) {
+            Ok(()) => {}
+            // None of them is told to be cancelled: a start may bring them back.
+            Err(error) => return (0, Err(error.into())),
+        }
+    }
+    (cancelled, outcome)
 }
 
 /// See [`super::DelayedRecords::reschedule`]. `None` in a dry run, which says whether it could be done.
@@ -308,6 +350,50 @@ impl<'a> Place<'a> {
         self.dir.wake(due_ms);
         self.dir.make_durable(accepted.end)?;
         Ok((accepted.first_ticket, earliest_ms))
+    }
+
+    /// Cancels those of some records of its partition that are pending still; how many, and the position of the delay
+    /// log that has to be durable for that.
+    fn cancel_pending(&self, records: &[&DelayedRecord]) -> Result<(usize, u64), DelayedError> {
+        let topics = self.broker.topics();
+        let partition = partition_of(&topics, self.partition).ok_or(DelayedError::Unknown)?;
+        partition.log().take_room(0)?;
+        let log_end = partition.log().offsets().log_end;
+        let cancelled = self.dir.with(|queue| {
+            let found = records.iter().map(|record| PendingRecord {
+                partition: self.partition,
+                key: key(record.id.due_ms, record.id.ticket),
+                // Its batch is not needed to name it.
+                add: DelayedBatch {
+                    due_ms: record.id.due_ms,
+                    expires_ms: record.expires_ms,
+                    id: Bytes::copy_from_slice(&record.delay_id),
+                    replace: false,
+                    split_from: None,
+                    batch: Bytes::new(),
+                },
+            });
+            let pending = found.filter(|found| queue.fate_of(found) == PendingFate::Pending);
+            let operations: Vec<_> = pending.map(|found| found.cancelled()).collect();
+            let count = operations.len();
+            if count == 0 {
+                return Ok((0, 0));
+            }
+            let group = DelayGroup {
+                partition: self.partition,
+                log_end,
+                producer: None,
+                operations,
+            };
+            let accepted = queue.accept(&group, clock::now_ms());
+            let accepted = accepted.map_err(|error| match error {
+                StorageError::QueueFull => DelayedError::TooManyCancellations,
+                error => error.into(),
+            })?;
+            Ok((count, accepted.end))
+        });
+        self.dir.wake(None);
+        cancelled.ok_or(StorageError::Closed)?
     }
 
     /// What names it then; `None` in a dry run.

@@ -381,3 +381,63 @@ fn what_makes_no_sense_is_refused_as_a_problem() {
         change(&broker, "POST", missing, &json!({})).problem(404);
     }
 }
+
+#[test]
+fn what_a_list_shows_is_cancelled_at_once_where_it_is_as_much_as_was_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path(), &[]);
+    let _client = delayed(&broker, &[1, 2, 3, 200]);
+    let due = items(&list(&broker, ""))[2]["deliver_at_ms"].clone();
+    let path = |query: &str| format!("/v1/delayed/messages?topic=t{query}");
+    let before = format!("&due_before={due}");
+    let dry = delete(&broker, &path(&format!("{before}&dry_run=true"))).good();
+    let told = json!({"matched": 2, "cancelled": 0, "given_up": null, "next_cursor": null, "dry_run": true});
+    assert_eq!(dry, told);
+    delete(&broker, &path(&before)).problem(400);
+    let refused = delete(&broker, &path(&format!("{before}&confirm_count=3"))).problem(409);
+    assert_eq!(refused["type"], "/problems/count-differs");
+    delete(&broker, "/v1/delayed/messages?topic=none&confirm_count=0").problem(404);
+    delete(&broker, &path("&confirm_count=0&colour=red")).problem(400);
+    assert_eq!(names(&list(&broker, "")), ["1", "2", "3", "200"]);
+
+    let done = delete(&broker, &path(&format!("{before}&confirm_count=2"))).good();
+    let told = json!({"matched": 2, "cancelled": 2, "given_up": null, "next_cursor": null, "dry_run": false});
+    assert_eq!(done, told);
+    assert_eq!(names(&list(&broker, "")), ["3", "200"]);
+    let none = delete(&broker, &path("&key=other&confirm_count=0")).good();
+    assert_eq!(none["cancelled"], 0);
+    // It is on the disk when it is answered.
+    broker.kill();
+    let broker = start(dir.path(), &[]);
+    assert_eq!(names(&list(&broker, "")), ["3", "200"]);
+    let first = delete(&broker, &path("&limit=1&confirm_count=1")).good();
+    assert!(first["next_cursor"].is_string(), "{first}");
+    delete(&broker, &path("&confirm_count=1")).good();
+    assert_eq!(names(&list(&broker, "")), [""; 0]);
+}
+
+/// Where the disk is synced for each of them this takes a minute.
+#[test]
+fn many_are_cancelled_with_one_sync() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path(), &[]);
+    let mut client = broker.connect();
+    client.create_topic("t", 3, &BOTH);
+    let due = due_in(HOUR);
+    let asked: Vec<Asked> = (0..1_100)
+        .map(|later| Asked::at(due + later, "x"))
+        .collect();
+    produce(&mut client, "t", &asked);
+    let path = "/v1/delayed/messages?topic=t&limit=1000";
+    let done = delete(&broker, &format!("{path}&confirm_count=1000")).good();
+    assert_eq!(
+        (&done["matched"], &done["cancelled"]),
+        (&json!(1_000), &json!(1_000))
+    );
+    assert!(done["next_cursor"].is_string());
+    let rest = delete(&broker, &format!("{path}&confirm_count=100")).good();
+    assert_eq!(
+        (&rest["cancelled"], &rest["next_cursor"]),
+        (&json!(100), &json!(null))
+    );
+}

@@ -165,6 +165,7 @@ const OPERATIONS: &[(&str, &str, &str)] = &[
     ("patch", "/v1/topics/{topic}/configs", ADMIN),
     ("patch", "/v1/config", ADMIN),
     ("put", "/v1/loggers/{name}", ADMIN),
+    ("delete", "/v1/delayed/messages", ADMIN),
     ("delete", "/v1/delayed/messages/{id}", ADMIN),
     ("post", "/v1/topics/{topic}/records", ADMIN),
     (
