@@ -507,6 +507,15 @@ pub const VERIFY_BYTES: u64 = 128 * 1024 * 1024;
 /// How long it may take, and the read of a batch more.
 pub const VERIFY_WAIT: Duration = Duration::from_secs(5);
 
+/// Requests with an `Idempotency-Key` whose outcome is remembered.
+pub const ADMIN_REPEATS_MAX: usize = 1_000;
+
+/// For how long.
+pub const ADMIN_REPEATS_KEPT: Duration = Duration::from_mins(10);
+
+/// Characters of such a key.
+pub const ADMIN_REPEAT_KEY_LEN_MAX: usize = 255;
+
 /// Streams of the HTTP API at once, and never more than a quarter of its connections.
 pub const ADMIN_STREAMS_MAX: usize = 16;
 

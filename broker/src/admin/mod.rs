@@ -20,6 +20,7 @@ mod group_changes;
 mod groups;
 mod guard;
 mod health;
+mod idempotency;
 mod idle;
 mod lag_history;
 mod listing;

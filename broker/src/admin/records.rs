@@ -2,25 +2,28 @@
 //! checks.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{Path, Query, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tidewheel_config::DelayMode;
-use tidewheel_protocol::{RecordBatchBuilder, RecordHeader, partition_of_key};
+use tidewheel_protocol::{ErrorCode, RecordBatchBuilder, RecordHeader, partition_of_key};
+use tidewheel_storage::AppendInfo;
 use utoipa::ToSchema;
 
+use super::idempotency::{self, First, Turn};
 use super::partitions::numbered;
 use super::problem::Problem;
 use super::queries::DryRun;
 use super::state::Admin;
 use super::topics::named;
+use crate::api::error::append_code;
 use crate::api::produce;
 use crate::clock;
 use crate::partition::{Acks, AppendError};
@@ -32,7 +35,7 @@ const WAIT: Duration = Duration::from_secs(20);
 const DELAY_UNTIL: &str = "delay-until";
 
 /// A record that is to be appended.
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Debug, Hash, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RecordRequest {
     /// Its partition. Where it is left out, that which Kafka's clients choose for the key; without a key they take
@@ -53,7 +56,7 @@ pub(crate) struct RecordRequest {
 }
 
 /// A header of a record.
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Debug, Hash, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct HeaderRequest {
     /// Its name.
@@ -63,7 +66,7 @@ pub(crate) struct HeaderRequest {
 }
 
 /// Bytes of a record.
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Debug, Hash, Deserialize, ToSchema)]
 #[serde(untagged)]
 pub(crate) enum Payload {
     /// A text, in UTF-8.
@@ -73,7 +76,7 @@ pub(crate) enum Payload {
 }
 
 /// Bytes in base64.
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Debug, Hash, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct EncodedPayload {
     /// With padding.
@@ -81,7 +84,7 @@ pub(crate) struct EncodedPayload {
 }
 
 /// A record that was appended, or would be.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub(crate) struct RecordProduced {
     /// The topic.
     topic: String,
@@ -93,6 +96,8 @@ pub(crate) struct RecordProduced {
     timestamp_ms: i64,
     /// Whether nothing was done.
     dry_run: bool,
+    /// Whether this was done by an earlier request with the same `Idempotency-Key`.
+    repeated: bool,
 }
 
 impl Payload {
@@ -200,43 +205,32 @@ fn asks_by_timestamp(topic: &Topic, deliver_at_ms: i64) -> Result<bool, Problem>
     }
 }
 
-/// Produces a record, and answers when it is as durable as the topic wants. Only where `tidewheel.admin.produce` is true.
-#[utoipa::path(post, path = "/v1/topics/{topic}/records", tag = "messages",
-    params(("topic" = String, Path, description = "the topic's name"), DryRun),
-    request_body = RecordRequest, responses((status = 200, body = RecordProduced)))]
-pub(crate) async fn produce(
-    State(admin): State<Arc<Admin>>,
-    Path(name): Path<String>,
-    Query(query): Query<DryRun>,
-    Json(request): Json<RecordRequest>,
-) -> Result<Json<RecordProduced>, Problem> {
-    if !admin.produce {
-        let detail = "tidewheel.admin.produce is false";
-        return Err(Problem::forbidden("/problems/produce-is-off", detail));
+/// Whether a record that comes to this may be in its log all the same.
+fn may_be_appended(error: &AppendError) -> bool {
+    match append_code(error) {
+        ErrorCode::RequestTimedOut | ErrorCode::UnknownServerError => true,
+        // What meets a full disk publishes nothing.
+        ErrorCode::KafkaStorageError => {
+            !matches!(error, AppendError::Storage(error) if error.is_disk_full())
+        }
+        _ => false,
     }
-    let (broker, dry_run) = (admin.broker()?, query.is_dry());
-    let topic = named(broker, &name)?;
-    if topic.is_internal() {
-        return Err(AppendError::InternalTopic.into());
-    }
+}
+
+/// Appends a record, and waits until it is as durable as its topic wants. Says in `has_begun` whether it may be there.
+async fn append(
+    admin: &Admin,
+    topic: Arc<Topic>,
+    prepared: Prepared,
+    has_begun: Arc<AtomicBool>,
+) -> Result<AppendInfo, Problem> {
     let Prepared {
-        partition,
-        timestamp_ms,
-        batch,
-    } = Prepared::new(&topic, request, &admin.turns)?;
-    let mut produced = RecordProduced {
-        topic: name,
-        partition,
-        offset: None,
-        timestamp_ms,
-        dry_run,
-    };
-    if dry_run {
-        return Ok(Json(produced));
-    }
+        partition, batch, ..
+    } = prepared;
     let log = numbered(&topic, partition)?;
-    let traffic = Arc::clone(log.traffic());
+    let (traffic, begins) = (Arc::clone(log.traffic()), Arc::clone(&has_begun));
     let begin = admin.ask_logs(move |broker| {
+        begins.store(true, Ordering::SeqCst);
         let (place, now_ms) = ((&*topic, partition, &*log), clock::now_ms());
         let begun = produce::append(broker, place, Some(batch), Acks::All, true, now_ms)?;
         if begun.unsynced {
@@ -248,13 +242,70 @@ pub(crate) async fn produce(
         Ok(append) => produce::outcome(append, clock::deadline(WAIT)).await,
         Err(error) => Err(error),
     };
-    let info = outcome.map_err(|error| {
-        traffic.produce_failed(crate::api::error::append_code(&error).code());
+    outcome.map_err(|error| {
+        traffic.produce_failed(append_code(&error).code());
+        has_begun.store(may_be_appended(&error), Ordering::SeqCst);
         Problem::from(error)
-    })?;
+    })
+}
+
+/// Produces a record, and answers when it is as durable as the topic wants. Only where `tidewheel.admin.produce` is true.
+/// With an `Idempotency-Key` it is produced once, however often the request is sent within some minutes, until the
+/// broker is started again: 409 while the first is under way, or where nobody knows how it ended.
+#[utoipa::path(post, path = "/v1/topics/{topic}/records", tag = "messages",
+    params(("topic" = String, Path, description = "the topic's name"), DryRun,
+        ("Idempotency-Key" = Option<String>, Header, description = "what no other request to this topic has")),
+    request_body = RecordRequest, responses((status = 200, body = RecordProduced)))]
+pub(crate) async fn produce(
+    State(admin): State<Arc<Admin>>,
+    Path(name): Path<String>,
+    Query(query): Query<DryRun>,
+    headers: HeaderMap,
+    Json(request): Json<RecordRequest>,
+) -> Result<Json<RecordProduced>, Problem> {
+    if !admin.produce {
+        let detail = "tidewheel.admin.produce is false";
+        return Err(Problem::forbidden("/problems/produce-is-off", detail));
+    }
+    let (broker, dry_run) = (admin.broker()?, query.is_dry());
+    let topic = named(broker, &name)?;
+    if topic.is_internal() {
+        return Err(AppendError::InternalTopic.into());
+    }
+    let key = idempotency::key(&headers, &name)?.filter(|_| !dry_run);
+    let first = match key
+        .map(|key| admin.produced.turn(key, &request))
+        .transpose()?
+    {
+        Some(Turn::Again(produced)) => {
+            return Ok(Json(RecordProduced {
+                repeated: true,
+                ..produced
+            }));
+        }
+        Some(Turn::First(first)) => Some(first),
+        None => None,
+    };
+    let prepared = Prepared::new(&topic, request, &admin.turns)?;
+    let mut produced = RecordProduced {
+        topic: name,
+        partition: prepared.partition,
+        offset: None,
+        timestamp_ms: prepared.timestamp_ms,
+        dry_run,
+        repeated: false,
+    };
+    if dry_run {
+        return Ok(Json(produced));
+    }
+    let has_begun = first.as_ref().map(First::has_begun).unwrap_or_default();
+    let info = append(&admin, topic, prepared, has_begun).await?;
     produced.offset = Some(info.base_offset).filter(|offset| *offset >= 0);
     if info.log_append_time >= 0 {
         produced.timestamp_ms = info.log_append_time;
+    }
+    if let Some(first) = first {
+        first.done(produced.clone());
     }
     Ok(Json(produced))
 }

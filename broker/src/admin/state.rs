@@ -11,10 +11,11 @@ use super::auth::Access;
 use super::changes::Changes;
 use super::guard::AllowedHosts;
 use super::health::Probes;
+use super::idempotency::Repeats;
 use super::lag_history::LagHistory;
 use super::overview::WorstLagSearch;
 use super::problem::Problem;
-use super::records::Turns;
+use super::records::{RecordProduced, Turns};
 use super::sending;
 use super::stats::Stats;
 use crate::broker::Broker;
@@ -50,6 +51,8 @@ pub(crate) struct Admin {
     pub(crate) stats: Stats,
     /// Where records go that have no key.
     pub(crate) turns: Turns,
+    /// Records that were produced with a key of their request.
+    pub(crate) produced: Repeats<RecordProduced>,
     /// Bytes of answers that wait for their readers.
     pub(crate) unsent: Arc<Semaphore>,
     /// The same of pages of metrics.
@@ -118,6 +121,7 @@ impl Admin {
             changes: Changes::default(),
             stats: Stats::default(),
             turns: Turns::default(),
+            produced: Repeats::default(),
             unsent: Arc::new(Semaphore::new(limits::ADMIN_UNSENT_BYTES)),
             unsent_metrics: Arc::new(Semaphore::new(limits::ADMIN_UNSENT_METRICS_BYTES)),
             work: Arc::new(Semaphore::new(limits::ADMIN_WORK_AT_ONCE)),

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::changes::change;
 use crate::delays::{due_in, wait_for};
 use crate::support::Broker;
-use crate::support::http::{Answer, get, start};
+use crate::support::http::{Answer, get, send, start};
 
 const ON: [&str; 1] = ["tidewheel.admin.produce=true"];
 
@@ -16,6 +16,17 @@ fn produce(broker: &Broker, topic: &str, record: &Value) -> Answer {
         &format!("/v1/topics/{topic}/records"),
         record,
     )
+}
+
+/// The same with a key of the request.
+fn produce_once(broker: &Broker, topic: &str, key: &str, record: &Value) -> Answer {
+    let headers = [
+        ("content-type", "application/json"),
+        ("x-requested-with", "test"),
+        ("idempotency-key", key),
+    ];
+    let path = format!("/v1/topics/{topic}/records");
+    send(broker, "POST", &path, &headers, &record.to_string())
 }
 
 fn records(broker: &Broker, topic: &str, partition: i64) -> Value {
@@ -44,7 +55,8 @@ fn a_record_is_appended_as_it_was_given() {
     assert_eq!(records(&broker, "t", 1), json!([]));
     for offset in 0..2 {
         let told = produce(&broker, "t", &record).good();
-        let expected = json!({"topic": "t", "partition": 1, "offset": offset, "timestamp_ms": 5_000, "dry_run": false});
+        let expected = json!({"topic": "t", "partition": 1, "offset": offset, "timestamp_ms": 5_000, "dry_run": false,
+            "repeated": false});
         assert_eq!(told, expected);
     }
     let stored = records(&broker, "t", 1);
@@ -149,4 +161,46 @@ fn nothing_is_produced_unless_somebody_said_so() {
         let refused = change(&broker, "POST", &path, &json!({"value": "v"})).problem(403);
         assert_eq!(refused["type"], "/problems/produce-is-off");
     }
+}
+
+#[test]
+fn a_record_with_a_key_of_its_request_is_produced_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path(), &ON);
+    let mut client = broker.connect();
+    for topic in ["t", "u"] {
+        client.create_topic(topic, 1, &[]);
+    }
+    client.create_topic("small", 1, &[("max.message.bytes", "100")]);
+    let record = json!({"key": "k", "value": "v"});
+    let mut first = produce_once(&broker, "t", "one", &record).good();
+    assert_eq!(
+        (&first["offset"], &first["repeated"]),
+        (&json!(0), &json!(false))
+    );
+    first["repeated"] = json!(true);
+    for _ in 0..2 {
+        assert_eq!(produce_once(&broker, "t", "one", &record).good(), first);
+    }
+    let other = produce_once(&broker, "t", "one", &json!({"key": "k"})).problem(422);
+    assert_eq!(other["type"], "/problems/key-of-another-request");
+    assert_eq!(
+        produce_once(&broker, "t", "two", &record).good()["offset"],
+        1
+    );
+    assert_eq!(
+        produce_once(&broker, "u", "one", &record).good()["offset"],
+        0
+    );
+    assert_eq!(records(&broker, "t", 0).as_array().unwrap().len(), 2);
+    produce_once(&broker, "t", &"x".repeat(256), &record).problem(400);
+    // What was refused was not done: it is tried again.
+    let long = json!({"value": "x".repeat(1_000)});
+    for _ in 0..2 {
+        produce_once(&broker, "small", "one", &long).problem(413);
+    }
+    assert_eq!(
+        produce_once(&broker, "small", "one", &json!({"value": "x"})).good()["offset"],
+        0
+    );
 }
