@@ -21,6 +21,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tidewheel_config::BrokerConfig;
 use tidewheel_protocol::Uuid;
 use tidewheel_storage::delay::{DelayCount, DelayQueue};
@@ -32,7 +33,8 @@ pub use self::admin::{
     DelayedTopic, NoDelayedId,
 };
 pub(crate) use self::deliver::run as deliver;
-pub(crate) use self::overview::{DelayFigures, DelayOverview, figures, overview};
+use self::overview::SeenStore;
+pub(crate) use self::overview::{DelayFigures, DelayOverview, figures, overview, seen};
 pub(crate) use self::pending::{
     accept_clock, cancel, cancel_all, deliver_now, get, list, reschedule, set_paused,
 };
@@ -83,6 +85,8 @@ pub(crate) struct DelayDir {
     /// Nothing is delivered, because the clock jumped ahead.
     clock_held: AtomicBool,
     counts: Counts,
+    /// What was pending when somebody scraped.
+    seen: ArcSwap<SeenStore>,
     /// Partitions with a fixed delay in which something waits.
     looks: reveal::Looks,
     /// When the delivering thread looks at the queue next, ms since 1970.
@@ -236,6 +240,7 @@ impl DelayDir {
             clock_accepted: AtomicBool::new(false),
             clock_held: AtomicBool::new(false),
             counts: Counts::default(),
+            seen: ArcSwap::default(),
             looks: reveal::Looks::default(),
             looks_at: AtomicI64::new(NEVER),
             sync_signal: FlushSignal::default(),

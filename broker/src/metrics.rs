@@ -5,6 +5,7 @@
 //! [`families`]. A scrape is bounded: see `limits::METRICS_TOPICS_BYTES` and its neighbours.
 
 mod connections;
+mod delayed;
 mod exposition;
 pub(crate) mod families;
 mod gather;
@@ -25,6 +26,7 @@ use tokio::time::timeout;
 
 use self::connections::Connections;
 pub(crate) use self::connections::{CloseReason, OpenConnection};
+use self::delayed::DelayedMetrics;
 use self::exposition::Exposition;
 pub use self::exposition::MetricsFormat;
 use self::lag::LagTimes;
@@ -43,6 +45,7 @@ pub(crate) struct Metrics {
     connections: Arc<Connections>,
     traffic: Traffic,
     storage: StorageMetrics,
+    delayed: DelayedMetrics,
     lag_times: LagTimes,
     /// One scrape at a time: it takes a thread that may wait for a disk.
     scrapes: Arc<Semaphore>,
@@ -57,6 +60,7 @@ impl Metrics {
             connections: Arc::new(Connections::new(listeners)),
             traffic: Traffic::default(),
             storage: StorageMetrics::default(),
+            delayed: DelayedMetrics::default(),
             lag_times: LagTimes::default(),
             scrapes: Arc::new(Semaphore::new(1)),
         }
@@ -89,6 +93,11 @@ impl Metrics {
             request_errors,
             requests_in_flight,
         }
+    }
+
+    /// What is counted of delayed records.
+    pub(crate) fn delayed(&self) -> &DelayedMetrics {
+        &self.delayed
     }
 
     /// What the storage threads count.

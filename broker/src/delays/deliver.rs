@@ -253,6 +253,8 @@ impl Deliverer<'_> {
                 Ok((log_end, records)) => {
                     let counts = &self.dir.counts;
                     counts.delivered.fetch_add(records, Ordering::Relaxed);
+                    let metrics = self.broker.metrics().delayed();
+                    metrics.delivered(due.key.due_ms, clock::now_ms());
                     self.dir.with(|queue| queue.delivered(id, due.key, log_end))
                 }
                 Err(error) => {

@@ -1,9 +1,12 @@
 //! What is pending as a whole, told from memory.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use tidewheel_storage::delay::{DelayCount, DelayOutlook};
+use tidewheel_storage::delay::{DelayCount, DelayOutlook, DelayQueue};
 
+use super::Delays;
 use super::admin::DelayedTopic;
 use super::pending::topics;
 use crate::broker::Broker;
@@ -34,6 +37,62 @@ pub(crate) struct DelayFigures {
     pub(crate) cancelled: u64,
     /// What had expired when it was due, counted likewise.
     pub(crate) expired: u64,
+}
+
+/// What is pending in the store of a log directory.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct SeenStore {
+    /// How much, by topic.
+    pub(crate) topics: BTreeMap<[u8; 16], DelayCount>,
+    /// When it is due.
+    pub(crate) outlook: DelayOutlook,
+}
+
+/// What keeps delayed records from being delivered.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct DelayState {
+    /// The clock jumped ahead.
+    pub(crate) clock_held: bool,
+    /// The store of a log directory failed, for each of these.
+    pub(crate) offline: Vec<bool>,
+}
+
+impl Delays {
+    /// Told from memory, without a lock.
+    pub(crate) fn state(&self) -> DelayState {
+        let dirs = self.dirs.iter();
+        DelayState {
+            clock_held: dirs
+                .clone()
+                .any(|dir| dir.clock_held.load(Ordering::Relaxed)),
+            offline: dirs.map(|dir| dir.failure.get().is_some()).collect(),
+        }
+    }
+}
+
+/// What is pending in each store. Waits for nobody: where a store is being worked on, it is told as it was seen last.
+pub(crate) fn seen(broker: &Broker) -> Vec<Arc<SeenStore>> {
+    let look = |queue: &DelayQueue| SeenStore {
+        topics: queue
+            .pending_topics()
+            .map(|(topic_id, count)| (topic_id.0, count))
+            .collect(),
+        outlook: DelayOutlook {
+            // Only the sums of it are told.
+            until: BTreeMap::new(),
+            ..queue.outlook()
+        },
+    };
+    let dirs = broker.delays().dirs().iter();
+    let stores = dirs.map(|dir| match dir.try_with(look) {
+        Some(seen) => {
+            let seen = Arc::new(seen.unwrap_or_default());
+            dir.seen.store(Arc::clone(&seen));
+            seen
+        }
+        None => dir.seen.load_full(),
+    });
+    stores.collect()
 }
 
 /// Tells everything. Waits for who works on the stores, and maybe for a disk with them.

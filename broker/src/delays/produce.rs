@@ -297,7 +297,12 @@ impl Produced<'_> {
                 pending_limits::throttle_ms(config, pending, wanted),
             ))
         });
-        accepted.unwrap_or_else(|| Err(StorageError::Closed.into()))
+        let accepted = accepted.unwrap_or_else(|| Err(StorageError::Closed.into()));
+        if accepted.is_ok() {
+            let metrics = self.broker.metrics().delayed();
+            metrics.accepted(wanted.records);
+        }
+        accepted
     }
 
     /// Checks the batches that become visible later as a batch that does so now, but for their timestamps:

@@ -113,6 +113,8 @@ impl Produced<'_> {
         };
         let accepted = self.dir.with(|queue| queue.accept(&group, self.now_ms));
         let end = accepted.ok_or(StorageError::Closed)??.end;
+        let records = super::pending_limits::wanted(&group.operations).records;
+        self.broker.metrics().delayed().accepted(records);
         self.dir.wake(due_ms);
         self.note_accepted()?;
         Ok(self.wait(end, false).into())

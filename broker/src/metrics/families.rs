@@ -190,6 +190,31 @@ families! {
     OPEN_MAPS = gauge "tidewheel_log_open_maps" []
         "Maps of segments and indexes that logs hold.";
 
+    DELAYED_PENDING = gauge "tidewheel_delayed_pending" ["topic"]
+        "Records that become visible later, of topics with delays or with such records. One that was cancelled counts until it would have been due.";
+    DELAYED_PENDING_BYTES = gauge "tidewheel_delayed_pending_bytes" []
+        "Bytes that they take in delay stores.";
+    DELAYED_NEXT_DUE = gauge "tidewheel_delayed_next_due_timestamp_seconds" []
+        "Nothing is due before, in seconds since 1970, apart from what is overdue.";
+    DELAYED_OVERDUE = gauge "tidewheel_delayed_overdue" []
+        "Records, or batches that are due as a whole, that are due and not delivered yet.";
+    DELAYED_OLDEST_OVERDUE = gauge "tidewheel_delayed_oldest_overdue_seconds" []
+        "How long ago the first of them was due, 0 for none.";
+    DELAYED_LATENESS = histogram "tidewheel_delayed_delivery_lateness_seconds" []
+        "How long after they were due batches of delayed records were appended, by the last record of each.";
+    DELAYED_ACCEPTED = counter "tidewheel_delayed_accepted_total" []
+        "Records that were taken to become visible later.";
+    DELAYED_DELIVERED = counter "tidewheel_delayed_delivered_total" []
+        "Delayed records that were appended to their partitions.";
+    DELAYED_CANCELLED = counter "tidewheel_delayed_cancelled_total" []
+        "Records, or batches that were due as a whole, that had been cancelled when they were due.";
+    DELAYED_EXPIRED = counter "tidewheel_delayed_expired_total" []
+        "Records, or batches that were due as a whole, that had expired when they were due.";
+    DELAYED_CLOCK_HELD = gauge "tidewheel_delayed_clock_held" []
+        "Whether nothing is delivered, because the clock jumped ahead.";
+    DELAYED_DIR_OFFLINE = gauge "tidewheel_delayed_dir_offline" ["dir"]
+        "Whether the delay store of the log directory neither takes nor delivers anything until the next start.";
+
     GROUPS = gauge "tidewheel_groups" []
         "Consumer groups.";
     GROUP_MEMBERS = gauge "tidewheel_group_members" ["group"]

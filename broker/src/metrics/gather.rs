@@ -42,6 +42,8 @@ pub(super) fn expose(
     metrics.requests.expose_appends(out);
     expose_disks(broker, out);
     metrics.storage.expose(out);
+    let delayed = &metrics.delayed;
+    delayed.expose(broker, &topics, &metrics.traffic, out);
     let mut groups = broker.groups().watch(&topics);
     out.single(&family::GROUPS, groups.len());
     let ages = metrics.lag_times.ages(broker, &groups);

@@ -33,6 +33,24 @@ pub(crate) const TIMES: Scale = Scale {
     per_unit: 1e9,
 };
 
+/// How late something is, counted in ms and written in seconds.
+pub(crate) const LATENESS: Scale = Scale {
+    bounds: &[
+        (1, "0.001"),
+        (5, "0.005"),
+        (10, "0.01"),
+        (50, "0.05"),
+        (100, "0.1"),
+        (500, "0.5"),
+        (1_000, "1.0"),
+        (5_000, "5.0"),
+        (30_000, "30.0"),
+        (300_000, "300.0"),
+        (3_600_000, "3600.0"),
+    ],
+    per_unit: 1e3,
+};
+
 /// Sizes in bytes.
 pub(crate) const SIZES: Scale = Scale {
     bounds: &[
@@ -135,7 +153,7 @@ mod tests {
 
     #[test]
     fn scales_ascend_and_are_written_as_they_are_counted() {
-        for scale in [&TIMES, &SIZES] {
+        for scale in [&TIMES, &SIZES, &LATENESS] {
             assert!(scale.bounds.len() < BUCKETS);
             assert!(scale.bounds.is_sorted_by_key(|(bound, _)| bound));
             for (bound, le) in scale.bounds {

@@ -12,6 +12,7 @@ use super::*;
 use crate::api::{Answer, Reply, dispatch};
 use crate::broker::{NewPartitions, NewTopic, create_partitions, create_topics};
 use crate::groups::find_groups;
+use crate::partition::Acks;
 use crate::testing::{self, commit};
 
 async fn scraped(broker: &Arc<Broker>, page: MetricsPage) -> String {
@@ -143,6 +144,9 @@ async fn a_scrape_tells_what_clients_did() {
             "tidewheel_partitions_damaged 0",
             "tidewheel_log_append_duration_seconds_count 2",
             "tidewheel_groups 0",
+            "tidewheel_delayed_overdue 0",
+            "tidewheel_delayed_accepted_total 0",
+            "tidewheel_delayed_clock_held 0",
             "tidewheel_metrics_omitted{of=\"partitions\"} 0",
             &bytes_in,
             &bytes_out,
@@ -387,11 +391,7 @@ async fn groups_with_members_or_lag_come_before_names_that_others_make() {
 async fn partitions_that_are_added_are_counted_with_the_others_of_their_topic() {
     let dir = tempfile::tempdir().unwrap();
     let broker = testing::broker(dir.path(), &[]);
-    let room = limits::METRICS_TOPICS_BYTES / limits::METRICS_SERIES_BYTES;
-    let names = (0..room).map(|at| Arc::from(format!("t{at}")));
-    let taken: Vec<_> = names
-        .map(|name| broker.metrics().traffic().of(&name))
-        .collect();
+    let taken = fill_names(&broker);
     testing::create_topic(&broker, "late", 1).await;
     drop(taken);
     let wanted = NewPartitions {
@@ -408,6 +408,67 @@ async fn partitions_that_are_added_are_counted_with_the_others_of_their_topic() 
         &text,
         &["tidewheel_topic_records_in_total{topic=\"<others>\"} 3"],
     );
+}
+
+/// Takes all the room that names of topics have.
+fn fill_names(broker: &Broker) -> Vec<Arc<TopicTraffic>> {
+    let room = limits::METRICS_TOPICS_BYTES / limits::METRICS_SERIES_BYTES;
+    let names = (0..room).map(|at| Arc::from(format!("t{at}")));
+    names
+        .map(|name| broker.metrics().traffic().of(&name))
+        .collect()
+}
+
+#[tokio::test]
+async fn delayed_records_of_topics_without_series_of_their_own_are_told_together() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = testing::broker(dir.path(), &[]);
+    let create = async |name: &str| {
+        let mut topic = NewTopic::with_defaults(name, broker.config());
+        let mode = Some("timestamp".to_owned());
+        topic.configs.push(("delay.mode".to_owned(), mode));
+        let made = create_topics(&broker, vec![topic], false, limits::METADATA_CHANGE_WAIT).await;
+        assert!(made.iter().all(Result::is_ok), "{made:?}");
+    };
+    create("early").await;
+    let taken = fill_names(&broker);
+    create("late").await;
+    create("later").await;
+    drop(taken);
+    for name in ["early", "late", "later"] {
+        let topics = broker.topics();
+        let place = (&**topics.named(name).unwrap(), 0);
+        let now_ms = clock::now_ms();
+        // It is due in an hour.
+        let records = batch(2, -3_600_000);
+        let begun =
+            crate::delays::produce(&broker, place, records, Acks::All, true, now_ms).unwrap();
+        drop(begun);
+    }
+    let text = scraped(&broker, MetricsPage::Default).await;
+    assert_has(
+        &text,
+        &[
+            "tidewheel_delayed_pending{topic=\"early\"} 2",
+            "tidewheel_delayed_pending{topic=\"<others>\"} 4",
+            "tidewheel_delayed_accepted_total 6",
+            "tidewheel_delayed_oldest_overdue_seconds 0",
+        ],
+    );
+    assert!(!text.contains("pending{topic=\"late"), "{text}");
+    broker.metrics().delayed().delivered(1_000, 1_700);
+    let text = scraped(&broker, MetricsPage::Default).await;
+    assert_has(
+        &text,
+        &[
+            "tidewheel_delayed_delivery_lateness_seconds_bucket{le=\"0.5\"} 0",
+            "tidewheel_delayed_delivery_lateness_seconds_bucket{le=\"1.0\"} 1",
+            "tidewheel_delayed_delivery_lateness_seconds_sum 0.7",
+        ],
+    );
+    let mut said = promtool_says(&text);
+    said.retain(|line| !line.contains("should not have \"_sum\" suffix"));
+    assert_eq!(said, Vec::<String>::new());
 }
 
 /// The rows `| family | type | labels | meaning |` of the page.

@@ -15,7 +15,7 @@ use super::families::{self as family, Family};
 use super::requests::error_name;
 
 /// The topic in the labels of those without series of their own. No topic can be called that.
-const OTHERS: &str = "<others>";
+pub(super) const OTHERS: &str = "<others>";
 
 /// Which way an error went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -441,3 +441,56 @@ fn many_are_cancelled_with_one_sync() {
         (&json!(100), &json!(null))
     );
 }
+
+#[test]
+fn delayed_records_are_told_to_prometheus() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path(), &[]);
+    let mut client = delayed(&broker, &[1, 2]);
+    client.create_topic("empty", 1, &BOTH);
+    client.create_topic("plain", 1, &[]);
+    let told = |name: &str| -> Option<f64> {
+        let page = get(&broker, "/metrics").body;
+        let mut lines = page.lines();
+        let value = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value.map(|value| value.parse().unwrap())
+    };
+    let is = |name: &str, value: f64| {
+        let name = format!("tidewheel_delayed_{name}");
+        eventually(&name, || told(&name) == Some(value));
+    };
+    is("pending{topic=\"t\"}", 2.0);
+    is("pending{topic=\"empty\"}", 0.0);
+    assert_eq!(told("tidewheel_delayed_pending{topic=\"plain\"}"), None);
+    is("accepted_total", 2.0);
+    assert!(told("tidewheel_delayed_pending_bytes") > Some(100.0));
+    let first = items(&list(&broker, ""))[0]["deliver_at_ms"]
+        .as_f64()
+        .unwrap()
+        / 1_000.0;
+    let next = told("tidewheel_delayed_next_due_timestamp_seconds").unwrap();
+    assert!((first - 86_400.0..=first).contains(&next), "{next} {first}");
+
+    // It is due now, and held.
+    post(&broker, "/v1/delayed/topics/t:pause");
+    let record = items(&list(&broker, ""))[0].clone();
+    post(&broker, &format!("{}:deliver-now", path(&record)));
+    is("overdue", 1.0);
+    eventually("it is late", || {
+        told("tidewheel_delayed_oldest_overdue_seconds") > Some(0.0)
+    });
+    assert_eq!(
+        told("tidewheel_delayed_delivery_lateness_seconds_count"),
+        Some(0.0)
+    );
+    post(&broker, "/v1/delayed/topics/t:resume");
+    is("delivered_total", 1.0);
+    is("delivery_lateness_seconds_count", 1.0);
+    is("overdue", 0.0);
+    is("oldest_overdue_seconds", 0.0);
+    let dir = dir.path().display();
+    is(&format!("dir_offline{{dir=\"{dir}\"}}"), 0.0);
+    delete(&broker, &path(&items(&list(&broker, ""))[0])).good();
+    is("clock_held", 0.0);
+    is("accepted_total", 2.0);
+}

@@ -302,6 +302,63 @@ pub(super) const ROWS: &[Row] = &[
         ],
     },
     Row {
+        title: "Delayed records",
+        panels: &[
+            panel(
+                "Pending",
+                "none",
+                &[(
+                    "sum by (topic) (tidewheel_delayed_pending{instance=~\"$instance\"})",
+                    "{{topic}}",
+                )],
+            ),
+            panel(
+                "Taken, delivered, cancelled and expired",
+                "cps",
+                &[
+                    (
+                        "sum(rate(tidewheel_delayed_accepted_total{instance=~\"$instance\"}[$__rate_interval]))",
+                        "taken",
+                    ),
+                    (
+                        "sum(rate(tidewheel_delayed_delivered_total{instance=~\"$instance\"}[$__rate_interval]))",
+                        "delivered",
+                    ),
+                    (
+                        "sum(rate(tidewheel_delayed_cancelled_total{instance=~\"$instance\"}[$__rate_interval]))",
+                        "cancelled",
+                    ),
+                    (
+                        "sum(rate(tidewheel_delayed_expired_total{instance=~\"$instance\"}[$__rate_interval]))",
+                        "expired",
+                    ),
+                ],
+            ),
+            panel(
+                "Late by, 99th percentile",
+                "s",
+                &[(
+                    "histogram_quantile(0.99, sum by (le) (rate(tidewheel_delayed_delivery_lateness_seconds_bucket{instance=~\"$instance\"}[$__rate_interval])))",
+                    "late",
+                )],
+            ),
+            panel(
+                "Due and not delivered",
+                "s",
+                &[
+                    (
+                        "tidewheel_delayed_oldest_overdue_seconds{instance=~\"$instance\"}",
+                        "oldest {{instance}}",
+                    ),
+                    (
+                        "tidewheel_delayed_clock_held{instance=~\"$instance\"}",
+                        "held by the clock {{instance}}",
+                    ),
+                ],
+            ),
+        ],
+    },
+    Row {
         title: "Connections",
         panels: &[
             panel(
