@@ -40,7 +40,7 @@ pub(crate) fn broker_on(fs: Arc<dyn FileSystem>, dir: &Path, settings: &[&str]) 
         config.log_dirs.clone(),
         config.node_id,
         "cluster".to_owned(),
-        vec![ids::random_uuid()],
+        config.log_dirs.iter().map(|_| ids::random_uuid()).collect(),
     );
     let logs = LogManager::open(fs, options).expect("a fresh directory");
     let endpoint = Endpoint {

@@ -21,6 +21,7 @@ use super::start::partition_of;
 use super::{DelayDir, position};
 use crate::broker::Broker;
 use crate::clock;
+use crate::partition::Partition;
 use crate::topics::Topic;
 
 fn is_paused(broker: &Broker, topic_id: Uuid) -> bool {
@@ -427,34 +428,48 @@ fn outlives(found: &PendingRecord, due_ms: i64) -> Result<(), DelayedError> {
     }
 }
 
-/// See [`super::DelayedRecords::pause`] and [`super::DelayedRecords::resume`].
+/// See [`super::DelayedRecords::pause`] and [`super::DelayedRecords::resume`]. Each log directory remembers it by itself:
+/// all of them are told, so that one that fails keeps no other from hearing of it, and that partitions which the topic
+/// is given later are held, too.
 pub(crate) fn set_paused(broker: &Broker, name: &str, paused: bool) -> Result<(), DelayedError> {
     let topic = topic_named(broker, name)?;
-    let homes = topic.partitions.iter();
-    let mut homes: Vec<usize> = homes
-        .filter_map(|partition| broker.logs().dir_of(partition.log()))
-        .collect();
-    homes.sort_unstable();
-    homes.dedup();
-    for dir in homes
-        .into_iter()
-        .filter_map(|number| broker.delays().dir(number))
-    {
-        let now_ms = clock::now_ms();
-        if paused {
-            dir.make(broker.logs(), now_ms)?;
-        }
-        let changed = dir.with(|queue| match queue.is_paused(topic.id) == paused {
-            true => Ok(None),
-            false => queue.set_paused(topic.id, paused, now_ms).map(Some),
-        });
-        if let Some(accepted) = changed.transpose()?.flatten() {
-            dir.changed.store(true, Ordering::SeqCst);
-            dir.make_durable(accepted.end)?;
+    let mut outcome = Ok(());
+    for dir in broker.delays().dirs() {
+        let set = dir.set_paused(broker, topic.id, paused);
+        let is_home =
+            |partition: &Arc<Partition>| broker.logs().dir_of(partition.log()) == Some(dir.number);
+        match set {
+            // Nothing of the topic is there to be held.
+            Err(_) if paused && !topic.partitions.iter().any(is_home) => {}
+            set => outcome = outcome.and(set),
         }
         dir.deliver_signal.raise();
     }
-    Ok(())
+    outcome.map_err(DelayedError::from)
+}
+
+impl DelayDir {
+    /// Holds what is due of a topic here, or delivers it again. On disk when it returns.
+    fn set_paused(
+        &self,
+        broker: &Broker,
+        topic_id: Uuid,
+        paused: bool,
+    ) -> Result<(), StorageError> {
+        let now_ms = clock::now_ms();
+        if paused {
+            self.make(broker.logs(), now_ms)?;
+        }
+        let changed = self.with(|queue| match queue.is_paused(topic_id) == paused {
+            true => Ok(None),
+            false => queue.set_paused(topic_id, paused, now_ms).map(Some),
+        });
+        if let Some(accepted) = changed.transpose()?.flatten() {
+            self.changed.store(true, Ordering::SeqCst);
+            self.make_durable(accepted.end)?;
+        }
+        Ok(())
+    }
 }
 
 impl DelayDir {

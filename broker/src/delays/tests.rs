@@ -11,7 +11,7 @@ use tidewheel_storage::fs::{Fault, SimFs};
 use tokio::sync::oneshot::{Receiver, error::TryRecvError};
 
 use super::pending::list_until;
-use super::{DelayedError, DelayedQuery, deliver, deliver_now, list, produce};
+use super::{DelayedError, DelayedQuery, deliver, deliver_now, list, produce, set_paused};
 use crate::broker::{Broker, NewTopic, create_topics};
 use crate::clock;
 use crate::partition::{Acks, AppendError, AppendOutcome};
@@ -197,4 +197,30 @@ async fn a_list_that_takes_too_long_says_so() {
     assert!(matches!(late, DelayedError::TooLong), "{late}");
     let page = list_until(&broker, &query, &|| false).unwrap();
     assert_eq!((page.records.len(), page.more), (1, false));
+}
+
+/// The first directory failed, and what was to be told to the second was not: nothing in it was ever delivered.
+#[tokio::test]
+async fn a_directory_that_fails_keeps_no_other_from_being_resumed() {
+    let disk = SimFs::new();
+    let dirs = ["log.dirs=/one,/two", "num.partitions=2"];
+    let open = |disk: &SimFs| testing::broker_on(Arc::new(disk.clone()), Path::new("/"), &dirs);
+    let broker = open(&disk);
+    create(&broker).await;
+    let held = |broker: &Broker| {
+        let id = broker.topics().named("t").unwrap().id;
+        let dirs = broker.delays().dirs().iter();
+        let held = dirs.map(|dir| dir.with(|queue| queue.is_paused(id)));
+        held.collect::<Vec<_>>()
+    };
+    set_paused(&broker, "t", true).unwrap();
+    assert_eq!(held(&broker), [Some(true); 2]);
+    disk.fail_at(disk.op_count(), Fault::Eio);
+    let failed = set_paused(&broker, "t", false).unwrap_err();
+    assert!(matches!(failed, DelayedError::Storage(_)), "{failed}");
+    assert_eq!(held(&broker)[1], Some(false));
+    let again = open(&disk.kill());
+    assert_eq!(held(&again), [Some(true), Some(false)]);
+    set_paused(&again, "t", false).unwrap();
+    assert_eq!(held(&again), [Some(false); 2]);
 }
