@@ -20,7 +20,7 @@ use super::auth::Role;
 use super::idle::Activity;
 use super::problem::Problem;
 use super::queries::LevelQuery;
-use super::state::Admin;
+use super::state::{Admin, StreamKind};
 use super::streams::{self, Pass};
 use crate::logging::{LogLine, Logging, SetLevel, is_logger};
 
@@ -167,7 +167,12 @@ pub(crate) async fn tail(
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
     let (last, news) = logging(&admin)?.lines().follow();
     let tail = Tail {
-        pass: Pass::new(&admin, &headers, &activity, Role::Operator)?,
+        pass: Pass::new(
+            &admin,
+            &headers,
+            &activity,
+            (StreamKind::Log, Role::Operator),
+        )?,
         news,
         is_over: false,
     };

@@ -124,7 +124,7 @@ impl AdminServer {
         }
         // What it holds of the broker is given back before this returns.
         self.acceptor.shutdown().await;
-        while self.sampling.join_next().await.is_some() {}
+        self.sampling.shutdown().await;
         self.admin.changes.end().await;
     }
 }

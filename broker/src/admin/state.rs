@@ -64,11 +64,33 @@ pub(crate) struct Admin {
     requests: Arc<Semaphore>,
     scrapes: Arc<Semaphore>,
     streams: Arc<Semaphore>,
+    /// How many of them may be of each kind.
+    stats_streams: Arc<Semaphore>,
+    record_streams: Arc<Semaphore>,
+    log_streams: Arc<Semaphore>,
     reads: Arc<Semaphore>,
     look_ups: Arc<Semaphore>,
     delayed_lists: Arc<Semaphore>,
     delayed_ones: Arc<Semaphore>,
     verifications: Arc<Semaphore>,
+}
+
+/// What a stream tells of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum StreamKind {
+    /// Figures each second.
+    Stats,
+    /// Records of a partition.
+    Records,
+    /// Lines of the log.
+    Log,
+}
+
+/// A place among the streams.
+#[derive(Debug)]
+pub(crate) struct StreamPlace {
+    _share: OwnedSemaphorePermit,
+    _place: OwnedSemaphorePermit,
 }
 
 fn stopping() -> Problem {
@@ -95,6 +117,7 @@ impl Admin {
     ) -> Self {
         let host = config.listen.as_ref().map_or("", |listen| &listen.host);
         let streams = (connections_max / 4).clamp(1, limits::ADMIN_STREAMS_MAX);
+        let of_one_kind = || Arc::new(Semaphore::new((streams * 3 / 4).max(1)));
         let scrapes = (connections_max / 8).clamp(1, limits::ADMIN_SCRAPES_MAX);
         // Those that none of them takes are left to probes: one at least.
         let left = connections_max.saturating_sub(streams + scrapes + 1);
@@ -117,6 +140,9 @@ impl Admin {
             worst_lag: WorstLagSearch::default(),
             requests: Arc::new(Semaphore::new(requests)),
             streams: Arc::new(Semaphore::new(streams)),
+            stats_streams: of_one_kind(),
+            record_streams: of_one_kind(),
+            log_streams: of_one_kind(),
             scrapes: Arc::new(Semaphore::new(scrapes)),
             changes: Changes::default(),
             stats: Stats::default(),
@@ -236,15 +262,28 @@ impl Admin {
         place.map_err(full)
     }
 
-    /// A place among the streams, given back when it is dropped.
+    /// A place among the streams, given back when it is dropped. Those of one kind have three quarters of them at most,
+    /// so that some are left for the others.
     ///
     /// # Errors
-    /// Where there are as many as may be.
-    pub(crate) fn stream_place(&self) -> Result<OwnedSemaphorePermit, Problem> {
-        let place = Arc::clone(&self.streams).try_acquire_owned();
-        let full =
-            |_| Problem::unavailable("/problems/too-many-streams", "there are too many streams");
-        place.map_err(full)
+    /// Where there are as many as may be, of this kind or of all.
+    pub(crate) fn stream_place(&self, kind: StreamKind) -> Result<StreamPlace, Problem> {
+        let share = match kind {
+            StreamKind::Stats => &self.stats_streams,
+            StreamKind::Records => &self.record_streams,
+            StreamKind::Log => &self.log_streams,
+        };
+        let taken = |places: &Arc<Semaphore>| {
+            let place = Arc::clone(places).try_acquire_owned();
+            let full = |_| {
+                Problem::unavailable("/problems/too-many-streams", "there are too many streams")
+            };
+            place.map_err(full)
+        };
+        Ok(StreamPlace {
+            _share: taken(share)?,
+            _place: taken(&self.streams)?,
+        })
     }
 
     /// The same for a scrape: no page is made that would have to be thrown away.
@@ -412,13 +451,26 @@ mod tests {
     #[test]
     fn streams_and_requests_leave_connections_to_probes() {
         let admin = Admin::of(Lifecycle::begin());
-        let streams: Vec<_> = (0..16).map_while(|_| admin.stream_place().ok()).collect();
+        let kinds = [StreamKind::Stats, StreamKind::Records, StreamKind::Log];
+        for kind in kinds {
+            let streams = (0..16).map_while(|_| admin.stream_place(kind).ok());
+            let streams: Vec<_> = streams.collect();
+            assert_eq!(streams.len(), 3, "{kind:?}");
+            for other in kinds {
+                let place = admin.stream_place(other);
+                assert_eq!(place.is_ok(), other != kind, "{other:?} beside {kind:?}");
+            }
+        }
+        let streams = kinds.iter().cycle().take(16);
+        let streams: Vec<_> = streams
+            .map_while(|kind| admin.stream_place(*kind).ok())
+            .collect();
         let requests: Vec<_> = (0..16).map_while(|_| admin.request_place().ok()).collect();
         assert_eq!((streams.len(), requests.len()), (4, 8));
         let scrapes: Vec<_> = (0..16).map_while(|_| admin.scrape_place().ok()).collect();
         assert_eq!(scrapes.len(), 2);
         drop((streams, requests, scrapes));
-        assert!(admin.stream_place().is_ok() && admin.request_place().is_ok());
+        assert!(admin.stream_place(StreamKind::Log).is_ok() && admin.request_place().is_ok());
         assert!(admin.scrape_place().is_ok());
     }
 }

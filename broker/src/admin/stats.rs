@@ -29,7 +29,7 @@ use super::auth::Role;
 use super::idle::Activity;
 use super::problem::Problem;
 use super::queries::{SeriesQuery, StatsQuery};
-use super::state::Admin;
+use super::state::{Admin, StreamKind};
 use super::streams::{self, Pass};
 use crate::clock;
 
@@ -87,7 +87,12 @@ pub(crate) async fn sample(admin: Arc<Admin>, mut stopped: watch::Receiver<bool>
             steady_ms: clock::steady_ms(),
             values: Seen::of(&seen).values(),
         });
-        if let Some(sample) = sampled.await {
+        // A disk that hangs may hold what is read: a stop does not wait for it.
+        let sampled = tokio::select! {
+            sampled = sampled => sampled,
+            _ = stopped.wait_for(|stop| *stop) => return,
+        };
+        if let Some(sample) = sampled {
             admin.stats.take(sample);
         }
     }
@@ -254,7 +259,12 @@ pub(crate) async fn stream(
     let mut news = admin.stats.latest.subscribe();
     let before = *news.borrow_and_update();
     let tail = Tail {
-        pass: Pass::new(&admin, &headers, &activity, Role::Viewer)?,
+        pass: Pass::new(
+            &admin,
+            &headers,
+            &activity,
+            (StreamKind::Stats, Role::Viewer),
+        )?,
         news,
         before,
         wanted,

@@ -8,12 +8,11 @@ use axum::http::header::{AUTHORIZATION, HeaderValue};
 use axum::response::sse::Event;
 use serde::Serialize;
 use tidewheel_config::limits;
-use tokio::sync::OwnedSemaphorePermit;
 
 use super::auth::Role;
 use super::idle::{Activity, Busy};
 use super::problem::Problem;
-use super::state::Admin;
+use super::state::{Admin, StreamKind, StreamPlace};
 use crate::clock;
 use crate::lifecycle::BrokerState;
 
@@ -34,26 +33,26 @@ pub(crate) struct Pass {
     authorization: Option<HeaderValue>,
     role: Role,
     looked_ms: i64,
-    _place: OwnedSemaphorePermit,
+    _place: StreamPlace,
     _busy: Busy,
 }
 
 impl Pass {
-    /// For whoever has just been let in, and needs this role.
+    /// For a stream of this kind to whoever has just been let in, and needs this role.
     ///
     /// # Errors
-    /// Where there are as many streams as may be.
+    /// Where there are as many streams as may be, of this kind or of all.
     pub(crate) fn new(
         admin: &Arc<Admin>,
         headers: &HeaderMap,
         activity: &Arc<Activity>,
-        role: Role,
+        (kind, role): (StreamKind, Role),
     ) -> Result<Self, Problem> {
         Ok(Self {
             authorization: headers.get(AUTHORIZATION).cloned(),
             role,
             looked_ms: clock::steady_ms(),
-            _place: admin.stream_place()?,
+            _place: admin.stream_place(kind)?,
             _busy: activity.begin(),
             admin: Arc::clone(admin),
         })

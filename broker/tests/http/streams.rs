@@ -108,8 +108,14 @@ fn streams_are_few() {
     let broker = start(dir.path(), &[]);
     let _client = written(&broker);
     let path = "/v1/topics/t/messages/tail";
-    let streams: Vec<Events> = (0..16).map(|_| Events::of(&broker, path)).collect();
+    let streams: Vec<Events> = (0..12).map(|_| Events::of(&broker, path)).collect();
     get(&broker, path).problem(503);
+    // Those of one kind leave some to the others.
+    let others = "/v1/stats/stream";
+    let more: Vec<Events> = (0..4).map(|_| Events::of(&broker, others)).collect();
+    get(&broker, others).problem(503);
+    get(&broker, "/v1/logs/tail").problem(503);
+    drop(more);
     assert_eq!(get(&broker, "/livez").status, 200);
     drop(streams);
     eventually("there is a place again", || {

@@ -18,7 +18,7 @@ use crate::admin::auth::Role;
 use crate::admin::idle::Activity;
 use crate::admin::problem::Problem;
 use crate::admin::queries::MessagesQuery;
-use crate::admin::state::Admin;
+use crate::admin::state::{Admin, StreamKind};
 use crate::admin::streams::{self, Pass};
 
 /// How often a stream looks for new records.
@@ -170,7 +170,12 @@ pub(crate) async fn tail(
         }
     };
     let mut tail = Tail {
-        pass: Pass::new(&admin, &headers, &activity, Role::Operator)?,
+        pass: Pass::new(
+            &admin,
+            &headers,
+            &activity,
+            (StreamKind::Records, Role::Operator),
+        )?,
         next_offset,
         wanted,
         is_over: false,
