@@ -9,6 +9,9 @@ use tracing::warn;
 /// However little time a service manager gives.
 const PAUSE_MIN: Duration = Duration::from_millis(10);
 
+/// What people are told while all is well.
+pub(crate) const SERVING: &str = "serving clients";
+
 /// Where the service manager watches (`WatchdogSec`), tells it that the runtime goes on, until it is dropped.
 pub(crate) fn lives() -> JoinSet<()> {
     let mut telling = JoinSet::new();
@@ -33,14 +36,14 @@ pub(crate) fn reloading() {
     }
 }
 
-/// Clients are served.
-pub(crate) fn ready() {
-    tell(&[NotifyState::Ready]);
+/// Clients are served; `status` is what people are told beside it, one line.
+pub(crate) fn ready(status: &str) {
+    tell(&[NotifyState::Ready, NotifyState::Status(status)]);
 }
 
 /// The broker is going down.
 pub(crate) fn stopping() {
-    tell(&[NotifyState::Stopping]);
+    tell(&[NotifyState::Stopping, NotifyState::Status("stopping")]);
 }
 
 /// Nobody is told where nobody asked: without `NOTIFY_SOCKET`.

@@ -10,6 +10,9 @@ use super::settings::SettingsArguments;
 use crate::broker::{self, Broker, Followed};
 use crate::service_manager;
 
+/// Characters of a problem that the service manager is told.
+const STATUS_LEN_MAX: usize = 300;
+
 /// Reads the settings again whenever somebody asks for it, as long as this is awaited. Where there is no file to be
 /// read it ends then: the terminal is gone in which the broker ran.
 pub(super) async fn on_hangup(
@@ -26,20 +29,37 @@ pub(super) async fn on_hangup(
             std::future::pending::<()>().await;
         }
         service_manager::reloading();
-        match read_again(settings).await {
-            Ok(fresh) => match broker::follow(broker, fresh).await {
-                Ok(followed) => tell(&followed),
-                Err(error) => error!(%error, "the settings stay as they are"),
-            },
-            Err(problems) => {
-                let count = problems.len();
-                for problem in problems {
-                    error!("not read again: {problem}");
-                }
-                error!(problems = count, "the settings stay as they are");
+        let followed = match read_again(settings).await {
+            Ok(fresh) => {
+                let followed = broker::follow(broker, fresh).await;
+                followed.map_err(|error| vec![error.to_string()])
             }
+            Err(problems) => Err(problems),
+        };
+        match followed {
+            Ok(followed) => {
+                tell(&followed);
+                service_manager::ready(service_manager::SERVING);
+            }
+            Err(problems) => service_manager::ready(&refused(&problems)),
         }
-        service_manager::ready();
+    }
+}
+
+/// Says that the settings stay as they are, and why; in one line for the service manager.
+fn refused(problems: &[String]) -> String {
+    for problem in problems {
+        error!("not read again: {problem}");
+    }
+    let count = problems.len();
+    error!(problems = count, "the settings stay as they are");
+    let first = problems.first().map(String::as_str).unwrap_or_default();
+    // The value in it may be long, and a line break would end it.
+    let first: String = first.chars().take(STATUS_LEN_MAX).collect();
+    let first = first.replace(char::is_control, " ");
+    match count.saturating_sub(1) {
+        0 => format!("serving clients with the settings from before: {first}"),
+        more => format!("serving clients with the settings from before: {first} (and {more} more)"),
     }
 }
 

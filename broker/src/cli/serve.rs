@@ -104,7 +104,7 @@ async fn serve_clients(
     };
     let mut running = started.map_err(environment)?;
     announce(arguments, &running)?;
-    service_manager::ready();
+    service_manager::ready(service_manager::SERVING);
 
     let broker = Arc::clone(running.broker());
     let ended = tokio::select! {

@@ -1,7 +1,6 @@
 //! SIGHUP: settings are read again by a broker that goes on serving.
 
 use std::fs::{self, File};
-use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
@@ -15,7 +14,8 @@ use tidewheel_protocol::messages::incremental_alter_configs::{
 };
 
 use crate::support::http::get;
-use crate::support::{Broker, Client, PATIENCE, batch, eventually, tidewheel};
+use crate::support::service_manager::ServiceManager;
+use crate::support::{Broker, Client, batch, eventually, tidewheel};
 
 const TOPIC: i8 = 2;
 const BROKER: i8 = 4;
@@ -210,27 +210,31 @@ fn without_a_file_a_hangup_is_a_clean_stop() {
 }
 
 #[test]
-fn a_service_manager_hears_when_settings_are_read_again() {
+fn a_service_manager_hears_when_settings_are_read_again_and_what_came_of_it() {
     let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("notify");
-    let manager = UnixDatagram::bind(&path).unwrap();
-    manager.set_read_timeout(Some(PATIENCE)).unwrap();
-    let heard = || {
-        let mut bytes = [0; 512];
-        let len = manager.recv(&mut bytes).unwrap();
-        String::from_utf8_lossy(&bytes[..len]).into_owned()
-    };
-    let configured = Configured::start(START, &[], &[("NOTIFY_SOCKET", &path)]);
-    assert!(heard().contains("READY=1"));
+    let manager = ServiceManager::listen(dir.path());
+    let configured = Configured::start(START, &[], &[manager.variable()]);
+    assert_eq!(manager.heard(), "READY=1\nSTATUS=serving clients\n");
     configured.reload(START);
-    let reloading = heard();
+    let reloading = manager.heard();
     assert!(reloading.contains("RELOADING=1\n") && reloading.contains("MONOTONIC_USEC="));
-    assert!(heard().contains("READY=1"));
-    configured.reload("broken");
-    assert!(heard().contains("RELOADING=1"));
+    assert_eq!(manager.heard(), "READY=1\nSTATUS=serving clients\n");
+    configured.reload("log.segment.byte = 7\nnum.partitions = \"many\"\n");
+    assert!(manager.heard().contains("RELOADING=1"));
+    // It goes on, whatever came of it.
+    let told = manager.heard();
+    let status = told.strip_prefix("READY=1\nSTATUS=").unwrap();
     assert!(
-        heard().contains("READY=1"),
-        "it goes on, whatever came of it"
+        status.starts_with("serving clients with the settings from before: "),
+        "{told}"
     );
+    assert!(
+        status.contains("broker.toml:1:") && status.contains("(and 1 more)"),
+        "{told}"
+    );
+    configured.reload(START);
+    assert!(manager.heard().contains("RELOADING=1"));
+    assert_eq!(manager.heard(), "READY=1\nSTATUS=serving clients\n");
     assert!(configured.broker.stop());
+    assert!(manager.heard().contains("STOPPING=1\nSTATUS=stopping\n"));
 }

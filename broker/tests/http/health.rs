@@ -1,12 +1,12 @@
 //! Probes, from the first moment to the last, and what a service manager is told.
 
-use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 
 use serde_json::{Value, json};
 
 use crate::support::http::{Answer, admin, connect, get, raw, send, start};
-use crate::support::{Broker, Client, PATIENCE, batch, eventually, fetch_request, tidewheel};
+use crate::support::service_manager::ServiceManager;
+use crate::support::{Broker, Client, batch, eventually, fetch_request, tidewheel};
 
 /// What a probe tells of a machine that is not too busy to look in time.
 fn seen(broker: &Broker, path: &str) -> Answer {
@@ -180,42 +180,30 @@ fn a_broker_that_stops_is_alive_but_not_ready_and_says_so_until_the_end() {
 #[test]
 fn a_service_manager_hears_when_it_is_ready_and_when_it_stops() {
     let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("notify");
-    let manager = UnixDatagram::bind(&path).unwrap();
-    manager.set_read_timeout(Some(PATIENCE)).unwrap();
-    let heard = || {
-        let mut bytes = [0; 512];
-        let len = manager.recv(&mut bytes).unwrap();
-        String::from_utf8_lossy(&bytes[..len]).into_owned()
-    };
+    let manager = ServiceManager::listen(dir.path());
     let mut command = tidewheel(&["serve", "--set", "listeners=PLAINTEXT://127.0.0.1:0"]);
-    command.env("NOTIFY_SOCKET", &path);
+    manager.watch(&mut command);
     let broker = Broker::spawn(&mut command, &dir.path().join("data"));
-    assert!(heard().contains("READY=1"));
+    assert!(manager.heard().contains("READY=1"));
     broker.terminate();
-    assert!(heard().contains("STOPPING=1"));
+    assert!(manager.heard().contains("STOPPING=1"));
     assert_eq!(broker.wait(), Some(0));
 }
 
 #[test]
 fn a_service_manager_that_watches_hears_that_it_lives() {
     let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("notify");
-    let manager = UnixDatagram::bind(&path).unwrap();
-    manager.set_read_timeout(Some(PATIENCE)).unwrap();
-    let heard = |word: &str| {
-        let mut bytes = [0; 512];
-        let len = manager.recv(&mut bytes).unwrap();
-        String::from_utf8_lossy(&bytes[..len]).contains(word)
-    };
+    let manager = ServiceManager::listen(dir.path());
     let mut command = tidewheel(&["serve", "--set", "listeners=PLAINTEXT://127.0.0.1:0"]);
-    command.env("NOTIFY_SOCKET", &path);
+    manager.watch(&mut command);
     command.env("WATCHDOG_USEC", "100000");
     let broker = Broker::spawn(&mut command, &dir.path().join("data"));
-    while !heard("READY=1") {}
-    (0..5).for_each(|_| assert!(heard("WATCHDOG=1")));
+    manager.hears("READY=1");
+    for _ in 0..5 {
+        assert!(manager.heard().contains("WATCHDOG=1"));
+    }
     broker.terminate();
-    while !heard("STOPPING=1") {}
+    manager.hears("STOPPING=1");
     assert_eq!(broker.wait(), Some(0));
 }
 

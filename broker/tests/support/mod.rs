@@ -7,6 +7,7 @@
 pub(crate) mod consumers;
 pub(crate) mod groups;
 pub(crate) mod http;
+pub(crate) mod service_manager;
 pub(crate) mod topics;
 
 use std::io::{BufRead, BufReader, Read, Write};
