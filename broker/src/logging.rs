@@ -17,6 +17,8 @@ use tracing_subscriber::{EnvFilter, Registry, reload};
 
 use self::format::LineFormat;
 use self::lines::Noting;
+#[cfg(test)]
+pub(crate) use self::lines::let_tests_note;
 pub(crate) use self::lines::{LogLine, LogLines};
 pub(crate) use self::loggers::{
     KAFKA_LEVELS, ROOT, is_logger, kafka_level, kafka_name, of_kafka_name,

@@ -29,6 +29,7 @@ pub(crate) fn broker(dir: &Path, settings: &[&str]) -> Arc<Broker> {
 
 /// The same on another file system.
 pub(crate) fn broker_on(fs: Arc<dyn FileSystem>, dir: &Path, settings: &[&str]) -> Arc<Broker> {
+    crate::logging::let_tests_note();
     let mut sets = vec![format!("log.dirs={}", dir.display())];
     sets.extend(settings.iter().map(|setting| (*setting).to_owned()));
     let config = BrokerConfig::load(&Sources {

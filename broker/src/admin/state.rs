@@ -354,6 +354,7 @@ impl Admin {
 impl Admin {
     /// An API that is open and has 16 connections, of a broker with this life.
     pub(crate) fn of(lifecycle: Lifecycle) -> Arc<Self> {
+        crate::logging::let_tests_note();
         let config = AdminConfig {
             listen: None,
             listen_is_default: true,

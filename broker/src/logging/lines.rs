@@ -124,10 +124,23 @@ impl Visit for Words {
     }
 }
 
+/// Lets tests note lines whoever writes one first. `tracing` asks once for each place in the code who wants its lines;
+/// where there is a single subscriber it asks that of the thread that comes first, and a thread without any wants
+/// none, for all. What every thread has wants all of them. To be called before a test does anything that writes.
+#[cfg(test)]
+pub(crate) fn let_tests_note() {
+    static DONE: std::sync::Once = std::sync::Once::new();
+    DONE.call_once(|| {
+        let set = tracing::subscriber::set_global_default(tracing_subscriber::registry());
+        set.expect("nobody else has set it");
+    });
+}
+
 #[cfg(test)]
 impl LogLines {
     /// Notes what this thread writes, for as long as the second is there.
     pub(crate) fn of_this_thread() -> (Arc<Self>, tracing::subscriber::DefaultGuard) {
+        let_tests_note();
         let lines = Arc::<Self>::default();
         let noting = tracing_subscriber::registry().with(Noting(Arc::clone(&lines)));
         (lines, tracing::subscriber::set_default(noting))
@@ -156,11 +169,24 @@ mod tests {
         assert!(news.try_recv().is_err());
     }
 
+    /// It was noted nowhere, where the other thread had no subscriber.
+    #[test]
+    fn a_line_is_noted_also_where_another_thread_was_the_first_to_write_it() {
+        let write = || warn!("it broke");
+        let (lines, _noted) = LogLines::of_this_thread();
+        std::thread::scope(|scope| scope.spawn(write).join().unwrap());
+        write();
+        let messages = lines.follow().0.into_iter();
+        let messages: Vec<_> = messages.map(|line| line.message.clone()).collect();
+        assert_eq!(messages, ["it broke"]);
+    }
+
     #[test]
     fn a_line_has_its_message_first_and_long_fields_cut() {
         let lines = Arc::<LogLines>::default();
         let subscriber = tracing_subscriber::registry().with(Noting(Arc::clone(&lines)));
         let long = "ä".repeat(limits::LOG_FIELD_BYTES_MAX);
+        let_tests_note();
         tracing::subscriber::with_default(subscriber, || {
             warn!(topic = "t", long, "it broke");
         });
