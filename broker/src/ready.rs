@@ -68,7 +68,7 @@ impl Ready {
         format!(
             "Tidewheel {version} is ready.\n  \
              listening on  {}\n  \
-             HTTP API      {admin}\n  \
+             console, API  {admin}\n  \
              data in       {data_dir}\n  \
              try it        echo hello | kcat -b {bootstrap} -P -t greetings && \
              kcat -b {bootstrap} -C -t greetings -e\n",

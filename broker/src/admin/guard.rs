@@ -16,7 +16,7 @@ use axum::http::header::{
     ORIGIN, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 use axum::http::uri::Authority;
-use axum::http::{HeaderMap, Method, Response, StatusCode};
+use axum::http::{Method, Response, StatusCode};
 use axum::middleware::Next;
 use axum::response::IntoResponse;
 use tidewheel_config::limits;
@@ -28,7 +28,7 @@ use super::idle::Activity;
 use super::problem::{Problem, as_problem};
 use super::sending::{self, Held};
 use super::state::Admin;
-use super::{health, metrics};
+use super::{console, health, metrics};
 
 /// The address of whoever sends a request.
 #[derive(Clone, Copy, Debug)]
@@ -138,7 +138,7 @@ fn check(admin: &Admin, request: &Request) -> Result<(), Problem> {
             host.host()
         )));
     }
-    check_origin(headers, &host)?;
+    check_origin(request, &host)?;
     if is_mutation(request.method())
         && !headers.contains_key("x-requested-with")
         && !(admin.access.wants_tokens() && headers.contains_key(AUTHORIZATION))
@@ -181,11 +181,13 @@ fn host(request: &Request) -> Result<Authority, Problem> {
     }
 }
 
-fn check_origin(headers: &HeaderMap, host: &Authority) -> Result<(), Problem> {
+fn check_origin(request: &Request, host: &Authority) -> Result<(), Problem> {
+    let headers = request.headers();
     // `same-site` is another port of this machine, too.
     let cross_site = headers
         .get("sec-fetch-site")
-        .is_some_and(|site| matches!(site.as_bytes(), b"cross-site" | b"same-site"));
+        .is_some_and(|site| matches!(site.as_bytes(), b"cross-site" | b"same-site"))
+        && !console::is_opened(request);
     let foreign = headers.get_all(ORIGIN).iter().any(|origin| {
         let origin = origin.to_str().ok();
         let origin = origin.and_then(|origin| origin.split_once("://"));

@@ -2,9 +2,10 @@
 //! the same broker, and neither decides anything.
 //!
 //! `server` owns the sockets, `guard` is what every request goes through, `routes` the table of paths; a file per
-//! resource answers them. Everything is computed when somebody asks: with nobody looking it costs nothing, but for
-//! a look at the counters each second (`stats`). What is computed for many topics or partitions is computed on the blocking pool, a few answers at a time, and
-//! no answer takes the mutex of a log for longer than to look at it.
+//! resource answers them, and `console` holds the pages for people. Everything is computed when somebody asks: with
+//! nobody looking it costs nothing, but for a look at the counters each second (`stats`). What is computed for many
+//! topics or partitions is computed on the blocking pool, a few answers at a time, and no answer takes the mutex of a
+//! log for longer than to look at it.
 
 mod actions;
 mod audit;
@@ -12,6 +13,7 @@ mod auth;
 mod changes;
 mod configs;
 mod connections;
+mod console;
 mod delayed;
 mod delayed_bulk;
 mod delayed_changes;

@@ -18,8 +18,8 @@ use utoipa_axum::routes;
 use super::problem::Problem;
 use super::state::Admin;
 use super::{
-    configs, connections, delayed, delayed_bulk, delayed_changes, group_changes, groups, guard,
-    health, loggers, messages, metrics, overview, partition_changes, partitions, problem,
+    configs, connections, console, delayed, delayed_bulk, delayed_changes, group_changes, groups,
+    guard, health, loggers, messages, metrics, overview, partition_changes, partitions, problem,
     producers, records, setting_changes, stats, topic_changes, topics,
 };
 
@@ -205,6 +205,8 @@ pub(crate) fn router(shared: &Arc<Admin>) -> Router {
     let document = || async { ([(CONTENT_TYPE, "application/json")], DOCUMENT.as_str()) };
     router
         .route("/openapi.json", get(document))
+        .route("/", get(console::index))
+        .route("/console/{*path}", get(console::file))
         .fallback(unknown_path)
         .method_not_allowed_fallback(unknown_method)
         .layer(DefaultBodyLimit::max(limits::ADMIN_BODY_BYTES_MAX))

@@ -6,6 +6,7 @@
 )]
 
 mod changes;
+mod console;
 mod delayed;
 #[path = "../support/delays.rs"]
 mod delays;
