@@ -79,6 +79,29 @@ fn sources() -> Vec<(String, String)> {
     files.into_iter().map(text).collect()
 }
 
+/// The scripts and style sheets of the web console, and the program that tests it; not what others have written.
+fn console_files() -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    for folder in [
+        "broker/console",
+        "broker/console/pages",
+        "broker/tests/clients/console",
+    ] {
+        for entry in fs::read_dir(Path::new(ROOT).join(folder)).unwrap() {
+            let path = entry.unwrap().path();
+            let is_ours = path
+                .extension()
+                .is_some_and(|extension| extension != "json");
+            if path.is_file() && is_ours {
+                let name = format!("{folder}/{}", path.file_name().unwrap().to_str().unwrap());
+                found.push((name, fs::read_to_string(&path).unwrap()));
+            }
+        }
+    }
+    assert!(found.len() > 30, "{}", found.len());
+    found
+}
+
 /// Code that is shipped: not tests, not fuzz targets.
 fn shipped() -> Vec<(String, String)> {
     let is_shipped = |name: &str| name.contains("/src/") && !name.contains("/fuzz/");
@@ -123,9 +146,37 @@ fn the_workspace_holds_the_known_folders_and_no_others() {
 
 #[test]
 fn no_source_file_has_grown_too_long() {
-    for (name, text) in sources() {
+    for (name, text) in sources().into_iter().chain(console_files()) {
         let lines = text.lines().count();
         assert!(lines <= FILE_LINES_MAX, "{name} has {lines} lines");
+    }
+}
+
+/// Records, names and lines of the log come from anybody: none of them may become markup or a program.
+#[test]
+fn the_console_makes_no_markup_of_text_and_loads_nothing_from_elsewhere() {
+    for (name, text) in console_files() {
+        if !name.starts_with("broker/console/") || name.ends_with("README.md") {
+            continue;
+        }
+        for banned in [
+            "innerHTML",
+            "outerHTML",
+            "insertAdjacentHTML",
+            "document.write",
+            "eval(",
+            "new Function",
+            "DOMParser",
+            "srcdoc",
+            "https://",
+            "@import",
+            "style=",
+            "onclick=",
+            "TODO",
+            "FIXME",
+        ] {
+            assert!(!text.contains(banned), "{banned} in {name}");
+        }
     }
 }
 

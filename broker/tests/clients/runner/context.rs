@@ -1,6 +1,6 @@
 //! What all suites share: the environment, the broker of the client matrix, permits, installs.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::{Condvar, Mutex, OnceLock, PoisonError};
@@ -90,6 +90,11 @@ impl Context {
     /// The same with its data in a directory that the suite has made.
     pub(crate) fn new_broker_on(&self, data: PathBuf, settings: &[&str]) -> Result<Broker, Fault> {
         Broker::start(self.binary.clone(), settings, Some(data))
+    }
+
+    /// The program under test.
+    pub(crate) fn binary(&self) -> &OsStr {
+        &self.binary
     }
 
     /// A command of the program under test.

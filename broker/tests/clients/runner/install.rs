@@ -27,6 +27,8 @@ pub(crate) enum Tool {
     Go,
     Java,
     Node,
+    /// Chromium, driven by a program for Node.
+    Browser,
     /// A log shipper, with its output to Kafka.
     Rsyslog,
     /// A C compiler, for zstd.
@@ -49,6 +51,7 @@ impl Tool {
             Self::Go => &["go"],
             Self::Java => &["java", "mvn"],
             Self::Node => &["node", "npm"],
+            Self::Browser => &["chromium", "node", "npm"],
             Self::Rsyslog => &["rsyslogd"],
             Self::C => &["cc"],
             Self::CppAndMake => &["cc", "c++", "make"],
@@ -88,6 +91,7 @@ pub(crate) struct Installs {
     shopify: Installed,
     kafka_go: Installed,
     node: Installed,
+    console: Installed,
     java: Mutex<HashMap<&'static str, Arc<Installed>>>,
 }
 
@@ -165,7 +169,14 @@ impl Installs {
     /// The folder with the kafkajs program and its packages.
     pub(crate) fn node(&self) -> Result<PathBuf, Fault> {
         self.node
-            .get_or_init(|| install("node", &["node"], node))
+            .get_or_init(|| install("node", &["node"], |target| node("node", target)))
+            .clone()
+    }
+
+    /// The folder with the program that drives the web console, and its packages.
+    pub(crate) fn console(&self) -> Result<PathBuf, Fault> {
+        self.console
+            .get_or_init(|| install("console", &["console"], |target| node("console", target)))
             .clone()
     }
 
@@ -184,9 +195,9 @@ impl Installs {
     }
 }
 
-/// Copies the program beside its packages, where Node looks for them.
-fn node(target: &Path) -> Result<(), Fault> {
-    for file in files_below(&sources().join("node"))? {
+/// Copies the program of a folder beside its packages, where Node looks for them.
+fn node(folder: &str, target: &Path) -> Result<(), Fault> {
+    for file in files_below(&sources().join(folder))? {
         let to = target.join(file.file_name().unwrap_or_default());
         std::fs::copy(&file, to).map_err(|e| format!("{}: {e}", file.display()))?;
     }

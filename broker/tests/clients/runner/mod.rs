@@ -2,6 +2,7 @@
 
 mod broker;
 mod cases;
+mod console;
 mod consumers;
 mod context;
 mod crash;
@@ -53,6 +54,7 @@ pub(crate) fn main() -> ExitCode {
     trials.extend(shipper::trials(&context));
     trials.extend(rust_suites::trials(&context));
     trials.extend(go_suites::trials(&context));
+    trials.extend(console::trials(&context));
     // A trial mostly waits for the suite it belongs to: all start, and permits bound the suites.
     args.test_threads.get_or_insert(trials.len().max(1));
     process::kill_children_on_signals();

@@ -1,0 +1,129 @@
+// 10,000 partitions and 1,000 groups: every page is still there at once.
+
+import { connect } from "node:net";
+import { join } from "node:path";
+
+import { Broker, eventually, go, id, must, run } from "./world.js";
+
+const TOPICS = 20;
+const PARTITIONS = 500;
+const GROUPS = 1000;
+const CONNECTIONS = 20;
+/** From the click to the rows, also on a machine that is busy; else it is a fraction of a second. */
+const BOUND_MS = 15_000;
+
+export async function all(world) {
+  await run("many", () => many(world));
+}
+
+const topic = (at) => `topic-${String(at).padStart(3, "0")}`;
+
+/** A text of the protocol. */
+function text(value) {
+  const bytes = Buffer.from(value);
+  const size = Buffer.alloc(2);
+  size.writeInt16BE(bytes.length);
+  return Buffer.concat([size, bytes]);
+}
+
+function number(bytes, value) {
+  const buffer = Buffer.alloc(bytes);
+  if (bytes === 8) buffer.writeBigInt64BE(BigInt(value));
+  else buffer.writeIntBE(value, 0, bytes);
+  return buffer;
+}
+
+const frame = (...parts) => {
+  const body = Buffer.concat(parts);
+  return Buffer.concat([number(4, body.length), body]);
+};
+
+/** FindCoordinator version 0: with it `__consumer_offsets` is made. */
+const coordinator = () => frame(number(2, 10), number(2, 0), number(4, 0), text("many"), text("group-0000"));
+
+/** OffsetCommit version 2 of a group without members. */
+function commit(at) {
+  const group = text(`group-${String(at).padStart(4, "0")}`);
+  const head = [number(2, 8), number(2, 2), number(4, at), text("many"), group, number(4, -1), text(""), number(8, -1)];
+  return frame(...head, number(4, 1), text(topic(at % TOPICS)), number(4, 1), number(4, at % PARTITIONS), number(8, 0), text(""));
+}
+
+/** Sends frames one after the other, each when the one before is answered. */
+async function send(address, frames) {
+  const [host, port] = address.split(":");
+  const socket = connect(Number(port), host);
+  for (const one of frames) {
+    socket.write(one);
+    await new Promise((resolve, reject) => {
+      socket.once("data", resolve);
+      socket.once("error", reject);
+    });
+    socket.removeAllListeners("error");
+  }
+  socket.destroy();
+}
+
+/** Topics over HTTP, and groups by frames: no client makes so many in seconds. */
+async function make(broker) {
+  for (let at = 0; at < TOPICS; at += 1) {
+    const made = await broker.api("POST", "/v1/topics", { name: topic(at), partitions: PARTITIONS });
+    must(made.status < 300, JSON.stringify(made.body));
+  }
+  await send(broker.kafka, [coordinator()]);
+  const all = Array.from({ length: GROUPS }, (_, at) => commit(at));
+  const some = (turn) => all.filter((_, at) => at % CONNECTIONS === turn);
+  await Promise.all(Array.from({ length: CONNECTIONS }, (_, turn) => send(broker.kafka, some(turn))));
+  const { total } = (await broker.api("GET", "/v1/groups?limit=1&stats=false")).body;
+  must(total === GROUPS, `${total} groups are there`);
+}
+
+async function many({ binary, folder, browser }) {
+  const broker = await new Broker(binary, join(folder, "many")).start();
+  await make(broker);
+  const page = await browser.page(broker);
+  const told = [];
+  const timed = async (what, body) => {
+    const began = Date.now();
+    await body();
+    const took = Date.now() - began;
+    told.push(`${what} ${took} ms`);
+    must(took < BOUND_MS, `${what} took ${took} ms`);
+  };
+  const total = (text) => () => eventually(text, async () => (await id(page, "total").first().textContent()).includes(text));
+  await timed("overview", () => eventually("topics", async () => (await id(page, "tile-topics").textContent()).includes("10,050 partitions")));
+  await go(page, "#/topics");
+  await timed("topics", total(`1–${TOPICS + 1} of`));
+  await timed("sorted", async () => {
+    await page.getByRole("button", { name: /^Size/ }).click();
+    await eventually("it is sorted", async () => (await page.locator("th[aria-sort=descending]").count()) === 1);
+  });
+  await timed("filter", async () => {
+    await id(page, "filter").fill("topic-012");
+    await total("1–1 of 1")();
+  });
+  await browser.shot(page, "many-topics");
+  await go(page, "#/topics/topic-012/partitions");
+  await timed("partitions", total("1–50 of 500"));
+  await timed("next", async () => {
+    await page.getByRole("button", { name: "Next" }).click();
+    await total("51–100 of 500")();
+  });
+  await go(page, "#/groups");
+  await timed("groups", total("1–50 of 1,000"));
+  await browser.shot(page, "many-groups");
+  await timed("filter groups", async () => {
+    await id(page, "filter").fill("group-0777");
+    await total("1–1 of 1")();
+  });
+  await go(page, "#/groups/group-0777");
+  await timed("group", () => id(page, "tile-lag").waitFor());
+  await go(page, "#/topics/topic-017/consumers");
+  await timed("consumers", () => eventually("its groups", async () => (await id(page, "consumers").locator("tbody tr").count()) === GROUPS / TOPICS));
+  await go(page, "#/storage");
+  await timed("storage", () => page.locator('[data-testid="sizes"] tbody tr').first().waitFor());
+  const nodes = await page.evaluate(() => document.querySelectorAll("*").length);
+  must(nodes < 5000, `${nodes} elements`);
+  await page.context().close();
+  await broker.stop();
+  return told.join(", ");
+}

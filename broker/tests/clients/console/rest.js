@@ -1,0 +1,126 @@
+// Connections, settings, storage, logs; a broker that goes and comes; tokens.
+
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+
+import { Broker, eventually, go, id, must, run } from "./world.js";
+
+export async function all(world) {
+  await run("connections", () => connections(world));
+  await run("configuration", () => configuration(world));
+  await run("storage", () => storage(world));
+  await run("logs", () => logs(world));
+}
+
+async function connections({ page, broker, browser }) {
+  const child = broker.kcatRuns(["-C", "-t", "orders", "-o", "end", "-X", "client.id=watcher"]);
+  await go(page, "#/connections");
+  const row = page.locator('[data-testid="connections"] tbody tr', { hasText: "watcher" }).first();
+  await row.waitFor();
+  must((await row.textContent()).includes("librdkafka"), await row.textContent());
+  await browser.shot(page, "connections");
+  await row.getByRole("button", { name: "End" }).click();
+  const line = await id(page, "curl").textContent();
+  await id(page, "do").click();
+  const number = /connections\/(\d+)/.exec(line)[1];
+  await eventually("it is ended", async () => (await broker.api("GET", `/v1/connections/${number}`)).status === 404);
+  child.kill("SIGTERM");
+}
+
+async function configuration({ page, browser }) {
+  await go(page, "#/config");
+  await id(page, "which").selectOption("set");
+  const row = page.locator('tr[data-key="num.partitions"]');
+  await row.waitFor();
+  must((await row.textContent()).includes("the configuration"), await row.textContent());
+  await row.click();
+  must((await id(page, "settings").textContent()).includes("Default"), "it says more");
+  await browser.shot(page, "config");
+  await id(page, "which").selectOption("");
+  await id(page, "filter").fill("log.retention.ms");
+  await page.locator('tr[data-key="log.retention.ms"]').waitFor();
+}
+
+async function storage({ page, broker, browser }) {
+  await broker.api("POST", "/v1/topics", { name: "large", partitions: 1, configs: { "segment.bytes": "1048576" } });
+  const line = "x".repeat(999);
+  broker.kcat(["-P", "-t", "large", "-p", "0"], Array.from({ length: 4000 }, () => line).join("\n"));
+  await go(page, "#/storage");
+  await page.locator('[data-testid="sizes"] tr[data-key="large"] a').click();
+  await eventually("its segments", async () => (await page.locator('[data-testid="segment-map"] .segment').count()) >= 3);
+  await browser.shot(page, "storage");
+}
+
+async function logs({ page, broker, browser }) {
+  await go(page, "#/logs");
+  await eventually("lines are there", async () => (await id(page, "log").locator("div").count()) > 0);
+  await id(page, "set-level").click();
+  await id(page, "field-name").fill("tidewheel_broker::connection");
+  await id(page, "do").click();
+  await eventually("the level is set", async () => (await id(page, "loggers").textContent()).includes("tidewheel_broker::connection"));
+  await eventually("what was done is a line", async () => (await id(page, "log").textContent()).includes("method=PUT"));
+  await id(page, "filter").fill("method=PUT");
+  await eventually("the filter acts", async () => {
+    const lines = await id(page, "log").locator("div").allTextContents();
+    return lines.length > 0 && lines.every((line) => line.includes("method=PUT"));
+  });
+  await browser.shot(page, "logs");
+  must((await broker.api("GET", "/v1/loggers")).body.loggers.length === 1, "one level is set");
+}
+
+/** The broker goes and comes again: the page says so and goes on. */
+export async function restart({ page, broker, browser }) {
+  await run("restart", async () => {
+    browser.expected.push(/ERR_CONNECTION_REFUSED/, /ERR_INCOMPLETE_CHUNKED/, /ERR_CONNECTION_RESET/, /ERR_EMPTY_RESPONSE/, /status of 503/);
+    await go(page, "#/");
+    await eventually("the stream is live", async () => (await id(page, "stream").textContent()) === "live");
+    await broker.stop();
+    await eventually("nobody answers", async () => (await id(page, "state").textContent()).includes("no answer"));
+    await eventually("the stream is broken", async () => (await id(page, "stream").textContent()) !== "live");
+    await browser.shot(page, "broker-gone");
+    await broker.start();
+    await eventually("it runs again", async () => (await id(page, "state").textContent()) === "RUNNING");
+    await eventually("the stream is live again", async () => (await id(page, "stream").textContent()) === "live");
+    await eventually("nothing is wrong any more", async () => (await id(page, "problem").count()) === 0);
+  });
+}
+
+/** A broker that wants a token: it is asked for, kept in this tab, and never shown. */
+export async function tokens({ binary, folder, browser }) {
+  await run("tokens", async () => {
+    const [good, viewer] = ["an-admin-token-0123456789", "a-viewer-token-0123456789"];
+    const broker = new Broker(binary, join(folder, "two"), [`tidewheel.admin.tokens.file=${join(folder, "two", "tokens")}`]);
+    writeFileSync(join(broker.folder, "tokens"), `ada admin ${good}\nvic viewer ${viewer}\n`);
+    await broker.start();
+    browser.expected.push(/status of 401/, /status of 403/);
+    const page = await browser.page(broker);
+    const sign = async (token) => {
+      await id(page, "token").waitFor();
+      await id(page, "token").fill(token);
+      await page.keyboard.press("Enter");
+    };
+    await id(page, "token").waitFor();
+    await browser.shot(page, "sign-in");
+    await sign("nobodys-token-0123456789");
+    await eventually("it is refused", async () => (await page.getByText("the token is not known").count()) > 0);
+    await sign(viewer);
+    await id(page, "tile-topics").waitFor();
+    await eventually("the stream is live, too", async () => (await id(page, "stream").textContent()) === "live");
+    await go(page, "#/logs");
+    await eventually("its role is told", async () => (await page.locator("main").textContent()).includes("the role of vic is too low"));
+    await page.locator("#signout").click();
+    await sign(good);
+    await eventually("lines come", async () => (await id(page, "log").locator("div").count()) > 0);
+    await go(page, "#/topics");
+    await id(page, "create-topic").click();
+    await id(page, "field-name").fill("t");
+    const line = await id(page, "curl").textContent();
+    must(line.includes("$TIDEWHEEL_TOKEN") && !line.includes(good), line);
+    await id(page, "do").click();
+    await eventually("it is made", async () => (await broker.api("GET", "/v1/topics/t", null, good)).status === 200);
+    const kept = await page.evaluate(() => [JSON.stringify({ ...localStorage }), document.cookie, location.href]);
+    must(!kept.join().includes("token-0123"), kept.join());
+    await page.context().close();
+    await broker.stop();
+  });
+}

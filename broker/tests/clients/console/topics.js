@@ -1,0 +1,85 @@
+// The first minutes: nothing is there, the commands of the page change that, topics are made and altered.
+
+import { eventually, go, id, must, run, shell } from "./world.js";
+
+export async function all(world) {
+  await run("overview/empty", () => firstRecords(world));
+  await run("overview/charts", () => charts(world));
+  await run("topics/create", () => create(world));
+  await run("topics/settings", () => settings(world));
+  await run("topics/partitions", () => partitions(world));
+}
+
+async function firstRecords({ page, browser }) {
+  const commands = page.locator("#main .empty pre");
+  await commands.first().waitFor();
+  await browser.shot(page, "overview-empty");
+  const lines = await commands.allTextContents();
+  must(lines.length === 2 && lines.every((line) => line.includes("kcat")), lines.join("\n"));
+  const [produced, read] = lines.map(shell);
+  must(produced.status === 0, `${lines[0]}: ${produced.err}`);
+  must(read.status === 0 && read.out.includes("hello"), `${lines[1]}: ${read.out} ${read.err}`);
+  await eventually("the topic is counted", async () => (await id(page, "tile-topics").textContent()).includes("1"));
+  await eventually("the state is told", async () => (await id(page, "state").textContent()) === "RUNNING");
+}
+
+async function charts({ page }) {
+  await eventually("the stream is live", async () => (await id(page, "stream").textContent()) === "live");
+  const chart = id(page, "chart-records");
+  await chart.locator("canvas").waitFor();
+  const value = () => chart.locator(".legend b").textContent();
+  await eventually("figures come", async () => /\d/.test(await value()));
+  await page.getByRole("button", { name: "1h", exact: true }).click();
+  await eventually("an hour is shown", async () => (await page.evaluate(() => location.hash)).includes("range=1h"));
+  await page.getByRole("button", { name: "5m", exact: true }).click();
+}
+
+async function create({ page, broker }) {
+  await go(page, "#/topics");
+  await id(page, "create-topic").click();
+  await id(page, "field-name").fill("orders");
+  await id(page, "field-partitions").fill("3");
+  await id(page, "field-configs").fill("retention.ms=86400000\nsegment.bytes=1048576");
+  const line = await id(page, "curl").textContent();
+  must(line.includes(`'${broker.url}/v1/topics'`) && line.includes('"partitions":3'), line);
+  await id(page, "dry-run").click();
+  await id(page, "dry-result").waitFor();
+  must((await broker.api("GET", "/v1/topics/orders")).status === 404, "a dry run has made it");
+  await id(page, "do").click();
+  await page.locator('[data-testid="topics"] tr[data-key="orders"]').waitFor();
+  const told = (await broker.api("GET", "/v1/topics/orders")).body;
+  must(told.partitions === 3 && told.overrides["retention.ms"] === "86400000", JSON.stringify(told));
+  // The line that was shown does the same, but it is there by now.
+  const again = shell(line.replace("curl ", "curl -s "));
+  must(again.out.includes("TOPIC_ALREADY_EXISTS"), again.out);
+  await id(page, "filter").fill("ord");
+  await eventually("the filter acts", async () => (await page.locator('[data-testid="topics"] tbody tr').count()) === 1);
+  await id(page, "filter").fill("");
+}
+
+async function settings({ page, broker, browser }) {
+  await go(page, "#/topics/orders/settings");
+  await id(page, "edit-retention.ms").click();
+  browser.expected.push(/status of 400/);
+  await id(page, "field-value").fill("-5");
+  await id(page, "do").click();
+  const problem = id(page, "problem");
+  await problem.waitFor();
+  const told = await problem.textContent();
+  must(told.includes("INVALID_CONFIG") && told.length > 40, told);
+  await browser.shot(page, "settings-refused");
+  await id(page, "field-value").fill("3600000");
+  await id(page, "do").click();
+  await eventually("it is changed", async () => (await broker.api("GET", "/v1/topics/orders")).body.overrides["retention.ms"] === "3600000");
+  await eventually("it is shown", async () => (await page.locator('tr[data-key="retention.ms"]').textContent()).includes("1 h"));
+}
+
+async function partitions({ page, broker }) {
+  await go(page, "#/topics/orders/partitions");
+  await eventually("three partitions", async () => (await page.locator('[data-testid="partitions"] tbody tr').count()) === 3);
+  await page.getByRole("button", { name: "More partitions" }).click();
+  await id(page, "field-partitions").fill("4");
+  await id(page, "do").click();
+  await eventually("four partitions", async () => (await page.locator('[data-testid="partitions"] tbody tr').count()) === 4);
+  must((await broker.api("GET", "/v1/topics/orders")).body.partitions === 4, "the broker has four");
+}
