@@ -148,7 +148,7 @@ impl DelayQueue {
         Ok(DelayCheckpoint {
             dir: self.dir.clone(),
             snapshot: self.snapshot(now_ms),
-            log: self.log.sync_work(),
+            log: self.sync_work(),
             dirty,
             new_names: std::mem::take(&mut self.buckets.new_names),
             superfluous,
@@ -183,7 +183,7 @@ impl DelayQueue {
         let by_id = self.tombstones.by_id.iter();
         let by_ticket = self.tombstones.by_ticket.iter();
         let mut cancelled_ids: Vec<_> = by_id
-            .filter_map(|((number, id), before)| Some((place_of(*number)?, *before, id.clone())))
+            .filter_map(|((number, id), by)| Some((place_of(*number)?, by.last, id.clone())))
             .collect();
         cancelled_ids.sort_unstable();
         let producers = self.producers.all();
@@ -211,12 +211,12 @@ impl DelayQueue {
                 .collect(),
             cancelled_ids,
             cancelled_tickets: by_ticket
-                .filter_map(|(ticket, (number, due_ms))| {
+                .filter_map(|(ticket, cancelled)| {
                     let key = DelayKey {
-                        due_ms: *due_ms,
+                        due_ms: cancelled.due_ms,
                         ticket: *ticket,
                     };
-                    Some((place_of(*number)?, key))
+                    Some((place_of(cancelled.partition)?, key))
                 })
                 .collect(),
             paused,
@@ -234,7 +234,7 @@ impl DelayQueue {
         match outcome {
             Ok(()) => {
                 if let Some(log) = &checkpoint.log {
-                    self.log.synced(log.end);
+                    self.note_synced(log);
                 }
                 let gone = checkpoint.superfluous.iter();
                 let gone: HashSet<&Path> = gone.map(|(path, _)| path.as_path()).collect();

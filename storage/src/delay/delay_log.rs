@@ -64,6 +64,8 @@ pub struct DelaySync {
     /// A file was made since the last round.
     dir: Option<PathBuf>,
     pub(super) end: u64,
+    /// Everything before `end` has a smaller ticket, and everything behind it has not.
+    pub(super) next_ticket: u64,
 }
 
 impl DelaySync {
@@ -226,7 +228,7 @@ impl DelayLog {
     }
 
     /// What a round has to sync, `None` where everything is durable.
-    pub(super) fn sync_work(&self) -> Option<DelaySync> {
+    pub(super) fn sync_work(&self, next_ticket: u64) -> Option<DelaySync> {
         if self.unsynced.is_empty() && self.new_name.is_none() {
             return None;
         }
@@ -237,6 +239,7 @@ impl DelayLog {
                 .collect(),
             dir: self.new_name.map(|_| self.dir.clone()),
             end: self.end(),
+            next_ticket,
         })
     }
 

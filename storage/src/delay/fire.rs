@@ -11,6 +11,7 @@ use super::key::{DUE_MS_MAX, DelayKey, PartitionId, unsigned_ms};
 use super::partitions::{RETRY_MS, key_of};
 use super::queue::{DelayQueue, own_group};
 use super::record::{FLAG_SPLIT, Kind, Record};
+use super::tombstones::Hit;
 use super::wheel::WheelEntry;
 use crate::batch_validator::ValidBatch;
 use crate::error::StorageError;
@@ -217,9 +218,20 @@ impl DelayQueue {
                 break;
             }
             let record = self.read_entry(&entry)?;
+            let hit = |record| self.tombstones.hit(number, record);
+            let hit = record.as_ref().map_or(Hit::No, hit);
+            if hit == Hit::Unsynced {
+                // After a power cut nothing may be left of the cancellation, nor of what comes in its place.
+                fired.wants_sync = true;
+                break;
+            }
             self.partitions.get_mut(number).hand_out();
             (records, bytes) = (records + 1, bytes + entry.len as usize);
-            self.take_turn(number, key, record, now, &mut turn, fired);
+            if hit == Hit::Synced {
+                fired.cancelled += 1;
+            } else {
+                self.take_turn(number, key, record, now, &mut turn, fired);
+            }
         }
         turn.joined.finish(&mut turn.batches);
         if records > 0 {
@@ -228,7 +240,7 @@ impl DelayQueue {
         Ok(bytes)
     }
 
-    /// Decides what becomes of a record that is due.
+    /// Decides what becomes of a record that is due and was not cancelled.
     fn take_turn(
         &mut self,
         number: u32,
@@ -243,9 +255,7 @@ impl DelayQueue {
             fired.damaged.push(DamagedRecord { partition, key });
             return;
         };
-        if self.tombstones.hit(number, &record) {
-            fired.cancelled += 1;
-        } else if record.expires_ms != 0 && record.expires_ms <= now {
+        if record.expires_ms != 0 && record.expires_ms <= now {
             turn.expired.push(key);
         } else if turn.put(&record).is_err() {
             // It was a batch when it was accepted.

@@ -266,7 +266,8 @@ impl DelayQueue {
             self.tombstones.cancel_id(*number, id, *before);
         }
         for (number, key) in &snapshot.cancelled_tickets {
-            self.tombstones.cancel(*number, *key);
+            // The checkpoint is on the disk.
+            self.tombstones.cancel(*number, *key, 0);
         }
         self.paused.extend(&snapshot.paused);
         for (number, DelayedProducerBatch { stamp, accepted_ms }) in &snapshot.producers {
@@ -288,10 +289,11 @@ impl DelayQueue {
         let end = self.log.end().max(snapshot.spilled);
         self.spilled = snapshot.spilled;
         self.log.begin(end, self.next_ticket)?;
-        if let Some(sync) = self.log.sync_work() {
+        if let Some(sync) = self.sync_work() {
             sync.run(self.fs.as_ref())?;
             self.synced(&sync, &Ok(()));
         }
+        self.tombstones.synced(self.next_ticket);
         Ok(())
     }
 

@@ -362,7 +362,10 @@ impl PendingLook {
         };
         let (key, query) = (record.key, &self.query);
         let in_range = key > *cursor && key > query.after && key.due_ms <= query.until_ms;
-        if record.kind != Kind::Add || !in_range || self.tombstones.hit(*number, record) {
+        if record.kind != Kind::Add
+            || !in_range
+            || self.tombstones.hits(*number, key.ticket, &record.id)
+        {
             return;
         }
         let found = PendingRecord::of(record);

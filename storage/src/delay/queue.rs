@@ -11,6 +11,8 @@
 //!   says: its due time is raised to that of the last one handed out, and its ticket is greater.
 //! - Records are handed out in the order of their keys, and none whose group is not durable: a cursor in a
 //!   partition's log never passes a record that a power cut could bring back as new.
+//! - None is passed over because of a cancellation that is not durable: what takes its place would be lost
+//!   with the cancellation, and the cursor would have passed both.
 //! - Nothing is handed out at or above the key of a record that lies in a bucket or still has to get there.
 //! - A checkpoint names a cursor only once the partition's log is durable behind it, and bucket files
 //!   only once they are; files are removed only after a checkpoint that does not need them.
@@ -307,7 +309,10 @@ impl DelayQueue {
                 self.tombstones
                     .cancel_id(number, &record.id, record.key.ticket);
             }
-            Kind::CancelTicket => self.tombstones.cancel(number, cancelled_key(record)),
+            Kind::CancelTicket => {
+                let by = record.key.ticket;
+                self.tombstones.cancel(number, cancelled_key(record), by);
+            }
             Kind::Pause => drop(self.paused.insert(record.partition.topic_id)),
             Kind::Resume => drop(self.paused.remove(&record.partition.topic_id)),
             Kind::Immediate => self.hold_immediate(number, record, place),
@@ -368,15 +373,21 @@ impl DelayQueue {
     /// What has to be synced before those who wait are answered; `None` where nothing has to.
     #[must_use]
     pub fn sync_work(&self) -> Option<DelaySync> {
-        self.log.sync_work()
+        self.log.sync_work(self.next_ticket)
     }
 
     /// [`DelaySync::run`] has returned; an error takes the queue offline.
     pub fn synced(&mut self, sync: &DelaySync, outcome: &Result<(), StorageError>) {
         match outcome {
-            Ok(()) => self.log.synced(sync.end),
+            Ok(()) => self.note_synced(sync),
             Err(_) => self.offline = true,
         }
+    }
+
+    /// A round of syncing is over.
+    pub(super) fn note_synced(&mut self, sync: &DelaySync) {
+        self.log.synced(sync.end);
+        self.tombstones.synced(sync.next_ticket);
     }
 
     /// The position of the delay log up to which groups are durable.

@@ -175,7 +175,8 @@ impl DelayQueue {
                     .cancel_id(number, &record.id, record.key.ticket);
             }
             Kind::CancelTicket | Kind::Drop => {
-                self.tombstones.cancel(number, cancelled_key(record));
+                let by = record.key.ticket;
+                self.tombstones.cancel(number, cancelled_key(record), by);
             }
             Kind::Immediate => {
                 self.hold_immediate(number, record, place);

@@ -1,5 +1,9 @@
 //! What was cancelled. A cancelled record stays where it is and is passed over when it is due, so memory
 //! is taken per cancellation and not per pending record.
+//!
+//! A cancellation that is not on the disk hits nobody for good: what takes the record's place may be lost
+//! with it ([`Hit::Unsynced`]). Cancellations have tickets like everything in the delay log, so the first
+//! ticket that is not on the disk tells them apart.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -13,9 +17,67 @@ use super::record::Record;
 #[derive(Debug, Default)]
 pub(super) struct Tombstones {
     /// Records with this id and a smaller ticket.
-    pub(super) by_id: HashMap<(u32, Bytes), u64>,
-    /// Single records: partition and due time by ticket.
-    pub(super) by_ticket: BTreeMap<u64, (u32, u64)>,
+    pub(super) by_id: HashMap<(u32, Bytes), CancelledId>,
+    /// Single records, by ticket.
+    pub(super) by_ticket: BTreeMap<u64, CancelledTicket>,
+    /// Cancellations with a smaller ticket are on the disk.
+    synced: u64,
+}
+
+/// The cancellations of one id, by their tickets. Where one comes after the other, the last one is never on the
+/// disk: so two before it are known as well.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct CancelledId {
+    /// The last one.
+    pub(super) last: u64,
+    /// The first that was not on the disk when the one behind it came.
+    first: u64,
+    /// One that is on the disk.
+    synced: u64,
+}
+
+/// The cancellation of a single record.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct CancelledTicket {
+    pub(super) partition: u32,
+    /// When the record would have been due, ms since 1970.
+    pub(super) due_ms: u64,
+    /// The ticket of the cancellation.
+    by: u64,
+}
+
+/// Whether a record was cancelled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Hit {
+    No,
+    /// A power cut could undo it.
+    Unsynced,
+    Synced,
+}
+
+impl CancelledId {
+    fn add(&mut self, ticket: u64, synced: u64) {
+        if ticket <= self.last {
+            return;
+        }
+        if self.last < synced {
+            (self.synced, self.first) = (self.last, ticket);
+        } else if self.first < synced {
+            (self.synced, self.first) = (self.first, self.last);
+        }
+        self.last = ticket;
+    }
+
+    fn hit(self, ticket: u64, synced: u64) -> Hit {
+        let hits = |before: u64| ticket < before && before < synced;
+        if hits(self.last) || hits(self.first) || ticket < self.synced {
+            return Hit::Synced;
+        }
+        match ticket < self.last {
+            true => Hit::Unsynced,
+            false => Hit::No,
+        }
+    }
 }
 
 impl Tombstones {
@@ -33,57 +95,106 @@ impl Tombstones {
                 .map(|(named, before)| (named.clone(), *before))
                 .collect(),
             by_ticket: by_ticket
-                .filter(|(_, (partition, _))| partitions.contains(partition))
-                .map(|(ticket, record)| (*ticket, *record))
+                .filter(|(_, cancelled)| partitions.contains(&cancelled.partition))
+                .map(|(ticket, cancelled)| (*ticket, *cancelled))
                 .collect(),
+            synced: self.synced,
         }
     }
 
-    /// Cancels what has this id and a smaller ticket.
-    pub(super) fn cancel_id(&mut self, partition: u32, id: &Bytes, before_ticket: u64) {
+    /// Cancels what has this id and a smaller ticket than the cancellation.
+    pub(super) fn cancel_id(&mut self, partition: u32, id: &Bytes, by: u64) {
         // The id may be a slice of a whole group.
         let id = Bytes::copy_from_slice(id);
-        let before = self.by_id.entry((partition, id)).or_default();
-        *before = (*before).max(before_ticket);
+        let synced = self.synced;
+        self.by_id
+            .entry((partition, id))
+            .or_default()
+            .add(by, synced);
     }
 
-    /// Cancels one record.
-    pub(super) fn cancel(&mut self, partition: u32, key: DelayKey) {
-        self.by_ticket.insert(key.ticket, (partition, key.due_ms));
+    /// Cancels one record, by the cancellation with this ticket.
+    pub(super) fn cancel(&mut self, partition: u32, key: DelayKey, by: u64) {
+        let cancelled = CancelledTicket {
+            partition,
+            due_ms: key.due_ms,
+            by,
+        };
+        // An earlier one says the same, and is on the disk before.
+        self.by_ticket.entry(key.ticket).or_insert(cancelled);
     }
 
-    /// Whether a record was cancelled.
-    pub(super) fn hit(&self, partition: u32, record: &Record) -> bool {
-        self.hits(partition, record.key.ticket, &record.id)
+    /// Everything in the delay log with a smaller ticket is on the disk.
+    pub(super) fn synced(&mut self, ticket: u64) {
+        self.synced = self.synced.max(ticket);
+    }
+
+    /// Whether a record was cancelled, and for good.
+    pub(super) fn hit(&self, partition: u32, record: &Record) -> Hit {
+        self.hit_by_name(partition, record.key.ticket, &record.id)
     }
 
     /// Whether a record with this ticket and id was cancelled.
     pub(super) fn hits(&self, partition: u32, ticket: u64, id: &Bytes) -> bool {
-        if self.by_ticket.contains_key(&ticket) {
-            return true;
+        self.hit_by_name(partition, ticket, id) != Hit::No
+    }
+
+    fn hit_by_name(&self, partition: u32, ticket: u64, id: &Bytes) -> Hit {
+        let alone = self.by_ticket.get(&ticket);
+        if alone.is_some_and(|cancelled| cancelled.by < self.synced) {
+            return Hit::Synced;
         }
-        if id.is_empty() || self.by_id.is_empty() {
-            return false;
+        let by_id = match id.is_empty() || self.by_id.is_empty() {
+            true => None,
+            false => self.by_id.get(&(partition, id.clone())),
+        };
+        match by_id.map_or(Hit::No, |cancelled| cancelled.hit(ticket, self.synced)) {
+            Hit::No if alone.is_some() => Hit::Unsynced,
+            hit => hit,
         }
-        let before = self.by_id.get(&(partition, id.clone()));
-        before.is_some_and(|before| ticket < *before)
     }
 
     /// Forgets what can hit nothing any more: no pending record has a ticket below `least_ticket`.
     pub(super) fn prune(&mut self, least_ticket: u64, partitions: &Partitions) {
-        self.by_id.retain(|(partition, _), before| {
+        self.by_id.retain(|(partition, _), cancelled| {
             let state = partitions.get(*partition);
             let is_empty = state.pending_durably() == DelayCount::default();
-            *before > least_ticket && !state.gone && !is_empty
+            cancelled.last > least_ticket && !state.gone && !is_empty
         });
-        self.by_ticket.retain(|ticket, (partition, due_ms)| {
+        self.by_ticket.retain(|ticket, cancelled| {
             let key = DelayKey {
-                due_ms: *due_ms,
+                due_ms: cancelled.due_ms,
                 ticket: *ticket,
             };
             partitions
-                .passed(*partition)
+                .passed(cancelled.partition)
                 .is_some_and(|passed| passed < key)
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_that_is_cancelled_without_end_is_hit_as_soon_as_one_cancellation_is_on_the_disk() {
+        // Each sync covers what came before the one before it ended: three cancellations.
+        let (mut id, mut synced) = (CancelledId::default(), 0);
+        for ticket in (10..1_000).step_by(10) {
+            id.add(ticket, synced);
+            if ticket % 30 == 0 {
+                synced = ticket - 25;
+            }
+            for older in 1..ticket {
+                let hit = id.hit(older, synced);
+                assert_ne!(hit, Hit::No, "{older} before {ticket}");
+                let is_synced = hit == Hit::Synced;
+                assert!(!is_synced || older < synced, "{older}, {synced}");
+                assert!(is_synced || older + 10 > synced, "{older}, {synced}");
+            }
+            assert_eq!(id.hit(ticket, synced), Hit::No);
+        }
+        assert_eq!(id.hit(5, u64::MAX), Hit::Synced);
     }
 }

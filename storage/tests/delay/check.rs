@@ -43,6 +43,7 @@ pub(crate) fn check(image: SimFs, ledger: &Ledger, crash: Crash) {
         let count = delivered.get(number).copied().unwrap_or_default();
         check_entry(*number, entry, count, crash);
     }
+    check_replaced(ledger, &delivered, crash);
     check_rest(&mut world);
 }
 
@@ -86,6 +87,7 @@ fn audit(world: &World) -> BTreeMap<u64, u32> {
                 let late = key.is_none_or(|key| key.due_ms.cast_signed() >= due_ms);
                 assert!(late, "{number} was due at {due_ms}, delivered as {key:?}");
                 let before = match key {
+                    Some(_) if world.ledger.entries[&number].moved => 0,
                     Some(_) => last_of_due.insert(due_ms, number).unwrap_or_default(),
                     None => std::mem::replace(&mut last_plain, number),
                 };
@@ -175,6 +177,28 @@ fn check_entry(number: u64, entry: &Entry, count: u32, crash: Crash) {
     }
     let kept = entry.promise >= needed;
     assert!(count == 1 || !kept, "{number} is lost: {entry:?}");
+}
+
+/// A record that was promised and replaced comes, or what took its place, or what took the place of that.
+fn check_replaced(ledger: &Ledger, delivered: &BTreeMap<u64, u32>, crash: Crash) {
+    let is_needed = |entry: &Entry| {
+        entry.promise >= needed(crash) && entry.immediate.is_none() && entry.cancelled.is_some()
+    };
+    // Nobody can tell that of one.
+    let is_excused =
+        |entry: &Entry| entry.dropped || entry.deleted.is_some() || entry.expires_ms.is_some();
+    for (number, entry) in ledger.entries.iter().filter(|(_, entry)| is_needed(entry)) {
+        let mut one_of = ledger.entries.range(number..).filter(|(at, other)| {
+            let same = (other.partition, other.id) == (entry.partition, entry.id);
+            same && (*at == number || other.replaces)
+        });
+        let came =
+            |(number, other): (&u64, &Entry)| is_excused(other) || delivered.contains_key(number);
+        assert!(
+            one_of.any(came),
+            "{number} is lost with what replaced it: {entry:?}"
+        );
+    }
 }
 
 /// The disk is as before, and another start delivers nothing.

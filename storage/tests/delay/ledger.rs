@@ -38,6 +38,12 @@ pub(crate) struct Entry {
     pub(crate) deleted: Option<bool>,
     /// Strongest promise of a cancellation that hits it, and whether it was delivered before.
     pub(crate) cancelled: Option<(Promise, bool, u64)>,
+    /// It takes the place of what came before it under the same id.
+    pub(crate) replaces: bool,
+    /// A cancellation may hit it that puts nothing in its place.
+    pub(crate) dropped: bool,
+    /// It may be due at another time than it was, and then comes behind what was accepted meanwhile.
+    pub(crate) moved: bool,
 }
 
 impl Entry {
@@ -54,6 +60,9 @@ impl Entry {
             offset: None,
             deleted: None,
             cancelled: None,
+            replaces: false,
+            dropped: false,
+            moved: false,
         }
     }
 }
@@ -189,16 +198,18 @@ impl Ledger {
         (last.promise, last.end, last.offset) = (Promise::Written, end, offset);
     }
 
-    /// Everything with this id and a smaller number is hit.
+    /// Everything with this id and a smaller number is hit: by what replaces it, or, with no number, by what
+    /// does not.
     pub(crate) fn mark_cancelled(
         &mut self,
         at: usize,
         id: u8,
-        before: u64,
+        by: Option<u64>,
         (promise, end): (Promise, u64),
     ) {
-        for (_, entry) in self.entries.range_mut(..before) {
+        for (_, entry) in self.entries.range_mut(..by.unwrap_or(u64::MAX)) {
             if entry.partition == at && entry.id == Some(id) {
+                entry.dropped |= by.is_none();
                 let was = entry.cancelled;
                 let appended = was.map_or(entry.appended, |(_, appended, _)| appended);
                 match was {

@@ -7,6 +7,7 @@
     reason = "a test that meets an error has failed, and prints its seed"
 )]
 
+mod changing;
 mod check;
 mod damage;
 mod delivering;
@@ -202,6 +203,7 @@ fn broken_variants_are_caught() {
         Flaw::ForgottenCursor,
         Flaw::ForgottenProducer,
         Flaw::ForgottenCancel,
+        Flaw::TornReplacement,
         Flaw::DeletedCursor,
     ] {
         assert!(is_caught(flaw, 30), "{flaw:?} goes unnoticed");

@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::store::{DAY_MS, NOW, Store, add, partition};
-use tidewheel_storage::delay::{DelayOptions, PartitionId};
+use tidewheel_storage::delay::{
+    DelayOperation, DelayOptions, DelaySync, PartitionId, PendingQuery,
+};
 use tidewheel_storage::fs::SimFs;
 
 /// Delivers at each due time and one ms before, and looks what came.
@@ -321,4 +323,84 @@ fn records_that_come_for_a_bucket_while_it_is_loaded_or_divided_are_not_lost() {
     given.sort_unstable();
     assert_eq!(given, (0..160).collect::<Vec<u64>>());
     assert_eq!(store.pending(), 0);
+}
+
+/// How a record is replaced.
+type Replaces = fn(&mut Store) -> Vec<DelayOperation>;
+
+/// Case C1: the cursor had passed the first one, and the power took what replaced it.
+#[test]
+fn a_power_cut_at_the_moment_of_a_replacement_leaves_the_one_or_the_other() {
+    let by_id = |_: &mut Store| vec![add(2, NOW + 60_000, "a", true)];
+    let by_name = |store: &mut Store| {
+        let query = PendingQuery {
+            count: 1,
+            ..PendingQuery::all(partition(0).topic_id)
+        };
+        let page = store.queue.look(query).run(|| false).unwrap().unwrap();
+        page.records[0].moved_to(NOW + 60_000).to_vec()
+    };
+    let ways: [(Replaces, u64); 2] = [(by_id, 2), (by_name, 1)];
+    for (replace, number) in ways {
+        let disk = SimFs::new();
+        let mut store = Store::new(Arc::new(disk.clone()), DelayOptions::default());
+        store.accept(0, vec![add(1, NOW + 5, "a", false)]);
+        store.add([(3, NOW + 5)]);
+        let replacement = replace(&mut store);
+        store.accept(0, replacement);
+        store.now = NOW + 5;
+        let fired = store.queue.fire(store.now).unwrap();
+        let wanted = (fired.wants_sync, fired.deliveries.len(), fired.cancelled);
+        assert_eq!(wanted, (true, 0, 0), "3 would carry the cursor behind 1");
+        // The partition's log is on the disk as far as it goes.
+        let mut after = Store::at(Arc::new(SimFs::new()), DelayOptions::default(), store.now);
+        after.logs = store.logs.clone();
+        after.restart_on(disk.crash_lose_all_unsynced());
+        after.deliver_at(NOW + 60_000);
+        assert_eq!(after.given(), [1, 3], "as before the replacement");
+        store.deliver();
+        assert_eq!(store.given(), [3]);
+        let mut after = Store::at(Arc::new(SimFs::new()), DelayOptions::default(), store.now);
+        after.logs = store.logs.clone();
+        after.restart_on(disk.crash_lose_all_unsynced());
+        after.deliver_at(NOW + 60_000);
+        assert_eq!(after.given(), [3, number], "as behind it");
+    }
+}
+
+/// One id that is replaced all the time, faster than the disk syncs, stops nobody.
+#[test]
+fn replacements_without_end_keep_nothing_waiting() {
+    let mut store = Store::fresh();
+    let mut syncing: Option<DelaySync> = None;
+    for at in 0..1_000 {
+        let number = 2 * u64::try_from(at).unwrap();
+        let due_ms = NOW + at + 10;
+        store.accept(
+            0,
+            vec![
+                add(number, due_ms, "a", true),
+                add(number + 1, due_ms, "", false),
+            ],
+        );
+        // A sync takes 3 ms, and there is always one.
+        if at % 3 == 0 {
+            if let Some(work) = syncing.take() {
+                let outcome = work.run(&*store.fs);
+                store.queue.synced(&work, &outcome);
+            }
+            syncing = store.queue.sync_work();
+        }
+        store.now = NOW + at;
+        for delivery in store.fire() {
+            store.append(&delivery);
+        }
+        let last = store.given().last().copied();
+        let late = at - 10 - last.map_or(-1, |last| i64::try_from(last / 2).unwrap());
+        assert!(late <= 10, "{last:?} at {at}");
+    }
+    assert!(
+        store.given().iter().all(|number| number % 2 == 1),
+        "all were replaced"
+    );
 }

@@ -26,6 +26,8 @@ pub(crate) enum Step {
     /// A plain record, of an idempotent producer or of nobody.
     Plain(usize, Option<i64>),
     Cancel(usize, u8),
+    /// Some pending record of the partition is due so many ms from now instead; may be past.
+    Move(usize, u64, i64),
     Sync,
     /// The clock goes on by so many ms, and what is due is delivered.
     Tick(i64),
@@ -108,7 +110,8 @@ pub(crate) fn scenario(seed: u64, len: u64) -> Vec<Step> {
                 Step::Produce(at, plans, random.chance(20), producer)
             }
             34..=37 => Step::Plain(at, random.chance(60).then(|| random.signed(2))),
-            38..=41 => Step::Cancel(at, random.next().to_le_bytes()[0] % 4),
+            38..=39 => Step::Cancel(at, random.next().to_le_bytes()[0] % 4),
+            40..=41 => Step::Move(at, random.next(), delay(&mut random)),
             42..=52 => Step::Sync,
             53..=66 => Step::Tick(tick(&mut random)),
             67..=70 => Step::AlmostDue,

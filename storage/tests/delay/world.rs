@@ -41,6 +41,8 @@ pub(crate) enum Flaw {
     ForgottenProducer,
     /// A cancellation is answered and written nowhere.
     ForgottenCancel,
+    /// What takes the place of a record is not written together with what cancels it.
+    TornReplacement,
     /// Records are deleted that no checkpoint knows to be delivered.
     DeletedCursor,
 }
@@ -206,6 +208,7 @@ impl World {
             }
             Step::Plain(at, producer) => self.plain(*at, *producer)?,
             Step::Cancel(at, id) => self.cancel(*at, *id)?,
+            Step::Move(at, which, delay_ms) => self.move_one(*at, *which, *delay_ms)?,
             Step::Sync => self.sync()?,
             Step::Tick(by) => {
                 self.ledger.advance(*by);
@@ -281,13 +284,13 @@ impl World {
         }
         for plan in plans {
             let number = self.ledger.number();
-            let mut entry = Entry::new(at, now + plan.delay_ms);
-            (entry.id, entry.expires_ms) = (plan.id, plan.expires_ms.map(|ms| now + ms));
+            let entry = planned(at, now, plan);
             operations.push(DelayOperation::Add(added_batch(number, plan, &entry)));
-            added.push((number, entry, plan.replace && plan.id.is_some()));
+            let replace = entry.replaces;
+            added.push((number, entry, replace));
         }
         let stamp = producer.map(|id| self.ledger.stamp(at, id));
-        let group = DelayGroup {
+        let mut group = DelayGroup {
             partition: partition_id(at),
             log_end,
             producer: stamp.filter(|_| self.flaw != Flaw::ForgottenProducer),
@@ -296,9 +299,10 @@ impl World {
         for (number, entry, replace) in &added {
             self.ledger.entries.insert(*number, entry.clone());
             if *replace {
-                self.cancelled(at, entry.id, *number, (Promise::Tried, u64::MAX));
+                self.cancelled(at, entry.id, Some(*number), (Promise::Tried, u64::MAX));
             }
         }
+        self.tear(&mut group)?;
         let accepted = match self.queue().accept(&group, now) {
             Ok(accepted) => accepted,
             Err(error) => {
@@ -313,7 +317,8 @@ impl World {
             let kept = self.ledger.entries.get_mut(number).unwrap();
             (kept.promise, kept.end) = (Promise::Written, accepted.end);
             if *replace {
-                self.cancelled(at, entry.id, *number, (Promise::Written, accepted.end));
+                let promise = (Promise::Written, accepted.end);
+                self.cancelled(at, entry.id, Some(*number), promise);
             }
         }
         if let Some(id) = producer {
@@ -346,36 +351,6 @@ impl World {
             self.ledger.entries.remove(number);
         }
         Ok(())
-    }
-
-    fn cancelled(&mut self, at: usize, id: Option<u8>, before: u64, promise: (Promise, u64)) {
-        self.ledger.mark_cancelled(at, id.unwrap(), before, promise);
-    }
-
-    fn cancel(&mut self, at: usize, id: u8) -> Result<(), StorageError> {
-        let group = DelayGroup {
-            partition: partition_id(at),
-            log_end: self.logs[at].offsets().log_end,
-            producer: None,
-            operations: vec![DelayOperation::Cancel {
-                id: Bytes::from(vec![id; 3]),
-            }],
-        };
-        let now = self.ledger.wall_ms;
-        self.cancelled(at, Some(id), u64::MAX, (Promise::Tried, u64::MAX));
-        if self.flaw == Flaw::ForgottenCancel {
-            self.cancelled(at, Some(id), u64::MAX, (Promise::Durable, 0));
-            return Ok(());
-        }
-        match self.queue().accept(&group, now) {
-            Ok(accepted) => {
-                let promise = (Promise::Written, accepted.end);
-                self.cancelled(at, Some(id), u64::MAX, promise);
-                Ok(())
-            }
-            Err(StorageError::QueueFull) => Ok(()),
-            Err(error) => Err(error),
-        }
     }
 
     fn plain(&mut self, at: usize, producer: Option<i64>) -> Result<(), StorageError> {
@@ -431,6 +406,14 @@ pub(crate) fn reading(ledger: &Ledger) -> ClockReading {
         wall_ms: ledger.wall_ms,
         boot_ms: ledger.boot_ms,
     }
+}
+
+/// What is expected of a record that is produced now.
+fn planned(at: usize, now: i64, plan: &Plan) -> Entry {
+    let mut entry = Entry::new(at, now + plan.delay_ms);
+    (entry.id, entry.expires_ms) = (plan.id, plan.expires_ms.map(|ms| now + ms));
+    entry.replaces = plan.replace && plan.id.is_some();
+    entry
 }
 
 fn added_batch(number: u64, plan: &Plan, entry: &Entry) -> DelayedBatch {
