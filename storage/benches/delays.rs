@@ -4,7 +4,7 @@
 //! `cargo bench -p tidewheel-storage --bench delays`, on the disk that `TMPDIR` names; `-- year 100000000` fills
 //! so many records (1,000,000 where no number is given) into a year, opens the store again and lets the
 //! year pass; `-- burst` has so many due in one millisecond, `-- insert` compares what accepting costs with
-//! appending to a log. Everything that comes is checked: each record once, in order, and not before its time.
+//! appending to a log, `-- find` looks for one of so many that are due in one millisecond. Everything that comes is checked: each record once, in order, and not before its time.
 #![expect(
     clippy::unwrap_used,
     clippy::print_stdout,
@@ -20,7 +20,8 @@ use bytes::Bytes;
 use tidewheel_config::LogConfig;
 use tidewheel_protocol::{RecordBatch, RecordBatchBuilder, TopicPartition, Uuid};
 use tidewheel_storage::delay::{
-    DelayGroup, DelayOperation, DelayOptions, DelayQueue, DelayedBatch, PartitionId, PartitionTail,
+    DelayGroup, DelayKey, DelayOperation, DelayOptions, DelayQueue, DelayedBatch, PartitionId,
+    PartitionTail, PendingSearch,
 };
 use tidewheel_storage::fs::RealFs;
 use tidewheel_storage::{LivePartition, LogManager, LogManagerOptions, validate};
@@ -45,7 +46,12 @@ fn main() {
     let given: Vec<String> = std::env::args().skip(1).collect();
     let records = given.iter().find_map(|text| text.parse().ok());
     let records: u64 = records.unwrap_or(1_000_000);
-    let parts: [Part; 3] = [("insert", insert), ("burst", burst), ("year", year)];
+    let parts: [Part; 4] = [
+        ("insert", insert),
+        ("find", find),
+        ("burst", burst),
+        ("year", year),
+    ];
     let any = |name: &str| given.iter().any(|text| text == name);
     let all = !parts.iter().any(|(name, _)| any(name));
     for (_, part) in parts.iter().filter(|(name, _)| all || any(name)) {
@@ -152,7 +158,7 @@ struct Taker {
     count: u64,
     bytes: u64,
     log_end: i64,
-    last: Option<tidewheel_storage::delay::DelayKey>,
+    last: Option<DelayKey>,
 }
 
 impl Taker {
@@ -285,6 +291,37 @@ fn burst(records: u64) {
     }
     let (took, mb) = (began.elapsed(), taker.bytes / 1_000_000);
     println!("burst: given out in {took:.1?}, {mb} MB; the longest turn {longest:.1?}");
+}
+
+/// One of so many that are due in one millisecond: whoever looks for it lets others at the queue between steps.
+fn find(records: u64) {
+    let dir = tempfile::tempdir().unwrap();
+    let mut queue = open(&dir.path().join("delays"), NOW, 0);
+    let due_ms = NOW + 60_000;
+    fill(&mut queue, records, || due_ms);
+    let mut random = Random(2);
+    let (mut longest, mut longest_step) = (Duration::ZERO, Duration::ZERO);
+    for _ in 0..100 {
+        let key = DelayKey {
+            due_ms: due_ms.unsigned_abs(),
+            ticket: 1 + random.below(records),
+        };
+        let (began, mut search) = (Instant::now(), PendingSearch::default());
+        let look = loop {
+            let step = Instant::now();
+            let look = queue.look_for(PARTITION, key, &mut search).unwrap();
+            longest_step = longest_step.max(step.elapsed());
+            if let Some(look) = look {
+                break look;
+            }
+        };
+        let found = look.run(|| false).unwrap().unwrap().records;
+        assert_eq!(found[0].key, key);
+        longest = longest.max(began.elapsed());
+    }
+    println!(
+        "find: one of {records} due in one millisecond within {longest:.1?}, the queue held for {longest_step:.1?} at most"
+    );
 }
 
 /// Accepting records, near and far, and appending the same batches to a log; all synced alike.

@@ -11,7 +11,7 @@ use tidewheel_protocol::Uuid;
 use tidewheel_storage::StorageError;
 use tidewheel_storage::delay::{
     DelayCount, DelayGroup, DelayKey, DelayOperation, DelayQueue, DelayedBatch, PartitionId,
-    PendingFate, PendingLook, PendingPage, PendingQuery, PendingRecord,
+    PendingFate, PendingLook, PendingPage, PendingQuery, PendingRecord, PendingSearch,
 };
 
 use super::admin::{
@@ -94,11 +94,8 @@ pub(super) fn list_until(
             let ticket = after.ticket.saturating_sub(u64::from(!passed));
             key(after.due_ms, ticket).max(from)
         });
-        let page = look(
-            dir,
-            |queue| Ok(queue.look(PendingQuery { after, ..wanted })),
-            is_late,
-        )?;
+        let query = PendingQuery { after, ..wanted };
+        let page = look(|| dir.with(|queue| Ok(queue.look(query))), is_late)?;
         if let (true, Some(last)) = (page.more, page.records.last()) {
             // What others have behind it waits for what this one left out.
             let last = (last.key, dir.number);
@@ -216,14 +213,13 @@ fn deadline() -> impl Fn() -> bool {
     move || clock::has_come(until)
 }
 
-/// Looks until no file has gone meanwhile.
+/// Looks until no file has gone meanwhile. `note` says what to read, if there is a queue.
 fn look(
-    dir: &DelayDir,
-    note: impl Fn(&mut DelayQueue) -> Result<PendingLook, StorageError>,
+    note: impl Fn() -> Option<Result<PendingLook, StorageError>>,
     is_late: &impl Fn() -> bool,
 ) -> Result<PendingPage, DelayedError> {
     for _ in 0..limits::DELAY_LOOKS_MAX {
-        let Some(look) = dir.with(&note) else {
+        let Some(look) = note() else {
             return Ok(PendingPage::default());
         };
         match look?.run(is_late)? {
@@ -306,10 +302,23 @@ impl<'a> Place<'a> {
             Some(true) => return Err(DelayedError::NotPendingAnyMore),
             Some(false) => {}
         }
-        let note = |queue: &mut DelayQueue| queue.look_for(self.partition, self.key);
-        let page = look(self.dir, note, &deadline())?;
+        let page = look(|| self.search(), &deadline())?;
         let found = page.records.into_iter().find(|found| found.key == self.key);
         found.ok_or(DelayedError::Unknown)
+    }
+
+    /// Notes what to read, in steps between which others have the queue.
+    fn search(&self) -> Option<Result<PendingLook, StorageError>> {
+        let mut search = PendingSearch::default();
+        loop {
+            let step = self
+                .dir
+                .with(|queue| queue.look_for(self.partition, self.key, &mut search))?;
+            if let Some(done) = step.transpose() {
+                return Some(done);
+            }
+            std::thread::yield_now();
+        }
     }
 
     /// Accepts what cancels the record, or moves it, unless it is delivered already. The first ticket, and before

@@ -46,7 +46,9 @@ pub use key::{DUE_MS_MAX, DelayKey, PartitionId, TICKET_MAX};
 pub use opening::{DelayOpenReport, ImmediateRepair, PartitionTail, TailReader};
 pub use outlook::DelayOutlook;
 pub use partitions::DelayCount;
-pub use pending::{PendingFate, PendingLook, PendingPage, PendingQuery, PendingRecord};
+pub use pending::{
+    PendingFate, PendingLook, PendingPage, PendingQuery, PendingRecord, PendingSearch,
+};
 pub use producers::DelayedProducerBatch;
 pub use queue::{DelayOptions, DelayQueue, DelayTotals};
 pub use record::{DELAY_ID_LEN_MAX, ProducerStamp};

@@ -20,9 +20,21 @@ use super::queue::DelayQueue;
 use super::record::{FLAG_SPLIT, Kind, Record, parse_group};
 use super::scan::{BlockScan, FILE_HEAD_LEN, Found, ScanRange};
 use super::tombstones::Tombstones;
-use super::wheel::WheelEntry;
+use super::wheel::{Search, WheelEntry};
 use crate::error::StorageError;
 use crate::fs::{FileSystem, OpenMode};
+
+/// Records of a slot of the wheel that are looked at in one go; each may be a cache miss.
+const FIND_IN_SLOT: usize = 4_096;
+/// Places of the wheel's memory that are: 512 KiB in a row.
+const FIND_AT_ONCE: usize = 16_384;
+
+/// How far a search for one record is, see [`DelayQueue::look_for`].
+#[derive(Debug, Default)]
+pub struct PendingSearch {
+    /// The place of the wheel's memory where it goes on; `None` before the first step.
+    place: Option<usize>,
+}
 
 /// Which pending records to look for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -162,7 +174,8 @@ impl DelayQueue {
     }
 
     /// Notes what has to be read to find the one record with a key. Where memory knows its place it is read at
-    /// once; otherwise it lies in the bucket of its time, or in what is still to be copied to one.
+    /// once; otherwise it lies in the bucket of its time, or in what is still to be copied to one. `None` where
+    /// memory holds more than is looked at in one go: call again with the same search, after others had the queue.
     ///
     /// # Errors
     /// `Io`.
@@ -170,27 +183,54 @@ impl DelayQueue {
         &mut self,
         partition: PartitionId,
         key: DelayKey,
-    ) -> Result<PendingLook, StorageError> {
+        search: &mut PendingSearch,
+    ) -> Result<Option<PendingLook>, StorageError> {
+        let near = self.near_entry(partition, key, search);
+        if near == Search::Unfinished {
+            return Ok(None);
+        }
         let mut look = self.look_from(PendingQuery::one(partition, key), self.spilled);
-        if let Some(entry) = self.near_entry(partition, key) {
+        if let Search::Found(entry) = near {
             look.log.clear();
             look.buckets.clear();
             if let Some(record) = self.read_entry(&entry)? {
                 look.take(&record);
             }
         }
-        Ok(look)
+        Ok(Some(look))
     }
 
-    /// The entry of a record that hangs in memory.
-    fn near_entry(&self, partition: PartitionId, key: DelayKey) -> Option<WheelEntry> {
-        let number = self.partitions.find(partition)?;
+    /// The entry of a record that hangs in memory. In the wheel only its slot is known, in which all the others
+    /// may hang as well: then it is looked for by places.
+    fn near_entry(
+        &self,
+        partition: PartitionId,
+        key: DelayKey,
+        search: &mut PendingSearch,
+    ) -> Search {
+        let Some(number) = self.partitions.find(partition) else {
+            return Search::Missing;
+        };
+        // At every step: it may have become due since the last one.
         let ready = &self.partitions.get(number).ready;
         if let Ok(at) = ready.binary_search_by_key(&key, key_of) {
-            return ready.get(at).copied();
+            return ready
+                .get(at)
+                .copied()
+                .map_or(Search::Missing, Search::Found);
         }
         let wanted = |entry: &WheelEntry| entry.partition == number && key_of(entry) == key;
-        self.wheel.find(key.due_ms, wanted)
+        match search.place {
+            None => {
+                search.place = Some(0);
+                self.wheel.find(key.due_ms, FIND_IN_SLOT, wanted)
+            }
+            Some(from) => {
+                let to = from + FIND_AT_ONCE;
+                search.place = Some(to);
+                self.wheel.find_in(from..to, wanted)
+            }
+        }
     }
 
     /// As [`DelayQueue::look`], but the delay log from a position on only.

@@ -11,6 +11,14 @@ fn queue() -> DelayQueue {
     })
 }
 
+/// Bounds under which all is kept in memory.
+fn near_all() -> DelayOptions {
+    DelayOptions {
+        near_ms: u64::MAX,
+        ..DelayOptions::default()
+    }
+}
+
 fn never() -> bool {
     false
 }
@@ -129,7 +137,8 @@ fn one_is_found_by_its_key_without_reading_what_is_not_its_own() {
         ticket: first + at as u64,
     };
     let find = |queue: &mut DelayQueue, key| {
-        let look = queue.look_for(PARTITION, key).unwrap();
+        let look = queue.look_for(PARTITION, key, &mut PendingSearch::default());
+        let look = look.unwrap().expect("they are few");
         let (log, buckets) = (look.log.len(), look.buckets.len());
         let found = look.run(never).unwrap().unwrap().records;
         assert!(found.iter().all(|record| record.key == key));
@@ -161,6 +170,60 @@ fn one_is_found_by_its_key_without_reading_what_is_not_its_own() {
         ..key(4)
     };
     assert_eq!(find(&mut queue, other).0, 0, "no such ticket");
+}
+
+/// A slot that holds many more than the one is not looked through in one go, and the others go on meanwhile.
+#[test]
+fn one_of_very_many_is_found_in_steps_wherever_it_goes_meanwhile() {
+    const MANY: i64 = 30_000;
+    let due_ms = (NOW + 900_000).unsigned_abs();
+    for meanwhile in ["nothing", "cascade", "due", "delivered", "more"] {
+        let mut queue = open(DelayOptions {
+            turn_records_max: 1_000_000,
+            turn_bytes_max: usize::MAX,
+            ..near_all()
+        });
+        for _ in 0..MANY / 1_000 {
+            let group = (0..1_000).map(|_| add(NOW + 900_000));
+            accept(&mut queue, NOW, group);
+        }
+        // In the middle: not the first of its list, nor in the first places.
+        let key = DelayKey {
+            due_ms,
+            ticket: 25_000,
+        };
+        let (mut search, mut steps) = (PendingSearch::default(), 0);
+        let look = loop {
+            let step = queue.look_for(PARTITION, key, &mut search).unwrap();
+            steps += 1;
+            if let Some(look) = step {
+                break look;
+            }
+            assert!(steps < 10, "all places are looked at");
+            match (meanwhile, steps) {
+                // From a coarse slot to a finer one.
+                ("cascade", 2) => drop(queue.fire(NOW + 899_990).unwrap()),
+                ("due", 2) => {
+                    queue.set_paused(PARTITION.topic_id, true, NOW).unwrap();
+                    queue.fire(NOW + 900_000).unwrap();
+                }
+                ("delivered", 2) => {
+                    let due = deliver(&mut queue, NOW + 900_000, &mut 0);
+                    assert_eq!(due.len() as i64, MANY);
+                }
+                ("more", _) => {
+                    let group = (0..1_000).map(|_| add(NOW + 900_000));
+                    accept(&mut queue, NOW, group);
+                }
+                _ => {}
+            }
+        };
+        assert!(steps > 2, "{meanwhile}: {steps} steps");
+        let found = look.run(never).unwrap().unwrap().records;
+        let expected = usize::from(meanwhile != "delivered");
+        assert_eq!(found.len(), expected, "{meanwhile}");
+        assert!(found.iter().all(|record| record.key == key));
+    }
 }
 
 #[test]

@@ -18,6 +18,7 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::ops::Range;
 
 /// Bits of one digit.
 const DIGIT_BITS: u32 = 10;
@@ -92,7 +93,8 @@ impl Arena {
         let next = std::mem::replace(&mut chunk.next[place], self.free);
         self.free = at;
         self.len -= 1;
-        (chunk.entries[place], next)
+        // What is free is nobody's: a search by places would find it.
+        (std::mem::take(&mut chunk.entries[place]), next)
     }
 
     /// The entry at `at`, and what follows it.
@@ -147,6 +149,16 @@ impl Level {
         }
         Some(word * 64 + bits.trailing_zeros() as usize)
     }
+}
+
+/// What a search for one record came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Search {
+    Found(WheelEntry),
+    /// It does not hang here.
+    Missing,
+    /// There is more to look at.
+    Unfinished,
 }
 
 /// See the module's head.
@@ -229,22 +241,51 @@ impl TimingWheel {
         self.seconds.iter().map(|(second, count)| (*second, *count))
     }
 
-    /// A record that is due then and is wanted. Looks through the slot in which it hangs.
-    #[must_use]
-    pub fn find(&self, due_ms: u64, wanted: impl Fn(&WheelEntry) -> bool) -> Option<WheelEntry> {
+    /// A record that is due then and is wanted, unless the slot in which it hangs has more than so many before it.
+    pub(super) fn find(
+        &self,
+        due_ms: u64,
+        most: usize,
+        wanted: impl Fn(&WheelEntry) -> bool,
+    ) -> Search {
         if due_ms <= self.reached_ms {
-            return None;
+            return Search::Missing;
         }
         let level = digit_of(due_ms ^ self.reached_ms);
-        let mut at = *self.levels.get(level)?.heads.get(slot_of(due_ms, level))?;
-        while at != NONE {
+        let heads = self.levels.get(level).map(|level| &level.heads);
+        let head = heads.and_then(|heads| heads.get(slot_of(due_ms, level)));
+        let mut at = head.copied().unwrap_or(NONE);
+        for _ in 0..most {
+            if at == NONE {
+                break;
+            }
             let (entry, next) = self.arena.get(at);
             if entry.due_ms == due_ms && wanted(entry) {
-                return Some(*entry);
+                return Search::Found(*entry);
             }
             at = next;
         }
-        None
+        match at {
+            NONE => Search::Missing,
+            _ => Search::Unfinished,
+        }
+    }
+
+    /// A wanted record among those in these places, which are numbered from 0. It keeps its place for as long as it
+    /// hangs in the wheel: so all places may be looked through piece by piece.
+    pub(super) fn find_in(
+        &self,
+        places: Range<usize>,
+        wanted: impl Fn(&WheelEntry) -> bool,
+    ) -> Search {
+        let all = self.arena.chunks.len() * CHUNK_LEN;
+        let mut at = places.start..places.end.min(all);
+        let entry = |place: usize| &self.arena.chunks[place / CHUNK_LEN].entries[place % CHUNK_LEN];
+        match at.find(|place| wanted(entry(*place))) {
+            Some(place) => Search::Found(*entry(place)),
+            None if places.end < all => Search::Unfinished,
+            None => Search::Missing,
+        }
     }
 
     /// Adds to `due` every record that is due at or before `to_ms`, in no order. Going back does

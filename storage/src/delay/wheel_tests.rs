@@ -172,3 +172,44 @@ fn a_million_records_of_one_millisecond_come_out_together() {
     wheel.advance(300_000, &mut due);
     assert_eq!(due.len(), 1_000_000);
 }
+
+#[test]
+fn a_record_is_found_in_its_slot_or_by_places_and_nowhere_else() {
+    let mut wheel = TimingWheel::new(0);
+    for ticket in 1..=10_000 {
+        wheel.insert(entry(300_000, ticket)).unwrap();
+    }
+    let find = |wheel: &TimingWheel, most, ticket| {
+        wheel.find(300_000, most, |entry| entry.ticket == ticket)
+    };
+    assert_eq!(
+        find(&wheel, 1, 10_000),
+        Search::Found(entry(300_000, 10_000))
+    );
+    assert_eq!(find(&wheel, 9_999, 1), Search::Unfinished, "it is the last");
+    assert_eq!(find(&wheel, 10_000, 1), Search::Found(entry(300_000, 1)));
+    assert_eq!(find(&wheel, 10_000, 0), Search::Missing);
+    let places = |wheel: &TimingWheel, from, ticket| {
+        wheel.find_in(from..from + 5_000, |entry| entry.ticket == ticket)
+    };
+    assert_eq!(places(&wheel, 0, 6_000), Search::Unfinished);
+    assert_eq!(
+        places(&wheel, 5_000, 6_000),
+        Search::Found(entry(300_000, 6_000))
+    );
+    assert_eq!(places(&wheel, 10_000, 6_000), Search::Missing, "behind it");
+    assert_eq!(places(&wheel, 1 << 40, 6_000), Search::Missing);
+    let mut due = Vec::new();
+    wheel.advance(299_999, &mut due);
+    assert_eq!(
+        places(&wheel, 5_000, 6_000),
+        Search::Found(entry(300_000, 6_000))
+    );
+    wheel.advance(300_000, &mut due);
+    assert_eq!(
+        places(&wheel, 5_000, 6_000),
+        Search::Unfinished,
+        "it has left"
+    );
+    assert_eq!(find(&wheel, 1, 6_000), Search::Missing);
+}
