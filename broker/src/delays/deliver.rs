@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tidewheel_config::{AckAll, DeliverTimestamp, LogConfig, TimestampType, limits};
+use tidewheel_config::{AckAll, DelayMode, DeliverTimestamp, LogConfig, TimestampType, limits};
 use tidewheel_storage::StorageError;
 use tidewheel_storage::delay::{
     ClockVerdict, DelayCheckpoint, Delivery, DueBatch, Fired, PartitionId, WallClock,
@@ -325,7 +325,7 @@ fn append(
     now_ms: i64,
 ) -> Result<(i64, u64), StorageError> {
     let valid = due
-        .to_append(timestamp(due, config), now_ms)
+        .to_append(timestamp(due, config, now_ms), now_ms)
         .map_err(|error| StorageError::invalid_record(error.to_string()))?;
     // It is a client's: the reserve is not for it.
     partition.log().take_room(valid.bytes.len() as u64)?;
@@ -336,25 +336,24 @@ fn append(
     Ok((info.last_offset + 1, u64::try_from(records).unwrap_or(0)))
 }
 
-/// Which timestamp a batch gets. Retention counts from it: what would have used up half of its time before
-/// anybody could read it is dated by when it was due, and so is what is delivered before its own timestamp, as
-/// after a record was moved to an earlier time: retention would wait for it.
-fn timestamp(due: &DueBatch, config: &LogConfig) -> DeliverTimestamp {
+/// Which timestamp a batch gets that is delivered at `now_ms`. Retention and look-ups by time go by it: what would have
+/// used up half of its time before anybody could read it is dated by when it was due. What is from the future stays so
+/// as far as any record of the topic may be, as where a client's clock runs ahead; but where the timestamp alone asks
+/// for delays, such a record was moved to an earlier time, and that is the one it asks for now.
+fn timestamp(due: &DueBatch, config: &LogConfig, now_ms: i64) -> DeliverTimestamp {
     let asked = match config.timestamp_type {
         TimestampType::LogAppendTime => return DeliverTimestamp::Append,
         TimestampType::CreateTime => config.delay.deliver_timestamp,
     };
-    let age_ms = due
-        .key
-        .due_ms
-        .cast_signed()
-        .saturating_sub(due.max_timestamp());
+    let (due_ms, own_ms) = (due.key.due_ms.cast_signed(), due.max_timestamp());
     let expires = config.cleanup_policy.delete && config.retention_ms >= 0;
+    let is_old = expires && due_ms.saturating_sub(own_ms) > config.retention_ms / 2;
+    let latest_ms = match config.delay.mode {
+        DelayMode::Timestamp => due_ms,
+        _ => now_ms.saturating_add(config.timestamp_after_max_ms),
+    };
     match asked {
-        DeliverTimestamp::Create if age_ms < 0 => DeliverTimestamp::Due,
-        DeliverTimestamp::Create if expires && age_ms > config.retention_ms / 2 => {
-            DeliverTimestamp::Due
-        }
+        DeliverTimestamp::Create if is_old || own_ms > latest_ms => DeliverTimestamp::Due,
         asked => asked,
     }
 }

@@ -108,6 +108,21 @@ fn pending_records_are_listed_cancelled_moved_and_delivered_by_name_over_restart
     broker.stop();
 }
 
+/// In mode `timestamp` that is the due time, and the new one takes its place: retention waits for no time to come.
+#[test]
+fn what_a_timestamp_delayed_and_is_delivered_now_is_dated_now() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Embedded::start(dir.path());
+    let mut client = broker.connect();
+    client.create_topic("t", 1, &[("delay.mode", "timestamp")]);
+    produce(&mut client, "t", &[Asked::at(due_in(600_000), "v")]);
+    let id = broker.list("t").remove(0).id;
+    let now = broker.runtime.block_on(broker.delayed().deliver_now(id));
+    let seen = wait_for(&mut client, "t", 1);
+    assert_eq!(seen[0].timestamp, now.unwrap().due_ms);
+    broker.stop();
+}
+
 #[test]
 fn a_paused_topic_delivers_nothing_until_it_is_resumed_also_over_a_restart() {
     let dir = tempfile::tempdir().unwrap();

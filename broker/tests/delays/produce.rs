@@ -143,6 +143,30 @@ fn headers_ask_for_delays_and_name_records() {
     assert_eq!(wait_for(&mut client, "t", 4)[3].value, "last");
 }
 
+/// The clock of the one producer runs ahead, the other tells of something to come.
+#[test]
+fn a_timestamp_behind_the_due_time_is_kept_as_far_as_any_record_may_be_from_the_future() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::start(dir.path());
+    let mut client = broker.connect();
+    let header = [("delay.mode", "header")];
+    client.create_topic("t", 1, &header);
+    let (ahead, to_come) = (due_in(30_000), due_in(3_000_000));
+    for (timestamp, value) in [(ahead, "ahead"), (to_come, "to come")] {
+        let asked = Asked {
+            timestamp,
+            ..Asked::with(&[("delay-ms", "4000")], value)
+        };
+        assert_eq!(produce(&mut client, "t", &[asked]).error_code, 0);
+    }
+    let less = [header[0], ("message.timestamp.after.max.ms", "60000")];
+    assert_eq!(alter(&mut client, "t", &less), 0);
+    let seen = wait_for(&mut client, "t", 2);
+    assert_eq!((&*seen[0].value, seen[0].timestamp), ("ahead", ahead));
+    assert_eq!(&*seen[1].value, "to come");
+    assert!(seen[1].timestamp <= now_ms(), "the limit is lower by now");
+}
+
 #[test]
 fn what_cannot_be_delayed_is_refused_whole_and_says_why() {
     let dir = tempfile::tempdir().unwrap();
