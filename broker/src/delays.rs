@@ -5,6 +5,7 @@
 //! delays touch none of this, and where nothing was ever delayed neither thread finds anything to do.
 
 mod admin;
+mod dead_letters;
 mod deliver;
 mod overview;
 mod pending;

@@ -92,6 +92,12 @@ pub(crate) enum AppendError {
         /// Which topic, and what is wrong with it.
         reason: String,
     },
+    /// Records that may expire on a topic without a place for those.
+    #[error("{reason}")]
+    DeadLetters {
+        /// Which topic, and what is wrong with it.
+        reason: String,
+    },
     /// Another cancellation would be one too many.
     #[error("more than {max} cancellations of delayed records wait for what they could mean",
         max = limits::DELAY_TOMBSTONES_MAX)]

@@ -47,6 +47,8 @@ pub struct DelayConfig {
     pub trust_header: bool,
     /// `delay.deliver.timestamp`.
     pub deliver_timestamp: DeliverTimestamp,
+    /// `delay.expired`: whether what has expired goes to the dead-letter topic.
+    pub buries_expired: bool,
     /// `delay.max.pending.records`: with more pending in the topic nothing is delayed; negative for no limit.
     pub pending_records_max: i64,
     /// `delay.max.pending.bytes`: the same for what is pending on disk.
@@ -92,6 +94,7 @@ impl Default for DelayConfig {
             threshold_ms: 0,
             trust_header: false,
             deliver_timestamp: DeliverTimestamp::Create,
+            buries_expired: false,
             pending_records_max: -1,
             pending_bytes_max: -1,
         }

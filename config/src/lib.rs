@@ -50,6 +50,6 @@ pub use load::{ConfigFile, Sources};
 pub use log::{AckAll, CleanupPolicy, LogConfig, TimestampType};
 pub use registry::{REGISTRY, Section, find, keys};
 pub use reload::Reloaded;
-pub use retry::{RetryBackoff, RetryConfig};
+pub use retry::{RetryBackoff, RetryConfig, dead_letter_topic};
 pub use topic::{TopicConfigOverrides, validate_topic_config};
 pub use value::canonical;

@@ -268,6 +268,8 @@ fn delay(mode: DelayMode, value: &impl Fn(&'static str) -> Option<Value>) -> Del
             Some("append") => DeliverTimestamp::Append,
             _ => DeliverTimestamp::Create,
         },
+        buries_expired: value("delay.expired")
+            .is_some_and(|value| value.to_string() == "dead-letter"),
         pending_records_max: number("delay.max.pending.records"),
         pending_bytes_max: number("delay.max.pending.bytes"),
     }

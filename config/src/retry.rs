@@ -92,8 +92,14 @@ impl RetryConfig {
     /// The dead-letter topic.
     #[must_use]
     pub fn dead_letter_topic(&self) -> String {
-        format!("{}.dlq", self.target)
+        dead_letter_topic(&self.target)
     }
+}
+
+/// Where records of a topic go that nobody could handle, or that expired.
+#[must_use]
+pub fn dead_letter_topic(topic: &str) -> String {
+    format!("{topic}.dlq")
 }
 
 #[cfg(test)]

@@ -91,6 +91,7 @@ pub(crate) fn append_code(error: &AppendError) -> ErrorCode {
         AppendError::DelayedCompacted
         | AppendError::TooManyCancellations
         | AppendError::RetryTarget { .. }
+        | AppendError::DeadLetters { .. }
         | AppendError::TooMuchPending { .. } => ErrorCode::PolicyViolation,
         AppendError::NoRecords => ErrorCode::InvalidRecord,
         AppendError::NotEnoughReplicas { .. } => ErrorCode::NotEnoughReplicas,

@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tidewheel_config::{AckAll, DelayMode, DeliverTimestamp, LogConfig, TimestampType, limits};
+use tidewheel_protocol::Uuid;
 use tidewheel_storage::StorageError;
 use tidewheel_storage::delay::{
     ClockVerdict, DelayCheckpoint, Delivery, DueBatch, Fired, PartitionId, WallClock,
@@ -15,7 +16,7 @@ use tidewheel_storage::delay::{
 use tracing::{debug, error, info, warn};
 
 use super::start::partition_of;
-use super::{DelayDir, NEVER, Store};
+use super::{DelayDir, NEVER, Store, dead_letters};
 use crate::broker::Broker;
 use crate::clock;
 use crate::partition::Partition;
@@ -29,9 +30,9 @@ const LOOK_MS: i64 = 1_000;
 /// Before the next try to load what is due, where the last one found no room.
 const LOAD_MS: i64 = 5;
 
-struct Deliverer<'a> {
-    broker: &'a Broker,
-    dir: &'a DelayDir,
+pub(super) struct Deliverer<'a> {
+    pub(super) broker: &'a Broker,
+    pub(super) dir: &'a DelayDir,
     /// `None` while nothing is pending: where the clock jumped before, that was no reason for doubt.
     clock: Option<WallClock>,
     /// The clock is not believed.
@@ -40,6 +41,8 @@ struct Deliverer<'a> {
     failing: Trouble,
     /// Partitions that do not take what is due.
     refusing: HashSet<PartitionId>,
+    /// Topics whose expired records have no dead-letter topic.
+    pub(super) homeless: HashSet<Uuid>,
     checkpoint_due: tokio::time::Instant,
     /// Something was due at the last look that lies in a file yet.
     wants_maintenance: bool,
@@ -50,25 +53,32 @@ pub(crate) fn run(broker: &Broker, dir: usize) {
     let Some(dir) = broker.delays().dir(dir) else {
         return;
     };
-    let mut deliverer = Deliverer {
-        broker,
-        dir,
-        clock: None,
-        held: Trouble::default(),
-        failing: Trouble::default(),
-        refusing: HashSet::new(),
-        checkpoint_due: clock::deadline(checkpoint_period(broker)),
-        wants_maintenance: false,
-    };
+    let mut deliverer = Deliverer::new(broker, dir);
     let mut pause = Duration::ZERO;
     while !dir.deliver_signal.wait(pause) {
         pause = deliverer.round();
     }
 }
 
+impl<'a> Deliverer<'a> {
+    pub(super) fn new(broker: &'a Broker, dir: &'a DelayDir) -> Self {
+        Self {
+            broker,
+            dir,
+            clock: None,
+            held: Trouble::default(),
+            failing: Trouble::default(),
+            refusing: HashSet::new(),
+            homeless: HashSet::new(),
+            checkpoint_due: clock::deadline(checkpoint_period(broker)),
+            wants_maintenance: false,
+        }
+    }
+}
+
 impl Deliverer<'_> {
     /// One turn of everything; how long to sleep.
-    fn round(&mut self) -> Duration {
+    pub(super) fn round(&mut self) -> Duration {
         let believed = self.believed_ms();
         let pause = self.serve_queue(believed);
         match believed {
@@ -174,7 +184,9 @@ impl Deliverer<'_> {
 
     /// Delivers and maintains one step; whether there is more to do at once.
     fn work(&mut self, now_ms: i64) -> Result<bool, StorageError> {
-        let Some(fired) = self.dir.with(|queue| queue.fire(now_ms)) else {
+        let topics = self.broker.topics();
+        let keeps = |id| dead_letters::keeps(&topics, id);
+        let Some(fired) = self.dir.with(|queue| queue.fire_keeping(now_ms, &keeps)) else {
             return Ok(false);
         };
         let fired = fired?;
@@ -187,7 +199,6 @@ impl Deliverer<'_> {
         counts.expired.fetch_add(fired.expired, Ordering::Relaxed);
         let settled = fired.cancelled + fired.expired + fired.damaged.len() as u64;
         let mut moved = settled > 0;
-        let topics = self.broker.topics();
         for delivery in &fired.deliveries {
             let id = delivery.partition;
             let delivered = match partition_of(&topics, id) {
@@ -203,12 +214,12 @@ impl Deliverer<'_> {
                 Err(error) => self.refused(id, &error),
             }
         }
+        moved |= self.bury_all(&topics, &fired.kept, now_ms);
         if moved {
             self.dir.changed.store(true, Ordering::SeqCst);
         }
         if fired.wants_sync {
-            self.dir.urgent.store(true, Ordering::SeqCst);
-            self.dir.sync_signal.raise();
+            self.sync_soon();
         }
         if let (Some(id), Some(error)) = (fired.failed, &fired.error) {
             self.refused(id, error);
@@ -216,8 +227,13 @@ impl Deliverer<'_> {
         Ok(self.maintain(now_ms)? || moved)
     }
 
+    pub(super) fn sync_soon(&self) {
+        self.dir.urgent.store(true, Ordering::SeqCst);
+        self.dir.sync_signal.raise();
+    }
+
     /// What is due stays in the queue, which leaves the partition alone for a moment.
-    fn refused(&mut self, id: PartitionId, error: &StorageError) {
+    pub(super) fn refused(&mut self, id: PartitionId, error: &StorageError) {
         self.dir.with(|queue| queue.delivery_failed(id));
         if self.refusing.insert(id) {
             let PartitionId {
@@ -275,6 +291,12 @@ impl Deliverer<'_> {
         outcome?;
         self.dir
             .with(|queue| queue.delivered(id, delivery.up_to, log_end));
+        self.took(id);
+        Ok(())
+    }
+
+    /// A partition got what was due.
+    pub(super) fn took(&mut self, id: PartitionId) {
         if self.refusing.remove(&id) {
             let PartitionId {
                 topic_id,
@@ -282,7 +304,6 @@ impl Deliverer<'_> {
             } = id;
             info!(%topic_id, partition, "delayed records are delivered again");
         }
-        Ok(())
     }
 
     fn flush_soon(&self) {

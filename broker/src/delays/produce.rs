@@ -24,7 +24,7 @@ use tokio::sync::oneshot;
 
 use super::retry::Targets;
 use super::start::partition_of;
-use super::{Accepted, DelayDir, NEVER, pending_limits, position};
+use super::{Accepted, DelayDir, NEVER, dead_letters, pending_limits, position};
 use crate::broker::Broker;
 use crate::clock;
 use crate::partition::{Acks, AppendError, AppendOutcome, Partition};
@@ -209,6 +209,10 @@ impl Produced<'_> {
             return Err(refusal.into());
         }
         self.check(&mut operations)?;
+        if self.config.delay.buries_expired && operations.iter().any(may_expire) {
+            let checked = dead_letters::check(self.broker, self.id);
+            checked.map_err(|reason| AppendError::DeadLetters { reason })?;
+        }
         // As part of what was checked it is not too large, however well it was packed before.
         let config = LogConfig {
             max_message_bytes: u32::MAX,
@@ -397,7 +401,9 @@ pub(super) fn bytes_of(operation: &DelayOperation) -> u64 {
         DelayOperation::Add(add) => add.batch.len() as u64,
         DelayOperation::Immediate { batch, .. } => batch.len() as u64,
         DelayOperation::Cancel { id } => id.len() as u64,
-        DelayOperation::CancelOne { .. } | DelayOperation::Toward { .. } => 0,
+        DelayOperation::CancelOne { .. }
+        | DelayOperation::Expire { .. }
+        | DelayOperation::Toward { .. } => 0,
     }
 }
 
@@ -408,8 +414,14 @@ pub(super) fn due_of(operation: &DelayOperation) -> Option<i64> {
         DelayOperation::Cancel { .. }
         | DelayOperation::CancelOne { .. }
         | DelayOperation::Toward { .. }
+        | DelayOperation::Expire { .. }
         | DelayOperation::Immediate { .. } => None,
     }
+}
+
+/// Whether an operation delivers something that may expire before.
+fn may_expire(operation: &DelayOperation) -> bool {
+    matches!(operation, DelayOperation::Add(add) if add.expires_ms.is_some())
 }
 
 impl DelayDir {

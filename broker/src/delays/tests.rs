@@ -3,13 +3,15 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tidewheel_config::limits;
-use tidewheel_protocol::RecordBatchBuilder;
+use tidewheel_protocol::{RecordBatchBuilder, RecordHeader};
 use tidewheel_storage::fs::{Fault, SimFs};
 use tokio::sync::oneshot::{Receiver, error::TryRecvError};
 
+use super::deliver::Deliverer;
 use super::pending::list_until;
 use super::{DelayedError, DelayedQuery, deliver, deliver_now, list, produce, set_paused};
 use crate::broker::{Broker, NewTopic, create_topics};
@@ -223,4 +225,74 @@ async fn a_directory_that_fails_keeps_no_other_from_being_resumed() {
     assert_eq!(held(&again), [Some(true), Some(false)]);
     set_paused(&again, "t", false).unwrap();
     assert_eq!(held(&again), [Some(false); 2]);
+}
+
+/// A topic whose expired records are kept, and a record that has expired.
+async fn expired(broker: &Arc<Broker>) {
+    let mut topic = NewTopic::with_defaults("t", broker.config());
+    for (name, value) in [("delay.mode", "header"), ("delay.expired", "dead-letter")] {
+        topic
+            .configs
+            .push((name.to_owned(), Some(value.to_owned())));
+    }
+    let made = create_topics(broker, vec![topic], false, limits::METADATA_CHANGE_WAIT).await;
+    assert!(made.iter().all(Result::is_ok), "{made:?}");
+    testing::create_topic(broker, "t.dlq", 1).await;
+    let headers = [("delay-ms", "20"), ("expire-ms", "10")].map(|(key, value)| RecordHeader {
+        key: Bytes::from_static(key.as_bytes()),
+        value: Some(Bytes::from_static(value.as_bytes())),
+    });
+    let builder = RecordBatchBuilder::new();
+    let builder = builder.record_with_headers(clock::now_ms(), None, Some(b"v"), headers.to_vec());
+    let sent = send(broker, &builder.build().unwrap().bytes).unwrap();
+    assert_eq!(told(broker, sent), Ok(-1));
+    tokio::time::sleep(Duration::from_millis(30)).await;
+}
+
+/// How many dead letters there are, and what is pending.
+fn dead_and_pending(broker: &Broker) -> (i64, u64) {
+    let topics = broker.topics();
+    let dead = topics.named("t.dlq").unwrap().partition(0).unwrap();
+    (dead.log().offsets().log_end, pending(broker))
+}
+
+/// What the delivering thread does, with syncs in between.
+fn deliver_all(broker: &Broker) {
+    let dir = broker.delays().dir(0).unwrap();
+    let mut deliverer = Deliverer::new(broker, dir);
+    for _ in 0..5 {
+        deliverer.round();
+        dir.sync();
+    }
+}
+
+#[tokio::test]
+async fn what_has_expired_waits_for_the_disk_and_is_a_dead_letter_once() {
+    for power_cut in [false, true] {
+        let mut disk = SimFs::new();
+        let mut broker = open(&disk);
+        expired(&broker).await;
+        disk.set_free_bytes(10);
+        deliver_all(&broker);
+        assert_eq!(dead_and_pending(&broker), (0, 1), "there is no room");
+        disk.set_free_bytes(1 << 30);
+        tokio::time::sleep(Duration::from_millis(600)).await;
+        let mut deliverer = Deliverer::new(&broker, broker.delays().dir(0).unwrap());
+        for _ in 0..2 {
+            deliverer.round();
+            let found = dead_and_pending(&broker);
+            assert_eq!(found, (0, 2), "both wait until that is on the disk");
+        }
+        drop(deliverer);
+        if power_cut {
+            disk = disk.crash_lose_all_unsynced();
+            broker = open(&disk);
+            assert_eq!(dead_and_pending(&broker), (0, 1));
+        }
+        deliver_all(&broker);
+        assert_eq!(dead_and_pending(&broker), (1, 0), "power cut: {power_cut}");
+        let again = open(&disk.kill());
+        deliver_all(&again);
+        assert_eq!(dead_and_pending(&again), (1, 0), "and not again");
+    }
 }

@@ -16,6 +16,7 @@ mod delays;
 mod edges;
 #[path = "../support/embedded.rs"]
 mod embedded;
+mod expired;
 mod fixed;
 mod kills;
 mod produce;

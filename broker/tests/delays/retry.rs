@@ -18,7 +18,11 @@ fn create(client: &mut Client) {
 }
 
 /// The headers of all records of a partition.
-fn headers(client: &mut Client, topic: &str, partition: i32) -> Vec<Vec<(String, String)>> {
+pub(crate) fn headers(
+    client: &mut Client,
+    topic: &str,
+    partition: i32,
+) -> Vec<Vec<(String, String)>> {
     let text = |bytes: &Bytes| String::from_utf8(bytes.to_vec()).unwrap();
     let mut all = Vec::new();
     for batch in stored(client, topic, partition) {
@@ -33,7 +37,7 @@ fn headers(client: &mut Client, topic: &str, partition: i32) -> Vec<Vec<(String,
     all
 }
 
-fn wait_for(
+pub(crate) fn wait_for(
     client: &mut Client,
     topic: &str,
     partition: i32,
@@ -48,7 +52,7 @@ fn wait_for(
     found
 }
 
-fn pair(key: &str, value: &str) -> (String, String) {
+pub(crate) fn pair(key: &str, value: &str) -> (String, String) {
     (key.to_owned(), value.to_owned())
 }
 
@@ -90,6 +94,7 @@ fn a_record_comes_back_after_growing_pauses_and_ends_among_the_dead_letters() {
         pair("delay-origin-topic", "orders"),
         pair("delay-origin-partition", "1"),
         pair("delay-origin-timestamp", "1000000"),
+        pair("delay-reason", "attempts"),
     ];
     assert_eq!(dead[0], expected);
     assert!(

@@ -79,6 +79,14 @@ pub(super) const KEYS: &[ConfigKey] = &[
     )
     .check(Check::OneOf(&["create", "due", "append"])),
     ConfigKey::topic(
+        "delay.expired",
+        String,
+        "drop",
+        "What becomes of a record that has expired (expire-at, expire-ms) when it is due: drop, or dead-letter \
+         for the topic NAME.dlq, which has to exist.",
+    )
+    .check(Check::OneOf(&["drop", "dead-letter"])),
+    ConfigKey::topic(
         "delay.trust.header",
         Boolean,
         "false",

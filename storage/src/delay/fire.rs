@@ -1,19 +1,16 @@
 //! Handing out what is due.
 
-use tidewheel_config::DeliverTimestamp;
-use tidewheel_config::limits::DECOMPRESSED_BATCH_BYTES_MAX;
-use tidewheel_protocol::{BatchError, Compression, RecordBatch, RecordBatchBuilder};
-
 use super::buckets::BUCKET_IDS;
 use super::delay_log::read_record;
-use super::group::{CODEC_SHIFT, plain_record};
+use super::group::{about, plain_record};
 use super::key::{DUE_MS_MAX, DelayKey, PartitionId, unsigned_ms};
 use super::partitions::{RETRY_MS, key_of};
+use super::pending::PendingRecord;
 use super::queue::{DelayQueue, own_group};
-use super::record::{FLAG_SPLIT, Kind, Record};
+use super::record::{Kind, Record};
 use super::tombstones::Hit;
+use super::turn::{DueBatch, Turn};
 use super::wheel::WheelEntry;
-use crate::batch_validator::ValidBatch;
 use crate::error::StorageError;
 
 /// Set in the place of a record that lies in a bucket.
@@ -28,44 +25,6 @@ pub(super) fn place_in_bucket(bucket: u64, position: u64) -> u64 {
         "bucket {bucket} at {position} is beyond what a place can say"
     );
     IN_BUCKET | (bucket << POSITION_BITS) | (position / 8)
-}
-
-/// A batch to be appended now.
-#[derive(Clone, Debug)]
-pub struct DueBatch {
-    /// The key of its last record, which the append carries.
-    pub key: DelayKey,
-    batch: RecordBatch,
-}
-
-impl DueBatch {
-    /// The largest timestamp of its records as they were produced, ms since 1970.
-    #[must_use]
-    pub fn max_timestamp(&self) -> i64 {
-        self.batch.header.max_timestamp
-    }
-
-    /// The batch as it is appended at `now_ms`, ms since 1970: with its cursor, and without the producer
-    /// it came from.
-    ///
-    /// # Errors
-    /// As [`DelayKey::stamp`].
-    pub fn to_append(
-        &self,
-        timestamp: DeliverTimestamp,
-        now_ms: i64,
-    ) -> Result<ValidBatch, BatchError> {
-        let batch = match timestamp {
-            DeliverTimestamp::Create => self.key.stamp(&self.batch)?,
-            DeliverTimestamp::Due => {
-                let due_ms = self.key.due_ms.cast_signed();
-                self.key.stamp(&self.batch.with_log_append_time(due_ms))?
-            }
-            DeliverTimestamp::Append => self.key.stamp(&self.batch.with_log_append_time(now_ms))?,
-        };
-        let RecordBatch { header, bytes } = batch;
-        Ok(ValidBatch { header, bytes })
-    }
 }
 
 /// What one partition is to be given now, in this order.
@@ -97,9 +56,12 @@ pub struct Fired {
     pub cancelled: u64,
     /// Records that were due and had expired.
     pub expired: u64,
+    /// Records that were due and have expired, of partitions that keep such records. Their partitions wait until the
+    /// delay log says of each what becomes of it ([`PendingRecord::expired`]), and get what comes behind then.
+    pub kept: Vec<PendingRecord>,
     /// Records that were due and cannot be read.
     pub damaged: Vec<DamagedRecord>,
-    /// Something is due that is not durable yet: sync, and call again.
+    /// Something is due that is not durable yet, or something that says that it is not: sync, and call again.
     pub wants_sync: bool,
     /// Something is due that lies in a bucket yet: call [`DelayQueue::maintain`], and again.
     pub wants_maintenance: bool,
@@ -112,29 +74,71 @@ pub struct Fired {
     pub failed: Option<PartitionId>,
 }
 
-/// How a partition's turn ended.
-struct Turn {
-    batches: Vec<DueBatch>,
-    /// Records of a split batch that wait for their neighbours.
-    joined: Joined,
-    expired: Vec<DelayKey>,
+/// What becomes of a record that is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    Delivered,
+    /// It cannot be read.
+    Damaged,
+    Cancelled,
+    Expired,
+    /// It has expired, and the delay log says so.
+    Buried,
+    /// The delay log says that it is not to be delivered, and a power cut could undo that: what comes in its place
+    /// would be lost as well.
+    Waits,
+}
+
+/// By which time what is due, and of which partitions expired records are kept.
+struct Asked<'a> {
+    now_ms: i64,
+    keeps_expired: &'a dyn Fn(PartitionId) -> bool,
+    bound: Option<DelayKey>,
+}
+
+impl Asked<'_> {
+    fn now(&self) -> u64 {
+        unsigned_ms(self.now_ms)
+    }
+
+    /// Whether a record with this key can come by now.
+    fn is_due(&self, key: DelayKey) -> bool {
+        key.due_ms <= self.now() && self.bound.is_none_or(|bound| key < bound)
+    }
 }
 
 impl DelayQueue {
+    /// As [`DelayQueue::fire_keeping`], with nothing kept.
+    ///
+    /// # Errors
+    /// Those of it.
+    pub fn fire(&mut self, now_ms: i64) -> Result<Fired, StorageError> {
+        self.fire_keeping(now_ms, &|_| false)
+    }
+
     /// Hands out what is due at `now_ms`, ms since 1970: for each partition in the order of keys, at most a
     /// turn of records and bytes. Each delivery has to be answered by [`DelayQueue::delivered`] or
-    /// [`DelayQueue::delivery_failed`].
+    /// [`DelayQueue::delivery_failed`]. What has expired is passed over, unless its partition keeps it
+    /// ([`Fired::kept`]).
     ///
     /// # Errors
     /// `LogDirOffline`. For what concerns one partition only see [`Fired::error`].
-    pub fn fire(&mut self, now_ms: i64) -> Result<Fired, StorageError> {
+    pub fn fire_keeping(
+        &mut self,
+        now_ms: i64,
+        keeps_expired: &dyn Fn(PartitionId) -> bool,
+    ) -> Result<Fired, StorageError> {
         self.check_online()?;
         let now = unsigned_ms(now_ms).min(DUE_MS_MAX);
         self.fired_ms = now;
         self.turn_wheel(now);
-        let bound = self.bound();
+        let asked = Asked {
+            now_ms,
+            keeps_expired,
+            bound: self.bound(),
+        };
         let mut fired = Fired {
-            wants_maintenance: bound.is_some_and(|bound| bound.due_ms <= now),
+            wants_maintenance: asked.bound.is_some_and(|bound| bound.due_ms <= now),
             ..Fired::default()
         };
         let behind = self.active.range(self.served + 1..);
@@ -148,7 +152,7 @@ impl DelayQueue {
                 fired.more = true;
                 break;
             }
-            match self.fire_partition(number, now_ms, bound, &mut fired) {
+            match self.fire_partition(number, &asked, &mut fired) {
                 Ok(handed_out) => bytes += handed_out,
                 Err(error) => {
                     let id = self.partitions.get(number).id;
@@ -183,11 +187,10 @@ impl DelayQueue {
     fn fire_partition(
         &mut self,
         number: u32,
-        now_ms: i64,
-        bound: Option<DelayKey>,
+        asked: &Asked<'_>,
         fired: &mut Fired,
     ) -> Result<usize, StorageError> {
-        let now = unsigned_ms(now_ms);
+        let now = asked.now();
         let state = self.partitions.get(number);
         let id = state.id;
         if state.gone || state.ready.is_empty() {
@@ -198,18 +201,13 @@ impl DelayQueue {
         if waits || self.paused.contains(&id.topic_id) {
             return Ok(0);
         }
-        let mut turn = Turn {
-            batches: Vec::new(),
-            joined: Joined::default(),
-            expired: Vec::new(),
-        };
+        let mut turn = Turn::default();
         let (mut records, mut bytes) = (0, 0);
         while let Some(entry) = self.partitions.get(number).ready.front().copied() {
-            let key = key_of(&entry);
-            if key.due_ms > now || bound.is_some_and(|bound| bound <= key) {
+            if !asked.is_due(key_of(&entry)) {
                 break;
             }
-            if entry.place & IN_BUCKET == 0 && entry.place >= self.log.durable {
+            if !self.is_durable(&entry) {
                 fired.wants_sync = true;
                 break;
             }
@@ -218,48 +216,93 @@ impl DelayQueue {
                 break;
             }
             let record = self.read_entry(&entry)?;
-            let hit = |record| self.tombstones.hit(number, record);
-            let hit = record.as_ref().map_or(Hit::No, hit);
-            if hit == Hit::Unsynced {
-                // After a power cut nothing may be left of the cancellation, nor of what comes in its place.
+            let fate = self.fate_at(number, record.as_ref(), now);
+            if fate == Fate::Waits {
                 fired.wants_sync = true;
+                break;
+            }
+            if fate == Fate::Expired && (asked.keeps_expired)(id) {
+                bytes += self.keep_expired(number, asked, fired)?;
                 break;
             }
             self.partitions.get_mut(number).hand_out();
             (records, bytes) = (records + 1, bytes + entry.len as usize);
-            if hit == Hit::Synced {
-                fired.cancelled += 1;
-            } else {
-                self.take_turn(number, key, record, now, &mut turn, fired);
-            }
+            self.take_turn(number, (key_of(&entry), record), fate, &mut turn, fired);
         }
-        turn.joined.finish(&mut turn.batches);
+        turn.finish();
         if records > 0 {
-            self.finish_turn(number, turn, now_ms, fired)?;
+            self.finish_turn(number, turn, asked.now_ms, fired)?;
         }
         Ok(bytes)
     }
 
-    /// Decides what becomes of a record that is due and was not cancelled.
-    fn take_turn(
+    /// Whether a power cut leaves a record.
+    fn is_durable(&self, entry: &WheelEntry) -> bool {
+        entry.place & IN_BUCKET != 0 || entry.place < self.log.durable
+    }
+
+    /// What becomes of a record that is due.
+    fn fate_at(&self, number: u32, record: Option<&Record>, now: u64) -> Fate {
+        let Some(record) = record else {
+            return Fate::Damaged;
+        };
+        let buried = self.partitions.get(number).buried.get(&record.key);
+        let has_expired = record.expires_ms != 0 && record.expires_ms <= now;
+        match (buried, self.tombstones.hit(number, record)) {
+            (Some(by), _) if self.tombstones.is_synced(*by) => Fate::Buried,
+            (Some(_), _) | (None, Hit::Unsynced) => Fate::Waits,
+            (None, Hit::Synced) => Fate::Cancelled,
+            (None, Hit::No) if has_expired => Fate::Expired,
+            (None, Hit::No) => Fate::Delivered,
+        }
+    }
+
+    /// Hands out, for whoever keeps it, what of a partition is due and has expired: as much of it as is looked at in a
+    /// turn, so that the partition waits for one sync and not for each of them. How many bytes it is.
+    fn keep_expired(
         &mut self,
         number: u32,
-        key: DelayKey,
-        record: Option<Record>,
-        now: u64,
+        asked: &Asked<'_>,
+        fired: &mut Fired,
+    ) -> Result<usize, StorageError> {
+        let ready = self.partitions.get(number).ready.iter();
+        let first = ready.take(self.options.turn_records_max);
+        let due: Vec<WheelEntry> = first
+            .take_while(|entry| asked.is_due(key_of(entry)) && self.is_durable(entry))
+            .copied()
+            .collect();
+        let mut bytes = 0;
+        for entry in due {
+            if bytes >= self.options.turn_bytes_max {
+                break;
+            }
+            bytes += entry.len as usize;
+            if let Some(record) = self.read_place(&entry)?
+                && self.fate_at(number, Some(&record), asked.now()) == Fate::Expired
+            {
+                fired.kept.push(PendingRecord::of(&record));
+            }
+        }
+        Ok(bytes)
+    }
+
+    /// Takes a record into the turn in which it is handed out.
+    fn take_turn(
+        &self,
+        number: u32,
+        (key, record): (DelayKey, Option<Record>),
+        fate: Fate,
         turn: &mut Turn,
         fired: &mut Fired,
     ) {
         let partition = self.partitions.get(number).id;
-        let Some(record) = record else {
-            fired.damaged.push(DamagedRecord { partition, key });
-            return;
-        };
-        if record.expires_ms != 0 && record.expires_ms <= now {
-            turn.expired.push(key);
-        } else if turn.put(&record).is_err() {
+        match (fate, record) {
+            (Fate::Cancelled, _) => fired.cancelled += 1,
+            (Fate::Buried, _) => fired.expired += 1,
+            (Fate::Expired, _) => turn.expired.push(key),
+            (Fate::Delivered, Some(record)) if turn.put(&record).is_ok() => {}
             // It was a batch when it was accepted.
-            fired.damaged.push(DamagedRecord { partition, key });
+            _ => fired.damaged.push(DamagedRecord { partition, key }),
         }
     }
 
@@ -302,18 +345,7 @@ impl DelayQueue {
         let partition = self.partitions.get(number).id;
         let records: Vec<_> = (self.next_ticket..)
             .zip(expired)
-            .map(|(ticket, key)| {
-                let record = plain_record(partition, ticket);
-                Record {
-                    key: DelayKey {
-                        due_ms: key.due_ms,
-                        ticket,
-                    },
-                    target: key.ticket,
-                    kind: Kind::Drop,
-                    ..record
-                }
-            })
+            .map(|(ticket, key)| about(*key, Kind::Drop, plain_record(partition, ticket)))
             .collect();
         self.append(&own_group(now_ms), &records)
     }
@@ -323,6 +355,15 @@ impl DelayQueue {
         &mut self,
         entry: &WheelEntry,
     ) -> Result<Option<Record>, StorageError> {
+        let record = self.read_place(entry)?;
+        if record.is_none() {
+            self.note_damage(entry);
+        }
+        Ok(record)
+    }
+
+    /// As [`DelayQueue::read_entry`], for one that will be read once more: damage is not counted.
+    fn read_place(&mut self, entry: &WheelEntry) -> Result<Option<Record>, StorageError> {
         let read = if entry.place & IN_BUCKET == 0 {
             self.log.read(entry.place, entry.len)?
         } else {
@@ -337,11 +378,7 @@ impl DelayQueue {
                 entry.len,
             )?
         };
-        let record = read.filter(|record| record.key.ticket == key_of(entry).ticket);
-        if record.is_none() {
-            self.note_damage(entry);
-        }
-        Ok(record)
+        Ok(read.filter(|record| record.key.ticket == key_of(entry).ticket))
     }
 
     fn note_damage(&mut self, entry: &WheelEntry) {
@@ -387,76 +424,5 @@ impl DelayQueue {
         if let Some(number) = self.partitions.find(partition) {
             self.partitions.get_mut(number).log_is_durable(offset);
         }
-    }
-}
-
-/// Neighbouring parts of split batches, to be delivered as one batch.
-#[derive(Default)]
-struct Joined {
-    codec: Compression,
-    batches: Vec<RecordBatch>,
-    bytes: usize,
-    key: DelayKey,
-}
-
-/// A batch of more bytes is not joined with others.
-const JOINED_BYTES_MAX: usize = 1 << 20;
-
-impl Turn {
-    /// Adds a record that is to be delivered.
-    fn put(&mut self, record: &Record) -> Result<(), BatchError> {
-        let batch = RecordBatch::parse(record.payload.clone())?;
-        if record.flags & FLAG_SPLIT == 0 {
-            self.joined.finish(&mut self.batches);
-            self.batches.push(DueBatch {
-                key: record.key,
-                batch,
-            });
-            return Ok(());
-        }
-        let codec = Compression::from_attributes(i16::from(record.flags >> CODEC_SHIFT))?;
-        // Looked at here, so that joining cannot fail.
-        for record in batch.records(DECOMPRESSED_BATCH_BYTES_MAX)? {
-            record?;
-        }
-        let joined = &mut self.joined;
-        if joined.codec != codec || joined.bytes + batch.bytes.len() > JOINED_BYTES_MAX {
-            joined.finish(&mut self.batches);
-        }
-        joined.codec = codec;
-        joined.bytes += batch.bytes.len();
-        joined.key = record.key;
-        joined.batches.push(batch);
-        Ok(())
-    }
-}
-
-impl Joined {
-    /// Makes one batch of what was collected.
-    fn finish(&mut self, batches: &mut Vec<DueBatch>) {
-        let Self {
-            codec,
-            batches: parts,
-            key,
-            ..
-        } = std::mem::take(self);
-        if parts.is_empty() {
-            return;
-        }
-        let mut builder = RecordBatchBuilder::new().compression(codec);
-        for part in &parts {
-            // They were read when they were collected.
-            let records = part
-                .records(DECOMPRESSED_BATCH_BYTES_MAX)
-                .into_iter()
-                .flatten();
-            for record in records.flatten() {
-                let (key, value) = (record.key.as_deref(), record.value.as_deref());
-                builder = builder.record_with_headers(record.timestamp, key, value, record.headers);
-            }
-        }
-        // One batch alone had a length; several have at most a mebibyte between them.
-        let batch = builder.build().expect("a mebibyte fits a batch");
-        batches.push(DueBatch { key, batch });
     }
 }

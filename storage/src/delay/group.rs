@@ -34,6 +34,11 @@ pub enum DelayOperation {
         /// Its key.
         key: DelayKey,
     },
+    /// One record, which is pending, has expired: whatever becomes of it is in the same group.
+    Expire {
+        /// Its key.
+        key: DelayKey,
+    },
     /// The batch is appended to the partition at once, at this offset, after the group is written and
     /// before anything else is. A start makes up for it where that did not happen.
     Immediate {
@@ -142,21 +147,27 @@ pub(super) fn record_of(partition: PartitionId, ticket: u64, operation: &DelayOp
             kind: Kind::Toward,
             ..record
         },
-        DelayOperation::CancelOne { key } => Record {
-            key: DelayKey {
-                due_ms: key.due_ms,
-                ticket,
-            },
-            target: key.ticket,
-            kind: Kind::CancelTicket,
-            ..record
-        },
+        DelayOperation::CancelOne { key } => about(*key, Kind::CancelTicket, record),
+        DelayOperation::Expire { key } => about(*key, Kind::Drop, record),
         DelayOperation::Immediate { offset, batch } => Record {
             kind: Kind::Immediate,
             target: offset.cast_unsigned(),
             payload: batch.clone(),
             ..record
         },
+    }
+}
+
+/// What is said of one record.
+pub(super) fn about(key: DelayKey, kind: Kind, record: Record) -> Record {
+    Record {
+        key: DelayKey {
+            due_ms: key.due_ms,
+            ..record.key
+        },
+        target: key.ticket,
+        kind,
+        ..record
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! [`DelayQueue`] is the store of a log directory; its head says how records move through it and why none
 //! is lost or comes twice. Which records are delayed, and until when, is decided by [`request`] from the
-//! settings of the topic; [`retry`] does so for retry topics. [`WallClock`] says when the wall clock can
+//! settings of the topic; [`retry`] does so for retry topics, and [`dead_letter`] says what goes to dead-letter topics.
+//! [`WallClock`] says when the wall clock can
 //! be believed.
 
 mod block;
@@ -10,6 +11,7 @@ mod bucket;
 mod buckets;
 mod checkpointing;
 mod clock;
+pub mod dead_letter;
 mod delay_log;
 mod fire;
 mod group;
@@ -34,12 +36,14 @@ mod tail;
 #[cfg(test)]
 mod test_queue;
 mod tombstones;
+mod turn;
+mod unspilled;
 mod wheel;
 
 pub use checkpointing::DelayCheckpoint;
 pub use clock::{CLOCK_ACCEPT_MS, CLOCK_TOLERANCE_MS, ClockReading, ClockVerdict, WallClock};
 pub use delay_log::DelaySync;
-pub use fire::{DamagedRecord, Delivery, DueBatch, Fired};
+pub use fire::{DamagedRecord, Delivery, Fired};
 pub use group::{Accepted, DelayGroup, DelayOperation, DelayedBatch};
 pub(crate) use in_log_dir::DELAY_DIR;
 pub use key::{DUE_MS_MAX, DelayKey, PartitionId, TICKET_MAX};
@@ -54,4 +58,5 @@ pub use queue::{DelayOptions, DelayQueue, DelayTotals};
 pub use record::{DELAY_ID_LEN_MAX, ProducerStamp};
 pub(crate) use sequences::{merge_delayed, note_delayed};
 pub use tail::read_tail;
+pub use turn::DueBatch;
 pub use wheel::{TimingWheel, WheelEntry};

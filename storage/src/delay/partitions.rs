@@ -1,6 +1,6 @@
 //! What the delay queue knows of each partition: what is due, what was handed out, what is delivered.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use tidewheel_protocol::Uuid;
 
@@ -72,6 +72,8 @@ pub(super) struct PartitionState {
     pub(super) ready: VecDeque<WheelEntry>,
     /// Handed out and not answered.
     pub(super) in_flight: VecDeque<WheelEntry>,
+    /// Those of `ready` of which the delay log says that they have expired, and where they go: the ticket of that.
+    pub(super) buried: BTreeMap<DelayKey, u64>,
     /// Nothing is handed out before, since it could not be appended; ms since 1970.
     pub(super) retry_ms: u64,
     /// Accepted, and above `cursor`.
@@ -98,6 +100,7 @@ impl PartitionState {
             unsettled: VecDeque::new(),
             ready: VecDeque::new(),
             in_flight: VecDeque::new(),
+            buried: BTreeMap::new(),
             retry_ms: 0,
             pending: DelayCount::default(),
             counted_from: none,
@@ -171,6 +174,13 @@ impl PartitionState {
             return Settled { entries, count };
         }
         self.pending.remove(count);
+        if !self.buried.is_empty() {
+            let behind = DelayKey {
+                ticket: self.cursor.ticket + 1,
+                ..self.cursor
+            };
+            self.buried = self.buried.split_off(&behind);
+        }
         let before = self
             .unsettled
             .back()
@@ -344,6 +354,7 @@ impl Partitions {
                 dropped += state.ready.len() + state.in_flight.len();
                 state.ready.clear();
                 state.in_flight.clear();
+                state.buried.clear();
                 state.pending = DelayCount::default();
             }
         }

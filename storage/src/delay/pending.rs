@@ -92,7 +92,7 @@ pub struct PendingRecord {
 }
 
 impl PendingRecord {
-    fn of(record: &Record) -> Self {
+    pub(super) fn of(record: &Record) -> Self {
         let codec = Compression::from_attributes(i16::from(record.flags >> CODEC_SHIFT));
         let expires_ms = (record.expires_ms != 0).then(|| record.expires_ms.cast_signed());
         Self {
@@ -120,6 +120,12 @@ impl PendingRecord {
         [self.cancelled(), DelayOperation::Add(add)]
     }
 
+    /// What says that it has expired.
+    #[must_use]
+    pub fn expired(&self) -> DelayOperation {
+        DelayOperation::Expire { key: self.key }
+    }
+
     /// What cancels it.
     #[must_use]
     pub fn cancelled(&self) -> DelayOperation {
@@ -132,7 +138,7 @@ impl PendingRecord {
 pub enum PendingFate {
     /// Nothing yet.
     Pending,
-    /// It was cancelled or replaced, or its topic is gone.
+    /// It was cancelled or replaced, it expired, or its topic is gone.
     Cancelled,
     /// It was handed out.
     Delivered,
@@ -156,6 +162,8 @@ pub struct PendingLook {
     /// Partitions of the topic: their numbers and cursors.
     partitions: HashMap<PartitionId, (u32, DelayKey)>,
     tombstones: Tombstones,
+    /// Keys of records that expired and are not passed over yet.
+    buried: HashSet<DelayKey>,
     log: Vec<BlockScan>,
     /// Far records of the log before it are in buckets.
     spilled: u64,
@@ -243,6 +251,9 @@ impl DelayQueue {
         let partitions: HashMap<_, _> = wanted
             .map(|(number, state)| (state.id, (number, state.cursor)))
             .collect();
+        let states = partitions.values();
+        let buried = states.flat_map(|(number, _)| self.partitions.get(*number).buried.keys());
+        let buried = buried.copied().collect();
         let numbers: HashSet<u32> = partitions.values().map(|(number, _)| *number).collect();
         let spans = self.buckets.all.values().filter(|bucket| {
             let last_ms = bucket.span.start_ms.saturating_add(bucket.span.width.ms());
@@ -266,6 +277,7 @@ impl DelayQueue {
             salt: self.log.salt,
             partitions,
             tombstones: self.tombstones.of(&numbers),
+            buried,
             log: read
                 .map(|(at, segment)| self.log.scan(at, segment.base.max(position)))
                 .collect(),
@@ -287,7 +299,10 @@ impl DelayQueue {
         let (ticket, id) = (found.key.ticket, &found.add.id);
         if found.key <= state.handed {
             PendingFate::Delivered
-        } else if state.gone || self.tombstones.hits(number, ticket, id) {
+        } else if state.gone
+            || state.buried.contains_key(&found.key)
+            || self.tombstones.hits(number, ticket, id)
+        {
             PendingFate::Cancelled
         } else {
             PendingFate::Pending
@@ -402,10 +417,8 @@ impl PendingLook {
         };
         let (key, query) = (record.key, &self.query);
         let in_range = key > *cursor && key > query.after && key.due_ms <= query.until_ms;
-        if record.kind != Kind::Add
-            || !in_range
-            || self.tombstones.hits(*number, key.ticket, &record.id)
-        {
+        let is_gone = record.kind != Kind::Add || self.buried.contains(&key);
+        if is_gone || !in_range || self.tombstones.hits(*number, key.ticket, &record.id) {
             return;
         }
         let found = PendingRecord::of(record);

@@ -13,6 +13,7 @@
 //!   partition's log never passes a record that a power cut could bring back as new.
 //! - None is passed over because of a cancellation that is not durable: what takes its place would be lost
 //!   with the cancellation, and the cursor would have passed both.
+//! - Where expired records are kept, one stays until the delay log says what becomes of it, in one group.
 //! - Nothing is handed out at or above the key of a record that lies in a bucket or still has to get there.
 //! - A checkpoint names a cursor only once the partition's log is durable behind it, and bucket files
 //!   only once they are; files are removed only after a checkpoint that does not need them.
@@ -41,6 +42,7 @@ use super::record::{
     DELAY_ID_LEN_MAX, FLAG_FAR, FLAG_REPLACE, GroupFields, Kind, Record, encode_group,
 };
 use super::tombstones::Tombstones;
+use super::unspilled::Unspilled;
 use super::wheel::{TimingWheel, WheelEntry};
 use crate::error::StorageError;
 use crate::fs::FileSystem;
@@ -138,45 +140,6 @@ pub struct DelayQueue {
     pub(super) offline: bool,
 }
 
-/// The least due time of what has to be copied to buckets yet.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Unspilled {
-    /// Of records before `mark`.
-    least: u64,
-    /// Of those behind it.
-    least_behind: u64,
-    mark: u64,
-}
-
-impl Unspilled {
-    pub(super) fn none() -> Self {
-        Self {
-            least: u64::MAX,
-            least_behind: u64::MAX,
-            mark: 0,
-        }
-    }
-
-    pub(super) fn least(self) -> u64 {
-        self.least.min(self.least_behind)
-    }
-
-    pub(super) fn add(&mut self, due_ms: u64) {
-        self.least_behind = self.least_behind.min(due_ms);
-    }
-
-    /// Everything before `spilled` is in buckets; the log ends at `end`.
-    pub(super) fn spilled(&mut self, spilled: u64, end: u64) {
-        if spilled >= self.mark {
-            (self.least, self.least_behind) = (self.least_behind, u64::MAX);
-            self.mark = end;
-        }
-        if spilled >= end {
-            *self = Self::none();
-        }
-    }
-}
-
 impl DelayQueue {
     /// Writes a group to the delay log. It survives the death of the process from here on, and a power
     /// cut once [`DelayQueue::durable`] has reached its end. An error means that nothing was accepted.
@@ -255,7 +218,10 @@ impl DelayQueue {
                     tombstones += 1;
                     continue;
                 }
-                DelayOperation::Toward { .. } | DelayOperation::Immediate { .. } => continue,
+                // Forgotten as soon as the record is passed over.
+                DelayOperation::Expire { .. }
+                | DelayOperation::Toward { .. }
+                | DelayOperation::Immediate { .. } => continue,
             };
             if id.len() > DELAY_ID_LEN_MAX {
                 let reason = format!("delay-id has more than {DELAY_ID_LEN_MAX} bytes");
@@ -316,7 +282,19 @@ impl DelayQueue {
             Kind::Pause => drop(self.paused.insert(record.partition.topic_id)),
             Kind::Resume => drop(self.paused.remove(&record.partition.topic_id)),
             Kind::Immediate => self.hold_immediate(number, record, place),
-            Kind::Drop | Kind::Toward => {}
+            Kind::Drop => self.bury(number, record, place),
+            Kind::Toward => {}
+        }
+    }
+
+    /// A record has expired: for good once that is on the disk, unless it was passed over at once.
+    fn bury(&mut self, number: u32, drop: &Record, place: u64) {
+        let key = cancelled_key(drop);
+        let state = self.partitions.get_mut(number);
+        if key > state.handed {
+            state.buried.insert(key, drop.key.ticket);
+            // Whoever meets the record again has to meet this as well.
+            self.hold_in_log(number, key, place);
         }
     }
 

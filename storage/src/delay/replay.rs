@@ -175,8 +175,10 @@ impl DelayQueue {
                     .cancel_id(number, &record.id, record.key.ticket);
             }
             Kind::CancelTicket | Kind::Drop => {
-                let by = record.key.ticket;
-                self.tombstones.cancel(number, cancelled_key(record), by);
+                let (key, by) = (cancelled_key(record), record.key.ticket);
+                if key > self.partitions.get(number).found {
+                    self.tombstones.cancel(number, key, by);
+                }
             }
             Kind::Immediate => {
                 self.hold_immediate(number, record, place);

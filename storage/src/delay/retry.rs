@@ -9,14 +9,10 @@ use bytes::Bytes;
 use tidewheel_config::RetryConfig;
 use tidewheel_protocol::RecordHeader;
 
+use super::dead_letter::{ATTEMPTS, Origin, header};
+
 /// The header that counts attempts.
 pub const ATTEMPT_HEADER: &str = "delay-attempt";
-/// On a record of the dead-letter topic: where it was to go.
-pub const ORIGIN_TOPIC_HEADER: &str = "delay-origin-topic";
-/// On a record of the dead-letter topic: to which partition.
-pub const ORIGIN_PARTITION_HEADER: &str = "delay-origin-partition";
-/// On a record of the dead-letter topic: when it was produced, ms since 1970.
-pub const ORIGIN_TIMESTAMP_HEADER: &str = "delay-origin-timestamp";
 
 /// What becomes of a record of a retry topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,24 +51,13 @@ pub fn plan(
         return RetryPlan::Again { pause_ms, headers };
     }
     headers.push(header(ATTEMPT_HEADER, (attempt - 1).to_string()));
-    for (name, value) in [
-        (ORIGIN_TOPIC_HEADER, config.target.clone()),
-        (ORIGIN_PARTITION_HEADER, partition.to_string()),
-        (ORIGIN_TIMESTAMP_HEADER, timestamp_ms.to_string()),
-    ] {
-        let known = |header: &RecordHeader| header.key.as_ref() == name.as_bytes();
-        if !headers.iter().any(known) {
-            headers.push(header(name, value));
-        }
-    }
+    let origin = Origin {
+        topic: &config.target,
+        partition,
+        timestamp_ms,
+    };
+    let headers = origin.headers(headers, ATTEMPTS);
     RetryPlan::DeadLetter { headers }
-}
-
-fn header(key: &str, value: String) -> RecordHeader {
-    RecordHeader {
-        key: Bytes::copy_from_slice(key.as_bytes()),
-        value: Some(Bytes::from(value)),
-    }
 }
 
 /// How often a record was tried, by its last header that says so.
@@ -129,9 +114,10 @@ mod tests {
         let expected = [
             ("trace", "7"),
             (ATTEMPT_HEADER, "2"),
-            (ORIGIN_TOPIC_HEADER, "orders"),
-            (ORIGIN_PARTITION_HEADER, "3"),
-            (ORIGIN_TIMESTAMP_HEADER, "5"),
+            ("delay-origin-topic", "orders"),
+            ("delay-origin-partition", "3"),
+            ("delay-origin-timestamp", "5"),
+            ("delay-reason", "attempts"),
         ];
         let expected = expected.map(|(key, value)| (Bytes::from(key), value.to_owned()));
         assert_eq!(text, expected);

@@ -129,6 +129,11 @@ impl Tombstones {
         self.synced = self.synced.max(ticket);
     }
 
+    /// Whether what has this ticket is on the disk.
+    pub(super) fn is_synced(&self, ticket: u64) -> bool {
+        ticket < self.synced
+    }
+
     /// Whether a record was cancelled, and for good.
     pub(super) fn hit(&self, partition: u32, record: &Record) -> Hit {
         self.hit_by_name(partition, record.key.ticket, &record.id)

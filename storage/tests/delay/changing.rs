@@ -1,14 +1,16 @@
-//! What happens to records that are pending: they are cancelled, replaced, moved.
+//! What happens to records that are pending: they are cancelled, replaced, moved, buried.
 
 use std::num::NonZeroUsize;
 
 use bytes::Bytes;
 use tidewheel_protocol::RecordBatch;
 use tidewheel_storage::StorageError;
-use tidewheel_storage::delay::{DelayGroup, DelayOperation, PendingFate, PendingQuery};
+use tidewheel_storage::delay::{
+    DelayGroup, DelayOperation, DelayedBatch, PendingFate, PendingQuery, PendingRecord,
+};
 
 use crate::ledger::Promise;
-use crate::world::{Flaw, World, numbers, partition_id};
+use crate::world::{Flaw, World, dead_letters_of, numbers, partition_id, place_of};
 
 impl World {
     pub(crate) fn cancelled(
@@ -106,5 +108,33 @@ impl World {
             Err(StorageError::QueueFull) => Ok(()),
             Err(error) => Err(error),
         }
+    }
+
+    /// An expired record goes to where such records do.
+    pub(crate) fn bury(&mut self, found: &PendingRecord) -> Result<(), StorageError> {
+        let now = self.ledger.wall_ms;
+        let to = dead_letters_of(place_of(found.partition)).unwrap();
+        let add = DelayedBatch {
+            due_ms: now,
+            expires_ms: None,
+            id: Bytes::new(),
+            ..found.add.clone()
+        };
+        let toward = DelayOperation::Toward {
+            partition: partition_id(to),
+            log_end: self.logs[to].offsets().log_end,
+        };
+        let group = DelayGroup {
+            partition: found.partition,
+            log_end: self.logs[place_of(found.partition)].offsets().log_end,
+            producer: None,
+            operations: vec![found.expired(), toward, DelayOperation::Add(add)],
+        };
+        self.queue().accept(&group, now)?;
+        self.accepted += 1;
+        // A cancellation comes too late.
+        let number = numbers(&RecordBatch::parse(found.add.batch.clone()).unwrap())[0];
+        self.ledger.entries.get_mut(&number).unwrap().appended = true;
+        Ok(())
     }
 }

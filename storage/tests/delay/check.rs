@@ -35,8 +35,8 @@ pub(crate) fn check(image: SimFs, ledger: &Ledger, crash: Crash) {
     assert!(report.damaged == 0 || crash == Crash::Power);
     assert!(report.rewound.is_empty(), "a cursor was ahead of its log");
     check_producers(&world, crash);
-    let pending = world.queue.as_ref().unwrap().totals().pending.records;
     drain(&mut world);
+    let pending = world.accepted;
     assert_eq!(world.settled, pending, "what was pending and what came");
     let delivered = audit(&world);
     for (number, entry) in &ledger.entries {
@@ -76,18 +76,20 @@ fn drain(world: &mut World) {
 /// one accepted first comes first, and plain ones keep their order. How often each number came.
 fn audit(world: &World) -> BTreeMap<u64, u32> {
     let mut counts = BTreeMap::new();
-    for log in &world.logs {
+    for (at, log) in world.logs.iter().enumerate() {
         let mut last = DelayKey::default();
         let (mut last_plain, mut last_of_due) = (0, BTreeMap::new());
         for batch in read_all(log, 1 << 20) {
             let key = DelayKey::of_header(&batch.header);
             for number in numbers(&batch) {
                 *counts.entry(number).or_insert(0) += 1;
-                let due_ms = world.ledger.entries[&number].due_ms;
+                let entry = &world.ledger.entries[&number];
+                let due_ms = entry.due_ms;
+                assert!(at == entry.partition || entry.buried_in == Some(at));
                 let late = key.is_none_or(|key| key.due_ms.cast_signed() >= due_ms);
                 assert!(late, "{number} was due at {due_ms}, delivered as {key:?}");
                 let before = match key {
-                    Some(_) if world.ledger.entries[&number].moved => 0,
+                    Some(_) if entry.moved || at != entry.partition => 0,
                     Some(_) => last_of_due.insert(due_ms, number).unwrap_or_default(),
                     None => std::mem::replace(&mut last_plain, number),
                 };
@@ -170,7 +172,8 @@ fn check_entry(number: u64, entry: &Entry, count: u32, crash: Crash) {
         );
         return;
     }
-    if let Some(expires_ms) = entry.expires_ms {
+    // What expired comes all the same, if it is kept.
+    if let (Some(expires_ms), None) = (entry.expires_ms, entry.buried_in) {
         let never = expires_ms <= entry.due_ms;
         assert!(count == 0 || !never, "{number} had expired: {entry:?}");
         return;

@@ -9,7 +9,9 @@ use tidewheel_storage::{StorageError, validate};
 
 use crate::check::Unsynced;
 use crate::scenario::PARTITIONS;
-use crate::world::{Flaw, World, append, numbers, partition_id, place_of, reading};
+use crate::world::{
+    Flaw, World, append, dead_letters_of, numbers, partition_id, place_of, reading,
+};
 
 impl World {
     pub(crate) fn sync(&mut self) -> Result<(), StorageError> {
@@ -47,11 +49,15 @@ impl World {
         for _ in 0..rounds {
             let ahead = i64::from(self.flaw == Flaw::EarlyTick);
             let now = self.ledger.wall_ms;
-            let fired = self.queue().fire(now + ahead)?;
+            let keeps = |id| dead_letters_of(place_of(id)).is_some();
+            let fired = self.queue().fire_keeping(now + ahead, &keeps)?;
             self.settled += fired.cancelled + fired.expired;
             assert_eq!(fired.damaged, [], "nothing was damaged");
             for delivery in &fired.deliveries {
                 self.append_delivery(delivery)?;
+            }
+            for found in &fired.kept {
+                self.bury(found)?;
             }
             if let Some(error) = fired.error {
                 return Err(error);
@@ -62,7 +68,8 @@ impl World {
             if fired.wants_maintenance {
                 self.maintain()?;
             }
-            let moved = !fired.deliveries.is_empty() || fired.cancelled + fired.expired > 0;
+            let passed = fired.cancelled + fired.expired > 0;
+            let moved = !fired.deliveries.is_empty() || !fired.kept.is_empty() || passed;
             if !moved && !fired.wants_sync && !fired.wants_maintenance && !fired.more {
                 break;
             }
@@ -85,7 +92,7 @@ impl World {
             let mut valid = due.to_append(DeliverTimestamp::Create, now).unwrap();
             let batch = RecordBatch::parse(valid.bytes.clone()).unwrap();
             let offset = self.logs[at].offsets().log_end;
-            self.check_time(&batch, offset);
+            self.check_time(&batch, at, offset);
             if self.flaw == Flaw::ForgottenCursor {
                 valid = validate(without_cursor(&batch), &self.logs[at].config(), now)?;
             }
@@ -101,7 +108,7 @@ impl World {
     }
 
     /// Nothing is early by the clock, nor by a clock that nobody should believe.
-    fn check_time(&mut self, batch: &RecordBatch, offset: i64) {
+    fn check_time(&mut self, batch: &RecordBatch, at: usize, offset: i64) {
         let now = self.ledger.wall_ms;
         let doubtful = self.ledger.jump.filter(|jump| {
             let stayed_ms = self.ledger.boot_ms - jump.since_boot_ms;
@@ -111,7 +118,7 @@ impl World {
             let entry = self.ledger.entries.get_mut(&number).unwrap();
             assert!(now >= entry.due_ms, "{number} is early");
             assert!(doubtful.is_none(), "{number}, by a clock that jumped");
-            (entry.appended, entry.offset) = (true, Some(offset));
+            (entry.appended, entry.offset, entry.lies_in) = (true, Some(offset), at);
         }
     }
 

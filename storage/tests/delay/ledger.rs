@@ -31,6 +31,10 @@ pub(crate) struct Entry {
     pub(crate) immediate: Option<i64>,
     /// It may have expired at some time.
     pub(crate) expires_ms: Option<i64>,
+    /// Where it comes once it has expired, if that is anywhere.
+    pub(crate) buried_in: Option<usize>,
+    /// The partition to whose log it was appended, or will be.
+    pub(crate) lies_in: usize,
     pub(crate) appended: bool,
     /// Where it lies in its partition's log, if it was appended.
     pub(crate) offset: Option<i64>,
@@ -56,6 +60,8 @@ impl Entry {
             end: u64::MAX,
             immediate: None,
             expires_ms: None,
+            buried_in: None,
+            lies_in: partition,
             appended: false,
             offset: None,
             deleted: None,
@@ -227,7 +233,7 @@ impl Ledger {
         for entry in self
             .entries
             .values_mut()
-            .filter(|entry| entry.partition == at)
+            .filter(|entry| entry.lies_in == at)
         {
             if entry.offset.is_some_and(|offset| offset < start) && entry.deleted != Some(true) {
                 entry.deleted = Some(surely);

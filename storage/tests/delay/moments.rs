@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use crate::store::{DAY_MS, NOW, Store, add, partition};
 use tidewheel_storage::delay::{
-    DelayOperation, DelayOptions, DelaySync, PartitionId, PendingQuery,
+    DelayOperation, DelayOptions, DelaySync, DelayedBatch, PartitionId, PendingFate, PendingQuery,
+    PendingRecord,
 };
 use tidewheel_storage::fs::SimFs;
 
@@ -365,6 +366,74 @@ fn a_power_cut_at_the_moment_of_a_replacement_leaves_the_one_or_the_other() {
         after.restart_on(disk.crash_lose_all_unsynced());
         after.deliver_at(NOW + 60_000);
         assert_eq!(after.given(), [3, number], "as behind it");
+    }
+}
+
+/// Case C2: every other one has expired, and goes to another partition.
+#[test]
+fn what_has_expired_stays_until_it_is_on_the_disk_elsewhere_and_costs_one_sync() {
+    let disk = SimFs::new();
+    let mut store = Store::new(Arc::new(disk.clone()), DelayOptions::default());
+    let expires = |number: u64| match add(number, NOW + 5, "", false) {
+        DelayOperation::Add(mut add) => {
+            add.expires_ms = number.is_multiple_of(2).then_some(NOW + 1);
+            DelayOperation::Add(add)
+        }
+        other => other,
+    };
+    store.accept(0, (0..100).map(expires).collect());
+    store.sync();
+    store.now = NOW + 5;
+    let fire = |store: &mut Store| {
+        let fired = store.queue.fire_keeping(store.now, &|_| true).unwrap();
+        assert!(
+            fired.deliveries.is_empty() && fired.expired == 0,
+            "{fired:?}"
+        );
+        (fired.kept, fired.wants_sync)
+    };
+    let (kept, _) = fire(&mut store);
+    assert_eq!(
+        (kept.len(), fire(&mut store).0.len()),
+        (50, 50),
+        "until somebody says where they go"
+    );
+    let toward = DelayOperation::Toward {
+        partition: partition(1),
+        log_end: 0,
+    };
+    let adds = kept.iter().map(|found| {
+        DelayOperation::Add(DelayedBatch {
+            expires_ms: None,
+            ..found.add.clone()
+        })
+    });
+    let expired = kept.iter().map(PendingRecord::expired);
+    let group = expired.chain([toward]).chain(adds).collect();
+    store.accept(0, group);
+    assert_eq!(store.queue.fate_of(&kept[0]), PendingFate::Cancelled);
+    let of_first = PendingQuery {
+        partition: Some(0),
+        ..PendingQuery::all(partition(0).topic_id)
+    };
+    let page = store.queue.look(of_first).run(|| false).unwrap().unwrap();
+    assert_eq!(page.records.len(), 50, "the others");
+    let (none, wants_sync) = fire(&mut store);
+    assert!(none.is_empty() && wants_sync);
+    let mut after = Store::at(Arc::new(SimFs::new()), DelayOptions::default(), store.now);
+    after.restart_on(disk.crash_lose_all_unsynced());
+    assert_eq!(fire(&mut after).0.len(), 50, "the power took where they go");
+    for _ in 0..2 {
+        store.deliver();
+        let odd: Vec<u64> = (0..50).map(|half| 2 * half + 1).collect();
+        assert_eq!((store.given(), store.pending()), (odd, 0));
+        let elsewhere = store.logs[&partition(1)].iter();
+        let elsewhere: Vec<u64> = elsewhere.flat_map(|given| given.numbers.clone()).collect();
+        assert_eq!(
+            elsewhere,
+            (0..50).map(|half| 2 * half).collect::<Vec<u64>>()
+        );
+        store.restart_on(disk.kill());
     }
 }
 

@@ -73,6 +73,11 @@ pub(crate) fn partition_id(at: usize) -> PartitionId {
     }
 }
 
+/// Where records of a partition go that have expired: those of the first topic to a partition of the other.
+pub(crate) fn dead_letters_of(at: usize) -> Option<usize> {
+    (at < 2).then_some(2)
+}
+
 pub(crate) fn place_of(id: PartitionId) -> usize {
     (0..PARTITIONS).find(|at| partition_id(*at) == id).unwrap()
 }
@@ -412,6 +417,7 @@ pub(crate) fn reading(ledger: &Ledger) -> ClockReading {
 fn planned(at: usize, now: i64, plan: &Plan) -> Entry {
     let mut entry = Entry::new(at, now + plan.delay_ms);
     (entry.id, entry.expires_ms) = (plan.id, plan.expires_ms.map(|ms| now + ms));
+    entry.buried_in = dead_letters_of(at);
     entry.replaces = plan.replace && plan.id.is_some();
     entry
 }

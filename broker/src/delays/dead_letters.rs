@@ -1,0 +1,175 @@
+//! Records that have expired by the time they are due: where the topic says so they go to its dead-letter topic, in
+//! one group of the delay log with the note that they expired. So a crash leaves the one record or the other.
+
+use std::sync::Arc;
+
+use tidewheel_config::{dead_letter_topic, limits};
+use tidewheel_protocol::Compression;
+use tidewheel_storage::delay::dead_letter::expired;
+use tidewheel_storage::delay::{DelayGroup, DelayOperation, PartitionId, PendingRecord};
+use tidewheel_storage::{StorageError, own_codec};
+use tracing::{error, info, warn};
+
+use super::deliver::Deliverer;
+use super::start::partition_of;
+use crate::broker::Broker;
+use crate::topics::TopicsSnapshot;
+
+/// The place of the dead letters of a partition.
+struct Home {
+    /// The topic that they were to go to.
+    topic: Arc<str>,
+    id: PartitionId,
+    /// The codec of the topic, if it has one of its own.
+    codec: Option<Compression>,
+}
+
+impl Home {
+    /// The partition of the dead-letter topic with the same number, modulo their count, or another one where that
+    /// lies in another log directory than the records: each has a delay log of its own. Else what is wrong.
+    fn of(broker: &Broker, topics: &TopicsSnapshot, from: PartitionId) -> Result<Self, String> {
+        let topic = topics.with_id(from.topic_id);
+        let origin = topic.and_then(|topic| Some((topic, topic.partition(from.partition)?)));
+        let (topic, origin) = origin.ok_or("the topic does not exist")?;
+        let name = dead_letter_topic(&topic.name);
+        let wrong =
+            |why: &str| format!("topic {name}, to which expired records of this one go, {why}");
+        let found = topics.named(&name).ok_or_else(|| wrong("does not exist"))?;
+        if found.is_internal() {
+            return Err(wrong("cannot be it"));
+        }
+        let dir = broker.logs().dir_of(origin.log());
+        let lies_there = |number: &i32| {
+            let log = found.partition(*number).map(|home| home.log());
+            log.is_some_and(|log| broker.logs().dir_of(log) == dir)
+        };
+        let count = found.partition_count();
+        let same = from.partition.checked_rem(count).unwrap_or(0);
+        let number = std::iter::once(same).chain(0..count).find(lies_there);
+        let number = number.ok_or_else(|| wrong("has no partition in the same data directory"))?;
+        let home = found
+            .partition(number)
+            .ok_or_else(|| wrong("has no partitions"))?;
+        let config = home.log().config();
+        if config.cleanup_policy.compact {
+            return Err(wrong("is compacted"));
+        }
+        Ok(Self {
+            topic: Arc::clone(&topic.name),
+            id: PartitionId {
+                topic_id: found.id,
+                partition: number,
+            },
+            codec: own_codec(&config),
+        })
+    }
+}
+
+/// Whether expired records of the partition have a place to go: that they have none shows when they are produced, and
+/// not when they expire. Else what is wrong.
+pub(super) fn check(broker: &Broker, from: PartitionId) -> Result<(), String> {
+    Home::of(broker, &broker.topics(), from).map(drop)
+}
+
+/// Whether expired records of the partition are kept.
+pub(super) fn keeps(topics: &TopicsSnapshot, from: PartitionId) -> bool {
+    let partition = partition_of(topics, from);
+    partition.is_some_and(|partition| partition.log().config().delay.buries_expired)
+}
+
+impl Deliverer<'_> {
+    /// Writes down what becomes of expired records, each partition's in a group. Whether there were any.
+    pub(super) fn bury_all(
+        &mut self,
+        topics: &TopicsSnapshot,
+        kept: &[PendingRecord],
+        now_ms: i64,
+    ) -> bool {
+        let mut buried = false;
+        for records in kept.chunk_by(|a, b| a.partition == b.partition) {
+            let Some(PendingRecord { partition, .. }) = records.first() else {
+                continue;
+            };
+            match self.bury(topics, *partition, records, now_ms) {
+                Ok(()) => {
+                    self.took(*partition);
+                    buried = true;
+                }
+                Err(error) => self.refused(*partition, &error),
+            }
+        }
+        buried
+    }
+
+    /// Records that have no place to go, by now, are dropped.
+    fn bury(
+        &mut self,
+        topics: &TopicsSnapshot,
+        from: PartitionId,
+        records: &[PendingRecord],
+        now_ms: i64,
+    ) -> Result<(), StorageError> {
+        let home = self.home(topics, from);
+        let (mut operations, mut adds, mut bytes) = (Vec::new(), Vec::new(), 0);
+        for found in records {
+            // They are packed anew, and may have been far smaller. The next ones are asked for again.
+            if bytes >= limits::DELAY_TURN_BYTES_MAX {
+                break;
+            }
+            operations.push(found.expired());
+            let Some(home) = &home else {
+                continue;
+            };
+            match expired(found, &home.topic, home.codec, now_ms) {
+                Ok(add) => {
+                    bytes += add.batch.len();
+                    adds.push(DelayOperation::Add(add));
+                }
+                Err(error) => {
+                    warn!(%error, "a record that has expired cannot be read and is dropped")
+                }
+            }
+        }
+        let log_end = |id| {
+            let partition = partition_of(topics, id).ok_or(StorageError::PartitionDeleted)?;
+            Ok::<_, StorageError>(partition.log().offsets().log_end)
+        };
+        if let Some(home) = home.filter(|_| !adds.is_empty()) {
+            let partition = partition_of(topics, home.id).ok_or(StorageError::PartitionDeleted)?;
+            partition.log().take_room(bytes as u64)?;
+            operations.push(DelayOperation::Toward {
+                partition: home.id,
+                log_end: log_end(home.id)?,
+            });
+            operations.append(&mut adds);
+        }
+        let group = DelayGroup {
+            partition: from,
+            log_end: log_end(from)?,
+            producer: None,
+            operations,
+        };
+        let accepted = self.dir.with(|queue| queue.accept(&group, now_ms));
+        accepted.ok_or(StorageError::Closed)??;
+        self.dir.wake(Some(now_ms));
+        self.sync_soon();
+        Ok(())
+    }
+
+    fn home(&mut self, topics: &TopicsSnapshot, from: PartitionId) -> Option<Home> {
+        match Home::of(self.broker, topics, from) {
+            Ok(home) => {
+                if self.homeless.remove(&from.topic_id) {
+                    info!(topic = %home.topic, "expired records go to the dead-letter topic again");
+                }
+                Some(home)
+            }
+            Err(why) => {
+                if self.homeless.insert(from.topic_id) {
+                    error!(topic_id = %from.topic_id, %why, "expired records are dropped");
+                }
+                None
+            }
+        }
+    }
+}
