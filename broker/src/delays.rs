@@ -25,7 +25,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tidewheel_config::BrokerConfig;
 use tidewheel_protocol::Uuid;
-use tidewheel_storage::delay::{DelayCount, DelayQueue};
+use tidewheel_storage::delay::{ClockVerdict, DelayCount, DelayQueue, WallClock};
 use tidewheel_storage::{AppendInfo, StorageError};
 use tokio::sync::oneshot;
 
@@ -81,9 +81,9 @@ pub(crate) struct DelayDir {
     changed: AtomicBool,
     /// The delay log took a batch of an idempotent producer whose other half its partition's log did not.
     halved: AtomicBool,
-    /// Somebody said that the clock is right.
-    clock_accepted: AtomicBool,
-    /// Nothing is delivered, because the clock jumped ahead.
+    /// `None` while nothing is pending: where the clock jumped before, that was no reason for doubt.
+    clock: Mutex<Option<WallClock>>,
+    /// Nothing is delivered, because the clock jumped ahead, as the last look at it says.
     clock_held: AtomicBool,
     counts: Counts,
     /// What was pending when somebody scraped.
@@ -238,7 +238,7 @@ impl DelayDir {
             unsynced_since: AtomicI64::new(NEVER),
             changed: AtomicBool::new(false),
             halved: AtomicBool::new(false),
-            clock_accepted: AtomicBool::new(false),
+            clock: Mutex::new(None),
             clock_held: AtomicBool::new(false),
             counts: Counts::default(),
             seen: ArcSwap::default(),
@@ -338,6 +338,41 @@ impl DelayDir {
                 answer(accepted.outcome, Err(error.clone().into()));
             }
         }
+    }
+
+    fn clock(&self) -> MutexGuard<'_, Option<WallClock>> {
+        // No call of it leaves it half-changed.
+        self.clock.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The wall clock, in ms since 1970, and whether to believe it. Whoever goes by the clock looks himself: the
+    /// delivering thread does so once a second, and it may have been set since.
+    fn look_at_clock(&self) -> (i64, ClockVerdict) {
+        let idle = self.with(|queue| queue.is_idle()).unwrap_or(true);
+        let mut clock = self.clock();
+        // One look after the other.
+        let reading = clock::reading();
+        let verdict = match idle && self.looks.next_ms().is_none() {
+            true => {
+                *clock = None;
+                ClockVerdict::Believed
+            }
+            false => clock
+                .get_or_insert_with(|| WallClock::new(reading))
+                .observe(reading),
+        };
+        let held = verdict != ClockVerdict::Believed;
+        self.clock_held.store(held, Ordering::Relaxed);
+        (reading.wall_ms, verdict)
+    }
+
+    /// Somebody says that the clock is right.
+    fn accept_clock(&self) {
+        if let Some(clock) = &mut *self.clock() {
+            clock.accept(clock::reading());
+        }
+        self.clock_held.store(false, Ordering::Relaxed);
+        self.deliver_signal.raise();
     }
 
     fn is_sync_due(&self, interval_ms: i64) -> bool {

@@ -11,7 +11,7 @@ use tidewheel_config::{AckAll, DelayMode, DeliverTimestamp, LogConfig, Timestamp
 use tidewheel_protocol::Uuid;
 use tidewheel_storage::StorageError;
 use tidewheel_storage::delay::{
-    ClockVerdict, DelayCheckpoint, Delivery, DueBatch, Fired, PartitionId, WallClock,
+    ClockVerdict, DelayCheckpoint, Delivery, DueBatch, Fired, PartitionId,
 };
 use tracing::{debug, error, info, warn};
 
@@ -33,8 +33,6 @@ const LOAD_MS: i64 = 5;
 pub(super) struct Deliverer<'a> {
     pub(super) broker: &'a Broker,
     pub(super) dir: &'a DelayDir,
-    /// `None` while nothing is pending: where the clock jumped before, that was no reason for doubt.
-    clock: Option<WallClock>,
     /// The clock is not believed.
     held: Trouble,
     /// The files of the delay store cannot be read or written.
@@ -65,7 +63,6 @@ impl<'a> Deliverer<'a> {
         Self {
             broker,
             dir,
-            clock: None,
             held: Trouble::default(),
             failing: Trouble::default(),
             refusing: HashSet::new(),
@@ -145,34 +142,21 @@ impl Deliverer<'_> {
     /// The time by which to deliver, ms since 1970. A wall clock that jumped far ahead would deliver what is due
     /// next year: then the time is given as the error that it would be without the jump, and nothing is delivered.
     fn believed_ms(&mut self) -> Result<i64, i64> {
-        let reading = clock::reading();
-        let idle = self.dir.with(|queue| queue.is_idle()).unwrap_or(true);
-        if idle && self.dir.looks.next_ms().is_none() {
-            self.clock = None;
-            self.dir.clock_held.store(false, Ordering::Relaxed);
-            return Ok(reading.wall_ms);
-        }
-        let clock = self.clock.get_or_insert_with(|| WallClock::new(reading));
-        if self.dir.clock_accepted.swap(false, Ordering::SeqCst) {
-            clock.accept(reading);
-        }
-        match clock.observe(reading) {
-            ClockVerdict::Believed => {
-                self.dir.clock_held.store(false, Ordering::Relaxed);
+        match self.dir.look_at_clock() {
+            (now_ms, ClockVerdict::Believed) => {
                 if self.held.ends() {
                     info!("the clock is believed: delayed records are delivered again");
                 }
-                Ok(reading.wall_ms)
+                Ok(now_ms)
             }
-            ClockVerdict::Held { jumped_ms, .. } => {
-                self.dir.clock_held.store(true, Ordering::Relaxed);
+            (now_ms, ClockVerdict::Held { jumped_ms, .. }) => {
                 if self.held.begins() {
                     error!(
                         jumped_ms,
                         "the wall clock jumped ahead: delayed records are held until it is put back or has stayed there"
                     );
                 }
-                Err(reading.wall_ms.saturating_sub(jumped_ms))
+                Err(now_ms.saturating_sub(jumped_ms))
             }
         }
     }

@@ -10,7 +10,7 @@ use tidewheel_config::limits;
 use tidewheel_protocol::Uuid;
 use tidewheel_storage::StorageError;
 use tidewheel_storage::delay::{
-    DelayCount, DelayGroup, DelayKey, DelayOperation, DelayQueue, DelayedBatch, PartitionId,
+    ClockVerdict, DelayCount, DelayGroup, DelayKey, DelayOperation, DelayedBatch, PartitionId,
     PendingFate, PendingLook, PendingPage, PendingQuery, PendingRecord, PendingSearch,
 };
 
@@ -192,18 +192,18 @@ pub(crate) fn deliver_now(
     dry_run: bool,
 ) -> Result<Option<DelayedId>, DelayedError> {
     let place = Place::of(broker, id)?;
+    let (now_ms, verdict) = place.dir.look_at_clock();
     // It would be due by a clock that nobody believes, and come when that time has really come.
-    if place.dir.clock_held.load(Ordering::Relaxed) {
+    if verdict != ClockVerdict::Believed {
         return Err(DelayedError::ClockHeld);
     }
-    place.move_to(id, clock::now_ms(), dry_run)
+    place.move_to(id, now_ms, dry_run)
 }
 
 /// See [`super::DelayedRecords::accept_clock`].
 pub(crate) fn accept_clock(broker: &Broker) {
     for dir in broker.delays().dirs() {
-        dir.clock_accepted.store(true, Ordering::SeqCst);
-        dir.deliver_signal.raise();
+        dir.accept_clock();
     }
 }
 

@@ -8,12 +8,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use tidewheel_config::limits;
 use tidewheel_protocol::{RecordBatchBuilder, RecordHeader};
+use tidewheel_storage::delay::{ClockReading, WallClock};
 use tidewheel_storage::fs::{Fault, SimFs};
 use tokio::sync::oneshot::{Receiver, error::TryRecvError};
 
 use super::deliver::Deliverer;
 use super::pending::list_until;
-use super::{DelayedError, DelayedQuery, deliver, deliver_now, list, produce, set_paused};
+use super::{
+    DelayedError, DelayedQuery, accept_clock, deliver, deliver_now, list, produce, set_paused,
+};
 use crate::broker::{Broker, NewTopic, create_topics};
 use crate::clock;
 use crate::partition::{Acks, AppendError, AppendOutcome};
@@ -172,13 +175,20 @@ async fn nothing_is_delivered_now_by_a_clock_that_is_held() {
     };
     let id = list(&broker, &query).unwrap().records.remove(0).id;
     let dir = broker.delays().dir(0).unwrap();
-    dir.clock_held.store(true, Ordering::Relaxed);
+    // The delivering thread has not looked since.
+    let reading = clock::reading();
+    let before = ClockReading {
+        wall_ms: reading.wall_ms - 3_600_000,
+        ..reading
+    };
+    *dir.clock() = Some(WallClock::new(before));
     for dry_run in [true, false] {
         let refused = deliver_now(&broker, &id, dry_run).unwrap_err();
         assert!(matches!(refused, DelayedError::ClockHeld), "{refused}");
         assert!(refused.to_string().contains("clock:accept"), "{refused}");
     }
-    dir.clock_held.store(false, Ordering::Relaxed);
+    assert!(dir.clock_held.load(Ordering::Relaxed), "as it is told");
+    accept_clock(&broker);
     assert_eq!(deliver_now(&broker, &id, true).unwrap(), None);
     let moved = deliver_now(&broker, &id, false).unwrap().unwrap();
     assert!(moved.due_ms <= clock::now_ms());
