@@ -267,8 +267,8 @@ pub const GROUPS_WITH_CONFIGS_MAX: usize = 10_000;
 /// with several divides them.
 pub const GROUPS_MAX: usize = 100_000;
 
-/// Members that were given a member id and have not joined with it. Whoever invents group names and
-/// never comes back fills this, and about half of [`GROUP_STATE_BYTES_MAX`].
+/// Members that were given a member id and have not joined with it; beyond, the oldest of them is forgotten. Whoever
+/// invents group names and never comes back fills this, and about half of [`GROUP_STATE_BYTES_MAX`].
 pub const GROUP_PENDING_MEMBERS_MAX: usize = 25_000;
 
 /// How long a member id that was given out waits for its member at most, and how long a new member, which
@@ -295,6 +295,17 @@ pub const GROUP_LAGS_AT_ONCE: usize = 2;
 
 /// Estimated bytes of all groups, members and offsets.
 pub const GROUP_STATE_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// How many of these may be taken when members bring something: the rest is kept for offsets, so that consumers commit
+/// whatever others join with.
+pub const GROUP_MEMBER_STATE_BYTES_MAX: usize = GROUP_STATE_BYTES_MAX / 4 * 3;
+
+/// Estimated bytes of one group with its offsets: the largest leaves room for others. [`GROUP_OFFSETS_MAX`] without
+/// notes take 25 MB.
+pub const GROUP_BYTES_MAX: usize = GROUP_STATE_BYTES_MAX / 2;
+
+/// How many of these its members may take with all that they bring and are given: the rest is kept for its offsets.
+pub const GROUP_MEMBERSHIP_BYTES_MAX: usize = GROUP_BYTES_MAX / 4 * 3;
 
 /// Groups and offsets that one look for expired offsets goes over before others have their turn, but for
 /// the last of the groups; and offsets that it deletes, or OffsetDelete at once.

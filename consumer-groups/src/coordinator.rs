@@ -25,6 +25,7 @@ use crate::deadlines::{Deadlines, Timer};
 use crate::error::GroupError;
 use crate::footprint::{Footprint, GroupLimits, HeldBytes, Listed, Total};
 use crate::offsets::GroupOffsets;
+use crate::pending_members::PendingMembers;
 use crate::records::OffsetsRecord;
 use crate::reply::{GroupReply, MemberLeft, Output};
 use crate::request::{GroupRequest, JoinRequest, LeaveRequest, ReplyToken, SyncRequest};
@@ -47,6 +48,8 @@ pub struct GroupCoordinator {
     times: Arc<GroupTimes>,
     groups: BTreeMap<Arc<str>, Group>,
     deadlines: Deadlines,
+    /// Member ids that were given out and not used yet.
+    pending: PendingMembers,
     /// What all groups hold.
     total: Total,
     /// Where the look for expired offsets goes on, if one is under way.
@@ -73,6 +76,14 @@ enum Membership {
 }
 
 impl Membership {
+    /// Estimated bytes of the members, with what they were given.
+    fn bytes(&self) -> usize {
+        match self {
+            Membership::Classic(group) => group.bytes(),
+            Membership::Consumer(group) => group.bytes(),
+        }
+    }
+
     /// Whether there are no members.
     fn is_empty(&self) -> bool {
         match self {
@@ -92,13 +103,13 @@ impl Group {
     }
 
     fn footprint(&self) -> Footprint {
-        let (pending_members, id, bytes) = match &self.membership {
-            Membership::Classic(group) => (group.pending_count(), &group.id, group.bytes()),
-            Membership::Consumer(group) => (0, &group.id, group.bytes()),
+        let (pending_members, id) = match &self.membership {
+            Membership::Classic(group) => (group.pending_count(), &group.id),
+            Membership::Consumer(group) => (0, &group.id),
         };
         Footprint {
             pending_members,
-            bytes: GROUP_BYTES + id.len() + bytes + self.offsets.bytes(),
+            bytes: GROUP_BYTES + id.len() + self.membership.bytes() + self.offsets.bytes(),
         }
     }
 
@@ -126,6 +137,7 @@ impl GroupCoordinator {
             times: Arc::default(),
             groups: BTreeMap::new(),
             deadlines: Deadlines::default(),
+            pending: PendingMembers::default(),
             total: Total::default(),
             retention_at: None,
             deletions: Deletions::default(),
@@ -388,6 +400,7 @@ impl GroupCoordinator {
         }
         self.close_deletions(error, &mut out);
         self.deadlines = Deadlines::default();
+        self.pending = PendingMembers::default();
         self.total.clear();
         self.retention_at = None;
         out
@@ -410,7 +423,10 @@ impl GroupCoordinator {
             limits: &self.limits,
             topics: &*self.topics,
             deadlines: &mut self.deadlines,
+            pending: &mut self.pending,
             total: self.total.get(),
+            group_bytes: before.bytes,
+            membership_bytes: group.membership.bytes(),
             now_ms,
             out,
         };
@@ -468,6 +484,9 @@ impl GroupCoordinator {
             let member_id = Arc::clone(&request.member_id);
             return out.reply(token, GroupReply::join_refused(member_id, error));
         }
+        if request.asks_for_id() {
+            self.make_room_for_pending(now_ms, out);
+        }
         let group_id = &request.group_id;
         if !self.groups.contains_key(group_id) {
             self.insert(Group::new(group_id, Some(now_ms)), group_id);
@@ -483,6 +502,26 @@ impl GroupCoordinator {
                     cx.out.reply(token, GroupReply::Join(reply));
                 }
             }
+        });
+    }
+
+    /// The oldest member ids that nobody has come back with are forgotten where there are too many of them: whoever
+    /// means it comes back at once, and is not kept out by those who never do.
+    fn make_room_for_pending(&mut self, now_ms: i64, out: &mut Output) {
+        let most = self.limits.pending_members;
+        while most > 0 && self.total.get().pending_members >= most {
+            let Some((number, group_id)) = self.pending.pop_oldest() else {
+                break;
+            };
+            self.change_classic(&group_id, now_ms, out, |group, cx| {
+                group.forget_pending(number, cx);
+            });
+        }
+        let groups = &self.groups;
+        let count = self.total.get().pending_members;
+        self.pending.tidy(count, |number, group_id| {
+            let group = groups.get(group_id).map(|group| &group.membership);
+            matches!(group, Some(Membership::Classic(group)) if group.pending_member(number).is_some())
         });
     }
 
@@ -520,14 +559,15 @@ impl GroupCoordinator {
         if !request.member_id.is_empty() {
             return Err(GroupError::UnknownMemberId);
         }
-        match self.has_room_for_group() {
+        match self.has_room_for_group(self.limits.member_state_bytes) {
             true => Ok(()),
             false => Err(GroupError::CoordinatorNotAvailable),
         }
     }
 
-    fn has_room_for_group(&self) -> bool {
-        self.groups.len() < self.limits.groups && self.total.get().bytes < self.limits.state_bytes
+    /// Whether one more group may begin, where all of them may hold so many bytes.
+    fn has_room_for_group(&self, bytes_max: usize) -> bool {
+        self.groups.len() < self.limits.groups && self.total.get().bytes < bytes_max
     }
 
     fn leave(&mut self, request: &LeaveRequest, now_ms: i64, out: &mut Output) -> GroupReply {

@@ -12,8 +12,7 @@ pub struct GroupLimits {
     /// Groups, with members or offsets or neither: a new one is refused with
     /// [`CoordinatorNotAvailable`](crate::GroupError::CoordinatorNotAvailable).
     pub groups: usize,
-    /// Members that were given an id and have not joined with it: the next one is refused with
-    /// [`CoordinatorNotAvailable`](crate::GroupError::CoordinatorNotAvailable).
+    /// Members that were given an id and have not joined with it: for the next one the oldest of them is forgotten.
     pub pending_members: usize,
     /// Members of one group, whatever `group.max.size` says: the next one is refused with
     /// [`GroupMaxSizeReached`](crate::GroupError::GroupMaxSizeReached).
@@ -27,9 +26,20 @@ pub struct GroupLimits {
     /// Offsets of one group: more are refused with
     /// [`InvalidCommitOffsetSize`](crate::GroupError::InvalidCommitOffsetSize).
     pub offsets_per_group: usize,
-    /// Bytes of everything, estimated, in all coordinators that share [`HeldBytes`]: new members and offsets beyond are refused with
+    /// Bytes of one group with all its offsets, estimated: new members beyond are refused with
+    /// [`GroupMaxSizeReached`](crate::GroupError::GroupMaxSizeReached), offsets with
+    /// [`InvalidCommitOffsetSize`](crate::GroupError::InvalidCommitOffsetSize). What members bring or are given who are
+    /// in the group already is refused with
+    /// [`CoordinatorNotAvailable`](crate::GroupError::CoordinatorNotAvailable): they try again and stay.
+    pub group_bytes: usize,
+    /// Of these, bytes beyond which there is no room for members, but still for offsets: refused in the same way.
+    pub membership_bytes: usize,
+    /// Bytes of everything, estimated, in all coordinators that share [`HeldBytes`]: offsets beyond are refused with
     /// [`CoordinatorNotAvailable`](crate::GroupError::CoordinatorNotAvailable).
     pub state_bytes: usize,
+    /// Of these, bytes beyond which there is no room for what members bring, but still for offsets: refused with
+    /// [`CoordinatorNotAvailable`](crate::GroupError::CoordinatorNotAvailable).
+    pub member_state_bytes: usize,
     /// Groups and offsets that one look for expired offsets goes over before others have their turn, but for
     /// the last of the groups; and offsets that it deletes.
     pub retention_step: usize,
@@ -58,7 +68,10 @@ impl Default for GroupLimits {
             member_bytes: limits::GROUP_MEMBER_BYTES_MAX,
             group_record_bytes: limits::GROUP_RECORD_BYTES_MAX,
             offsets_per_group: limits::GROUP_OFFSETS_MAX,
+            group_bytes: limits::GROUP_BYTES_MAX,
+            membership_bytes: limits::GROUP_MEMBERSHIP_BYTES_MAX,
             state_bytes: limits::GROUP_STATE_BYTES_MAX,
+            member_state_bytes: limits::GROUP_MEMBER_STATE_BYTES_MAX,
             retention_step: limits::GROUP_RETENTION_STEP,
         }
     }

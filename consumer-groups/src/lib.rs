@@ -54,6 +54,7 @@ mod coordinator;
 mod deadlines;
 mod footprint;
 mod offsets;
+mod pending_members;
 mod topics;
 
 pub use coordinator::{GroupCoordinator, GroupTimes, GroupView, OffsetView};

@@ -73,6 +73,11 @@ pub struct JoinRequest {
 }
 
 impl JoinRequest {
+    /// Whether a classic group answers with a member id to come back with.
+    pub(crate) fn asks_for_id(&self) -> bool {
+        self.member_id.is_empty() && self.instance_id.is_none() && self.member_id_required
+    }
+
     /// Bytes that are kept of the member.
     pub(crate) fn bytes(&self) -> usize {
         let texts = [

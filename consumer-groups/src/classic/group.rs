@@ -69,8 +69,11 @@ pub(crate) struct ClassicGroup {
     members: BTreeMap<Arc<str>, Member>,
     /// Member ids by instance id.
     static_members: BTreeMap<Arc<str>, Arc<str>>,
-    /// Members that were given an id and have not joined with it.
-    pending: BTreeSet<Arc<str>>,
+    /// Members that were given an id and have not joined with it, with the numbers that they have in
+    /// [`PendingMembers`](crate::pending_members::PendingMembers).
+    pending: BTreeMap<Arc<str>, u64>,
+    /// The same by number.
+    pending_numbers: BTreeMap<u64, Arc<str>>,
     /// How many members have a parked JoinGroup.
     awaiting_join: usize,
     /// How many members support a protocol; none is left out.
@@ -94,7 +97,8 @@ impl ClassicGroup {
             recorded: false,
             members: BTreeMap::new(),
             static_members: BTreeMap::new(),
-            pending: BTreeSet::new(),
+            pending: BTreeMap::new(),
+            pending_numbers: BTreeMap::new(),
             awaiting_join: 0,
             supported: BTreeMap::new(),
             bytes: 0,
@@ -144,11 +148,16 @@ impl ClassicGroup {
     }
 
     pub(crate) fn pending(&self) -> impl Iterator<Item = &Arc<str>> {
-        self.pending.iter()
+        self.pending.keys()
+    }
+
+    /// The pending member with a number.
+    pub(crate) fn pending_member(&self, number: u64) -> Option<&Arc<str>> {
+        self.pending_numbers.get(&number)
     }
 
     pub(crate) fn is_pending(&self, member_id: &str) -> bool {
-        self.pending.contains(member_id)
+        self.pending.contains_key(member_id)
     }
 
     pub(crate) fn awaiting_join_count(&self) -> usize {
@@ -332,18 +341,21 @@ impl ClassicGroup {
         member.awaiting_sync.replace(token)
     }
 
-    pub(crate) fn add_pending(&mut self, member_id: Arc<str>) {
+    /// Adds a pending member. Its id is a new one.
+    pub(crate) fn add_pending(&mut self, member_id: Arc<str>, number: u64) {
         self.bytes += PENDING_MEMBER_BYTES + member_id.len();
-        self.pending.insert(member_id);
+        self.pending_numbers.insert(number, Arc::clone(&member_id));
+        self.pending.insert(member_id, number);
     }
 
     /// Whether the member was pending.
     pub(crate) fn remove_pending(&mut self, member_id: &str) -> bool {
-        let was_pending = self.pending.remove(member_id);
-        if was_pending {
-            self.bytes -= PENDING_MEMBER_BYTES + member_id.len();
-        }
-        was_pending
+        let Some(number) = self.pending.remove(member_id) else {
+            return false;
+        };
+        self.pending_numbers.remove(&number);
+        self.bytes -= PENDING_MEMBER_BYTES + member_id.len();
+        true
     }
 
     /// Takes over what the log says. Members that live on keep what the log does not tell: all their

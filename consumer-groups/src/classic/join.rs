@@ -6,7 +6,7 @@ use tidewheel_protocol::wire::STRING_BYTES_MAX;
 
 use super::group::{ClassicGroup, Replaced, State};
 use super::member::{Member, kept_protocols, protocol_bytes};
-use super::rebalance::{Context, answer_parked};
+use super::rebalance::{Context, Who, answer_parked};
 use crate::error::GroupError;
 use crate::reply::{GroupReply, JoinReply, Joined};
 use crate::request::{JoinRequest, ReplyToken};
@@ -44,13 +44,8 @@ impl ClassicGroup {
             self.dismiss(member_id, cx);
             refuse(cx, token, "".into(), GroupError::GroupMaxSizeReached);
             self.maybe_complete_join(cx);
-        } else if !self.has_memory_for(request, cx) {
-            refuse(
-                cx,
-                token,
-                Arc::clone(member_id),
-                GroupError::CoordinatorNotAvailable,
-            );
+        } else if let Err(error) = self.check_memory(request, cx) {
+            refuse(cx, token, Arc::clone(member_id), error);
         } else if !self.supports(&request.protocol_type, &request.protocols) {
             let error = GroupError::InconsistentGroupProtocol;
             refuse(cx, token, Arc::clone(member_id), error);
@@ -85,17 +80,16 @@ impl ClassicGroup {
     }
 
     /// Whether there is memory for what the member brings beyond what is held of it already.
-    fn has_memory_for(&self, request: &JoinRequest, cx: &Context) -> bool {
+    fn check_memory(&self, request: &JoinRequest, cx: &Context) -> Result<(), GroupError> {
         let instance_id = request.instance_id.as_ref();
         let static_id = instance_id.and_then(|instance_id| self.static_member(instance_id));
-        let held = self.member(static_id.unwrap_or(&request.member_id));
-        let held = held.map_or(0, |member| protocol_bytes(&member.protocols));
+        let known = self.member(static_id.unwrap_or(&request.member_id));
+        let held = known.map_or(0, |member| protocol_bytes(&member.protocols));
         let more = protocol_bytes(&request.protocols).saturating_sub(held);
-        let is_new = request.member_id.is_empty() && static_id.is_none();
-        let would_wait = is_new && request.member_id_required && instance_id.is_none();
-        let may_wait = cx.total.pending_members < cx.limits.pending_members;
-        (may_wait || !would_wait)
-            && (more == 0 || cx.total.bytes.saturating_add(more) <= cx.limits.state_bytes)
+        if request.asks_for_id() && cx.total.pending_members >= cx.limits.pending_members {
+            return Err(GroupError::CoordinatorNotAvailable);
+        }
+        cx.check_room(more, Who::known(known.is_some()))
     }
 
     fn join_new(&mut self, request: &JoinRequest, token: ReplyToken, cx: &mut Context) {
@@ -104,7 +98,7 @@ impl ClassicGroup {
         let replaced = instance_id.and_then(|instance_id| self.static_member(instance_id));
         if let Some(old_id) = replaced.map(Arc::clone) {
             self.replace_static(&old_id, new_id, request, token, cx);
-        } else if request.instance_id.is_none() && request.member_id_required {
+        } else if request.asks_for_id() {
             self.expect(Arc::clone(&new_id), request.session_timeout_ms, cx);
             refuse(cx, token, new_id, GroupError::MemberIdRequired);
         } else {

@@ -17,6 +17,7 @@ use super::member::Member;
 use crate::deadlines::{Deadlines, Timer};
 use crate::error::GroupError;
 use crate::footprint::{Footprint, GroupLimits};
+use crate::pending_members::PendingMembers;
 use crate::reply::{GroupReply, JoinReply, Joined, Output};
 use crate::topics::Topics;
 
@@ -29,6 +30,24 @@ const LOOK_FOR_ABSENT_MS: i64 = 1_000;
 /// After which time the record of a group that became empty is written again, if the log refused it.
 const RECORD_AGAIN_MS: i64 = 1_000;
 
+/// For whom memory is looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Who {
+    /// One who would be a member.
+    Newcomer,
+    /// A member of the group, or its leader for all of them.
+    Member,
+}
+
+impl Who {
+    pub(crate) fn known(is_known: bool) -> Who {
+        match is_known {
+            true => Who::Member,
+            false => Who::Newcomer,
+        }
+    }
+}
+
 /// What a group's changes need beside the group.
 pub(crate) struct Context<'a> {
     pub(crate) config: &'a GroupConfig,
@@ -37,8 +56,14 @@ pub(crate) struct Context<'a> {
     pub(crate) limits: &'a GroupLimits,
     pub(crate) topics: &'a dyn Topics,
     pub(crate) deadlines: &'a mut Deadlines,
+    /// The member ids that were given out.
+    pub(crate) pending: &'a mut PendingMembers,
     /// What all groups held before this change.
     pub(crate) total: Footprint,
+    /// Estimated bytes that this group held before it.
+    pub(crate) group_bytes: usize,
+    /// Of these, what its members took.
+    pub(crate) membership_bytes: usize,
     pub(crate) now_ms: i64,
     pub(crate) out: &'a mut Output,
 }
@@ -53,6 +78,39 @@ impl Context<'_> {
     pub(crate) fn consumer_members_max(&self) -> usize {
         let most = self.config.consumer_max_size;
         most.min(self.limits.members_per_group)
+    }
+
+    /// Whether there is memory for so many bytes more of what members bring and are given.
+    ///
+    /// # Errors
+    /// `GroupMaxSizeReached` for a newcomer where the group would hold more than one may: its client gives up.
+    /// `CoordinatorNotAvailable` where all groups would, and for a member: it tries again.
+    pub(crate) fn check_room(&self, more_bytes: usize, who: Who) -> Result<(), GroupError> {
+        if more_bytes == 0 {
+            return Ok(());
+        }
+        let is_beyond = |held: usize, most: usize| held.saturating_add(more_bytes) > most;
+        let is_group_full = is_beyond(self.group_bytes, self.limits.group_bytes)
+            || is_beyond(self.membership_bytes, self.limits.membership_bytes);
+        if is_group_full && who == Who::Newcomer {
+            return Err(GroupError::GroupMaxSizeReached);
+        }
+        match is_group_full || is_beyond(self.total.bytes, self.limits.member_state_bytes) {
+            true => Err(GroupError::CoordinatorNotAvailable),
+            false => Ok(()),
+        }
+    }
+
+    /// The same, and counts them as held from now on.
+    ///
+    /// # Errors
+    /// As [`Context::check_room`].
+    pub(crate) fn take_room(&mut self, more_bytes: usize, who: Who) -> Result<(), GroupError> {
+        self.check_room(more_bytes, who)?;
+        self.group_bytes += more_bytes;
+        self.membership_bytes += more_bytes;
+        self.total.bytes += more_bytes;
+        Ok(())
     }
 
     pub(crate) fn arm(&mut self, timer: Timer, in_ms: i64) {
@@ -243,7 +301,16 @@ impl ClassicGroup {
     ) {
         let wait_ms = i64::from(session_timeout_ms).min(NEW_MEMBER_WAIT_MS);
         self.arm_session(&member_id, wait_ms, cx);
-        self.add_pending(member_id);
+        let number = cx.pending.add(&self.id);
+        self.add_pending(member_id, number);
+    }
+
+    /// The pending member with this number, if it still is one, has to make room for another.
+    pub(crate) fn forget_pending(&mut self, number: u64, cx: &mut Context) {
+        if let Some(member_id) = self.pending_member(number).map(Arc::clone) {
+            cx.deadlines.disarm(&self.session_timer(&member_id));
+            self.session_is_due(&member_id, cx);
+        }
     }
 
     /// Adds a member that has just asked to join.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::group::{ClassicGroup, State};
-use super::rebalance::Context;
+use super::rebalance::{Context, Who};
 use crate::error::GroupError;
 use crate::records::{GroupMetadata, OffsetsRecord};
 use crate::reply::{GroupReply, Synced};
@@ -107,10 +107,9 @@ impl ClassicGroup {
         if record_bytes(value) > cx.limits.group_record_bytes {
             return Err(GroupError::UnknownServerError);
         }
-        let assignments: usize = value.members.iter().map(|m| m.assignment.len()).sum();
-        match cx.total.bytes.saturating_add(assignments) > cx.limits.state_bytes {
-            true => Err(GroupError::CoordinatorNotAvailable),
-            false => Ok(()),
-        }
+        // They take the place of those that the members have had.
+        let held: usize = self.members().values().map(|m| m.assignment.len()).sum();
+        let given: usize = value.members.iter().map(|m| m.assignment.len()).sum();
+        cx.check_room(given.saturating_sub(held), Who::Member)
     }
 }

@@ -5,11 +5,13 @@ use std::cell::OnceCell;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::group::{ConsumerGroup, Member, member_bytes, partition_bytes, regex_bytes};
+use super::group::{
+    ConsumerGroup, Member, member_bytes, partition_bytes, place_bytes, regex_bytes,
+};
 use super::reconcile::Destination;
 use super::view::View;
 use super::{regex, timers};
-use crate::classic::rebalance::Context;
+use crate::classic::rebalance::{Context, Who};
 use crate::error::GroupError;
 use crate::records::OffsetsRecord;
 use crate::records::consumer::{
@@ -62,6 +64,8 @@ struct Decision<'a> {
     changes: Vec<ConsumerGroupChange>,
     /// Bytes that the group will hold more.
     more_bytes: usize,
+    /// Bytes that others will hold less, or that give way to what is counted above.
+    less_bytes: usize,
 }
 
 impl Decision<'_> {
@@ -92,6 +96,7 @@ pub(super) fn advance(
         group,
         changes: Vec::new(),
         more_bytes: 0,
+        less_bytes: 0,
     };
     let base = heard.before.or(heard.replaced.map(|(_, member)| member));
     if let Some((replaced_id, _)) = heard.replaced {
@@ -125,14 +130,16 @@ pub(super) fn advance(
     let target = decision.target(&view, epoch, &heard.member_id, cx.now_ms);
     let target_epoch = group.target_epoch.epoch.max(epoch);
     let current = decision.reconcile(&heard, base, &target, target_epoch);
-    if cx.total.bytes.saturating_add(decision.more_bytes) > cx.limits.state_bytes
-        && decision.more_bytes > 0
-    {
-        // It is alive all the same: who was let in is not thrown out for what others hold.
-        if heard.before.is_some() {
-            timers::heard_of(group, &heard.member_id, &heard.metadata, cx);
+    let more_bytes = decision.more_bytes.saturating_sub(decision.less_bytes);
+    if let Err(error) = cx.check_room(more_bytes, Who::known(base.is_some())) {
+        // It is alive all the same: who was let in is not thrown out for what others hold, and tries again. A static
+        // member that comes back keeps its place.
+        let place = heard.replaced.map(|(id, member)| (id, &member.metadata));
+        let own = heard.before.map(|_| (&heard.member_id, &heard.metadata));
+        if let Some((member_id, metadata)) = place.or(own) {
+            timers::heard_of(group, member_id, metadata, cx);
         }
-        return Err(GroupError::CoordinatorNotAvailable);
+        return Err(error);
     }
 
     timers::heard_of(group, &heard.member_id, &heard.metadata, cx);
@@ -235,8 +242,11 @@ impl Decision<'_> {
             .before
             .is_some_and(|before| before.metadata == heard.metadata);
         if !is_known {
-            let held = base.map_or(0, |base| member_bytes(&base.metadata));
-            self.more_bytes += member_bytes(&heard.metadata).saturating_sub(held);
+            self.more_bytes += member_bytes(&heard.metadata);
+            match base {
+                Some(base) => self.less_bytes += member_bytes(&base.metadata),
+                None => self.more_bytes += place_bytes(&heard.member_id),
+            }
             self.add(ConsumerGroupChange::Member {
                 member_id: Arc::clone(&heard.member_id),
                 value: Some(Arc::clone(&heard.metadata)),
@@ -259,6 +269,8 @@ impl Decision<'_> {
                 return Err(GroupError::UnknownServerError);
             }
             self.more_bytes += bytes;
+            let held = self.group.regex(regex);
+            self.less_bytes += held.map_or(0, |held| regex_bytes(regex, held));
             self.add(ConsumerGroupChange::Regex {
                 regex: Arc::clone(regex),
                 value: Some(resolved.clone()),
@@ -304,8 +316,8 @@ impl Decision<'_> {
         for (id, target) in view.assign() {
             let (before, target) = (self.group.target(id), Arc::new(target));
             if before != Some(&target) {
-                let held = before.map_or(0, |before| before.len());
-                self.more_bytes += partition_bytes(target.len().saturating_sub(held));
+                self.more_bytes += partition_bytes(target.len());
+                self.less_bytes += before.map_or(0, |before| partition_bytes(before.len()));
                 self.set_target(id, &target);
             }
             if id == member_id {

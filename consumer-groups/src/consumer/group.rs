@@ -34,6 +34,11 @@ impl Member {
     }
 }
 
+/// Estimated bytes of a new member beside what it says about itself: its place and its target.
+pub(crate) fn place_bytes(member_id: &str) -> usize {
+    MEMBER_BYTES + NAME_BYTES + 2 * member_id.len()
+}
+
 /// Estimated bytes of what a member says about itself.
 pub(crate) fn member_bytes(member: &ConsumerMember) -> usize {
     let texts = [

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Group, GroupCoordinator, GroupTimes, Membership};
 use crate::classic::group::ClassicGroup;
-use crate::classic::rebalance::Context;
+use crate::classic::rebalance::{Context, Who};
 use crate::consumer::group::ConsumerGroup;
 use crate::consumer::{conversion, describe, heartbeat, removal, timers};
 use crate::deadlines::{Deadlines, Timer};
@@ -155,7 +155,7 @@ impl GroupCoordinator {
             if !joins {
                 return Err(GroupError::GroupIdNotFound);
             }
-            if !self.has_room_for_group() {
+            if !self.has_room_for_group(self.limits.member_state_bytes) {
                 return Err(GroupError::CoordinatorNotAvailable);
             }
             self.insert(Group::new(group_id, Some(now_ms)), group_id);
@@ -167,6 +167,9 @@ impl GroupCoordinator {
                 Membership::Classic(_) => return Err(GroupError::GroupIdNotFound),
             };
             let mut upgrade = conversion::upgrade(classic, cx)?;
+            // Names and partitions take more room than the bytes in which members wrote them.
+            let more_bytes = upgrade.group.bytes().saturating_sub(classic.bytes());
+            cx.take_room(more_bytes, Who::Newcomer)?;
             let reply = heartbeat::heartbeat(&mut upgrade.group, request, cx)?;
             let records = std::mem::take(&mut cx.out.records);
             upgrade.write(classic, records, cx);

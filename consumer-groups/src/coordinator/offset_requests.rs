@@ -19,9 +19,12 @@ use crate::request::{
     CommitOffsetsRequest, CommitPartition, DeleteOffsetsRequest, FetchOffsetsRequest,
 };
 
-/// Offsets and bytes that a commit may still add.
+/// What a commit may still add.
 struct Room {
     offsets: usize,
+    /// To what the group holds.
+    group_bytes: usize,
+    /// To what all groups hold.
     bytes: usize,
 }
 
@@ -34,13 +37,14 @@ impl Room {
     ) -> Result<(), GroupError> {
         let held = before.map_or(0, |offset| offset_bytes(offset.metadata.as_bytes().len()));
         let more = offset_bytes(metadata_len).saturating_sub(held);
-        if before.is_none() && self.offsets == 0 {
+        if (before.is_none() && self.offsets == 0) || more > self.group_bytes {
             return Err(GroupError::InvalidCommitOffsetSize);
         }
         if more > self.bytes {
             return Err(GroupError::CoordinatorNotAvailable);
         }
         self.offsets -= usize::from(before.is_none());
+        self.group_bytes -= more;
         self.bytes -= more;
         Ok(())
     }
@@ -112,12 +116,12 @@ impl GroupCoordinator {
             .get(&request.group_id)
             .map(|group| &group.offsets);
         let count = offsets.map_or(0, |offsets| offsets.count());
+        let limits = &self.limits;
+        let group_bytes = self.group_bytes(&request.group_id);
         let mut room = Room {
-            offsets: self.limits.offsets_per_group.saturating_sub(count),
-            bytes: self
-                .limits
-                .state_bytes
-                .saturating_sub(self.total.get().bytes),
+            offsets: limits.offsets_per_group.saturating_sub(count),
+            group_bytes: limits.group_bytes.saturating_sub(group_bytes),
+            bytes: limits.state_bytes.saturating_sub(self.total.get().bytes),
         };
         let mut topics = Vec::with_capacity(request.topics.len());
         for topic in &request.topics {
@@ -168,8 +172,12 @@ impl GroupCoordinator {
         });
         match authorized {
             Some(result) => result,
-            None if request.generation < 0 && self.has_room_for_group() => Ok(()),
-            None if request.generation < 0 => Err(GroupError::CoordinatorNotAvailable),
+            None if request.generation < 0 => {
+                match self.has_room_for_group(self.limits.state_bytes) {
+                    true => Ok(()),
+                    false => Err(GroupError::CoordinatorNotAvailable),
+                }
+            }
             None if request.reports_unknown_group => Err(GroupError::GroupIdNotFound),
             None => Err(GroupError::IllegalGeneration),
         }

@@ -10,7 +10,7 @@ use tidewheel_consumer_groups::{GroupError, GroupLimits, GroupReply, GroupReques
 use tidewheel_protocol::Uuid;
 use tidewheel_protocol::wire::STRING_BYTES_MAX;
 
-fn join(group_id: String, member_id: &Arc<str>, uuid: u128) -> GroupRequest {
+pub(crate) fn join(group_id: String, member_id: &Arc<str>, uuid: u128) -> GroupRequest {
     GroupRequest::Join(JoinRequest {
         group_id: group_id.into(),
         member_id: Arc::clone(member_id),
@@ -30,11 +30,11 @@ fn join(group_id: String, member_id: &Arc<str>, uuid: u128) -> GroupRequest {
     })
 }
 
-fn runner() -> Runner {
+pub(crate) fn runner() -> Runner {
     Runner::new(GroupConfig::default(), GroupLimits::default())
 }
 
-fn consume(group_id: &str, member_id: &str, regex: &str) -> GroupRequest {
+pub(crate) fn consume(group_id: &str, member_id: &str, regex: &str) -> GroupRequest {
     GroupRequest::ConsumerHeartbeat(ConsumerHeartbeatRequest {
         group_id: group_id.into(),
         member_id: member_id.into(),
@@ -53,14 +53,14 @@ fn consume(group_id: &str, member_id: &str, regex: &str) -> GroupRequest {
     })
 }
 
-fn consume_result(step: &support::Step) -> Result<i32, GroupError> {
+pub(crate) fn consume_result(step: &support::Step) -> Result<i32, GroupError> {
     match &step.replies[..] {
         [(_, GroupReply::ConsumerHeartbeat(result))] => result.clone().map(|reply| reply.epoch),
         other => panic!("{other:?}"),
     }
 }
 
-fn join_result(step: &support::Step) -> (Arc<str>, Option<GroupError>) {
+pub(crate) fn join_result(step: &support::Step) -> (Arc<str>, Option<GroupError>) {
     match &step.replies[..] {
         [(_, GroupReply::Join(reply))] => {
             (Arc::clone(&reply.member_id), reply.result.clone().err())
@@ -75,12 +75,11 @@ fn names_that_nobody_comes_back_for_are_bounded_and_forgotten() {
     let nobody: Arc<str> = "".into();
     for number in 0..100_000 {
         let (_, step) = runner.send(join(format!("invented-{number}"), &nobody, number));
-        let expected = match usize::try_from(number).unwrap() < limits::GROUP_PENDING_MEMBERS_MAX {
-            true => GroupError::MemberIdRequired,
-            false => GroupError::CoordinatorNotAvailable,
-        };
-        assert_eq!(join_result(&step).1, Some(expected));
+        let refused = join_result(&step).1;
+        assert_eq!(refused, Some(GroupError::MemberIdRequired));
     }
+    let listed = runner.coordinator.listed().groups;
+    assert_eq!(listed, limits::GROUP_PENDING_MEMBERS_MAX);
     let bytes = runner.coordinator.state_bytes();
     // Others find room, too.
     assert!(bytes < limits::GROUP_STATE_BYTES_MAX * 2 / 3, "{bytes}");
@@ -92,6 +91,37 @@ fn names_that_nobody_comes_back_for_are_bounded_and_forgotten() {
         runner.log.is_empty(),
         "a group that nobody joined is not worth a record"
     );
+}
+
+/// Member ids that nobody comes back with may be as many as there is room for: the next one is for somebody who
+/// does, and takes the place of the oldest.
+#[test]
+fn who_comes_back_is_let_in_whatever_others_invent() {
+    let limits = GroupLimits {
+        pending_members: 10,
+        ..GroupLimits::default()
+    };
+    let mut runner = Runner::new(GroupConfig::default(), limits);
+    let (nobody, mut uuid): (Arc<str>, u128) = ("".into(), 0);
+    let mut ask = |runner: &mut Runner, group: &str, member_id: &Arc<str>| {
+        uuid += 1;
+        runner.send(join(group.to_owned(), member_id, uuid)).1
+    };
+    let (oldest, _) = join_result(&ask(&mut runner, "shared", &nobody));
+    for _ in 0..20 {
+        let (meant, refused) = join_result(&ask(&mut runner, "meant", &nobody));
+        assert_eq!(refused, Some(GroupError::MemberIdRequired));
+        for number in 0..9 {
+            // Some in one group, some in groups of their own.
+            let group = format!("invented-{}", number % 5);
+            let (_, refused) = join_result(&ask(&mut runner, &group, &nobody));
+            assert_eq!(refused, Some(GroupError::MemberIdRequired));
+        }
+        let step = ask(&mut runner, "meant", &meant);
+        assert!(step.replies.is_empty(), "it is a member: {step:?}");
+    }
+    let step = ask(&mut runner, "shared", &oldest);
+    assert_eq!(join_result(&step).1, Some(GroupError::UnknownMemberId));
 }
 
 #[test]
@@ -208,10 +238,10 @@ fn groups_of_the_newer_protocol_that_are_invented_are_bounded_and_forgotten() {
 #[test]
 fn what_expressions_stand_for_is_bounded() {
     let limits = GroupLimits {
-        state_bytes: 1 << 20,
+        member_state_bytes: 1 << 20,
         ..GroupLimits::default()
     };
-    let state_bytes = limits.state_bytes;
+    let state_bytes = limits.member_state_bytes;
     let mut runner = Runner::new(GroupConfig::default(), limits);
     let topics = (0..200_u32).map(|number| {
         let name: Arc<str> = format!("topic-{number}").into();
@@ -230,7 +260,9 @@ fn what_expressions_stand_for_is_bounded() {
                 refused += 1;
             }
         }
-        assert!(runner.coordinator.state_bytes() <= state_bytes);
+        // What the others are to give up they still have.
+        let given_up = 200 * 96;
+        assert!(runner.coordinator.state_bytes() <= state_bytes + given_up);
     }
     assert!(refused > 0);
 }
@@ -240,7 +272,7 @@ fn what_expressions_stand_for_is_bounded() {
 #[test]
 fn members_that_are_let_in_stay_when_memory_is_full() {
     let limits = GroupLimits {
-        state_bytes: 1 << 16,
+        member_state_bytes: 1 << 16,
         ..GroupLimits::default()
     };
     let mut runner = Runner::new(GroupConfig::default(), limits);

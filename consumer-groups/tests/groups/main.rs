@@ -11,4 +11,5 @@ mod history;
 mod random_histories;
 mod scenarios;
 mod script;
+mod shares;
 mod support;

@@ -191,7 +191,11 @@ impl Script {
                 "member-bytes" => limits.member_bytes = value,
                 "record-bytes" => limits.group_record_bytes = value,
                 "offsets" => limits.offsets_per_group = value,
-                "state-bytes" => limits.state_bytes = value,
+                "group-bytes" => limits.group_bytes = value,
+                "membership-bytes" => limits.membership_bytes = value,
+                "state-bytes" => {
+                    (limits.state_bytes, limits.member_state_bytes) = (value, value);
+                }
                 "step" => limits.retention_step = value,
                 other => panic!("what is {other}?"),
             }
