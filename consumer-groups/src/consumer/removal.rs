@@ -17,7 +17,8 @@ pub(crate) fn remove(group: &ConsumerGroup, gone: &BTreeSet<&str>, cx: &mut Cont
         .members()
         .iter()
         .filter(|(id, _)| gone.contains(&***id));
-    let mut changes: Vec<ConsumerGroupChange> = Vec::new();
+    // Of a decision that a crash cuts, the epoch is there: those who stay are given what those who are gone had.
+    let mut changes = vec![epoch_without(group, gone, cx)];
     let mut regexes = BTreeSet::new();
     for (member_id, member) in leaving {
         changes.extend(tombstones(member_id));
@@ -36,6 +37,22 @@ pub(crate) fn remove(group: &ConsumerGroup, gone: &BTreeSet<&str>, cx: &mut Cont
         regex: Arc::clone(regex),
         value: None,
     }));
+    write(group, changes, cx);
+    let mut stay = group
+        .members()
+        .iter()
+        .filter(|(id, _)| !gone.contains(&***id));
+    if stay.all(|(_, member)| member.uses_classic_protocol()) {
+        look_at_protocol(group, cx);
+    }
+}
+
+/// The group's epoch when these are gone.
+fn epoch_without(
+    group: &ConsumerGroup,
+    gone: &BTreeSet<&str>,
+    cx: &Context,
+) -> ConsumerGroupChange {
     let view = View {
         group,
         topics: cx.topics,
@@ -45,18 +62,10 @@ pub(crate) fn remove(group: &ConsumerGroup, gone: &BTreeSet<&str>, cx: &mut Cont
         resolved: None,
         gathered: OnceCell::new(),
     };
-    changes.push(ConsumerGroupChange::Epoch(Some(GroupEpoch {
+    ConsumerGroupChange::Epoch(Some(GroupEpoch {
         epoch: group.epoch.epoch.saturating_add(1),
         metadata_hash: view.metadata_hash(),
-    })));
-    write(group, changes, cx);
-    let mut stay = group
-        .members()
-        .iter()
-        .filter(|(id, _)| !gone.contains(&***id));
-    if stay.all(|(_, member)| member.uses_classic_protocol()) {
-        look_at_protocol(group, cx);
-    }
+    }))
 }
 
 /// Those who stay may all use the classic protocol. The group may go on with it then: to be looked at when
