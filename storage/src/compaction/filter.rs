@@ -1,9 +1,9 @@
 //! What stays of a batch. Pure: bytes in, bytes out.
 //!
 //! A record stays while it is the newest of its key; a tombstone no longer than the batch's delete
-//! horizon, unless a batch before it is too large to be opened and stays whole. Offsets never change: a batch keeps its first and last offset, and with them its sequence
-//! numbers, whatever leaves it. Bytes of records are copied as they are, except where the delete
-//! horizon takes the place of the base timestamp.
+//! horizon, unless a batch before it is too large to be opened and stays whole. Offsets never change: a batch keeps
+//! its first and last offset, and with them its sequence numbers, whatever leaves it. Bytes of records are copied as
+//! they are, except where the delete horizon takes the place of the base timestamp.
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -21,9 +21,11 @@ use crate::index::NO_TIMESTAMP;
 pub(crate) struct Filter<'a> {
     /// The newest offsets of keys.
     pub(crate) newest: &'a OffsetMap,
-    /// Whether a batch came by that is too large to be opened. It keeps old values of its keys, which must not outlive
-    /// the tombstones behind them: so those stay, too.
-    pub(crate) unopened: Cell<bool>,
+    /// The base offset of the first batch that came by and is too large to be opened. It keeps old values of its keys,
+    /// which must not outlive the tombstones behind them: so those stay, too.
+    pub(crate) unopened: Cell<Option<i64>>,
+    /// Whether one of those stays though its horizon has come.
+    pub(crate) held_back: Cell<bool>,
     /// The offset of the last record of each producer that is known.
     pub(crate) producers: &'a HashMap<i64, i64>,
     /// `delete.retention.ms`.
@@ -68,7 +70,8 @@ impl Filter<'_> {
             return Ok(Kept::Whole);
         }
         let Some(records) = opened(batch)? else {
-            self.unopened.set(true);
+            let first = self.unopened.get().unwrap_or(header.base_offset);
+            self.unopened.set(Some(first));
             return Ok(Kept::Whole);
         };
         let mut chosen = Chosen {
@@ -125,7 +128,12 @@ impl Filter<'_> {
     }
 
     fn tombstone_stays(&self, header: &BatchHeader) -> bool {
-        !header.has_delete_horizon() || self.now_ms < header.base_timestamp || self.unopened.get()
+        if !header.has_delete_horizon() || self.now_ms < header.base_timestamp {
+            return true;
+        }
+        let is_held = self.unopened.get().is_some();
+        self.held_back.set(self.held_back.get() || is_held);
+        is_held
     }
 
     fn is_last_of_producer(&self, header: &BatchHeader) -> bool {

@@ -94,6 +94,8 @@ pub struct LogCleaner {
     uncleanable: HashSet<LogId>,
     /// When the first tombstones of a log may go, ms since 1970.
     horizons: HashMap<LogId, i64>,
+    /// The base offset of the first batch that holds tombstones of a log back whose time has come: they go when it has.
+    held_back: HashMap<LogId, i64>,
 }
 
 /// A log that is worth a pass.
@@ -112,6 +114,7 @@ impl LogCleaner {
             options,
             uncleanable: HashSet::new(),
             horizons: HashMap::new(),
+            held_back: HashMap::new(),
         }
     }
 
@@ -129,6 +132,7 @@ impl LogCleaner {
         let known: HashSet<LogId> = open.iter().map(|(_, log)| log.id()).collect();
         self.uncleanable.retain(|id| known.contains(id));
         self.horizons.retain(|id, _| known.contains(id));
+        self.held_back.retain(|id, _| known.contains(id));
         while let Some(next) = self.dirtiest(logs, &tried, now_ms()) {
             let (id, tp) = (next.log.id(), next.log.tp().clone());
             let outcome = self.pass(logs, &next, now_ms(), pace);
@@ -184,8 +188,7 @@ impl LogCleaner {
             let Ok(cleanable) = look_at(logs, dir, &log, &config, now_ms) else {
                 continue;
             };
-            let horizon = self.horizons.get(&log.id());
-            let tombstones_due = horizon.is_some_and(|horizon| *horizon <= now_ms);
+            let tombstones_due = self.tombstones_due(log.id(), &cleanable, now_ms);
             let ratio = cleanable.dirty_ratio();
             if cleanable.is_due(&config, tombstones_due)
                 && best
@@ -201,6 +204,19 @@ impl LogCleaner {
             }
         }
         best
+    }
+
+    /// Whether tombstones of an earlier pass may go: their time has come, or retention took what held them back.
+    fn tombstones_due(&self, id: LogId, cleanable: &Cleanable, now_ms: i64) -> bool {
+        let holder = self.held_back.get(&id);
+        let first = cleanable
+            .segments
+            .first()
+            .map(|segment| segment.base_offset());
+        self.horizons
+            .get(&id)
+            .is_some_and(|horizon| *horizon <= now_ms)
+            || holder.is_some_and(|holder| first.is_some_and(|first| *holder < first))
     }
 
     /// One pass over one log.
@@ -230,7 +246,8 @@ impl LogCleaner {
         let Newest { newest, too_large } = self.newest_offsets(log, cleanable, pace)?;
         let filter = Filter {
             newest: &newest,
-            unopened: Cell::new(false),
+            unopened: Cell::new(None),
+            held_back: Cell::new(false),
             producers: &producers,
             delete_retention_ms: config.delete_retention_ms,
             now_ms,
@@ -260,12 +277,20 @@ impl LogCleaner {
             stats.bytes_after += done.bytes_after;
             horizon_ms = [horizon_ms, done.horizon_ms].into_iter().flatten().min();
         }
-        self.horizons.remove(&log.id());
-        self.horizons
-            .extend(horizon_ms.map(|horizon| (log.id(), horizon)));
+        self.note_waiting(log.id(), horizon_ms, &filter);
         log.set_cleaned_to(stats.cleaned_to);
         logs.write_dir_checkpoints(*dir)?;
         Ok(stats)
+    }
+
+    /// Remembers what tombstones of a log wait for.
+    fn note_waiting(&mut self, id: LogId, horizon_ms: Option<i64>, filter: &Filter<'_>) {
+        self.horizons.remove(&id);
+        self.horizons
+            .extend(horizon_ms.map(|horizon| (id, horizon)));
+        let holder = filter.unopened.get().filter(|_| filter.held_back.get());
+        self.held_back.remove(&id);
+        self.held_back.extend(holder.map(|offset| (id, offset)));
     }
 
     /// The newest offsets of the keys in the dirty part, as far as they find room.

@@ -86,3 +86,31 @@ fn what_is_deleted_in_a_batch_that_is_too_large_stays_deleted() {
         assert!(world.clean(NOW + 3 * RETENTION_MS).is_empty(), "in vain");
     }
 }
+
+/// What held it back may go without anything new in the log.
+#[test]
+fn a_tombstone_goes_when_the_batch_is_gone_that_held_it_back() {
+    let mut world = with_a_huge_value();
+    // It lies in a segment of its own.
+    for key in [b"c", b"d"] {
+        world.append(&[(key, Some(&[9; 900]))], PLAIN, NOW);
+    }
+    world.append(&[(b"a", None)], PLAIN, NOW);
+    push_on(&mut world, NOW);
+    world.clean(NOW);
+    // Its time comes, and it has to stay.
+    assert_eq!(world.clean(NOW + RETENTION_MS).len(), 1);
+    assert_eq!(kept(&world, b"a").last(), Some(&(6, None)));
+    let later = NOW + 2 * RETENTION_MS;
+    assert!(world.clean(later).is_empty(), "not again and again");
+
+    world.log.advance_log_start(4).unwrap();
+    let gone = world.log.apply_retention(NOW).unwrap();
+    assert!(gone.deleted_segments() > 0);
+    assert_eq!(world.clean(later).len(), 1);
+    assert_eq!(kept(&world, b"a"), []);
+    assert_eq!(kept(&world, b"c"), [(4, Some(900))]);
+    assert!(world.clean(later).is_empty(), "nothing waits any more");
+    world.restart(false);
+    assert_eq!(kept(&world, b"a"), []);
+}
