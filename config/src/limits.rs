@@ -267,9 +267,13 @@ pub const GROUPS_WITH_CONFIGS_MAX: usize = 10_000;
 /// with several divides them.
 pub const GROUPS_MAX: usize = 100_000;
 
-/// Members that were given a member id and have not joined with it; beyond, the oldest of them is forgotten. Whoever
-/// invents group names and never comes back fills this, and about half of [`GROUP_STATE_BYTES_MAX`].
+/// Members that were given a member id and have not joined with it; beyond, the oldest of them is forgotten.
 pub const GROUP_PENDING_MEMBERS_MAX: usize = 25_000;
+
+/// Estimated bytes of them, and of the groups that are there for them only, of [`GROUP_STATE_BYTES_MAX`]: whoever invents
+/// group names and never comes back fills this, with names of usual length by some 12,000 of them. An id holds what its
+/// client calls itself, which may be 32 KiB.
+pub const GROUP_PENDING_BYTES_MAX: usize = GROUP_STATE_BYTES_MAX / 4;
 
 /// How long a member id that was given out waits for its member at most, and how long a new member, which
 /// cannot send heartbeats yet, may wait for a rebalance to end.

@@ -3,6 +3,7 @@
 mod answers;
 mod consumer_requests;
 mod deletions;
+mod joins;
 mod offset_requests;
 mod retention;
 mod view;
@@ -10,7 +11,7 @@ mod view;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use tidewheel_config::{ConsumerTimes, GroupConfig, limits};
+use tidewheel_config::{ConsumerTimes, GroupConfig};
 use tidewheel_protocol::Uuid;
 use tidewheel_protocol::consumer_protocol::PROTOCOL_TYPE;
 
@@ -28,7 +29,7 @@ use crate::offsets::GroupOffsets;
 use crate::pending_members::PendingMembers;
 use crate::records::OffsetsRecord;
 use crate::reply::{GroupReply, MemberLeft, Output};
-use crate::request::{GroupRequest, JoinRequest, LeaveRequest, ReplyToken, SyncRequest};
+use crate::request::{GroupRequest, LeaveRequest, ReplyToken, SyncRequest};
 use crate::topics::{NoTopics, Topics};
 
 /// Estimated bytes of a group beside what is in it.
@@ -103,22 +104,32 @@ impl Group {
     }
 
     fn footprint(&self) -> Footprint {
-        let (pending_members, id) = match &self.membership {
-            Membership::Classic(group) => (group.pending_count(), &group.id),
-            Membership::Consumer(group) => (0, &group.id),
+        let (pending_members, pending_bytes, id) = match &self.membership {
+            Membership::Classic(group) => (group.pending_count(), group.pending_bytes(), &group.id),
+            Membership::Consumer(group) => (0, 0, &group.id),
         };
+        let own_bytes = GROUP_BYTES + id.len();
+        let is_for_pending = pending_members > 0 && self.is_nothing_but_pending();
         Footprint {
             pending_members,
-            bytes: GROUP_BYTES + id.len() + self.membership.bytes() + self.offsets.bytes(),
+            pending_bytes: pending_bytes + if is_for_pending { own_bytes } else { 0 },
+            bytes: own_bytes + self.membership.bytes() + self.offsets.bytes(),
         }
     }
 
     /// Whether nothing is left that anybody could ask for and nothing of it is in the log.
     fn is_nothing(&self) -> bool {
+        let has_pending = match &self.membership {
+            Membership::Classic(group) => group.pending_count() > 0,
+            Membership::Consumer(_) => false,
+        };
+        !has_pending && self.is_nothing_but_pending()
+    }
+
+    /// The same, but for members that were given an id and have not come back with it.
+    fn is_nothing_but_pending(&self) -> bool {
         let is_nothing = match &self.membership {
-            Membership::Classic(group) => {
-                group.is_empty() && group.pending_count() == 0 && !group.recorded
-            }
+            Membership::Classic(group) => group.is_empty() && !group.recorded,
             Membership::Consumer(group) => group.is_nothing(),
         };
         is_nothing && self.offsets.is_empty() && !self.lingers
@@ -479,52 +490,6 @@ impl GroupCoordinator {
         changed.ok_or(GroupError::UnknownMemberId)
     }
 
-    fn join(&mut self, request: &JoinRequest, token: ReplyToken, now_ms: i64, out: &mut Output) {
-        if let Err(error) = self.validate_join(request) {
-            let member_id = Arc::clone(&request.member_id);
-            return out.reply(token, GroupReply::join_refused(member_id, error));
-        }
-        if request.asks_for_id() {
-            self.make_room_for_pending(now_ms, out);
-        }
-        let group_id = &request.group_id;
-        if !self.groups.contains_key(group_id) {
-            self.insert(Group::new(group_id, Some(now_ms)), group_id);
-        }
-        self.change(group_id, now_ms, out, |group, cx| {
-            match &mut group.membership {
-                Membership::Classic(group) => group.join(request, token, cx),
-                Membership::Consumer(group) if group.members().is_empty() => {
-                    consumer_requests::make_room_for_classic(group, request, token, cx);
-                }
-                Membership::Consumer(group) => {
-                    let reply = classic_members::join(group, request, cx);
-                    cx.out.reply(token, GroupReply::Join(reply));
-                }
-            }
-        });
-    }
-
-    /// The oldest member ids that nobody has come back with are forgotten where there are too many of them: whoever
-    /// means it comes back at once, and is not kept out by those who never do.
-    fn make_room_for_pending(&mut self, now_ms: i64, out: &mut Output) {
-        let most = self.limits.pending_members;
-        while most > 0 && self.total.get().pending_members >= most {
-            let Some((number, group_id)) = self.pending.pop_oldest() else {
-                break;
-            };
-            self.change_classic(&group_id, now_ms, out, |group, cx| {
-                group.forget_pending(number, cx);
-            });
-        }
-        let groups = &self.groups;
-        let count = self.total.get().pending_members;
-        self.pending.tidy(count, |number, group_id| {
-            let group = groups.get(group_id).map(|group| &group.membership);
-            matches!(group, Some(Membership::Classic(group)) if group.pending_member(number).is_some())
-        });
-    }
-
     fn sync(&mut self, request: &SyncRequest, token: ReplyToken, now_ms: i64, out: &mut Output) {
         let id = &request.group_id;
         let synced = self.member_request(id, now_ms, out, |group, cx| match group {
@@ -536,32 +501,6 @@ impl GroupCoordinator {
         });
         if let Err(error) = synced {
             out.reply(token, GroupReply::Sync(Err(error)));
-        }
-    }
-
-    fn validate_join(&self, request: &JoinRequest) -> Result<(), GroupError> {
-        if request.group_id.is_empty() || request.group_id.len() > limits::GROUP_ID_LEN_MAX {
-            return Err(GroupError::InvalidGroupId);
-        }
-        let (least, most) = (
-            self.config.min_session_timeout_ms,
-            self.config.max_session_timeout_ms,
-        );
-        if !(least..=most).contains(&request.session_timeout_ms) {
-            return Err(GroupError::InvalidSessionTimeout);
-        }
-        if request.bytes() > self.limits.member_bytes {
-            return Err(GroupError::InvalidRequest);
-        }
-        if self.groups.contains_key(&request.group_id) {
-            return Ok(());
-        }
-        if !request.member_id.is_empty() {
-            return Err(GroupError::UnknownMemberId);
-        }
-        match self.has_room_for_group(self.limits.member_state_bytes) {
-            true => Ok(()),
-            false => Err(GroupError::CoordinatorNotAvailable),
         }
     }
 

@@ -14,6 +14,9 @@ pub struct GroupLimits {
     pub groups: usize,
     /// Members that were given an id and have not joined with it: for the next one the oldest of them is forgotten.
     pub pending_members: usize,
+    /// Bytes of these and of the groups that are there for them only, estimated: as many of the oldest are forgotten for
+    /// the next one as it needs.
+    pub pending_bytes: usize,
     /// Members of one group, whatever `group.max.size` says: the next one is refused with
     /// [`GroupMaxSizeReached`](crate::GroupError::GroupMaxSizeReached).
     pub members_per_group: usize,
@@ -54,6 +57,7 @@ impl GroupLimits {
         GroupLimits {
             groups: part(self.groups),
             pending_members: part(self.pending_members),
+            pending_bytes: part(self.pending_bytes),
             ..self
         }
     }
@@ -64,6 +68,7 @@ impl Default for GroupLimits {
         GroupLimits {
             groups: limits::GROUPS_MAX,
             pending_members: limits::GROUP_PENDING_MEMBERS_MAX,
+            pending_bytes: limits::GROUP_PENDING_BYTES_MAX,
             members_per_group: limits::GROUP_MEMBERS_MAX,
             member_bytes: limits::GROUP_MEMBER_BYTES_MAX,
             group_record_bytes: limits::GROUP_RECORD_BYTES_MAX,
@@ -107,6 +112,8 @@ pub struct Listed {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Footprint {
     pub(crate) pending_members: usize,
+    /// Of these and of the groups that are there for them only.
+    pub(crate) pending_bytes: usize,
     pub(crate) bytes: usize,
 }
 
@@ -115,6 +122,7 @@ impl Footprint {
     pub(crate) fn replace(&mut self, before: Footprint, after: Footprint) {
         self.pending_members =
             self.pending_members + after.pending_members - before.pending_members;
+        self.pending_bytes = self.pending_bytes + after.pending_bytes - before.pending_bytes;
         self.bytes = self.bytes + after.bytes - before.bytes;
     }
 }
@@ -137,8 +145,8 @@ impl Total {
     /// Its own pending members, and the bytes of all that share them.
     pub(crate) fn get(&self) -> Footprint {
         Footprint {
-            pending_members: self.own.pending_members,
             bytes: self.held.get(),
+            ..self.own
         }
     }
 

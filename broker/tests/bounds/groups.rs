@@ -36,7 +36,7 @@ use tidewheel_protocol::{ErrorCode, Message, StrBytes};
 use crate::case::bounded_on;
 use crate::support::{Broker, Client, eventually};
 
-/// Group names that nobody comes back with: more than a broker keeps member ids for, 25,000.
+/// Group names that nobody comes back with: more than a broker keeps member ids for, some 12,000.
 const INVENTED: usize = if cfg!(debug_assertions) {
     30_000
 } else {

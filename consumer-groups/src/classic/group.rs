@@ -15,6 +15,11 @@ use crate::request::{JoinProtocol, ReplyToken};
 /// Estimated bytes of a pending member beside its id, its timer included.
 const PENDING_MEMBER_BYTES: usize = 256;
 
+/// Estimated bytes of a pending member whose id is so long.
+pub(crate) fn pending_bytes(id_len: usize) -> usize {
+    PENDING_MEMBER_BYTES + id_len
+}
+
 /// Where a group stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum State {
@@ -78,6 +83,8 @@ pub(crate) struct ClassicGroup {
     awaiting_join: usize,
     /// How many members support a protocol; none is left out.
     supported: BTreeMap<Arc<str>, usize>,
+    /// Estimated bytes of pending members.
+    pending_bytes: usize,
     /// Estimated bytes of members and pending members.
     bytes: usize,
 }
@@ -101,6 +108,7 @@ impl ClassicGroup {
             pending_numbers: BTreeMap::new(),
             awaiting_join: 0,
             supported: BTreeMap::new(),
+            pending_bytes: 0,
             bytes: 0,
         }
     }
@@ -145,6 +153,11 @@ impl ClassicGroup {
 
     pub(crate) fn pending_count(&self) -> usize {
         self.pending.len()
+    }
+
+    /// Estimated bytes of pending members.
+    pub(crate) fn pending_bytes(&self) -> usize {
+        self.pending_bytes
     }
 
     pub(crate) fn pending(&self) -> impl Iterator<Item = &Arc<str>> {
@@ -343,7 +356,8 @@ impl ClassicGroup {
 
     /// Adds a pending member. Its id is a new one.
     pub(crate) fn add_pending(&mut self, member_id: Arc<str>, number: u64) {
-        self.bytes += PENDING_MEMBER_BYTES + member_id.len();
+        self.pending_bytes += pending_bytes(member_id.len());
+        self.bytes += pending_bytes(member_id.len());
         self.pending_numbers.insert(number, Arc::clone(&member_id));
         self.pending.insert(member_id, number);
     }
@@ -354,7 +368,8 @@ impl ClassicGroup {
             return false;
         };
         self.pending_numbers.remove(&number);
-        self.bytes -= PENDING_MEMBER_BYTES + member_id.len();
+        self.pending_bytes -= pending_bytes(member_id.len());
+        self.bytes -= pending_bytes(member_id.len());
         true
     }
 

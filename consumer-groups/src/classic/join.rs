@@ -14,6 +14,12 @@ use crate::request::{JoinRequest, ReplyToken};
 /// What follows the name in a member id: a hyphen and the random bits.
 const MEMBER_ID_SUFFIX_BYTES: usize = 1 + 36;
 
+/// Bytes of the id of a new member, at most.
+pub(crate) fn new_member_id_len(request: &JoinRequest) -> usize {
+    let name = request.instance_id.as_ref().unwrap_or(&request.client_id);
+    name.len() + MEMBER_ID_SUFFIX_BYTES
+}
+
 /// A member id as Kafka makes it: a name that says who, and random bits. A name with which it would be no
 /// text of the protocol any more is cut: Kafka cannot answer such a client.
 pub(crate) fn new_member_id(request: &JoinRequest) -> Arc<str> {
