@@ -67,6 +67,8 @@ struct Group {
     /// Whether offsets were deleted: such a group stays, as in Kafka, until expired offsets are looked for,
     /// so that an administrator who deletes the offsets and then the group finds it.
     lingers: bool,
+    /// Whether the log says that it is being deleted: what is left of it goes, also after a start.
+    is_deleted: bool,
 }
 
 /// By which protocol the members of a group work together.
@@ -100,6 +102,7 @@ impl Group {
             membership: Membership::Classic(ClassicGroup::new(Arc::clone(id), now_ms)),
             offsets: GroupOffsets::default(),
             lingers: false,
+            is_deleted: false,
         }
     }
 
@@ -187,6 +190,7 @@ impl GroupCoordinator {
                 }
             });
         }
+        self.go_on_deleting(now_ms);
         self.arm_retention(now_ms);
         out
     }

@@ -95,6 +95,29 @@ pub struct GroupMetadata {
     pub members: Vec<GroupMember>,
 }
 
+impl GroupMetadata {
+    /// What no group ever has: Kafka counts from 0.
+    const OF_DELETION: i32 = -1;
+
+    /// Says that the group is being deleted: its offsets follow, and then its end. To Kafka this is a group without
+    /// members.
+    pub(crate) fn deletion() -> GroupMetadata {
+        GroupMetadata {
+            protocol_type: None,
+            generation: Self::OF_DELETION,
+            protocol_name: None,
+            leader: None,
+            state_timestamp_ms: None,
+            members: Vec::new(),
+        }
+    }
+
+    /// Whether it says so.
+    pub(crate) fn is_deletion(&self) -> bool {
+        self.generation == Self::OF_DELETION && self.members.is_empty()
+    }
+}
+
 /// A member of a finished generation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GroupMember {

@@ -37,7 +37,8 @@ impl Group {
         let Membership::Classic(classic) = &mut self.membership else {
             return;
         };
-        match value {
+        self.is_deleted = value.is_some_and(GroupMetadata::is_deletion);
+        match value.filter(|_| !self.is_deleted) {
             Some(value) => {
                 for gone in classic.apply(value) {
                     deadlines.disarm(&classic.session_timer(&gone.id));
@@ -48,6 +49,7 @@ impl Group {
                     deadlines.disarm(&classic.session_timer(member_id));
                 }
                 *classic = ClassicGroup::new(Arc::clone(&classic.id), None);
+                classic.recorded = self.is_deleted;
                 self.lingers = false;
             }
         }

@@ -4,19 +4,24 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
 
+use tidewheel_config::limits;
 use tidewheel_protocol::Uuid;
 
 use super::offset_requests::{all_refused, is_same_topic, tombstone};
 use super::retention::BETWEEN_STEPS_MS;
-use super::{Group, GroupCoordinator};
+use super::{Group, GroupCoordinator, Membership};
 use crate::deadlines::Timer;
 use crate::error::GroupError;
-use crate::records::OffsetsRecord;
+use crate::records::{GroupMetadata, OffsetsRecord};
 use crate::reply::{GroupReply, Output};
 use crate::request::{DeleteGroupRequest, GroupRequest, ReplyToken, TopicsDeletedRequest};
 
-/// When the offsets in topics that are gone are looked for again after the log refused something.
+/// When a deletion goes on after the log refused something: of a group that the log says is on its way out, and of
+/// offsets in topics that are gone.
 const RETRY_MS: i64 = 1_000;
+
+/// Bytes that a tombstone takes in a batch beside the names in its key, at most.
+const TOMBSTONE_BYTES: usize = 64;
 
 /// What is being deleted.
 #[derive(Debug, Default)]
@@ -95,6 +100,31 @@ impl GoneTopics {
     }
 }
 
+impl Group {
+    /// Bytes of the records that delete it, at most.
+    fn deletion_bytes(&self, group_id: &str) -> usize {
+        let offsets = self.offsets.topics().map(|(topic, partitions)| {
+            partitions.len() * (TOMBSTONE_BYTES + group_id.len() + topic.len())
+        });
+        TOMBSTONE_BYTES + group_id.len() + offsets.sum::<usize>()
+    }
+}
+
+impl Membership {
+    /// The records after which an empty group is on its way out.
+    fn begin_deletion(&self, group_id: &Arc<str>) -> Vec<OffsetsRecord> {
+        let mut records = match self {
+            Membership::Classic(_) => Vec::new(),
+            Membership::Consumer(_) => self.end(group_id),
+        };
+        records.push(OffsetsRecord::GroupMetadata {
+            group_id: Arc::clone(group_id),
+            value: Some(GroupMetadata::deletion()),
+        });
+        records
+    }
+}
+
 impl GroupCoordinator {
     /// The refusal of a request to a group that is half deleted: it would find a part of the offsets, or add some.
     pub(super) fn refused_for_deletion(&self, request: &GroupRequest) -> Option<GroupReply> {
@@ -152,9 +182,21 @@ impl GroupCoordinator {
         }
     }
 
-    /// Deletes some offsets of the groups on their way out, of one after the other, with its last a group.
+    /// Groups of which the log says that they are on their way out go on with the rest.
+    pub(super) fn go_on_deleting(&mut self, now_ms: i64) {
+        let deleted = self.groups.iter().filter(|(_, group)| group.is_deleted);
+        let deleted = deleted.map(|(group_id, _)| (Arc::clone(group_id), Vec::new()));
+        self.deletions.groups.extend(deleted);
+        if self.has_deletions() {
+            self.deadlines.arm(Timer::GroupDeletions, now_ms);
+        }
+    }
+
+    /// Deletes some offsets of the groups on their way out, of one after the other, with its last a group. A group that
+    /// one batch does not hold is said to be on its way out first, so that no crash leaves a part of it to be read.
     pub(super) fn delete_some(&mut self, now_ms: i64, out: &mut Output) {
         let step = self.limits.retention_step.max(1);
+        let mut batch_bytes = 0;
         self.deletions.told.clear();
         while let Some(deletion) = self.deletions.groups.first_entry() {
             let room = step.saturating_sub(out.records.len());
@@ -163,15 +205,28 @@ impl GroupCoordinator {
             }
             let group_id = deletion.key();
             if let Some(group) = self.groups.get(group_id) {
+                let is_last = group.offsets.count() <= room;
+                if is_last {
+                    batch_bytes += group.deletion_bytes(group_id);
+                }
+                let is_whole = is_last && batch_bytes <= limits::OFFSETS_BATCH_BYTES;
+                let begins = !is_whole && !group.is_deleted;
+                if begins && !out.records.is_empty() {
+                    break;
+                }
+                if begins {
+                    out.records
+                        .extend(group.membership.begin_deletion(group_id));
+                }
                 let all = group.offsets.topics().flat_map(|(topic, partitions)| {
                     let partitions = partitions.keys();
                     partitions.map(move |&partition| tombstone(group_id, topic, partition))
                 });
                 out.records.extend(all.take(room));
-                if group.offsets.count() > room {
+                if begins || !is_last {
                     break;
                 }
-                // The group itself comes last: what a torn append leaves behind is a group with fewer offsets.
+                // The group itself comes last, as in Kafka.
                 out.records.extend(group.membership.end(group_id));
             }
             let group_id = Arc::clone(group_id);
@@ -238,9 +293,20 @@ impl GroupCoordinator {
     ) {
         let deletions = &mut self.deletions;
         for record in records {
-            let waiting = deletions.groups.remove(record.group_id());
+            let group_id = record.group_id();
+            let waiting = deletions.groups.remove(group_id);
             for token in waiting.into_iter().flatten() {
                 out.reply(token, GroupReply::DeleteGroup(Err(error)));
+            }
+            // What has begun is brought to its end, whoever hears of it.
+            if self
+                .groups
+                .get(group_id)
+                .is_some_and(|group| group.is_deleted)
+            {
+                deletions.groups.insert(Arc::clone(group_id), Vec::new());
+                let at_ms = now_ms.saturating_add(RETRY_MS);
+                self.deadlines.arm(Timer::GroupDeletions, at_ms);
             }
         }
         if deletions.groups.is_empty() {

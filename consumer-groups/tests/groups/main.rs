@@ -7,6 +7,7 @@
 
 mod bounds;
 mod consumers;
+mod deletions;
 mod history;
 mod random_histories;
 mod scenarios;
