@@ -380,10 +380,11 @@ impl GroupCoordinator {
         };
         for record in &output.records {
             match record {
+                // That a group is to be deleted is said again: see `deletions_failed`.
                 OffsetsRecord::GroupMetadata {
                     group_id,
-                    value: Some(_),
-                } => {
+                    value: Some(value),
+                } if !value.is_deletion() => {
                     let take_back = ClassicGroup::generation_was_not_stored;
                     self.change_classic(group_id, now_ms, &mut out, take_back);
                 }

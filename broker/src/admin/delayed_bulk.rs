@@ -77,8 +77,9 @@ fn cancel(
     Ok(DelayedCancelledAll {
         matched: records.len(),
         cancelled,
+        // Whoever goes on there would pass over what is left of these.
+        next_cursor: page.next_cursor().filter(|_| outcome.is_ok()),
         given_up: outcome.err().map(|error| error.to_string()),
-        next_cursor: page.next_cursor(),
         dry_run,
     })
 }

@@ -4,7 +4,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{Hash, Hasher};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::http::{HeaderMap, StatusCode};
@@ -66,8 +66,41 @@ enum Outcome<T> {
 pub(crate) struct First<T> {
     known: Arc<Mutex<Known<T>>>,
     key: Key,
-    /// Whether it may have been carried out.
-    has_begun: Arc<AtomicBool>,
+    attempt: Attempt,
+}
+
+/// Nobody began to carry it out, or it came to nothing.
+const WAITING: u8 = 0;
+const BEGUN: u8 = 1;
+/// Nobody waits for it any more.
+const GIVEN_UP: u8 = 2;
+
+/// Whether a request may have been carried out, wherever that is done.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Attempt(Arc<AtomicU8>);
+
+impl Attempt {
+    /// It is carried out now; `false` where it must not be any more, since the next request was told that it is the
+    /// first.
+    pub(crate) fn begin(&self) -> bool {
+        self.goes_from_waiting_to(BEGUN)
+    }
+
+    /// It is known to have done nothing.
+    pub(crate) fn came_to_nothing(&self) {
+        self.0.store(WAITING, Ordering::SeqCst);
+    }
+
+    fn give_up(&self) -> bool {
+        self.goes_from_waiting_to(GIVEN_UP)
+    }
+
+    fn goes_from_waiting_to(&self, state: u8) -> bool {
+        let order = Ordering::SeqCst;
+        self.0
+            .compare_exchange(WAITING, state, order, order)
+            .is_ok()
+    }
 }
 
 /// What is to be done with a request that has a key.
@@ -147,6 +180,7 @@ impl<T: Clone> Repeats<T> {
                 }
             },
             None => {
+                known.make_room();
                 let outcome = Outcome::Open;
                 known
                     .requests
@@ -155,7 +189,7 @@ impl<T: Clone> Repeats<T> {
                 Ok(Turn::First(First {
                     known: Arc::clone(&self.0),
                     key,
-                    has_begun: Arc::default(),
+                    attempt: Attempt::default(),
                 }))
             }
         }
@@ -166,20 +200,34 @@ impl<T> Known<T> {
     fn forget_old(&mut self, now_ms: i64) {
         let kept_ms = i64::try_from(limits::ADMIN_REPEATS_KEPT.as_millis()).unwrap_or(i64::MAX);
         while let Some((key, came_ms)) = self.order.front() {
-            let is_old = now_ms.saturating_sub(*came_ms) >= kept_ms;
-            if !is_old && self.order.len() < limits::ADMIN_REPEATS_MAX {
+            if now_ms.saturating_sub(*came_ms) < kept_ms {
                 return;
             }
             self.requests.remove(key);
             self.order.pop_front();
         }
     }
+
+    /// For one more. Those under way stay; there are no more of them than requests.
+    fn make_room(&mut self) {
+        if self.order.len() < limits::ADMIN_REPEATS_MAX {
+            return;
+        }
+        let is_open = |key| {
+            let asked = self.requests.get(key);
+            asked.is_some_and(|asked| matches!(asked.outcome, Outcome::Open))
+        };
+        let oldest = self.order.iter().position(|(key, _)| !is_open(key));
+        if let Some((key, _)) = oldest.and_then(|at| self.order.remove(at)) {
+            self.requests.remove(&key);
+        }
+    }
 }
 
 impl<T> First<T> {
     /// Where to say whether it may have been carried out: where it was not, the next one is the first.
-    pub(crate) fn has_begun(&self) -> Arc<AtomicBool> {
-        Arc::clone(&self.has_begun)
+    pub(crate) fn attempt(&self) -> Attempt {
+        self.attempt.clone()
     }
 
     /// It was carried out.
@@ -200,13 +248,13 @@ impl<T> Drop for First<T> {
         let Some(asked) = known.requests.get_mut(&self.key) else {
             return;
         };
-        match (&asked.outcome, self.has_begun.load(Ordering::SeqCst)) {
-            (Outcome::Done(_) | Outcome::Unknown, _) => {}
-            (Outcome::Open, true) => asked.outcome = Outcome::Unknown,
-            (Outcome::Open, false) => {
+        match &asked.outcome {
+            Outcome::Done(_) | Outcome::Unknown => {}
+            Outcome::Open if self.attempt.give_up() => {
                 known.requests.remove(&self.key);
                 known.order.retain(|(key, _)| *key != self.key);
             }
+            Outcome::Open => asked.outcome = Outcome::Unknown,
         }
     }
 }
@@ -246,7 +294,7 @@ mod tests {
         let repeats = Repeats::<i32>::default();
         let under_way = first(&repeats, "a");
         assert_eq!(turn(&repeats, "a", "x"), Err(Some(409)));
-        under_way.has_begun().store(true, Ordering::SeqCst);
+        assert!(under_way.attempt().begin());
         assert_eq!(turn(&repeats, "a", "x"), Err(Some(409)));
         under_way.done(7);
         assert_eq!(turn(&repeats, "a", "x"), Ok(7));
@@ -260,15 +308,19 @@ mod tests {
         drop(first(&repeats, "before it began"));
         assert_eq!(turn(&repeats, "before it began", "x"), Err(None));
         let refused = first(&repeats, "refused");
-        for has_begun in [true, false] {
-            refused.has_begun().store(has_begun, Ordering::SeqCst);
-        }
+        assert!(refused.attempt().begin());
+        refused.attempt().came_to_nothing();
         drop(refused);
         assert_eq!(turn(&repeats, "refused", "y"), Err(None));
         let cut = first(&repeats, "cut");
-        cut.has_begun().store(true, Ordering::SeqCst);
+        assert!(cut.attempt().begin());
         drop(cut);
         assert_eq!(turn(&repeats, "cut", "x"), Err(Some(409)));
+        let late = first(&repeats, "late");
+        let attempt = late.attempt();
+        drop(late);
+        assert!(!attempt.begin(), "it would be done by the next one, too");
+        assert_eq!(turn(&repeats, "late", "x"), Err(None));
     }
 
     #[test]
@@ -281,6 +333,7 @@ mod tests {
         assert_eq!(known.requests.len(), limits::ADMIN_REPEATS_MAX);
         assert_eq!(known.order.len(), limits::ADMIN_REPEATS_MAX);
         drop(known);
+        assert_eq!(turn(&repeats, "5", "x"), Ok(1), "the oldest of them");
         assert_eq!(turn(&repeats, "7", "x"), Ok(1));
         let kept_ms = i64::try_from(limits::ADMIN_REPEATS_KEPT.as_millis()).unwrap();
         let later = repeats.turn_at(named("7"), &"x", kept_ms);

@@ -2,7 +2,7 @@
 //! checks.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::Json;
@@ -217,20 +217,22 @@ fn may_be_appended(error: &AppendError) -> bool {
     }
 }
 
-/// Appends a record, and waits until it is as durable as its topic wants. Says in `has_begun` whether it may be there.
+/// Appends a record, and waits until it is as durable as its topic wants. Says in `attempt` whether it may be there.
 async fn append(
     admin: &Admin,
     topic: Arc<Topic>,
     prepared: Prepared,
-    has_begun: Arc<AtomicBool>,
+    attempt: Attempt,
 ) -> Result<AppendInfo, Problem> {
     let Prepared {
         partition, batch, ..
     } = prepared;
     let log = numbered(&topic, partition)?;
-    let (traffic, begins) = (Arc::clone(log.traffic()), Arc::clone(&has_begun));
+    let (traffic, begins) = (Arc::clone(log.traffic()), attempt.clone());
     let begin = admin.ask_logs(move |broker| {
-        begins.store(true, Ordering::SeqCst);
+        if !begins.begin() {
+            return Err(AppendError::TimedOut);
+        }
         let (place, now_ms) = ((&*topic, partition, &*log), clock::now_ms());
         let begun = produce::append(broker, place, Some(batch), Acks::All, true, now_ms)?;
         if begun.unsynced {
@@ -244,7 +246,9 @@ async fn append(
     };
     outcome.map_err(|error| {
         traffic.produce_failed(append_code(&error).code());
-        has_begun.store(may_be_appended(&error), Ordering::SeqCst);
+        if !may_be_appended(&error) {
+            attempt.came_to_nothing();
+        }
         Problem::from(error)
     })
 }
@@ -272,7 +276,7 @@ pub(crate) async fn produce(
     if topic.is_internal() {
         return Err(AppendError::InternalTopic.into());
     }
-    let key = idempotency::key(&headers, &name)?.filter(|_| !dry_run);
+    let key = idempotency::key(&headers, &topic.id.to_string())?.filter(|_| !dry_run);
     let first = match key
         .map(|key| admin.produced.turn(key, &request))
         .transpose()?
@@ -298,8 +302,8 @@ pub(crate) async fn produce(
     if dry_run {
         return Ok(Json(produced));
     }
-    let has_begun = first.as_ref().map(First::has_begun).unwrap_or_default();
-    let info = append(&admin, topic, prepared, has_begun).await?;
+    let attempt = first.as_ref().map(First::attempt).unwrap_or_default();
+    let info = append(&admin, topic, prepared, attempt).await?;
     produced.offset = Some(info.base_offset).filter(|offset| *offset >= 0);
     if info.log_append_time >= 0 {
         produced.timestamp_ms = info.log_append_time;

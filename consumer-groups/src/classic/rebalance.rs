@@ -83,19 +83,22 @@ impl Context<'_> {
     /// Whether there is memory for so many bytes more of what members bring and are given.
     ///
     /// # Errors
-    /// `GroupMaxSizeReached` for a newcomer where the group would hold more than one may: its client gives up.
-    /// `CoordinatorNotAvailable` where all groups would, and for a member: it tries again.
+    /// `GroupMaxSizeReached` for a newcomer where the group's members would hold more than they may: its client gives up.
+    /// `CoordinatorNotAvailable` where its offsets leave no room or all groups would hold too much, and for a member: it
+    /// tries again.
     pub(crate) fn check_room(&self, more_bytes: usize, who: Who) -> Result<(), GroupError> {
         if more_bytes == 0 {
             return Ok(());
         }
         let is_beyond = |held: usize, most: usize| held.saturating_add(more_bytes) > most;
-        let is_group_full = is_beyond(self.group_bytes, self.limits.group_bytes)
-            || is_beyond(self.membership_bytes, self.limits.membership_bytes);
-        if is_group_full && who == Who::Newcomer {
+        let are_members_full = is_beyond(self.membership_bytes, self.limits.membership_bytes);
+        if are_members_full && who == Who::Newcomer {
             return Err(GroupError::GroupMaxSizeReached);
         }
-        match is_group_full || is_beyond(self.total.bytes, self.limits.member_state_bytes) {
+        let is_full = are_members_full
+            || is_beyond(self.group_bytes, self.limits.group_bytes)
+            || is_beyond(self.total.bytes, self.limits.member_state_bytes);
+        match is_full {
             true => Err(GroupError::CoordinatorNotAvailable),
             false => Ok(()),
         }
@@ -123,7 +126,7 @@ impl ClassicGroup {
         Timer::Join(Arc::clone(&self.id))
     }
 
-    fn sync_timer(&self) -> Timer {
+    pub(crate) fn sync_timer(&self) -> Timer {
         Timer::Sync(Arc::clone(&self.id))
     }
 

@@ -48,6 +48,9 @@ impl Group {
                 for member_id in classic.pending().chain(classic.members().keys()) {
                     deadlines.disarm(&classic.session_timer(member_id));
                 }
+                // It would be written as a group that has become empty.
+                deadlines.disarm(&classic.join_timer());
+                deadlines.disarm(&classic.sync_timer());
                 *classic = ClassicGroup::new(Arc::clone(&classic.id), None);
                 classic.recorded = self.is_deleted;
                 self.lingers = false;

@@ -193,3 +193,28 @@ fn what_has_begun_is_brought_to_its_end_though_the_log_refuses_a_part() {
         }
     }
 }
+
+/// A deletion that the log refused is no generation that it refused: nothing is written of the group later that would
+/// take the next deletion back.
+#[test]
+fn a_deletion_that_was_refused_and_asked_for_again_is_not_taken_back() {
+    for deletes_again in [false, true] {
+        let mut runner = runner(1);
+        drop(runner.send(commit("g", OFFSETS)));
+        let before = runner.log.len();
+        (runner.append_fails, runner.append_takes) = (true, 0);
+        drop(delete(&mut runner, "g"));
+        runner.append_fails = false;
+        if deletes_again {
+            drop(delete(&mut runner, "g"));
+        }
+        let until_ms = runner.now_ms + 2_000;
+        while runner.next_tick(until_ms).is_some() {}
+        let others = runner.log[before..].iter().filter(|record| {
+            matches!(record, OffsetsRecord::GroupMetadata { value: Some(value), .. } if value.generation >= 0)
+        });
+        assert_eq!(others.count(), 0);
+        let left = fetched(&mut runner, "g");
+        assert_eq!(left, Ok(if deletes_again { 0 } else { 8 }));
+    }
+}

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::thread;
 
 use crate::support::{Draft, Log, Manager, NOW, append, config, live, open, read_all};
 use tidewheel_storage::fs::{FileSystem, SimFs};
@@ -150,6 +151,25 @@ fn a_log_is_verified_to_its_end_in_as_many_steps_as_somebody_likes() {
     assert_eq!((batches, bytes), (whole.batches, whole.bytes));
     assert_eq!(log.verify(end, &mut |_| true).unwrap().batches, 0);
     assert_eq!(disk.op_count(), ops, "nothing was touched");
+}
+
+#[test]
+fn what_is_appended_meanwhile_is_no_damage() {
+    let (_disk, _manager, logs) = filled();
+    let log = &logs[0];
+    thread::scope(|scope| {
+        let appending = scope.spawn(|| {
+            for id in 1_000..3_000 {
+                append(log, &Draft::new(id), false, NOW).unwrap();
+            }
+        });
+        while !appending.is_finished() {
+            for from in [log.offsets().log_end, i64::MAX] {
+                let found = log.verify(from, &mut |_| true).unwrap();
+                assert!(found.damage.is_none(), "{found:?}");
+            }
+        }
+    });
 }
 
 #[test]
