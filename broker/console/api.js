@@ -48,7 +48,8 @@ export function urlOf(path, query) {
   return new URL(path.replace(/^\//, "") + queryOf(query), document.baseURI.split("#")[0]).href;
 }
 
-const quoted = (text) => `'${String(text).replaceAll("'", "'\\''")}'`;
+/** A word for the shell that is nothing but a word. */
+export const quoted = (text) => `'${String(text).replaceAll("'", "'\\''")}'`;
 
 /** A request as a line for the shell. The token stays a variable: lines are copied into chats. */
 export function curl({ method = "GET", path, query, body, stream }) {

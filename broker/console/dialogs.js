@@ -44,7 +44,12 @@ export function field(spec, changed) {
   }
   const help = spec.help ? h("span", { class: "help" }, spec.help) : null;
   const label = spec.type === "check" ? h("label", { class: "line" }, input, spec.label, help) : h("label", null, spec.label, input, help);
-  return { label, input, read: () => (spec.type === "check" ? input.checked : input.value) };
+  const read = () => {
+    if (spec.type === "check") return input.checked;
+    // What is no number or no date has no value in the browser: that must not pass for an empty field.
+    return input.validity.badInput ? "what cannot be read" : input.value;
+  };
+  return { label, input, read };
 }
 
 /**

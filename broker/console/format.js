@@ -98,6 +98,17 @@ export function parseDuration(text) {
   return Math.round(Number(found[1]) * unit);
 }
 
+/**
+ * A whole number that somebody typed. What cannot be read is refused: it must never become another number.
+ * @param {string} text as the field gives it
+ * @param {string} label of the field
+ */
+export function integer(text, label) {
+  const number = /^\s*-?\d+\s*$/.test(text) ? Number(text) : NaN;
+  if (!Number.isSafeInteger(number)) throw new Error(`${label}: a whole number is needed.`);
+  return number;
+}
+
 /** A setting's value with what it means. */
 export function setting(name, value) {
   if (value === null || value === undefined) return UNKNOWN;

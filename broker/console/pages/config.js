@@ -1,5 +1,6 @@
 // The broker's settings, and where each comes from.
 
+import { quoted } from "../api.js";
 import { command, fill, h } from "../dom.js";
 import { offers } from "../features.js";
 import { ago, count, setting } from "../format.js";
@@ -72,7 +73,9 @@ export function show(page) {
 /** How it is changed, where it can be while the broker runs. */
 function change(one, state) {
   if (one.read_only || one.sensitive) return null;
-  const line = `kafka-configs.sh --bootstrap-server ${state.to} --entity-type brokers --entity-name ${state.node} --alter --add-config ${one.name}=${one.value ?? ""}`;
+  // Without brackets the tool takes what follows a comma for the next setting.
+  const value = (one.value ?? "").includes(",") ? `[${one.value}]` : one.value ?? "";
+  const line = `kafka-configs.sh --bootstrap-server ${state.to} --entity-type brokers --entity-name ${state.node} --alter --add-config ${quoted(`${one.name}=${value}`)}`;
   const button = (text, testid, onclick) => h("button", { type: "button", class: "small", "data-testid": testid, onclick }, text);
   const buttons = h("div", { class: "row" }, [
     button("Change…", `change-${one.name}`, () => changeSetting("/v1/config", one, state.schema.get(one.name), state.reload)),

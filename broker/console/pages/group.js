@@ -4,7 +4,7 @@ import { part } from "../api.js";
 import { Chart } from "../chart.js";
 import { action } from "../dialogs.js";
 import { card, empty, fill, h, tile } from "../dom.js";
-import { ago, count, duration, forInput, time } from "../format.js";
+import { ago, count, duration, forInput, integer, time } from "../format.js";
 import { head } from "../page.js";
 import { listing, table } from "../table.js";
 import { stateBadge, statusBadge } from "./group_parts.js";
@@ -154,9 +154,9 @@ function seek(name, path, state, done) {
       const to = {
         start: () => "start",
         end: () => "end",
-        offset: () => ({ offset: Number(values.offset) }),
+        offset: () => ({ offset: integer(values.offset, "Offset") }),
         time: () => ({ timestamp_ms: new Date(values.time).getTime() }),
-        shift: () => ({ shift: Number(values.shift) }),
+        shift: () => ({ shift: integer(values.shift, "Records") }),
       }[values.to]();
       if (Number.isNaN(to.timestamp_ms)) throw new Error("A date and a time.");
       const body = { to };

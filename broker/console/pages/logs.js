@@ -3,7 +3,7 @@
 import { part } from "../api.js";
 import { action } from "../dialogs.js";
 import { card, fill, h } from "../dom.js";
-import { count, duration, time } from "../format.js";
+import { count, duration, integer, time } from "../format.js";
 import { head } from "../page.js";
 import { table } from "../table.js";
 
@@ -108,7 +108,7 @@ function levelTable(page, targets) {
         { name: "level", label: "Level", options: LEVELS.map((one) => one.toLowerCase()), value: "debug" },
         { name: "expires", label: "For how many seconds", type: "number", min: 1, max: 86_400, value: 300 },
       ],
-      request: (values) => ({ method: "PUT", path: `/v1/loggers/${part(values.name)}`, query: { level: values.level, expires: values.expires } }),
+      request: (values) => ({ method: "PUT", path: `/v1/loggers/${part(values.name)}`, query: { level: values.level, expires: integer(values.expires, "Seconds") } }),
       done: (set) => {
         reload();
         return `${set.name} writes ${set.level}`;

@@ -3,7 +3,7 @@
 import { part } from "../api.js";
 import { action } from "../dialogs.js";
 import { badge, fill, h } from "../dom.js";
-import { ago, bytes, count, time } from "../format.js";
+import { ago, bytes, count, integer, time } from "../format.js";
 import { listing } from "../table.js";
 
 export function show(page, place, topic) {
@@ -55,7 +55,7 @@ function deleteRecords(path, partition, done) {
     request: (values) => ({
       method: "POST",
       path: `${path}/${partition.partition}:delete-records`,
-      body: { before: values.before === "end" ? "end" : { offset: Number(values.offset) } },
+      body: { before: values.before === "end" ? "end" : { offset: integer(values.offset, "Offset") } },
     }),
     preview: (result) => h("p", null, `The first record would have the offset ${count(result.log_start_offset)}, now ${count(result.before)}.`),
     done: (result) => {

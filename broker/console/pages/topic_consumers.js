@@ -1,6 +1,6 @@
 // Who reads a topic, and which idempotent producers it remembers.
 
-import { part } from "../api.js";
+import { part, quoted } from "../api.js";
 import { card, empty, fill, h } from "../dom.js";
 import { ago, count, time } from "../format.js";
 import { samples } from "../metrics.js";
@@ -42,7 +42,7 @@ export function show(page, place, topic) {
     rows.element.hidden = groups.length === 0;
     rows.update(groups);
     const to = await bootstrap();
-    fill(none, groups.length ? null : empty("No group has committed an offset here.", `kcat -b ${to} -G my-group ${topic.name}`));
+    fill(none, groups.length ? null : empty("No group has committed an offset here.", `kcat -b ${to} -G my-group -- ${quoted(topic.name)}`));
   });
 }
 

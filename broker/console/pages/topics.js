@@ -3,7 +3,7 @@
 import { part } from "../api.js";
 import { action } from "../dialogs.js";
 import { badge, empty, fill, h } from "../dom.js";
-import { bytes, count, duration } from "../format.js";
+import { bytes, count, duration, integer } from "../format.js";
 import { Rates } from "../metrics.js";
 import { head } from "../page.js";
 import { listing } from "../table.js";
@@ -76,7 +76,7 @@ function createTopic(done) {
     request: (values) => {
       if (!values.name.trim()) throw new Error("A topic needs a name.");
       const body = { name: values.name.trim() };
-      if (values.partitions) body.partitions = Number(values.partitions);
+      if (values.partitions) body.partitions = integer(values.partitions, "Partitions");
       const configs = settingsOf(values.configs);
       if (Object.keys(configs).length) body.configs = configs;
       return { method: "POST", path: "/v1/topics", body };
