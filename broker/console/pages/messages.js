@@ -1,8 +1,8 @@
 // Records of a topic: read from a place, looked for, or as they come. Nothing is committed.
 
-import { part } from "../api.js";
+import { part, quoted } from "../api.js";
 import { copy, empty, fill, h, problem } from "../dom.js";
-import { ago, bytes, count, forInput, time, utc } from "../format.js";
+import { ago, bytes, count, forInput, integer, time, utc } from "../format.js";
 import { cell, headers, view } from "../payload.js";
 import { table, unselect } from "../table.js";
 import { bootstrap } from "./broker.js";
@@ -38,11 +38,17 @@ class Messages {
   build(place) {
     const { query } = this.page;
     const many = this.topic.partitions;
-    const partitions = [...Array(Math.min(many, 2000)).keys()].map(String);
     const options = (list, chosen) => list.map((one) => h("option", { value: Array.isArray(one) ? one[0] : one, selected: (Array.isArray(one) ? one[0] : one) === chosen }, Array.isArray(one) ? one[1] : one));
     const first = many === 1 ? "0" : many <= TOGETHER_MAX ? "all" : "0";
     const select = (name, list, chosen) => h("select", { "data-testid": name, onchange: () => this.arrange() }, options(list, chosen));
-    this.partition = select("partition", [...(many > 1 && many <= TOGETHER_MAX ? [["all", "all"]] : []), ...partitions], query.get("partition") ?? first);
+    const chosen = query.get("partition") ?? first;
+    if (many > TOGETHER_MAX) {
+      this.partition = h("input", { type: "number", min: 0, max: many - 1, value: chosen, "data-testid": "partition", oninput: () => this.arrange() });
+    } else {
+      const list = [...(many > 1 ? ["all"] : []), ...[...Array(many).keys()].map(String)];
+      // An address may name one that is not there: it is not to become another one.
+      this.partition = select("partition", list.includes(chosen) ? list : [...list, chosen], chosen);
+    }
     this.from = select("from", [["newest", "the newest"], ["oldest", "the oldest"], ["offset", "an offset"], ["time", "a time"]], query.get("from") ?? "newest");
     this.offset = h("input", { type: "number", min: 0, value: query.get("offset") ?? "0", "data-testid": "offset" });
     this.time = h("input", { type: "datetime-local", step: "1", value: query.get("time") ?? forInput(Date.now() - 3_600_000), "data-testid": "time" });
@@ -65,7 +71,7 @@ class Messages {
     this.rows = this.table();
     const form = h(
       "form",
-      { class: "row", onsubmit: (event) => (event.preventDefault(), this.read()) },
+      { class: "row", novalidate: true, onsubmit: (event) => (event.preventDefault(), this.read()) },
       label("partition", "Partition", this.partition),
       label("from", "From", this.from),
       label("offset", "Offset", this.offset),
@@ -116,7 +122,7 @@ class Messages {
 
   detail(record) {
     const { name } = this.topic;
-    const kcat = `kcat -b ${this.bootstrap} -C -t ${name} -p ${record.partition} -o ${record.offset} -c 1 -f 'key: %k\\nheaders: %h\\n%s\\n'`;
+    const kcat = `kcat -b ${this.bootstrap} -C -t ${quoted(name)} -p ${record.partition} -o ${record.offset} -c 1 -f 'key: %k\\nheaders: %h\\n%s\\n'`;
     return h(
       "div",
       { "data-testid": "detail" },
@@ -135,13 +141,21 @@ class Messages {
   }
 
   partitions() {
-    return this.partition.value === "all" ? [...Array(this.topic.partitions).keys()] : [Number(this.partition.value)];
+    const many = this.topic.partitions;
+    if (this.partition.value === "all" && many <= TOGETHER_MAX) return [...Array(many).keys()];
+    const partition = integer(this.partition.value, "Partition");
+    if (partition < 0 || partition >= many) throw new Error(`There is no partition ${partition}: ${this.topic.name} has 0 to ${many - 1}.`);
+    return [partition];
   }
 
   start() {
     if (this.from.value === "oldest") return "earliest";
-    if (this.from.value === "offset") return this.offset.value || "0";
-    if (this.from.value === "time") return `@${new Date(this.time.value).getTime()}`;
+    if (this.from.value === "offset") return String(integer(this.offset.value, "Offset"));
+    if (this.from.value === "time") {
+      const at = new Date(this.time.value).getTime();
+      if (Number.isNaN(at)) throw new Error("Time: a date and a time are needed.");
+      return `@${at}`;
+    }
     const filtered = this.q.value || this.key.value;
     if (!filtered) return `-${this.limit.value}`;
     return this.window.value ? `-${this.window.value}` : "earliest";
@@ -187,6 +201,10 @@ class Messages {
       if (this.run === mine) this.draw(found, newest);
     } catch (error) {
       if (this.run !== mine || this.page.isClosed) return;
+      // What was read from another place is not to pass for this one.
+      this.span = null;
+      this.rows.update([]);
+      this.nothing.replaceChildren();
       fill(this.wrong, problem(error));
       this.told.textContent = "";
     }
@@ -253,7 +271,7 @@ class Messages {
   none() {
     const { name } = this.topic;
     if (this.topic.records) return empty("No record fits. Look through more of the topic, or at another place.");
-    return empty("There is no record in this topic yet.", `echo 'hello' | kcat -b ${this.bootstrap ?? "127.0.0.1:9092"} -P -t ${name}`);
+    return empty("There is no record in this topic yet.", `echo 'hello' | kcat -b ${this.bootstrap ?? "127.0.0.1:9092"} -P -t ${quoted(name)}`);
   }
 
   /** The page before or behind, of one partition. */
@@ -280,7 +298,14 @@ class Messages {
     this.waiting = [];
     this.told.textContent = "waiting for records…";
     const filter = { q: this.q.value, key: this.key.value };
-    const partitions = this.partitions();
+    let partitions;
+    try {
+      partitions = this.partitions();
+    } catch (error) {
+      fill(this.wrong, problem(error));
+      this.told.textContent = "";
+      return;
+    }
     this.streams = partitions.length === 1 ? [this.tail(partitions[0], filter)] : [this.poll(partitions, filter, mine)];
     this.arrange();
   }

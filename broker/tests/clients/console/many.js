@@ -77,6 +77,23 @@ async function make(broker) {
   must(total === GROUPS, `${total} groups are there`);
 }
 
+/** One topic with more partitions than a choice can offer: the one that is asked for is the one that is shown. */
+async function wide(broker, page) {
+  const made = await broker.api("POST", "/v1/topics", { name: "wide", partitions: 2500 });
+  must(made.status < 300, JSON.stringify(made.body));
+  for (const partition of ["0", "2400"]) broker.kcat(["-P", "-t", "wide", "-p", partition], `in ${partition}`);
+  await go(page, "#/topics/wide?partition=2400");
+  await eventually("its record", async () => (await id(page, "messages").textContent()).includes("in 2400"));
+  must((await id(page, "partition").inputValue()) === "2400", "the field says another one");
+  await id(page, "partition").fill("2500");
+  await id(page, "read").click();
+  await eventually("it is not there", async () => (await id(page, "problem").textContent()).includes("no partition 2500"));
+  must(!(await id(page, "messages").textContent()).includes("in "), "records of another partition are shown");
+  // The same where there are few.
+  await go(page, "#/topics/topic-003?partition=500");
+  await eventually("nor in another", async () => (await id(page, "problem").first().textContent()).includes("no partition 500"));
+}
+
 async function many({ binary, folder, browser }) {
   const broker = await new Broker(binary, join(folder, "many")).start();
   await make(broker);
@@ -108,6 +125,7 @@ async function many({ binary, folder, browser }) {
     await page.getByRole("button", { name: "Next" }).click();
     await total("51–100 of 500")();
   });
+  await wide(broker, page);
   await go(page, "#/groups");
   await timed("groups", total("1–50 of 1,000"));
   await browser.shot(page, "many-groups");
