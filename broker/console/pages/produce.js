@@ -3,9 +3,9 @@
 import { call, curl, part } from "../api.js";
 import { field } from "../dialogs.js";
 import { card, command, fill, h, problem } from "../dom.js";
-import { count, forInput, parseDuration, time } from "../format.js";
-import { base64, bytesOf } from "../payload.js";
+import { count, forInput, integer, parseDuration, time } from "../format.js";
 import { bootstrap } from "./broker.js";
+import { headersOf, kcatLine, taken } from "./produce_parts.js";
 
 const DELAYED = ["timestamp", "header", "both"];
 
@@ -28,6 +28,9 @@ export async function show(page, place, topic) {
   const fields = specs.map((spec) => ({ ...spec, ...field(spec, () => update()) }));
   const of = (name) => fields.find((one) => one.name === name);
   const values = () => Object.fromEntries(fields.map((one) => [one.name, one.read()]));
+  /** The record that is sent again: what nobody edits is sent as it was, byte for byte. */
+  let source = null;
+  let busy = false;
   const line = h("div", null);
   const kcat = h("div", null);
   const outcome = h("div", { "aria-live": "polite", "data-testid": "produced" });
@@ -48,12 +51,16 @@ export async function show(page, place, topic) {
   function body() {
     const now = values();
     const payload = (text) => (now.encoded ? { base64: text } : text);
+    const kept = (name) => source !== null && now[name] === source.texts[name];
     const record = {};
-    if (now.partition !== "") record.partition = Number(now.partition);
-    if (now.key !== "") record.key = payload(now.key);
-    if (!now.tombstone) record.value = payload(now.value);
-    const lines = now.headers.split("\n").filter((one) => one.trim());
-    if (lines.length) record.headers = lines.map(header);
+    if (now.partition !== "") record.partition = integer(now.partition, "Partition");
+    if (kept("key")) record.key = source.key;
+    else if (now.key !== "") record.key = payload(now.key);
+    if (!now.tombstone) record.value = kept("value") ? source.value : payload(now.value);
+    if (kept("headers")) record.headers = source.headers;
+    else if (source && !source.canEditHeaders) throw new Error("This form cannot hold the headers of this record: they are sent as they were, or not at all.");
+    else record.headers = headersOf(now.headers);
+    if (!record.headers.length) delete record.headers;
     if (now.delay === "after") {
       const wait = parseDuration(now.after);
       if (wait === null) throw new Error("After: 30s, 5m, 2h or 1d");
@@ -72,16 +79,22 @@ export async function show(page, place, topic) {
     });
     of("value").input.disabled = now.tombstone;
     try {
-      fill(line, command(curl({ method: "POST", path, body: body() }), "curl"));
-      go.disabled = dry.disabled = false;
+      const record = body();
+      const same = kcatLine(to, topic, record, mode, now.delay === "after" ? parseDuration(now.after) : null);
+      fill(line, command(curl({ method: "POST", path, body: record }), "curl"));
+      fill(kcat, same ? command(same, "kcat") : null);
+      go.disabled = dry.disabled = busy;
     } catch (error) {
-      fill(line, h("p", { class: "soft" }, error.message));
+      fill(line, h("p", { class: "soft", "data-testid": "cannot" }, error.message));
+      kcat.replaceChildren();
       go.disabled = dry.disabled = true;
     }
-    fill(kcat, command(kcatLine(to, topic.name, now)));
   }
 
   async function run(isDry) {
+    // Enter in a field comes here, too, whatever the buttons are.
+    if (busy) return;
+    busy = true;
     go.disabled = dry.disabled = true;
     try {
       const done = await call({ method: "POST", path, query: isDry ? { dry_run: true } : {}, body: body() });
@@ -91,13 +104,41 @@ export async function show(page, place, topic) {
     } catch (error) {
       fill(outcome, problem(error), error.status === 403 || error.status === 404 ? hint() : null);
     } finally {
+      busy = false;
       update();
     }
   }
 
+  /** Takes over a record that is there. */
+  async function prefill() {
+    const record = await taken(page, path.replace(/records$/, "messages"));
+    for (const [name, text] of Object.entries(record.texts)) {
+      of(name).input.value = text;
+      // As the field gives it back.
+      record.texts[name] = of(name).read();
+    }
+    of("encoded").input.checked = record.encoded;
+    of("tombstone").input.checked = record.isTombstone;
+    source = record;
+    fill(outcome, h("div", { class: "note" }, `Taken over from partition ${record.partition}, offset ${record.offset}. What is not edited here is sent as it was.`));
+  }
+
   fill(place, form);
   update();
-  if (page.query.get("from")) prefill(page, topic, of).then(update, (error) => fill(outcome, problem(error)));
+  if (!page.query.get("from")) return;
+  // Until it is there, half of it is not to be sent.
+  busy = true;
+  update();
+  try {
+    await prefill();
+    busy = false;
+    update();
+  } catch (error) {
+    if (page.isClosed) return;
+    fill(outcome, problem(error));
+    fill(line, h("p", { class: "soft" }, h("a", { href: `#/topics/${part(topic.name)}/produce` }, "A record of its own")));
+    fields.forEach((one) => (one.input.disabled = true));
+  }
 }
 
 function grow(label) {
@@ -105,43 +146,6 @@ function grow(label) {
   return label;
 }
 
-function header(line) {
-  const at = line.indexOf(":");
-  if (at <= 0) throw new Error(`"${line}" is not NAME: VALUE`);
-  return { key: line.slice(0, at).trim(), value: line.slice(at + 1).trim() };
-}
-
 function hint() {
   return h("div", null, h("p", null, "Producing over HTTP is off unless the broker is told otherwise:"), command("tidewheel serve --set tidewheel.admin.produce=true"));
-}
-
-const shell = (text) => `'${text.replaceAll("'", "'\\''")}'`;
-
-/** The same by kcat, where a line can say it. */
-function kcatLine(to, topic, now) {
-  const headers = now.headers.split("\n").filter((one) => one.includes(":")).map(header);
-  if (now.delay === "after" && parseDuration(now.after) !== null) headers.push({ key: "delay-ms", value: String(parseDuration(now.after)) });
-  if (now.delay === "at") headers.push({ key: "delay-until", value: String(new Date(now.at).getTime()) });
-  const words = [`kcat -b ${to} -P -t ${topic}`];
-  if (now.partition !== "") words.push(`-p ${now.partition}`);
-  if (now.key !== "") words.push(`-k ${shell(now.key)}`);
-  if (now.tombstone) words.push("-Z");
-  headers.forEach((one) => words.push(`-H ${shell(`${one.key}=${one.value}`)}`));
-  return `printf %s ${shell(now.tombstone ? "" : now.value)} | ${words.join(" ")}`;
-}
-
-/** Takes over a record that is there. */
-async function prefill(page, topic, of) {
-  const [partition, offset] = page.query.get("from").split(":");
-  const answer = await page.get(`/v1/topics/${part(topic.name)}/messages`, { partition, offset, limit: 1, max_value_bytes: 700_000 });
-  const record = answer.items[0];
-  if (!record || String(record.offset) !== offset) throw new Error(`there is no record ${offset} any more`);
-  if (record.value.cut || record.key.cut) throw new Error("the record is too large to be produced here");
-  const binary = record.key.format === "base64" || record.value.format === "base64";
-  const text = (shown) => (binary ? base64(bytesOf(shown)) : shown.data ?? "");
-  of("key").input.value = text(record.key);
-  of("value").input.value = text(record.value);
-  of("encoded").input.checked = binary;
-  of("tombstone").input.checked = record.value.format === "null";
-  of("headers").input.value = record.headers.map((one) => `${one.key}: ${one.value.data ?? ""}`).join("\n");
 }

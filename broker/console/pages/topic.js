@@ -3,7 +3,7 @@
 import { call, curl, part } from "../api.js";
 import { action, open } from "../dialogs.js";
 import { badge, command, fill, h, problem, tile, toast } from "../dom.js";
-import { bytes, count, duration } from "../format.js";
+import { bytes, count, duration, integer } from "../format.js";
 import { head, tabs } from "../page.js";
 import { ratesOfTopics } from "./topics.js";
 import * as consumers from "./topic_consumers.js";
@@ -26,11 +26,12 @@ export function show(page) {
   const rates = ratesOfTopics();
   const delayed = h("a", { class: "button", hidden: true, href: `#/delayed?topic=${part(name)}` }, "Delayed records");
   const button = (text, onclick, more = {}) => h("button", { type: "button", onclick, ...more }, text);
+  const empty = button("Empty", () => emptyTopic(name, path, state, reload), { class: "danger", disabled: true, "data-testid": "empty-topic" });
   const title = h("span", null, h("a", { href: "#/topics", class: "crumb" }, "Topics / "), name);
   const actions = [
     delayed,
     button("More partitions", () => grow(page, path, state, reload)),
-    button("Empty", () => emptyTopic(name, path, state, reload), { class: "danger" }),
+    empty,
     button("Delete", () => remove(name, path), { class: "danger", "data-testid": "delete-topic" }),
   ];
   page.show(head(title, actions), wrong, figures, tabs(`Parts of ${name}`, `#/topics/${part(name)}`, TABS, chosen), content);
@@ -41,6 +42,7 @@ export function show(page) {
   const reload = page.refresh(5000, wrong, async () => {
     const topic = await page.get(path);
     state.topic = topic;
+    empty.disabled = false;
     fill(figures, tiles(topic, rates));
     delayed.hidden = (topic.overrides["delay.mode"] ?? "none") === "none";
     if (!shown) {
@@ -71,7 +73,7 @@ function grow(page, path, state, done) {
     button: "Add them",
     text: h("p", null, `There are ${count(now)}. There can never be fewer again, and keys lead to other partitions from then on.`),
     fields: [{ name: "partitions", label: "Partitions altogether", type: "number", min: now + 1, value: now + 1, required: true }],
-    request: (values) => ({ method: "PATCH", path, body: { partitions: Number(values.partitions) } }),
+    request: (values) => ({ method: "PATCH", path, body: { partitions: integer(values.partitions, "Partitions") } }),
     done,
   });
 }
@@ -93,11 +95,15 @@ function remove(name, path) {
 
 /** Deletes all records of all partitions, one partition after the other. */
 function emptyTopic(name, path, state, done) {
-  const many = state.topic?.partitions ?? 0;
+  const many = state.topic.partitions;
   const request = (partition) => ({ method: "POST", path: `${path}/partitions/${partition}:delete-records`, body: { before: "end" } });
-  const outcome = h("div", { "aria-live": "polite" });
-  const sure = h("input", { type: "text", autocomplete: "off", "aria-label": `Type ${name} to go on`, oninput: () => (go.disabled = sure.value !== name) });
-  const go = h("button", { type: "button", class: "danger", disabled: true, onclick: run }, "Delete all records");
+  const outcome = h("div", { "aria-live": "polite", "data-testid": "emptied" });
+  let busy = false;
+  const arrange = () => {
+    go.disabled = busy || sure.value !== name;
+  };
+  const sure = h("input", { type: "text", autocomplete: "off", "aria-label": `Type ${name} to go on`, oninput: arrange, "data-testid": "field-confirm" });
+  const go = h("button", { type: "button", class: "danger", disabled: true, onclick: run, "data-testid": "do" }, "Delete all records");
   const line = curl(request("PARTITION")).replace("/PARTITION:", "/'$p':");
   const dialog = open(
     `Empty ${name}`,
@@ -109,18 +115,30 @@ function emptyTopic(name, path, state, done) {
   );
   sure.focus();
   async function run() {
-    go.disabled = true;
+    if (busy) return;
+    busy = true;
+    arrange();
+    let emptied = 0;
+    let all = many;
     try {
-      for (let partition = 0; partition < many && dialog.open; partition += 1) {
-        outcome.textContent = `${count(partition + 1)} of ${count(many)}`;
-        await call(request(partition));
-      }
+      // Partitions may have been added since: the count is read again, also behind the last one.
+      do {
+        all = (await call({ path })).partitions;
+        for (; emptied < all && dialog.open; emptied += 1) {
+          outcome.textContent = `${count(emptied + 1)} of ${count(all)}`;
+          await call(request(emptied));
+        }
+      } while (dialog.open && emptied < (await call({ path })).partitions);
+      const stopped = emptied < all;
       if (dialog.open) dialog.close();
-      toast(`${name} is empty`);
-      done();
+      toast(stopped ? `stopped after ${count(emptied)} of ${count(all)} partitions of ${name}` : `${name} is empty`, stopped ? "bad" : "");
     } catch (error) {
-      fill(outcome, problem(error));
-      go.disabled = false;
+      const told = h("p", null, `${count(emptied)} of ${count(all)} partitions are empty.`);
+      if (dialog.open) fill(outcome, problem(error), told);
+      else toast(`stopped after ${count(emptied)} of ${count(all)} partitions of ${name}: ${error.message}`, "bad");
     }
+    busy = false;
+    arrange();
+    done();
   }
 }

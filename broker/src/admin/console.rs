@@ -68,6 +68,7 @@ const FILES: &[File] = files! {
     "pages/overview.js"
     "pages/partitions.js"
     "pages/produce.js"
+    "pages/produce_parts.js"
     "pages/setting_parts.js"
     "pages/storage.js"
     "pages/topic.js"

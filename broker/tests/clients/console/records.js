@@ -1,6 +1,6 @@
 // Records: of every kind, from every place, as they come, and such as mean harm.
 
-import { eventually, go, id, must, run } from "./world.js";
+import { eventually, go, id, must, run, shell } from "./world.js";
 
 const HOSTILE = '<img src=x onerror="window.hacked=1"><script>window.hacked=1</script>';
 
@@ -11,6 +11,10 @@ export async function all(world) {
   await run("records/search", () => search(world));
   await run("records/live", () => live(world));
   await run("records/produce", () => produce(world));
+  await run("records/again", () => again(world));
+  await run("records/unreadable", () => unreadable(world));
+  await run("records/kcat", () => lines(world));
+  await run("records/empty", () => emptied(world));
   await run("records/delete", () => remove(world));
 }
 
@@ -152,6 +156,157 @@ async function produce({ page, broker, browser }) {
   await rows(page).first().click();
   await page.getByRole("link", { name: "Produce again" }).click();
   await eventually("it is taken over", async () => (await id(page, "field-key").inputValue()) === "by hand");
+}
+
+const utf8 = (text) => Buffer.from(text).toString("base64");
+
+/** Records that no form can hold as text: they are sent again as they were, or not at all. */
+async function again({ page, broker }) {
+  const made = await broker.api("POST", "/v1/topics", { name: "again", partitions: 1 });
+  must(made.status < 300, JSON.stringify(made.body));
+  const send = async (record) => (await broker.api("POST", "/v1/topics/again/records", record)).body.offset;
+  const read = async (offset) => (await broker.api("GET", `/v1/topics/again/messages?partition=0&offset=${offset}&limit=1`)).body.items[0];
+  const odd = [
+    { key: "bytes: ", value: { base64: "AP8=" } },
+    { key: "none" },
+    { key: "  spaces ", value: " at the ends " },
+    { key: "lines", value: "a\r\nb" },
+    { key: "no-text", value: "" },
+  ];
+  const records = [
+    { key: { base64: "AAEC" }, value: "text\r\nwith lines\n", headers: odd },
+    { key: "", value: "", headers: [{ key: "plain", value: "x" }] },
+    { key: "a\nb", headers: odd.slice(0, 1) },
+    { value: { base64: utf8("{\"a\": 1}\n") } },
+  ];
+  for (const record of records) {
+    const before = await send(record);
+    await go(page, "#/");
+    await go(page, `#/topics/again/produce?from=0:${before}`);
+    await eventually("it is taken over", async () => (await id(page, "produced").textContent()).includes("Taken over"));
+    await id(page, "produce").click();
+    await eventually("it is sent", async () => (await id(page, "produced").textContent()).includes("It is at"));
+    const [old, now] = [await read(before), await read(before + 1)];
+    for (const name of ["key", "value", "headers"]) must(JSON.stringify(old[name]) === JSON.stringify(now[name]), `${name}: ${JSON.stringify(old[name])} became ${JSON.stringify(now[name])}`);
+  }
+  // Headers that lines cannot say are not to be edited.
+  await go(page, "#/topics/again/produce?from=0:0");
+  await eventually("it is taken over", async () => (await id(page, "produced").textContent()).includes("Taken over"));
+  await id(page, "field-headers").fill("a: b");
+  must((await id(page, "cannot").textContent()).includes("cannot hold") && (await id(page, "produce").isDisabled()), "it would be sent");
+  // One part of it is edited, the others stay.
+  await go(page, "#/topics/again/produce?from=0:2");
+  await eventually("it is taken over", async () => (await id(page, "field-headers").inputValue()) === "plain: x");
+  await id(page, "field-value").fill("another");
+  await id(page, "produce").click();
+  await eventually("it is sent", async () => (await id(page, "produced").textContent()).includes("It is at"));
+  const edited = await read(8);
+  must(edited.value.data === "another" && edited.key.format === "text" && edited.key.size_bytes === 0 && edited.headers.length === 1, JSON.stringify(edited));
+  // More than the API shows.
+  const long = await send({ value: "x", headers: [{ key: "long", value: "x".repeat(5000) }] });
+  const many = await send({ value: "x", headers: Array.from({ length: 100 }, (_, at) => ({ key: `h${at}`, value: "x" })) });
+  for (const offset of [long, many]) {
+    await go(page, "#/");
+    await go(page, `#/topics/again/produce?from=0:${offset}`);
+    await eventually("it is refused", async () => (await id(page, "produced").textContent()).includes("cannot hold"));
+    must(await id(page, "produce").isDisabled(), "it could be sent");
+  }
+}
+
+/** What is no number never becomes one. */
+async function unreadable({ page }) {
+  await go(page, "#/topics/orders/produce");
+  await id(page, "field-value").fill("x");
+  await id(page, "field-partition").pressSequentially("1e");
+  must((await id(page, "cannot").textContent()).includes("whole number") && (await id(page, "produce").isDisabled()), "it would be sent");
+  await id(page, "field-partition").fill("9007199254740993");
+  must(await id(page, "produce").isDisabled(), "it would be sent as another number");
+  await go(page, "#/topics/lines/partitions");
+  await page.locator('tr[data-key="0"]').getByRole("button", { name: "Delete records" }).click();
+  await id(page, "field-offset").fill("");
+  must((await id(page, "do").isDisabled()) && (await id(page, "dry-run").isDisabled()), "an empty offset would be sent");
+  await page.keyboard.press("Escape");
+}
+
+/** The line for kcat sends what the form would send; where it cannot, there is none. */
+async function lines({ page, broker }) {
+  await go(page, "#/topics/orders/produce");
+  await id(page, "field-key").fill("it's a key: x");
+  await id(page, "field-value").fill("-n it's %s \\n one line");
+  await id(page, "field-headers").fill("who: it's me");
+  const sent = shell(await id(page, "kcat").textContent());
+  must(sent.status === 0, sent.err);
+  await id(page, "produce").click();
+  await eventually("it is sent", async () => (await id(page, "produced").textContent()).includes("offset"));
+  const at = /partition (\d+), offset ([\d,]+)/.exec(await id(page, "produced").textContent());
+  const offset = Number(at[2].replaceAll(",", ""));
+  const { items } = (await broker.api("GET", `/v1/topics/orders/messages?partition=${at[1]}&offset=${offset - 1}&limit=2`)).body;
+  const told = items.map((one) => JSON.stringify([one.key, one.value, one.headers]));
+  must(told.length === 2 && told[0] === told[1], told.join("\n"));
+  await id(page, "field-tombstone").check();
+  must((await id(page, "kcat").count()) === 0, "a key with a colon");
+  await id(page, "field-key").fill("it's gone");
+  const gone = shell(await id(page, "kcat").textContent());
+  must(gone.status === 0, gone.err);
+  const all = broker.kcat(["-C", "-t", "orders", "-o", "beginning", "-e", "-f", "%k|%S|%h\n"]);
+  must(all.includes("it's gone|-1|who=it's me"), all);
+  await id(page, "field-tombstone").uncheck();
+  for (const value of ["", "two\nlines"]) {
+    await id(page, "field-value").fill(value);
+    must((await id(page, "kcat").count()) === 0, `a line for "${value}"`);
+  }
+  await id(page, "field-value").fill("eA==");
+  await id(page, "field-encoded").check();
+  must((await id(page, "kcat").count()) === 0, "a line for base64");
+  await id(page, "field-encoded").uncheck();
+  await id(page, "field-headers").fill(":x");
+  must((await id(page, "cannot").textContent()).includes("NAME: VALUE"), "a header without a name");
+}
+
+/** All partitions are emptied, or it says how many were. */
+async function emptied({ page, broker }) {
+  const made = await broker.api("POST", "/v1/topics", { name: "emptied", partitions: 2 });
+  must(made.status < 300, JSON.stringify(made.body));
+  for (const partition of ["0", "1"]) broker.kcat(["-P", "-t", "emptied", "-p", partition], "one\ntwo");
+  const start = async (partition) => (await broker.api("GET", `/v1/topics/emptied/partitions/${partition}`)).body.log_start_offset;
+  let hold = () => {};
+  const held = new Promise((resolve) => {
+    hold = resolve;
+  });
+  await page.route("**/0:delete-records", async (route) => {
+    await held;
+    await route.continue();
+  });
+  const begin = async () => {
+    await eventually("it may be pressed", async () => !(await id(page, "empty-topic").isDisabled()));
+    await id(page, "empty-topic").click();
+    await id(page, "field-confirm").fill("emptied");
+    await id(page, "do").click();
+    await id(page, "emptied").getByText("1 of 2").waitFor();
+  };
+  await go(page, "#/topics/emptied");
+  await begin();
+  await page.keyboard.press("Escape");
+  hold();
+  await page.getByText("stopped after 1 of 2").waitFor();
+  must((await start(0)) === 2 && (await start(1)) === 0, "the second one is left alone");
+  await page.unroute("**/0:delete-records");
+  // A partition comes while it works.
+  let grown = false;
+  await page.route("**/1:delete-records", async (route) => {
+    if (!grown) {
+      grown = true;
+      await broker.api("PATCH", "/v1/topics/emptied", { partitions: 3 });
+      broker.kcat(["-P", "-t", "emptied", "-p", "2"], "late");
+    }
+    await route.continue();
+  });
+  await id(page, "empty-topic").click();
+  await id(page, "field-confirm").fill("emptied");
+  await id(page, "do").click();
+  await page.getByText("emptied is empty").waitFor();
+  must((await start(1)) === 2 && (await start(2)) === 1, "records are left");
+  await page.unroute("**/1:delete-records");
 }
 
 async function remove({ page, broker }) {
