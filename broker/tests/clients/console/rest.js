@@ -38,7 +38,9 @@ async function configuration({ page, browser }) {
   await browser.shot(page, "config");
   await id(page, "which").selectOption("");
   await id(page, "filter").fill("log.retention.ms");
-  await page.locator('tr[data-key="log.retention.ms"]').waitFor();
+  const live = page.locator('tr[data-key="log.retention.ms"]');
+  await live.click();
+  must((await id(page, "settings").textContent()).includes("--add-config 'log.retention.ms="), "the line is quoted");
 }
 
 async function storage({ page, broker, browser }) {
