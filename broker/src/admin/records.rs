@@ -17,7 +17,7 @@ use tidewheel_protocol::{ErrorCode, RecordBatchBuilder, RecordHeader, partition_
 use tidewheel_storage::AppendInfo;
 use utoipa::ToSchema;
 
-use super::idempotency::{self, First, Turn};
+use super::idempotency::{self, Attempt, First, Turn};
 use super::partitions::numbered;
 use super::problem::Problem;
 use super::queries::DryRun;
