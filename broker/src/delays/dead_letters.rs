@@ -6,7 +6,9 @@ use std::sync::Arc;
 use tidewheel_config::{dead_letter_topic, limits};
 use tidewheel_protocol::Compression;
 use tidewheel_storage::delay::dead_letter::expired;
-use tidewheel_storage::delay::{DelayGroup, DelayOperation, PartitionId, PendingRecord};
+use tidewheel_storage::delay::{
+    DelayGroup, DelayOperation, DelayQueue, DelayedBatch, PartitionId, PendingFate, PendingRecord,
+};
 use tidewheel_storage::{StorageError, own_codec};
 use tracing::{error, info, warn};
 
@@ -77,22 +79,30 @@ pub(super) fn keeps(topics: &TopicsSnapshot, from: PartitionId) -> bool {
     partition.is_some_and(|partition| partition.log().config().delay.buries_expired)
 }
 
+/// What becomes of one expired record: it is gone, and comes as the other one where that can be made.
+struct Burial<'a> {
+    found: &'a PendingRecord,
+    add: Option<DelayedBatch>,
+}
+
 impl Deliverer<'_> {
     /// Writes down what becomes of expired records, each partition's in a group. Whether there were any.
-    pub(super) fn bury_all(
-        &mut self,
-        topics: &TopicsSnapshot,
-        kept: &[PendingRecord],
-        now_ms: i64,
-    ) -> bool {
+    pub(super) fn bury_all(&mut self, kept: &[PendingRecord], now_ms: i64) -> bool {
+        // Others may have gone while this round delivered.
+        let topics = self.broker.topics();
         let mut buried = false;
         for records in kept.chunk_by(|a, b| a.partition == b.partition) {
             let Some(PendingRecord { partition, .. }) = records.first() else {
                 continue;
             };
-            match self.bury(topics, *partition, records, now_ms) {
+            match self.bury(&topics, *partition, records, now_ms) {
                 Ok(()) => {
                     self.took(*partition);
+                    buried = true;
+                }
+                Err(StorageError::PartitionDeleted) => {
+                    self.dir
+                        .with(|queue| queue.forget_topic(partition.topic_id));
                     buried = true;
                 }
                 Err(error) => self.refused(*partition, &error),
@@ -109,50 +119,36 @@ impl Deliverer<'_> {
         records: &[PendingRecord],
         now_ms: i64,
     ) -> Result<(), StorageError> {
+        let log_end = log_end(topics, from)?;
         let home = self.home(topics, from);
-        let (mut operations, mut adds, mut bytes) = (Vec::new(), Vec::new(), 0);
-        for found in records {
-            // They are packed anew, and may have been far smaller. The next ones are asked for again.
-            if bytes >= limits::DELAY_TURN_BYTES_MAX {
-                break;
+        let (burials, bytes) = burials(home.as_ref(), records, now_ms);
+        let toward = match home.filter(|_| bytes > 0) {
+            Some(Home { id, .. }) => {
+                let partition = partition_of(topics, id).ok_or(StorageError::PartitionDeleted)?;
+                partition.log().take_room(bytes as u64)?;
+                let log_end = partition.log().offsets().log_end;
+                let partition = id;
+                Some(DelayOperation::Toward { partition, log_end })
             }
-            operations.push(found.expired());
-            let Some(home) = &home else {
-                continue;
+            None => None,
+        };
+        let accepted = self.dir.with(|queue| {
+            let operations = operations(queue, burials, toward);
+            if operations.is_empty() {
+                return Ok(false);
+            }
+            let group = DelayGroup {
+                partition: from,
+                log_end,
+                producer: None,
+                operations,
             };
-            match expired(found, &home.topic, home.codec, now_ms) {
-                Ok(add) => {
-                    bytes += add.batch.len();
-                    adds.push(DelayOperation::Add(add));
-                }
-                Err(error) => {
-                    warn!(%error, "a record that has expired cannot be read and is dropped")
-                }
-            }
+            queue.accept(&group, now_ms).map(|_| true)
+        });
+        if accepted.ok_or(StorageError::Closed)?? {
+            self.dir.wake(Some(now_ms));
+            self.sync_soon();
         }
-        let log_end = |id| {
-            let partition = partition_of(topics, id).ok_or(StorageError::PartitionDeleted)?;
-            Ok::<_, StorageError>(partition.log().offsets().log_end)
-        };
-        if let Some(home) = home.filter(|_| !adds.is_empty()) {
-            let partition = partition_of(topics, home.id).ok_or(StorageError::PartitionDeleted)?;
-            partition.log().take_room(bytes as u64)?;
-            operations.push(DelayOperation::Toward {
-                partition: home.id,
-                log_end: log_end(home.id)?,
-            });
-            operations.append(&mut adds);
-        }
-        let group = DelayGroup {
-            partition: from,
-            log_end: log_end(from)?,
-            producer: None,
-            operations,
-        };
-        let accepted = self.dir.with(|queue| queue.accept(&group, now_ms));
-        accepted.ok_or(StorageError::Closed)??;
-        self.dir.wake(Some(now_ms));
-        self.sync_soon();
         Ok(())
     }
 
@@ -172,4 +168,53 @@ impl Deliverer<'_> {
             }
         }
     }
+}
+
+/// What becomes of the first of these records, and how many bytes that is.
+fn burials<'a>(
+    home: Option<&Home>,
+    records: &'a [PendingRecord],
+    now_ms: i64,
+) -> (Vec<Burial<'a>>, usize) {
+    let (mut burials, mut bytes) = (Vec::new(), 0);
+    for found in records {
+        // They are packed anew, and may have been far smaller. The next ones are asked for again.
+        if bytes >= limits::DELAY_TURN_BYTES_MAX {
+            break;
+        }
+        let add = home.map(|home| expired(found, &home.topic, home.codec, now_ms));
+        let add = add.transpose().unwrap_or_else(|error| {
+            warn!(%error, "a record that has expired cannot be read and is dropped");
+            None
+        });
+        bytes += add.as_ref().map_or(0, |add| add.batch.len());
+        burials.push(Burial { found, add });
+    }
+    (burials, bytes)
+}
+
+/// The group of those that are still pending. Others may have cancelled, replaced or moved a record since it was
+/// looked at, and were told so: from here on they are told that they are late.
+fn operations(
+    queue: &DelayQueue,
+    mut burials: Vec<Burial<'_>>,
+    toward: Option<DelayOperation>,
+) -> Vec<DelayOperation> {
+    burials.retain(|burial| queue.fate_of(burial.found) == PendingFate::Pending);
+    let mut operations: Vec<_> = burials
+        .iter()
+        .map(|burial| burial.found.expired())
+        .collect();
+    let adds = burials.into_iter().filter_map(|burial| burial.add);
+    let adds: Vec<_> = adds.map(DelayOperation::Add).collect();
+    if !adds.is_empty() {
+        operations.extend(toward);
+        operations.extend(adds);
+    }
+    operations
+}
+
+fn log_end(topics: &TopicsSnapshot, id: PartitionId) -> Result<i64, StorageError> {
+    let partition = partition_of(topics, id).ok_or(StorageError::PartitionDeleted)?;
+    Ok(partition.log().offsets().log_end)
 }

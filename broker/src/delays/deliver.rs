@@ -198,7 +198,7 @@ impl Deliverer<'_> {
                 Err(error) => self.refused(id, &error),
             }
         }
-        moved |= self.bury_all(&topics, &fired.kept, now_ms);
+        moved |= self.bury_all(&fired.kept, now_ms);
         if moved {
             self.dir.changed.store(true, Ordering::SeqCst);
         }

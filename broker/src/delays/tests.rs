@@ -15,7 +15,8 @@ use tokio::sync::oneshot::{Receiver, error::TryRecvError};
 use super::deliver::Deliverer;
 use super::pending::list_until;
 use super::{
-    DelayedError, DelayedQuery, accept_clock, deliver, deliver_now, list, produce, set_paused,
+    DelayedError, DelayedQuery, accept_clock, cancel, deliver, deliver_now, list, produce,
+    set_paused,
 };
 use crate::broker::{Broker, NewTopic, create_topics};
 use crate::clock;
@@ -248,15 +249,22 @@ async fn expired(broker: &Arc<Broker>) {
     let made = create_topics(broker, vec![topic], false, limits::METADATA_CHANGE_WAIT).await;
     assert!(made.iter().all(Result::is_ok), "{made:?}");
     testing::create_topic(broker, "t.dlq", 1).await;
-    let headers = [("delay-ms", "20"), ("expire-ms", "10")].map(|(key, value)| RecordHeader {
+    send_with(broker, &EXPIRES);
+    tokio::time::sleep(Duration::from_millis(30)).await;
+}
+
+const EXPIRES: [(&str, &str); 2] = [("delay-ms", "20"), ("expire-ms", "10")];
+
+fn send_with(broker: &Broker, headers: &[(&'static str, &'static str)]) {
+    let header = |(key, value): &(&'static str, &'static str)| RecordHeader {
         key: Bytes::from_static(key.as_bytes()),
         value: Some(Bytes::from_static(value.as_bytes())),
-    });
+    };
+    let headers = headers.iter().map(header).collect();
     let builder = RecordBatchBuilder::new();
-    let builder = builder.record_with_headers(clock::now_ms(), None, Some(b"v"), headers.to_vec());
+    let builder = builder.record_with_headers(clock::now_ms(), None, Some(b"v"), headers);
     let sent = send(broker, &builder.build().unwrap().bytes).unwrap();
     assert_eq!(told(broker, sent), Ok(-1));
-    tokio::time::sleep(Duration::from_millis(30)).await;
 }
 
 /// How many dead letters there are, and what is pending.
@@ -305,4 +313,45 @@ async fn what_has_expired_waits_for_the_disk_and_is_a_dead_letter_once() {
         deliver_all(&again);
         assert_eq!(dead_and_pending(&again), (1, 0), "and not again");
     }
+}
+
+/// Whoever was told that a record is cancelled or replaced does not find it among the dead letters.
+#[tokio::test]
+async fn what_is_cancelled_or_replaced_while_others_are_delivered_is_no_dead_letter() {
+    let broker = open(&SimFs::new());
+    expired(&broker).await;
+    let [delay, expire] = EXPIRES;
+    send_with(&broker, &[delay, expire, ("delay-id", "a")]);
+    send_with(&broker, &EXPIRES);
+    tokio::time::sleep(Duration::from_millis(30)).await;
+    let dir = broker.delays().dir(0).unwrap();
+    let now_ms = clock::now_ms();
+    let fired = dir.with(|queue| queue.fire_keeping(now_ms, &|_| true));
+    let kept = fired.unwrap().unwrap().kept;
+    assert_eq!(kept.len(), 3);
+    let query = DelayedQuery {
+        topic: "t".to_owned(),
+        count: 1,
+        ..DelayedQuery::default()
+    };
+    let first = list(&broker, &query).unwrap().records.remove(0).id;
+    cancel(&broker, &first).unwrap();
+    let replace = [
+        ("delay-ms", "60000"),
+        ("delay-id", "a"),
+        ("delay-op", "replace"),
+    ];
+    send_with(&broker, &replace);
+    Deliverer::new(&broker, dir).bury_all(&kept, now_ms);
+    dir.sync();
+    deliver_all(&broker);
+    assert_eq!(
+        dead_and_pending(&broker),
+        (1, 1),
+        "the third, and the replacement"
+    );
+    // None of them is left.
+    Deliverer::new(&broker, dir).bury_all(&kept, now_ms);
+    deliver_all(&broker);
+    assert_eq!(dead_and_pending(&broker), (1, 1));
 }
