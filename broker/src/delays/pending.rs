@@ -485,6 +485,8 @@ impl DelayDir {
     /// Makes the delay log durable up to `end`, on this thread.
     pub(super) fn make_durable(&self, end: u64) -> Result<(), StorageError> {
         self.sync();
+        // What is due may have waited for it: the syncing thread finds nothing to do, and tells nobody.
+        self.deliver_signal.raise();
         match self.durable.load(Ordering::SeqCst) >= position(end) {
             true => Ok(()),
             false => Err(self.failure.get().cloned().unwrap_or(StorageError::Closed)),

@@ -355,3 +355,17 @@ async fn what_is_cancelled_or_replaced_while_others_are_delivered_is_no_dead_let
     deliver_all(&broker);
     assert_eq!(dead_and_pending(&broker), (1, 1));
 }
+
+#[tokio::test]
+async fn a_sync_for_an_administrator_wakes_what_waits_for_the_disk() {
+    let broker = open(&SimFs::new());
+    create(&broker).await;
+    let sent = send(&broker, &batch(0, &[60_000])).unwrap();
+    assert_eq!(told(&broker, sent), Ok(-1));
+    let dir = broker.delays().dir(0).unwrap();
+    dir.deliver_signal.wait(Duration::ZERO);
+    dir.make_durable(0).unwrap();
+    let since_ms = clock::steady_ms();
+    dir.deliver_signal.wait(Duration::from_secs(30));
+    assert!(clock::steady_ms() - since_ms < 15_000);
+}
