@@ -24,6 +24,8 @@ struct Home {
     id: PartitionId,
     /// The codec of the topic, if it has one of its own.
     codec: Option<Compression>,
+    /// Nothing is delivered there while it is so, and what is to go there waits.
+    is_compacted: bool,
 }
 
 impl Home {
@@ -53,11 +55,9 @@ impl Home {
             .partition(number)
             .ok_or_else(|| wrong("has no partitions"))?;
         let config = home.log().config();
-        if config.cleanup_policy.compact {
-            return Err(wrong("is compacted"));
-        }
         Ok(Self {
             topic: Arc::clone(&topic.name),
+            is_compacted: config.cleanup_policy.compact,
             id: PartitionId {
                 topic_id: found.id,
                 partition: number,
@@ -70,7 +70,14 @@ impl Home {
 /// Whether expired records of the partition have a place to go: that they have none shows when they are produced, and
 /// not when they expire. Else what is wrong.
 pub(super) fn check(broker: &Broker, from: PartitionId) -> Result<(), String> {
-    Home::of(broker, &broker.topics(), from).map(drop)
+    let home = Home::of(broker, &broker.topics(), from)?;
+    match home.is_compacted {
+        true => Err(format!(
+            "topic {}, to which expired records of this one go, is compacted",
+            dead_letter_topic(&home.topic)
+        )),
+        false => Ok(()),
+    }
 }
 
 /// Whether expired records of the partition are kept.

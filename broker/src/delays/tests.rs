@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tidewheel_config::limits;
+use tidewheel_config::{LogConfig, limits};
 use tidewheel_protocol::{RecordBatchBuilder, RecordHeader};
 use tidewheel_storage::delay::{ClockReading, WallClock};
 use tidewheel_storage::fs::{Fault, SimFs};
@@ -368,4 +368,24 @@ async fn a_sync_for_an_administrator_wakes_what_waits_for_the_disk() {
     let since_ms = clock::steady_ms();
     dir.deliver_signal.wait(Duration::from_secs(30));
     assert!(clock::steady_ms() - since_ms < 15_000);
+}
+
+#[tokio::test]
+async fn dead_letters_wait_while_their_topic_is_compacted() {
+    let broker = open(&SimFs::new());
+    expired(&broker).await;
+    let compact = |compact: bool| {
+        let topics = broker.topics();
+        let log = topics.named("t.dlq").unwrap().partition(0).unwrap().log();
+        let mut config = LogConfig::clone(&log.config());
+        config.cleanup_policy.compact = compact;
+        log.set_config(config);
+    };
+    compact(true);
+    deliver_all(&broker);
+    assert_eq!(dead_and_pending(&broker), (0, 1), "it waits");
+    compact(false);
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    deliver_all(&broker);
+    assert_eq!(dead_and_pending(&broker), (1, 0));
 }
