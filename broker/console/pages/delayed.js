@@ -166,9 +166,10 @@ function records(page) {
     ],
   });
   const none = h("div", null);
+  let listed = null;
   const refresh = h("button", { type: "button", "data-testid": "refresh-pending", onclick: () => load() }, "Look again");
   const label = (text, input) => h("label", null, text, input);
-  const all = h("button", { type: "button", class: "danger", hidden: true, "data-testid": "cancel-all", onclick: () => cancelAll(query(), load) }, "Cancel all of these…");
+  const all = h("button", { type: "button", class: "danger", hidden: true, "data-testid": "cancel-all", onclick: () => cancelAll(listed, load) }, "Cancel all of these…");
   offers("DELETE", "/v1/delayed/messages").then((can) => {
     all.hidden = !can;
   });
@@ -181,12 +182,18 @@ function records(page) {
     h("div", { class: "pager" }, back, on),
   );
 
-  const query = () => ({ topic, state: state.value, key: key.value, due_before: before.value ? new Date(before.value).getTime() : null });
+  const read = () => ({ topic, state: state.value, key: key.value, due_before: before.value ? new Date(before.value).getTime() : null });
   async function load() {
     if (!topic) return;
     told.textContent = "reading…";
+    all.disabled = true;
     try {
-      const answer = await page.get("/v1/delayed/messages", { ...query(), limit: PAGE, cursor: cursors.at(-1) });
+      const asked = read();
+      if (before.validity.badInput) throw new Error("“Due before” cannot be read.");
+      const answer = await page.get("/v1/delayed/messages", { ...asked, limit: PAGE, cursor: cursors.at(-1) });
+      // What is shown is what “all of these” means, whatever is typed meanwhile.
+      listed = asked;
+      all.disabled = false;
       next = answer.next_cursor;
       rows.update(answer.items);
       rows.element.hidden = answer.items.length === 0;
@@ -260,6 +267,12 @@ function buttons(one, done) {
   ];
 }
 
+/** A filter in words. */
+function said(query) {
+  const parts = [`Of ${query.topic}`, `which: ${query.state || "all"}`, query.due_before === null ? null : `due before ${time(query.due_before)}`, query.key ? `with the key ${query.key}` : null];
+  return parts.filter(Boolean).join(", ");
+}
+
 /** Cancels what the list shows, a thousand at once: as many as were counted, or none. */
 async function cancelAll(query, done) {
   const request = { method: "DELETE", path: "/v1/delayed/messages", query: { ...query, limit: 1000 } };
@@ -275,11 +288,11 @@ async function cancelAll(query, done) {
     button: "Cancel them for good",
     danger: true,
     confirm: String(found.matched),
-    text: h("p", null, `${count(found.matched)} entries fit${found.next_cursor ? ", and there are more behind them" : ""}. They are never delivered. Where there are others by then, nothing is done.`),
+    text: h("p", null, `${said(query)}: ${count(found.matched)} entries fit${found.next_cursor ? ", and there are more behind them" : ""}. They are never delivered. Where there are others by then, nothing is done.`),
     request: () => ({ ...request, query: { ...request.query, confirm_count: found.matched } }),
     done: (result) => {
       done();
-      return `${count(result.cancelled)} are cancelled`;
+      return result.given_up ? `${count(result.cancelled)} of ${count(result.matched)} are cancelled, then: ${result.given_up}` : `${count(result.cancelled)} are cancelled`;
     },
   });
 }
