@@ -163,17 +163,22 @@ async fn the_part_that_is_due_is_made_up_for_by_the_producer_or_by_the_next_star
     }
 }
 
+/// What is due first in the topic.
+fn the_first() -> DelayedQuery {
+    DelayedQuery {
+        topic: "t".to_owned(),
+        count: 1,
+        ..DelayedQuery::default()
+    }
+}
+
 #[tokio::test]
 async fn nothing_is_delivered_now_by_a_clock_that_is_held() {
     let broker = open(&SimFs::new());
     create(&broker).await;
     let sent = send(&broker, &batch(0, &[60_000])).unwrap();
     assert_eq!(told(&broker, sent), Ok(-1));
-    let query = DelayedQuery {
-        topic: "t".to_owned(),
-        count: 1,
-        ..DelayedQuery::default()
-    };
+    let query = the_first();
     let id = list(&broker, &query).unwrap().records.remove(0).id;
     let dir = broker.delays().dir(0).unwrap();
     // The delivering thread has not looked since.
@@ -201,11 +206,7 @@ async fn a_list_that_takes_too_long_says_so() {
     create(&broker).await;
     let sent = send(&broker, &batch(0, &[60_000])).unwrap();
     assert_eq!(told(&broker, sent), Ok(-1));
-    let query = DelayedQuery {
-        topic: "t".to_owned(),
-        count: 1,
-        ..DelayedQuery::default()
-    };
+    let query = the_first();
     let late = list_until(&broker, &query, &|| true).unwrap_err();
     assert!(matches!(late, DelayedError::TooLong), "{late}");
     let page = list_until(&broker, &query, &|| false).unwrap();
@@ -329,11 +330,7 @@ async fn what_is_cancelled_or_replaced_while_others_are_delivered_is_no_dead_let
     let fired = dir.with(|queue| queue.fire_keeping(now_ms, &|_| true));
     let kept = fired.unwrap().unwrap().kept;
     assert_eq!(kept.len(), 3);
-    let query = DelayedQuery {
-        topic: "t".to_owned(),
-        count: 1,
-        ..DelayedQuery::default()
-    };
+    let query = the_first();
     let first = list(&broker, &query).unwrap().records.remove(0).id;
     cancel(&broker, &first).unwrap();
     let replace = [

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::support::{self, Runner};
+use crate::support::{self, Runner, commit_alone, first_offset};
 use tidewheel_config::{GroupConfig, limits};
 use tidewheel_consumer_groups::request::*;
 use tidewheel_consumer_groups::{GroupError, GroupLimits, GroupReply, GroupRequest, TopicInfo};
@@ -150,26 +150,12 @@ fn ten_thousand_groups_of_ten_partitions_are_little() {
     let mut runner = runner();
     for group in 0..10_000 {
         let partitions = (0..10).map(|partition| CommitPartition {
-            partition,
-            offset: 1,
             leader_epoch: Some(0),
-            metadata: None,
-            commit_timestamp_ms: None,
+            ..first_offset(partition)
         });
-        let request = CommitOffsetsRequest {
-            group_id: format!("group-{group}").into(),
-            member_id: "".into(),
-            instance_id: None,
-            generation: -1,
-            reports_unknown_group: true,
-            retention_ms: None,
-            topics: vec![CommitTopic {
-                topic: "topic".into(),
-                topic_id: Uuid::ZERO,
-                partitions: partitions.collect(),
-            }],
-        };
-        let (_, step) = runner.send(GroupRequest::CommitOffsets(request));
+        let group_id = format!("group-{group}");
+        let request = commit_alone(&group_id, [("topic", partitions.collect())]);
+        let (_, step) = runner.send(request);
         assert_eq!(step.records.len(), 10);
     }
     let bytes = runner.coordinator.state_bytes();

@@ -6,10 +6,9 @@ use std::sync::Arc;
 use tidewheel_config::GroupConfig;
 use tidewheel_consumer_groups::request::*;
 use tidewheel_consumer_groups::{GroupError, GroupLimits, GroupReply, GroupRequest, OffsetsRecord};
-use tidewheel_protocol::Uuid;
 
 use crate::bounds::consume;
-use crate::support::{Runner, Step};
+use crate::support::{Runner, Step, commit_alone, first_offset};
 
 const OFFSETS: i32 = 8;
 
@@ -23,28 +22,8 @@ fn runner(retention_step: usize) -> Runner {
 
 /// Half of the offsets in each of two topics.
 fn commit(group_id: &str, offsets: i32) -> GroupRequest {
-    let topic = |topic: &str| CommitTopic {
-        topic: topic.into(),
-        topic_id: Uuid::ZERO,
-        partitions: (0..offsets / 2)
-            .map(|partition| CommitPartition {
-                partition,
-                offset: 1,
-                leader_epoch: None,
-                metadata: None,
-                commit_timestamp_ms: None,
-            })
-            .collect(),
-    };
-    GroupRequest::CommitOffsets(CommitOffsetsRequest {
-        group_id: group_id.into(),
-        member_id: "".into(),
-        instance_id: None,
-        generation: -1,
-        reports_unknown_group: true,
-        retention_ms: None,
-        topics: vec![topic("t"), topic("u")],
-    })
+    let half = || (0..offsets / 2).map(first_offset).collect();
+    commit_alone(group_id, [("t", half()), ("u", half())])
 }
 
 /// How many offsets there are.

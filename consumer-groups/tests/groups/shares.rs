@@ -5,10 +5,9 @@ use std::sync::Arc;
 use tidewheel_config::GroupConfig;
 use tidewheel_consumer_groups::request::*;
 use tidewheel_consumer_groups::{GroupError, GroupLimits, GroupReply, GroupRequest, ReplyToken};
-use tidewheel_protocol::Uuid;
 
 use crate::bounds::{consume, consume_result, join, join_result};
-use crate::support::{self, Runner};
+use crate::support::{self, Runner, commit_alone, first_offset};
 
 /// A member of this many bytes that asks for no id.
 fn sized(group_id: &str, bytes: usize, uuid: u128) -> GroupRequest {
@@ -22,25 +21,11 @@ fn sized(group_id: &str, bytes: usize, uuid: u128) -> GroupRequest {
 
 /// The first offset of a consumer that is in no group, with a note of this many bytes.
 fn noted(group_id: &str, partition: i32, bytes: usize) -> GroupRequest {
-    GroupRequest::CommitOffsets(CommitOffsetsRequest {
-        group_id: group_id.into(),
-        member_id: "".into(),
-        instance_id: None,
-        generation: -1,
-        reports_unknown_group: true,
-        retention_ms: None,
-        topics: vec![CommitTopic {
-            topic: "topic".into(),
-            topic_id: Uuid::ZERO,
-            partitions: vec![CommitPartition {
-                partition,
-                offset: 1,
-                leader_epoch: None,
-                metadata: Some("n".repeat(bytes).into()),
-                commit_timestamp_ms: None,
-            }],
-        }],
-    })
+    let noted = CommitPartition {
+        metadata: Some("n".repeat(bytes).into()),
+        ..first_offset(partition)
+    };
+    commit_alone(group_id, [("topic", vec![noted])])
 }
 
 fn commit_result(step: &support::Step) -> Result<(), GroupError> {

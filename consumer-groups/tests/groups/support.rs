@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tidewheel_config::{ConsumerTimes, GroupConfig};
+use tidewheel_consumer_groups::request::{CommitOffsetsRequest, CommitPartition, CommitTopic};
 use tidewheel_consumer_groups::{
     GroupCoordinator, GroupError, GroupLimits, GroupReply, GroupRequest, GroupTimes, OffsetsRecord,
     Output, ReplyToken, TopicInfo, Topics,
@@ -206,4 +207,36 @@ pub(crate) fn subscription(topics: &[&str]) -> Vec<u8> {
     }
     bytes.extend((-1i32).to_be_bytes());
     bytes
+}
+
+/// What a consumer commits that is in no group.
+pub(crate) fn commit_alone(
+    group_id: &str,
+    topics: impl IntoIterator<Item = (&'static str, Vec<CommitPartition>)>,
+) -> GroupRequest {
+    let topics = topics.into_iter().map(|(topic, partitions)| CommitTopic {
+        topic: topic.into(),
+        topic_id: Uuid::ZERO,
+        partitions,
+    });
+    GroupRequest::CommitOffsets(CommitOffsetsRequest {
+        group_id: group_id.into(),
+        member_id: "".into(),
+        instance_id: None,
+        generation: -1,
+        reports_unknown_group: true,
+        retention_ms: None,
+        topics: topics.collect(),
+    })
+}
+
+/// Offset 1 of a partition, and nothing beside it.
+pub(crate) fn first_offset(partition: i32) -> CommitPartition {
+    CommitPartition {
+        partition,
+        offset: 1,
+        leader_epoch: None,
+        metadata: None,
+        commit_timestamp_ms: None,
+    }
 }
