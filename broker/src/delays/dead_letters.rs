@@ -97,12 +97,16 @@ impl Deliverer<'_> {
     pub(super) fn bury_all(&mut self, kept: &[PendingRecord], now_ms: i64) -> bool {
         // Others may have gone while this round delivered.
         let topics = self.broker.topics();
-        let mut buried = false;
+        let (mut buried, mut unpacked) = (false, 0);
         for records in kept.chunk_by(|a, b| a.partition == b.partition) {
             let Some(PendingRecord { partition, .. }) = records.first() else {
                 continue;
             };
-            match self.bury(&topics, *partition, records, now_ms) {
+            // This thread delivers as well, and small batches may unpack to gigabytes.
+            if unpacked >= limits::DELAY_BATCH_BYTES_MAX {
+                break;
+            }
+            match self.bury(&topics, *partition, records, (now_ms, &mut unpacked)) {
                 Ok(()) => {
                     self.took(*partition);
                     buried = true;
@@ -124,11 +128,17 @@ impl Deliverer<'_> {
         topics: &TopicsSnapshot,
         from: PartitionId,
         records: &[PendingRecord],
-        now_ms: i64,
+        (now_ms, unpacked): (i64, &mut usize),
     ) -> Result<(), StorageError> {
         let log_end = log_end(topics, from)?;
         let home = self.home(topics, from);
-        let (burials, bytes) = burials(home.as_ref(), records, now_ms);
+        if let Some(home) = &home {
+            let found: usize = records.iter().map(|found| found.add.batch.len()).sum();
+            let partition = partition_of(topics, home.id).ok_or(StorageError::PartitionDeleted)?;
+            // Before they are packed anew, which would be for nothing on a full disk.
+            partition.log().take_room(found as u64)?;
+        }
+        let (burials, bytes) = burials(home.as_ref(), records, now_ms, unpacked);
         let toward = match home.filter(|_| bytes > 0) {
             Some(Home { id, .. }) => {
                 let partition = partition_of(topics, id).ok_or(StorageError::PartitionDeleted)?;
@@ -182,11 +192,12 @@ fn burials<'a>(
     home: Option<&Home>,
     records: &'a [PendingRecord],
     now_ms: i64,
+    unpacked: &mut usize,
 ) -> (Vec<Burial<'a>>, usize) {
     let (mut burials, mut bytes) = (Vec::new(), 0);
     for found in records {
         // They are packed anew, and may have been far smaller. The next ones are asked for again.
-        if bytes >= limits::DELAY_TURN_BYTES_MAX {
+        if bytes >= limits::DELAY_TURN_BYTES_MAX || *unpacked >= limits::DELAY_BATCH_BYTES_MAX {
             break;
         }
         let add = home.map(|home| expired(found, &home.topic, home.codec, now_ms));
@@ -194,7 +205,11 @@ fn burials<'a>(
             warn!(%error, "a record that has expired cannot be read and is dropped");
             None
         });
-        bytes += add.as_ref().map_or(0, |add| add.batch.len());
+        let add = add.map(|(add, len)| {
+            *unpacked += len;
+            bytes += add.batch.len();
+            add
+        });
         burials.push(Burial { found, add });
     }
     (burials, bytes)

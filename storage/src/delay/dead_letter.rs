@@ -58,7 +58,7 @@ pub(super) fn header(key: &str, value: String) -> RecordHeader {
 }
 
 /// What has expired, which was to go to this topic, as it goes to the dead-letter topic at `now_ms`, ms since 1970: in
-/// the codec that this one has, or else in its own.
+/// the codec that this one has, or else in its own. And how many bytes it is unpacked, about.
 ///
 /// # Errors
 /// Where the batch cannot be read any more, which it could when it was accepted.
@@ -67,7 +67,7 @@ pub fn expired(
     topic: &str,
     codec: Option<Compression>,
     now_ms: i64,
-) -> Result<DelayedBatch, BatchError> {
+) -> Result<(DelayedBatch, usize), BatchError> {
     let batch = RecordBatch::parse(found.add.batch.clone())?;
     let came_in = match found.add.split_from {
         Some(codec) => codec,
@@ -78,6 +78,7 @@ pub fn expired(
     let split_from = found.add.split_from.map(|_| codec);
     let packed = split_from.map_or(codec, |_| Compression::None);
     let mut builder = RecordBatchBuilder::new().compression(packed);
+    let mut unpacked = 0;
     let records = batch.records(DELAY_BATCH_BYTES_MAX)?;
     for record in records.limit_headers(DELAY_BATCH_HEADERS_MAX) {
         let record = record?;
@@ -88,16 +89,24 @@ pub fn expired(
         };
         let headers = origin.headers(record.headers, EXPIRED);
         let (key, value) = (record.key.as_deref(), record.value.as_deref());
+        unpacked += [key, value]
+            .map(|part| part.map_or(0, <[u8]>::len))
+            .iter()
+            .sum::<usize>();
+        let header_len =
+            |header: &RecordHeader| header.key.len() + header.value.as_ref().map_or(0, Bytes::len);
+        unpacked += headers.iter().map(header_len).sum::<usize>();
         builder = builder.record_with_headers(record.timestamp, key, value, headers);
     }
-    Ok(DelayedBatch {
+    let add = DelayedBatch {
         due_ms: now_ms,
         expires_ms: None,
         id: Bytes::new(),
         replace: false,
         split_from,
         batch: builder.build()?.bytes,
-    })
+    };
+    Ok((add, unpacked))
 }
 
 #[cfg(test)]
@@ -144,7 +153,8 @@ mod tests {
             (none, Some(lz4), Some(zstd), none, Some(zstd)),
         ] {
             let found = pending(came_in, split);
-            let add = expired(&found, "t", target, 30).unwrap();
+            let (add, unpacked) = expired(&found, "t", target, 30).unwrap();
+            assert!((16..1_000).contains(&unpacked), "{unpacked}");
             let said = (add.due_ms, add.expires_ms, add.replace, add.split_from);
             assert_eq!(said, (30, None, false, joined));
             assert!(
