@@ -73,6 +73,8 @@ impl Group {
             }
             let group = ConsumerGroup::new(Arc::clone(&classic.id));
             self.membership = Membership::Consumer(group);
+            // Members that came after it was said to be on its way out say that it is not.
+            self.is_deleted = false;
         }
         let Membership::Consumer(group) = &mut self.membership else {
             return;

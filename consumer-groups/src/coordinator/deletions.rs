@@ -102,11 +102,12 @@ impl GoneTopics {
 
 impl Group {
     /// Bytes of the records that delete it, at most.
-    fn deletion_bytes(&self, group_id: &str) -> usize {
+    fn deletion_bytes(&self, group_id: &Arc<str>) -> usize {
         let offsets = self.offsets.topics().map(|(topic, partitions)| {
             partitions.len() * (TOMBSTONE_BYTES + group_id.len() + topic.len())
         });
-        TOMBSTONE_BYTES + group_id.len() + offsets.sum::<usize>()
+        let last = self.membership.end(group_id).len() * (TOMBSTONE_BYTES + group_id.len());
+        last + offsets.sum::<usize>()
     }
 }
 

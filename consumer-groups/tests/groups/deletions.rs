@@ -197,3 +197,24 @@ fn a_deletion_that_was_refused_and_asked_for_again_is_not_taken_back() {
         assert_eq!(left, Ok(if deletes_again { 0 } else { 8 }));
     }
 }
+
+/// Whatever wrote such a log, members that come after a group was said to go keep it.
+#[test]
+fn members_that_join_afterwards_keep_a_group() {
+    let mut gone = runner(3);
+    drop(gone.send(commit("g", OFFSETS)));
+    let marker = delete(&mut gone, "g").records[0].clone();
+    assert!(matches!(
+        marker,
+        OffsetsRecord::GroupMetadata { value: Some(_), .. }
+    ));
+    let mut kept = runner(3);
+    drop(kept.send(consume("g", "m", "t")));
+    drop(kept.send(commit("h", OFFSETS)));
+    kept.log.insert(0, marker);
+    drop(kept.restart());
+    assert_eq!(fetched(&mut kept, "g"), Ok(0));
+    let until_ms = kept.now_ms + 100;
+    while kept.next_tick(until_ms).is_some() {}
+    assert_ne!(kept.coordinator.group_bytes("g"), 0);
+}
