@@ -12,25 +12,36 @@ pub(crate) fn nearest<'a>(
     }
     let wrong = wrong.to_ascii_lowercase();
     candidates
-        .map(|candidate| (edit_distance(&wrong, candidate), candidate))
-        .filter(|(distance, candidate)| *distance <= 2.max(candidate.len() / 4))
+        .filter_map(|candidate| {
+            let most = 2.max(candidate.len() / 4);
+            Some((edit_distance(&wrong, candidate, most)?, candidate))
+        })
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate)
 }
 
-/// Insertions, deletions and replacements of bytes that turn `a` into `b`.
-fn edit_distance(a: &str, b: &str) -> usize {
+/// Insertions, deletions and replacements of bytes that turn `a` into `b`, unless they are more than `most`: a request may
+/// bring tens of thousands of wrong names, so that what is far off is left early.
+fn edit_distance(a: &str, b: &str, most: usize) -> Option<usize> {
+    if a.len().abs_diff(b.len()) > most {
+        return None;
+    }
     let mut row: Vec<usize> = (0..=b.len()).collect();
     for (i, x) in a.bytes().enumerate() {
         let mut diagonal = row[0];
         row[0] = i + 1;
+        let mut least = row[0];
         for (j, y) in b.bytes().enumerate() {
             let replaced = diagonal + usize::from(x != y);
             diagonal = row[j + 1];
             row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
+            least = least.min(row[j + 1]);
+        }
+        if least > most {
+            return None;
         }
     }
-    row[b.len()]
+    Some(row[b.len()]).filter(|distance| *distance <= most)
 }
 
 #[cfg(test)]
@@ -55,8 +66,13 @@ mod tests {
             ("abc", "abc", 0),
             ("abc", "adc", 1),
             ("ab", "b", 1),
+            ("kitten", "sitting", 3),
         ] {
-            assert_eq!(edit_distance(a, b), distance);
+            assert_eq!(edit_distance(a, b, distance), Some(distance));
+            assert_eq!(edit_distance(a, b, distance + 9), Some(distance));
+            if let Some(fewer) = distance.checked_sub(1) {
+                assert_eq!(edit_distance(a, b, fewer), None);
+            }
         }
     }
 }
