@@ -85,11 +85,15 @@ pub(crate) fn told(differences: &[ConfigDifference]) -> String {
     text
 }
 
-/// Another number for other settings or other sources of them, the same over restarts.
+/// Another number for other settings or other sources of them, the same over restarts. What would act if another value
+/// were taken away is among them: a broker's own setting hides that of all brokers.
 pub(crate) fn digest(settings: &[ConfigEntry]) -> u64 {
     let mut hasher = SipHasher13::new();
     for entry in settings {
         (entry.name, &entry.value, entry.source as i8).hash(&mut hasher);
+        for behind in &entry.synonyms {
+            (behind.name, &behind.value, behind.source as i8).hash(&mut hasher);
+        }
     }
     hasher.finish()
 }

@@ -156,6 +156,10 @@ fn a_change_is_made_only_to_the_settings_that_it_was_meant_for() {
     let tag = get(&broker, path).header("etag").unwrap().to_owned();
     patch(&broker, "", &json!({"log.retention.bytes": 5})).good();
     assert_ne!(get(&broker, path).header("etag"), Some(tag.as_str()));
+    // So is what is set on all brokers, though this one has its own.
+    let tag = get(&broker, CONFIG).header("etag").unwrap().to_owned();
+    patch(&broker, "?of=all", &json!({"log.retention.bytes": 6})).good();
+    assert_ne!(get(&broker, CONFIG).header("etag"), Some(tag.as_str()));
 }
 
 #[test]
