@@ -6,6 +6,8 @@ let signing = null;
 /** Whoever does not want to sign in is not asked again by what a page does by itself. */
 let declined = false;
 let askToken = async () => null;
+/** The token where a browser is told to keep nothing. */
+let unkept = null;
 
 /** What the API says is wrong: a problem document of RFC 9457. */
 export class ApiError extends Error {
@@ -23,13 +25,22 @@ export function onSignIn(ask) {
 
 /** The token of this tab, which is forgotten when it is closed. */
 export function token() {
-  return sessionStorage.getItem(TOKEN);
+  try {
+    return sessionStorage.getItem(TOKEN);
+  } catch {
+    return unkept;
+  }
 }
 
 /** Keeps a token, or forgets it. */
 export function setToken(value) {
-  if (value) sessionStorage.setItem(TOKEN, value);
-  else sessionStorage.removeItem(TOKEN);
+  unkept = value;
+  try {
+    if (value) sessionStorage.setItem(TOKEN, value);
+    else sessionStorage.removeItem(TOKEN);
+  } catch {
+    // It lasts until the page is left.
+  }
   document.dispatchEvent(new Event("token"));
 }
 

@@ -41,13 +41,14 @@ const menu = document.getElementById("menu");
 
 function route() {
   const [path, query] = (location.hash.slice(1) || "/").split("?");
-  const found = PAGES.map((page) => [page, page.pattern.exec(path)]).find(([, match]) => match);
+  let found = PAGES.map((page) => [page, page.pattern.exec(path)]).find(([, match]) => match);
   current?.close();
   let params = [];
   try {
     params = (found?.[1].slice(1) ?? []).map((one) => (one === undefined ? "" : decodeURIComponent(one)));
   } catch {
     // An address that nobody has made here.
+    found = undefined;
   }
   current = new Page(params, new URLSearchParams(query ?? ""));
   fill(main, current.root);

@@ -66,6 +66,7 @@ export function action(spec) {
   const sure = spec.confirm ? field({ name: "confirm", label: `Type ${spec.confirm} to go on` }, () => update()) : null;
   const go = h("button", { type: "submit", class: spec.danger ? "danger" : "first", "data-testid": "do" }, spec.button ?? spec.title);
   const dry = h("button", { type: "button", "data-testid": "dry-run", onclick: () => run(true) }, "Dry run");
+  let busy = false;
   const dialog = open(
     spec.title,
     h(
@@ -98,11 +99,14 @@ export function action(spec) {
     } catch (error) {
       fill(line, h("p", { class: "soft" }, error.message));
     }
-    go.disabled = request === null || (sure !== null && sure.read() !== spec.confirm);
-    dry.disabled = request === null;
+    go.disabled = busy || request === null || (sure !== null && sure.read() !== spec.confirm);
+    dry.disabled = busy || request === null;
   }
 
+  // Whoever types on while an answer is waited for does not ask again.
   async function run(isDry) {
+    if (busy) return;
+    busy = true;
     go.disabled = true;
     dry.disabled = true;
     try {
@@ -118,6 +122,7 @@ export function action(spec) {
     } catch (error) {
       fill(outcome, problem(error));
     } finally {
+      busy = false;
       update();
     }
   }
@@ -125,6 +130,22 @@ export function action(spec) {
   update();
   (fields[0]?.input ?? sure?.input ?? go).focus();
   return dialog;
+}
+
+/** Asks whether something is to go for good. */
+export function askToDelete({ name, path, text, then, told }) {
+  action({
+    title: `Delete ${name}`,
+    button: "Delete it",
+    danger: true,
+    confirm: name,
+    text: h("p", null, text),
+    request: () => ({ method: "DELETE", path }),
+    done: () => {
+      location.hash = then;
+      return told;
+    },
+  });
 }
 
 /** Asks for a token. */

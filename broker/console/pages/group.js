@@ -2,7 +2,7 @@
 
 import { part } from "../api.js";
 import { Chart } from "../chart.js";
-import { action } from "../dialogs.js";
+import { action, askToDelete } from "../dialogs.js";
 import { card, empty, fill, h, tile } from "../dom.js";
 import { ago, count, duration, forInput, integer, time } from "../format.js";
 import { head } from "../page.js";
@@ -194,16 +194,6 @@ function moves(result) {
 }
 
 function remove(name, path) {
-  action({
-    title: `Delete ${name}`,
-    button: "Delete it",
-    danger: true,
-    confirm: name,
-    text: h("p", null, "Its offsets go: whoever uses the name again begins where auto.offset.reset says."),
-    request: () => ({ method: "DELETE", path }),
-    done: () => {
-      location.hash = "#/groups";
-      return `group ${name} is deleted`;
-    },
-  });
+  const text = "Its offsets go: whoever uses the name again begins where auto.offset.reset says.";
+  askToDelete({ name, path, text, then: "#/groups", told: `group ${name} is deleted` });
 }

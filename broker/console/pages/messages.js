@@ -12,6 +12,9 @@ const TOGETHER_MAX = 64;
 /** Rows of a live view: older ones go. */
 const LIVE_MAX = 500;
 const POLL_MS = 1000;
+/** Records that are asked for at once, and how many offsets behind the end a live view goes on with the newest. */
+const POLL_RECORDS = 100;
+const BEHIND_MAX = 10_000;
 const LIMITS = ["50", "100", "250", "1000"];
 const WINDOWS = [["1000", "the last 1,000"], ["10000", "the last 10,000"], ["100000", "the last 100,000"], ["", "everything"]];
 
@@ -195,7 +198,7 @@ class Messages {
     this.wrong.replaceChildren();
     this.told.textContent = "reading…";
     const newest = this.from.value === "newest";
-    const found = { records: [], scanned: 0, skipped: 0, span: null };
+    const found = { records: [], scanned: 0, skipped: 0, span: null, wrong: [] };
     try {
       await this.readEach(this.partitions(), found, newest, mine);
       if (this.run === mine) this.draw(found, newest);
@@ -218,7 +221,14 @@ class Messages {
     const left = [...partitions];
     const one = async () => {
       while (left.length && this.run === mine && !this.halted) {
-        await this.readOne(left.shift(), found, newest, limit, mine);
+        const partition = left.shift();
+        try {
+          await this.readOne(partition, found, newest, limit, mine);
+        } catch (error) {
+          // One that cannot be read does not hide the others.
+          if (partitions.length === 1 || this.run !== mine || this.page.isClosed) throw error;
+          found.wrong.push([partition, error]);
+        }
         found.records.sort((a, b) => (newest ? b.timestamp_ms - a.timestamp_ms : a.timestamp_ms - b.timestamp_ms) || a.partition - b.partition || (newest ? b.offset - a.offset : a.offset - b.offset));
         if (partitions.length === 1) found.records.sort((a, b) => (newest ? b.offset - a.offset : a.offset - b.offset));
         found.records.length = Math.min(found.records.length, limit);
@@ -226,6 +236,14 @@ class Messages {
       }
     };
     await Promise.all([one(), one()]);
+    if (this.run === mine && found.wrong.length) this.tellWrong(partitions, found.wrong);
+  }
+
+  tellWrong(partitions, wrong) {
+    const [[, first]] = wrong;
+    if (wrong.length === partitions.length) throw first;
+    const which = wrong.map(([partition]) => partition).sort((a, b) => a - b);
+    fill(this.wrong, h("p", null, `Not read: ${which.length === 1 ? "partition" : "partitions"} ${which.join(", ")}.`), problem(first));
   }
 
   /** Of one partition, with as many requests as it takes. */
@@ -351,24 +369,33 @@ class Messages {
   poll(partitions, filter, mine) {
     const next = new Map();
     let closed = false;
-    const look = async () => {
-      for (const partition of partitions) {
-        if (closed || this.run !== mine) return;
-        const known = next.get(partition);
-        const answer = await this.page.get(this.path, { partition, offset: known ?? "latest", limit: 100, ...filter });
-        next.set(partition, answer.next_offset);
-        if (known !== undefined && !closed) answer.items.forEach((record) => this.came(record));
-      }
-      this.tell("live");
+    let leftOut = 0;
+    const look = async (partition) => {
+      const known = next.get(partition);
+      const answer = await this.page.get(this.path, { partition, offset: known ?? "latest", limit: POLL_RECORDS, ...filter });
+      if (closed || this.run !== mine) return;
+      const behind = answer.high_watermark - answer.next_offset;
+      // Faster than they can be shown: live is what comes now.
+      const skips = known !== undefined && behind > BEHIND_MAX;
+      leftOut += skips ? behind : 0;
+      next.set(partition, skips ? answer.high_watermark : answer.next_offset);
+      if (known !== undefined) answer.items.forEach((record) => this.came(record));
     };
     this.page.every(POLL_MS, async () => {
-      if (closed || document.hidden) return;
-      try {
-        await look();
-        this.wrong.replaceChildren();
-      } catch (error) {
-        if (!this.page.isClosed && !closed) fill(this.wrong, problem(error));
+      const wrong = [];
+      for (const partition of partitions) {
+        if (closed || document.hidden || this.run !== mine) return;
+        try {
+          await look(partition);
+        } catch (error) {
+          if (this.page.isClosed || closed) return;
+          wrong.push([partition, error]);
+        }
       }
+      this.tell(leftOut ? `live, ${count(leftOut)} offsets left out` : "live");
+      if (wrong.length === 0) this.wrong.replaceChildren();
+      else if (wrong.length === partitions.length) fill(this.wrong, problem(wrong[0][1]));
+      else this.tellWrong(partitions, wrong);
     }, 1);
     return {
       close() {

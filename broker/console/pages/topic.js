@@ -1,7 +1,7 @@
 // One topic: its head, what can be done to it, and its parts.
 
 import { call, curl, part } from "../api.js";
-import { action, open } from "../dialogs.js";
+import { action, askToDelete, open } from "../dialogs.js";
 import { badge, command, fill, h, problem, tile, toast } from "../dom.js";
 import { bytes, count, duration, integer } from "../format.js";
 import { head, tabs } from "../page.js";
@@ -79,18 +79,8 @@ function grow(page, path, state, done) {
 }
 
 function remove(name, path) {
-  action({
-    title: `Delete ${name}`,
-    button: "Delete it",
-    danger: true,
-    confirm: name,
-    text: h("p", null, "The topic goes with all its records. Nothing brings them back."),
-    request: () => ({ method: "DELETE", path }),
-    done: () => {
-      location.hash = "#/topics";
-      return `topic ${name} is deleted`;
-    },
-  });
+  const text = "The topic goes with all its records. Nothing brings them back.";
+  askToDelete({ name, path, text, then: "#/topics", told: `topic ${name} is deleted` });
 }
 
 /** Deletes all records of all partitions, one partition after the other. */

@@ -24,6 +24,8 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
                       connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
                       require-trusted-types-for 'script'; trusted-types 'none'";
 
+const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
+
 /// A file of the console.
 #[derive(Debug)]
 struct File {
@@ -127,12 +129,14 @@ fn answer(path: &str, headers: &HeaderMap) -> Result<Response<Body>, Problem> {
     let found = found.into_iter().find(|(file, _)| file.path == path);
     let (file, tag) =
         found.ok_or_else(|| Problem::not_found(format!("the console has no file {path}")))?;
-    let rules: [(HeaderName, HeaderValue); 4] = [
+    let rules: [(HeaderName, HeaderValue); 5] = [
         (ETAG, tag.clone()),
         // It may be kept, and is asked for each time: after an upgrade everything is of one version.
         (CACHE_CONTROL, HeaderValue::from_static("no-cache")),
         (CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY)),
         (REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
+        // No other page puts its files into itself.
+        (RESOURCE_POLICY, HeaderValue::from_static("same-origin")),
     ];
     if is_known(headers, tag) {
         return Ok((StatusCode::NOT_MODIFIED, rules).into_response());

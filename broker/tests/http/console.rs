@@ -45,6 +45,8 @@ fn the_page_and_its_files_are_there_with_what_a_browser_needs() {
         assert_eq!(text(&answer, "x-content-type-options"), "nosniff");
         assert_eq!(text(&answer, "x-frame-options"), "DENY");
         assert_eq!(text(&answer, "referrer-policy"), "no-referrer");
+        let policy = text(&answer, "cross-origin-resource-policy");
+        assert_eq!(policy, "same-origin");
     }
 }
 

@@ -10,6 +10,7 @@ export async function all(world) {
   await run("records/places", () => places(world));
   await run("records/search", () => search(world));
   await run("records/live", () => live(world));
+  await run("records/partly", () => partly(world));
   await run("records/produce", () => produce(world));
   await run("records/again", () => again(world));
   await run("records/unreadable", () => unreadable(world));
@@ -214,6 +215,34 @@ async function again({ page, broker }) {
 }
 
 /** What is no number never becomes one. */
+/** A partition that cannot be read does not hide the others, and a live view that falls behind says what it leaves out. */
+async function partly({ page, browser }) {
+  const bad = /partition=1\b/;
+  browser.expected.push(/messages\?.*partition=1\b/);
+  await page.route("**/orders/messages?**", async (route) => {
+    if (!bad.test(route.request().url())) return route.continue();
+    return route.fulfill({ status: 500, contentType: "application/problem+json", json: { type: "/problems/internal", title: "broken", status: 500, detail: "it cannot be read" } });
+  });
+  await open(page, "orders", "partition=all");
+  await eventually("the others are shown", async () => (await rows(page).count()) >= 3);
+  const main = page.locator("#main");
+  await eventually("it says which is not", async () => {
+    const text = await main.textContent();
+    return text.includes("Not read: partition 1.") && text.includes("it cannot be read");
+  });
+  await page.unroute("**/orders/messages?**");
+  await page.route("**/orders/messages?**", async (route) => {
+    const answer = await route.fetch();
+    const told = await answer.json();
+    told.high_watermark = told.next_offset + 20_000;
+    await route.fulfill({ response: answer, json: told });
+  });
+  await id(page, "live").click();
+  await eventually("it says so", async () => (await id(page, "told").textContent()).includes("offsets left out"));
+  await page.unroute("**/orders/messages?**");
+  await go(page, "#/");
+}
+
 async function unreadable({ page }) {
   await go(page, "#/topics/orders/produce");
   await id(page, "field-value").fill("x");

@@ -26,6 +26,7 @@ const CASES: &[&str] = &[
     "records/places",
     "records/search",
     "records/live",
+    "records/partly",
     "records/produce",
     "records/again",
     "records/empty",
