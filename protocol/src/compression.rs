@@ -9,7 +9,7 @@
 //!
 //! Memory of decompression follows the output, never what the input announces. Only zstd reserves more: its window,
 //! of at most [`ZSTD_WINDOW_LOG_MAX`] bits. To compress takes memory by the length of the input, at high levels of zstd
-//! dozens of times as much.
+//! dozens of times as much. A few contexts of zstd are kept, of 1 MiB at most each.
 
 use std::io::{self, Read, Write};
 
@@ -17,6 +17,7 @@ use crate::record_batch::BatchError;
 
 mod lz4;
 mod snappy;
+mod zstd;
 
 /// log2 of the largest zstd window in bytes: 128 MiB, the limit of zstd's own tools and of Kafka's
 /// clients, reached at level 22.
@@ -118,12 +119,7 @@ impl Compression {
             Self::Gzip => gzip(records, level),
             Self::Snappy => snappy::compress(records),
             Self::Lz4 => lz4::compress(records),
-            Self::Zstd => {
-                let known = |level: &i32| zstd::compression_level_range().contains(level);
-                let level = level.filter(known);
-                let level = level.unwrap_or(zstd::DEFAULT_COMPRESSION_LEVEL);
-                zstd::bulk::compress(records, level)
-            }
+            Self::Zstd => zstd::compress(records, level),
         };
         compressed.map_err(|error| self.error(Failure::corrupt(error), 0))
     }
@@ -139,7 +135,7 @@ impl Compression {
             Self::Gzip => read_capped(flate2::bufread::MultiGzDecoder::new(compressed), max_len),
             Self::Snappy => snappy::decompress(compressed, max_len),
             Self::Lz4 => lz4::decompress(compressed, max_len),
-            Self::Zstd => unzstd(compressed, max_len),
+            Self::Zstd => zstd::decompress(compressed, max_len),
         };
         output.map_err(|failure| self.error(failure, max_len))
     }
@@ -162,20 +158,6 @@ fn gzip(records: &[u8], level: Option<i32>) -> io::Result<Vec<u8>> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), level);
     encoder.write_all(records)?;
     encoder.finish()
-}
-
-fn unzstd(compressed: &[u8], max_len: usize) -> Result<Vec<u8>, Failure> {
-    // What says that it is too long need not be opened, which takes its window as well.
-    let said = zstd::zstd_safe::get_frame_content_size(compressed);
-    if said.is_ok_and(|len| len.is_some_and(|len| len > max_len as u64)) {
-        return Err(Failure::TooLarge);
-    }
-    let mut decoder =
-        zstd::stream::read::Decoder::with_buffer(compressed).map_err(Failure::corrupt)?;
-    decoder
-        .window_log_max(ZSTD_WINDOW_LOG_MAX)
-        .map_err(Failure::corrupt)?;
-    read_capped(decoder, max_len)
 }
 
 fn read_capped(source: impl Read, max_len: usize) -> Result<Vec<u8>, Failure> {
