@@ -27,6 +27,7 @@ mod restless;
 mod rust_suites;
 mod shipper;
 mod tools;
+mod uis;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -55,6 +56,7 @@ pub(crate) fn main() -> ExitCode {
     trials.extend(rust_suites::trials(&context));
     trials.extend(go_suites::trials(&context));
     trials.extend(console::trials(&context));
+    trials.extend(uis::trials(&context));
     // A trial mostly waits for the suite it belongs to: all start, and permits bound the suites.
     args.test_threads.get_or_insert(trials.len().max(1));
     process::kill_children_on_signals();

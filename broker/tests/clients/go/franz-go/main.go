@@ -6,6 +6,7 @@
 //	franz-go --bootstrap HOST:PORT --prefix NAME dataset LIST MB   real text, line by line, hashed per key
 //	franz-go --bootstrap HOST:PORT --prefix NAME ledger FILE       produce until stdin closes, note every ack
 //	franz-go --bootstrap HOST:PORT verify FILE...                  compare ledgers with what the broker holds
+//	franz-go --bootstrap HOST:PORT --prefix NAME uis               what web consoles and monitors ask
 //	franz-go --bootstrap HOST:PORT flow|member|observe|audit ...   a restless group, see restless.go
 package main
 
@@ -47,6 +48,9 @@ func main() {
 			},
 			"survive": func(w *harness.World, _ []string) (bool, error) {
 				return harness.RunCases(harness.SurviveCases(byNewerProtocol(w))), nil
+			},
+			"uis": func(w *harness.World, _ []string) (bool, error) {
+				return w.StageCases(func(s *harness.Stage) []harness.Case { return uiCases(with(w), s) })
 			},
 			"verify": func(w *harness.World, args []string) (bool, error) {
 				if len(args) == 0 {

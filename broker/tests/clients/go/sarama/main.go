@@ -228,4 +228,7 @@ func (c *client) Read(
 	return out, errors.Join(err, part.Close(), consumer.Close())
 }
 
-func main() { harness.Main(open, nil, map[string]harness.Mode{"member": runRestless}) }
+// modes are those beside what all programs have; monitors.go adds one.
+var modes = map[string]harness.Mode{"member": runRestless}
+
+func main() { harness.Main(open, nil, modes) }
