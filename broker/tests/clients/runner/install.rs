@@ -85,6 +85,7 @@ type Installed = OnceLock<Result<PathBuf, Fault>>;
 #[derive(Default)]
 pub(crate) struct Installs {
     python: Installed,
+    openapi: Installed,
     franz_go: Installed,
     kgo_suite: Installed,
     sarama: Installed,
@@ -98,35 +99,12 @@ pub(crate) struct Installs {
 impl Installs {
     /// The interpreter of the environment with the pinned packages.
     pub(crate) fn python(&self) -> Result<PathBuf, Fault> {
-        let make = |folder: &Path| {
-            let requirements = sources().join("python/requirements.txt");
-            must_succeed(
-                "venv",
-                Command::new("python3")
-                    .args(["-m", "venv"])
-                    .arg(folder.join("env")),
-            )?;
-            let pip = [
-                "-m",
-                "pip",
-                "install",
-                "--quiet",
-                "--require-hashes",
-                "--only-binary=:all:",
-                "-r",
-            ];
-            must_succeed(
-                "pip",
-                Command::new(folder.join("env/bin/python"))
-                    .args(pip)
-                    .arg(requirements),
-            )
-            .map(|_| ())
-        };
-        let made = self
-            .python
-            .get_or_init(|| install("python", &["python/requirements.txt"], make));
-        Ok(made.clone()?.join("env/bin/python"))
+        self.python.get_or_init(|| python("python")).clone()
+    }
+
+    /// The same with Schemathesis, which brings many packages of its own.
+    pub(crate) fn openapi(&self) -> Result<PathBuf, Fault> {
+        self.openapi.get_or_init(|| python("openapi")).clone()
     }
 
     /// The franz-go program.
@@ -193,6 +171,36 @@ impl Installs {
     pub(crate) fn java_4(&self) -> Result<PathBuf, Fault> {
         self.java("4")
     }
+}
+
+/// The interpreter of an environment with what `FOLDER/requirements.txt` names.
+fn python(folder: &str) -> Result<PathBuf, Fault> {
+    let requirements = format!("{folder}/requirements.txt");
+    let made = install(folder, &[&requirements], |target| {
+        must_succeed(
+            "venv",
+            Command::new("python3")
+                .args(["-m", "venv"])
+                .arg(target.join("env")),
+        )?;
+        let pip = [
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--require-hashes",
+            "--only-binary=:all:",
+            "-r",
+        ];
+        must_succeed(
+            "pip",
+            Command::new(target.join("env/bin/python"))
+                .args(pip)
+                .arg(sources().join(&requirements)),
+        )
+        .map(|_| ())
+    });
+    Ok(made?.join("env/bin/python"))
 }
 
 /// Copies the program of a folder beside its packages, where Node looks for them.

@@ -22,6 +22,7 @@ mod librdkafka_build;
 mod machine;
 mod matrix;
 mod offsets_topic;
+mod openapi;
 mod process;
 mod restless;
 mod rust_suites;
@@ -57,6 +58,7 @@ pub(crate) fn main() -> ExitCode {
     trials.extend(go_suites::trials(&context));
     trials.extend(console::trials(&context));
     trials.extend(uis::trials(&context));
+    trials.extend(openapi::trials(&context));
     // A trial mostly waits for the suite it belongs to: all start, and permits bound the suites.
     args.test_threads.get_or_insert(trials.len().max(1));
     process::kill_children_on_signals();
