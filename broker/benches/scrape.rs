@@ -1,7 +1,13 @@
-//! What a scrape of the metrics costs: `cargo bench -p tidewheel-broker --bench scrape`.
+//! What it costs to be watched: `cargo bench -p tidewheel-broker --bench scrape`.
 //!
-//! 10,000 partitions in 1,000 topics and 1,000 groups that have committed offsets in ten partitions each, with
-//! everything read and with every group behind. It measures and judges nothing: see docs/performance.md.
+//! 10,000 partitions in 1,000 topics and 1,000 groups that have committed offsets in ten partitions each:
+//!
+//! - `pages`: each page of the metrics within the process, with everything read and with every group behind
+//! - `http`: a scrape as Prometheus sends it
+//! - `idle`: the processor time of a broker that does nothing, left alone and scraped
+//! - `produce`: what a record costs, with the HTTP API off, with nobody looking, and scraped all the time
+//!
+//! Names after `--` choose some of them. It measures and judges nothing: see docs/performance.md.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -16,10 +22,11 @@
 #[path = "../tests/support/mod.rs"]
 mod support;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use support::groups::{codes, commit_request, find};
-use support::{Client, batch, eventually, produce_request};
+use support::{Broker, Client, batch, eventually, http, produce_request};
 use tidewheel_broker::{EmbeddedBroker, MetricsFormat, MetricsPage};
 use tidewheel_protocol::StrBytes;
 use tidewheel_protocol::messages::create_topics::{
@@ -32,25 +39,40 @@ use tokio::runtime::Runtime;
 const TOPICS: usize = 1_000;
 const PARTITIONS: i32 = 10;
 const SCRAPES: usize = 50;
+/// As long as four scrapes of Prometheus as it is set up most of the time.
+const IDLE: Duration = Duration::from_secs(60);
+const INTERVAL: Duration = Duration::from_secs(15);
+const ROUNDS: usize = 7;
+const REQUESTS: u32 = 20_000;
+const MAX_PARTITIONS: &str = "tidewheel.max.partitions=20000";
 
 fn topic(at: usize) -> String {
     format!("a-topic-named-{at:04}")
 }
 
 fn main() {
-    let dir = tempfile::tempdir().unwrap();
-    let runtime = Runtime::new().unwrap();
-    let log_dir = format!("log.dirs={}", dir.path().display());
-    let settings = [
-        &log_dir,
-        "listeners=PLAINTEXT://127.0.0.1:0",
-        "tidewheel.max.partitions=20000",
+    let parts: [(&str, fn()); 4] = [
+        ("pages", pages),
+        ("http", over_http),
+        ("idle", idle),
+        ("produce", produce),
     ];
-    let broker = runtime.block_on(EmbeddedBroker::start(&settings)).unwrap();
-    let mut client = Client::connect(&broker.bootstrap());
-    create(&mut client);
+    let wanted: Vec<String> = std::env::args().skip(1).collect();
+    let all = !parts
+        .iter()
+        .any(|(name, _)| wanted.iter().any(|one| one == name));
+    for (name, part) in parts {
+        if all || wanted.iter().any(|one| one == name) {
+            part();
+        }
+    }
+}
+
+/// What is to be looked at: topics, and groups that have read them.
+fn populate(client: &mut Client) {
+    create(client);
     eventually("there is a coordinator", || {
-        let found = find(&mut client, &["group"]);
+        let found = find(client, &["group"]);
         found.coordinators.iter().all(|one| one.error_code == 0)
     });
     for at in 0..TOPICS {
@@ -61,22 +83,175 @@ fn main() {
         let answer: OffsetCommitResponse = client.call(8, &request);
         assert!(codes(&answer).iter().all(|code| *code == 0));
     }
-    let scrape = |page| {
-        let text = broker.metrics(page, MetricsFormat::OpenMetrics);
-        runtime.block_on(text).unwrap()
-    };
-    measure("everything is read", || scrape(MetricsPage::Default));
+}
+
+/// A record to each topic, which its group has not read.
+fn fall_behind(client: &mut Client) {
     for at in 0..TOPICS {
         let request = produce_request(&topic(at), 0, 1, Some(batch(&["value"])));
         let answer: ProduceResponse = client.call(9, &request);
         assert_eq!(answer.responses[0].partition_responses[0].error_code, 0);
     }
+}
+
+fn pages() {
+    let dir = tempfile::tempdir().unwrap();
+    let runtime = Runtime::new().unwrap();
+    let log_dir = format!("log.dirs={}", dir.path().display());
+    let settings = [
+        &log_dir,
+        "listeners=PLAINTEXT://127.0.0.1:0",
+        MAX_PARTITIONS,
+    ];
+    let broker = runtime.block_on(EmbeddedBroker::start(&settings)).unwrap();
+    let mut client = Client::connect(&broker.bootstrap());
+    populate(&mut client);
+    let scrape = |page| {
+        let text = broker.metrics(page, MetricsFormat::OpenMetrics);
+        runtime.block_on(text).unwrap()
+    };
+    measure("everything is read", || scrape(MetricsPage::Default));
+    fall_behind(&mut client);
     measure("every group is behind", || scrape(MetricsPage::Default));
     measure("detailed", || scrape(MetricsPage::Detailed));
     measure("kafka_exporter's names", || {
         scrape(MetricsPage::KafkaExporter)
     });
     runtime.block_on(broker.stop()).unwrap();
+}
+
+/// A broker process with all of it; `listen` says where its HTTP API is, if it has one.
+fn populated(data: &std::path::Path, listen: &str) -> Broker {
+    let admin = format!("tidewheel.admin.listen={listen}");
+    let broker = Broker::start_with(data, &[&admin, MAX_PARTITIONS]);
+    let mut client = broker.connect();
+    populate(&mut client);
+    fall_behind(&mut client);
+    broker
+}
+
+fn scrape(broker: &Broker) -> String {
+    let accept = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5";
+    let answer = http::send(broker, "GET", "/metrics", &[("accept", accept)], "");
+    assert_eq!(answer.status, 200);
+    answer.body
+}
+
+fn over_http() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = populated(dir.path(), "127.0.0.1:0");
+    measure("over HTTP, every group is behind", || scrape(&broker));
+    assert!(broker.stop());
+}
+
+fn idle() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = populated(dir.path(), "127.0.0.1:0");
+    // What the last requests left to do is done: files are closed, and everything is on the disk.
+    std::thread::sleep(INTERVAL);
+    rest("left alone", &broker, || {});
+    rest("scraped every 15 s", &broker, || drop(scrape(&broker)));
+    assert!(broker.stop());
+    let dir = tempfile::tempdir().unwrap();
+    let broker = populated(dir.path(), "off");
+    std::thread::sleep(INTERVAL);
+    rest("without an HTTP API", &broker, || {});
+    assert!(broker.stop());
+}
+
+fn rest(what: &str, broker: &Broker, look: impl Fn()) {
+    let before = broker.cpu_ticks();
+    let began = Instant::now();
+    while began.elapsed() < IDLE {
+        look();
+        std::thread::sleep(INTERVAL);
+    }
+    let used = broker.cpu_ticks() - before;
+    // Linux counts user-visible CPU time in hundredths of a second.
+    let share = f64::from(u32::try_from(used).unwrap()) / began.elapsed().as_secs_f64();
+    println!("idle, {what}: {share:.2} % of a core");
+}
+
+/// The processor time that the process has taken so far, of the threads that it has now, in ns.
+fn cpu_ns(broker: &Broker) -> u64 {
+    let threads = std::fs::read_dir(format!("/proc/{}/task", broker.pid())).unwrap();
+    let of_thread = |thread: std::io::Result<std::fs::DirEntry>| {
+        let path = thread.unwrap().path().join("schedstat");
+        // A thread that has just ended.
+        let stat = std::fs::read_to_string(path).unwrap_or_default();
+        stat.split(' ').next()?.parse::<u64>().ok()
+    };
+    threads.filter_map(of_thread).sum()
+}
+
+/// Sides take turns, so that what the machine does besides meets all of them.
+fn produce() {
+    let sides = [
+        ("HTTP API off", "off", false),
+        ("nobody looks", "127.0.0.1:0", false),
+        ("scraped all the time", "127.0.0.1:0", true),
+    ];
+    let dirs: Vec<_> = sides.iter().map(|_| tempfile::tempdir().unwrap()).collect();
+    let brokers: Vec<Broker> = sides
+        .iter()
+        .zip(&dirs)
+        .map(|((_, listen, _), dir)| populated(dir.path(), listen))
+        .collect();
+    let mut taken = vec![Vec::new(); sides.len()];
+    // The first round is of caches and files that are opened.
+    for round in 0..=ROUNDS {
+        for (at, (_, _, scraped)) in sides.iter().enumerate() {
+            let cost = one_round(&brokers[at], *scraped);
+            if round > 0 {
+                taken[at].push(cost);
+            }
+        }
+    }
+    let mut alone = None;
+    for ((what, _, _), mut costs) in sides.iter().zip(taken) {
+        costs.sort_by(|one, other| one.0.total_cmp(&other.0));
+        let (cpu, _) = costs[ROUNDS / 2];
+        let (least, most) = (costs[0].0, costs[ROUNDS - 1].0);
+        costs.sort_by(|one, other| one.1.total_cmp(&other.1));
+        let (_, wall) = costs[ROUNDS / 2];
+        let ratio = cpu / *alone.get_or_insert(cpu);
+        println!(
+            "produce, {what}: {cpu:.2} us of CPU a request ({least:.2} to {most:.2}), {ratio:.3} of the first, \
+             answered after {wall:.1} us"
+        );
+    }
+    for broker in brokers {
+        assert!(broker.stop());
+    }
+}
+
+/// Requests of one record, each sent when the one before is answered: µs of CPU and of time for each.
+fn one_round(broker: &Broker, scraped: bool) -> (f64, f64) {
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        if scraped {
+            scope.spawn(|| {
+                while !is_over.load(Ordering::Relaxed) {
+                    scrape(broker);
+                }
+            });
+        }
+        let mut client = broker.connect();
+        let records = batch(&["value"]);
+        let (before, began) = (cpu_ns(broker), Instant::now());
+        for at in 0..REQUESTS {
+            let partition = i32::try_from(at % 8).unwrap();
+            let answer = client.produce(&topic(0), partition, 1, records.clone());
+            assert_eq!(answer.error_code, 0);
+        }
+        let (took, used) = (began.elapsed(), cpu_ns(broker) - before);
+        is_over.store(true, Ordering::Relaxed);
+        let requests = f64::from(REQUESTS);
+        (
+            Duration::from_nanos(used).as_secs_f64() * 1e6 / requests,
+            took.as_secs_f64() * 1e6 / requests,
+        )
+    })
 }
 
 fn create(client: &mut Client) {

@@ -22,6 +22,7 @@ use axum::response::IntoResponse;
 use tidewheel_config::limits;
 use tokio::time::timeout;
 
+use super::actions::misused;
 use super::audit::{Audit, Known};
 use super::auth::Role;
 use super::idle::Activity;
@@ -71,6 +72,9 @@ async fn answered(admin: &Admin, request: Request, next: Next) -> Response<Body>
         Ok(place) => place,
         Err(problem) => return problem.into_response(),
     };
+    if let Some(problem) = misused(request.method(), path) {
+        return problem.into_response();
+    }
     let activity = request.extensions().get::<Arc<Activity>>().map(Arc::clone);
     let is_change = is_mutation(request.method());
     let answer = next.run(request).await;

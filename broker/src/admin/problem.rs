@@ -11,6 +11,8 @@ use serde::Serialize;
 use tidewheel_protocol::ErrorCode;
 use utoipa::ToSchema;
 
+use super::actions::methods;
+
 /// Media type of every error.
 const PROBLEM_JSON: &str = "application/problem+json";
 
@@ -186,6 +188,12 @@ impl Problem {
         )
     }
 
+    /// The path is there, and takes another method.
+    pub(crate) fn method_not_allowed() -> Self {
+        Self::of_status(StatusCode::METHOD_NOT_ALLOWED)
+            .header(ALLOW, HeaderValue::from_static("POST"))
+    }
+
     /// The request is refused whatever is sent with it.
     pub(crate) fn forbidden(kind: &'static str, detail: impl Into<String>) -> Self {
         Self::new(StatusCode::FORBIDDEN, kind, "this is not allowed").detail(detail)
@@ -278,8 +286,11 @@ pub(crate) async fn as_problem(mut response: Response<Body>, path: &str) -> Resp
     if !words.is_empty() {
         problem = problem.detail(String::from_utf8_lossy(&words));
     }
-    if let Some(allowed) = parts.headers.get(ALLOW) {
-        problem = problem.header(ALLOW, allowed.clone());
+    // Else the router says it, behind this.
+    if let Some(methods) = methods(path).filter(|_| status == StatusCode::METHOD_NOT_ALLOWED) {
+        problem = problem.header(ALLOW, HeaderValue::from_static(methods));
+    } else if let Some(known) = parts.headers.get(ALLOW) {
+        problem = problem.header(ALLOW, known.clone());
     }
     problem.answer(path)
 }

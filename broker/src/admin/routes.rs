@@ -25,6 +25,9 @@ use super::{
 
 type Paths = OpenApiRouter<Arc<Admin>>;
 
+/// Where an operation says what its stream is.
+const EVENTS: &str = "/responses/200/content/text~1event-stream";
+
 /// What the document says beside its paths.
 #[derive(OpenApi)]
 #[openapi(
@@ -156,11 +159,29 @@ static DOCUMENT: LazyLock<String> = LazyLock::new(|| {
     document["security"] = json!([{"bearer": []}]);
     document["components"]["securitySchemes"] =
         json!({"bearer": {"type": "http", "scheme": "bearer"}});
+    let mut lists = Vec::new();
     let paths = document["paths"].as_object_mut();
     for (path, methods) in paths.into_iter().flatten() {
         let methods = methods.as_object_mut();
         for (method, operation) in methods.into_iter().flatten() {
             complete(operation, &format!("{method} {path}"));
+            lists.extend(list_of_fields(operation));
+        }
+    }
+    for list in lists {
+        // None of its fields has to be there.
+        let page = &mut document["components"]["schemas"][list]["properties"]["items"]["items"];
+        if let Some(entry) = page.as_object_mut() {
+            entry.remove("required");
+        }
+    }
+    // A word, or an object whose one member says what it is.
+    for name in ["SeekTo", "DeletedBefore"] {
+        let places = document["components"]["schemas"][name]["oneOf"].as_array_mut();
+        for place in places.into_iter().flatten() {
+            if place["type"] == "object" {
+                place["additionalProperties"] = json!(false);
+            }
         }
     }
     format!("{document:#}\n")
@@ -178,7 +199,33 @@ fn complete(operation: &mut Value, name: &str) {
             answer["description"] = json!("what was asked for");
         }
     }
+    if let Some(answer) = operation.pointer_mut(EVENTS) {
+        let data = answer["schema"].take();
+        answer["schema"] = event_with(&data);
+    }
     operation["responses"]["default"] = any_problem();
+}
+
+/// The answer of an operation that can be asked for some fields of each entry only, by the name of its schema.
+fn list_of_fields(operation: &Value) -> Option<String> {
+    let parameters = operation["parameters"].as_array()?;
+    parameters.iter().find(|one| one["name"] == "fields")?;
+    let answer = &operation["responses"]["200"]["content"]["application/json"]["schema"]["$ref"];
+    Some(answer.as_str()?.rsplit('/').next()?.to_owned())
+}
+
+/// An event of a stream, of which the library knows what its data is.
+fn event_with(data: &Value) -> Value {
+    json!({
+        "type": "object",
+        "description": "An event. `gap` and `end` have other data.",
+        "required": ["data"],
+        "properties": {
+            "event": {"type": "string", "description": "Which kind."},
+            "id": {"type": "string", "description": "Where to go on, as `Last-Event-ID`."},
+            "data": {"type": "string", "contentMediaType": "application/json", "contentSchema": data},
+        },
+    })
 }
 
 /// What any path may answer.

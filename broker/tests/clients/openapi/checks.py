@@ -2,23 +2,6 @@
 
 import schemathesis
 
-# Those of which `fields` leaves out what is not asked for.
-PAGES = ("Page_TopicSummary", "Page_GroupSummary", "Page_Setting")
-# Those that are a word or an object with one member, which says what it is.
-PLACES = ("SeekTo", "DeletedBefore")
-
-
-@schemathesis.hook
-def before_load_schema(ctx, raw_schema):
-    """What the document does not say of its objects: which members may be away, and that there are no others."""
-    schemas = raw_schema["components"]["schemas"]
-    for name in PAGES:
-        schemas[name]["properties"]["items"]["items"].pop("required", None)
-    for name in PLACES:
-        for place in schemas[name]["oneOf"]:
-            if place["type"] == "object":
-                place["additionalProperties"] = False
-
 
 @schemathesis.check
 class every_operation_succeeds_once:
