@@ -1,14 +1,30 @@
 //! A broker inside a program: what `tidewheel serve` runs, without its signals and its ready line.
 
+mod builder;
+
+use tempfile::TempDir;
 use tidewheel_config::{BrokerConfig, Sources, Warning};
 
+pub use self::builder::EmbeddedBuilder;
 use crate::delays::DelayedRecords;
 use crate::groups::{GroupLag, NoCoordinator, group_lag};
 use crate::metrics::{self, MetricsFormat, MetricsPage, Stage};
-use crate::running::{EmbeddedError, Running};
+use crate::running::{EmbeddedError, Running, failed};
 
-/// A broker that serves Kafka clients from within this process. Dropped without [`EmbeddedBroker::stop`] it
+/// A broker that serves Kafka clients from within this process: for tests, by [`EmbeddedBroker::builder`], and for
+/// programs, by [`EmbeddedBroker::start`]. Several of them may run at once. Dropped without [`EmbeddedBroker::stop`] it
 /// cuts its connections, and the next start checks its data as after a crash.
+///
+/// ```
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// use tidewheel_broker::EmbeddedBroker;
+///
+/// let broker = EmbeddedBroker::builder().topic("orders", 3).start().await?;
+/// println!("clients connect to {}", broker.bootstrap());
+/// broker.stop().await?;
+/// # Ok(())
+/// # }
+/// ```
 ///
 /// ```
 /// # async fn example(dir: &std::path::Path) -> Result<(), Box<dyn std::error::Error>> {
@@ -29,9 +45,16 @@ use crate::running::{EmbeddedError, Running};
 #[derive(Debug)]
 pub struct EmbeddedBroker {
     running: Running,
+    /// Where the data lies that goes with it; dropped after what writes there.
+    temporary: Option<TempDir>,
 }
 
 impl EmbeddedBroker {
+    /// A broker for a test, if nothing else is said: on a free port, with data that goes with it.
+    pub fn builder() -> EmbeddedBuilder {
+        EmbeddedBuilder::default()
+    }
+
     /// Starts a broker with settings `KEY=VALUE`, of which `log.dirs` says where the data lies and
     /// `listeners` where clients connect. The HTTP API is served only where `tidewheel.admin.listen` is given.
     /// Also raises the limit of open files of this process to all that the system grants.
@@ -46,14 +69,16 @@ impl EmbeddedBroker {
             sets: settings.iter().map(|&setting| setting.to_owned()).collect(),
             ..Sources::default()
         };
-        let mut config =
-            BrokerConfig::load(&sources).map_err(|error| EmbeddedError(Box::new(error)))?;
+        let mut config = BrokerConfig::load(&sources).map_err(failed)?;
         if config.admin.listen_is_default {
             // A program may embed several brokers.
             config.admin.listen = None;
         }
         let running = Running::start(config, None).await?;
-        Ok(Self { running })
+        Ok(Self {
+            running,
+            temporary: None,
+        })
     }
 
     /// HOST:PORT of the first listener.
@@ -95,11 +120,17 @@ impl EmbeddedBroker {
         DelayedRecords::new(self.running.broker())
     }
 
-    /// Lets clients finish and makes everything durable.
+    /// Lets clients finish and makes everything durable, or removes it where the data goes with the broker.
     ///
     /// # Errors
     /// Where the disk fails; the next start then checks the data as after a crash.
     pub async fn stop(self) -> Result<(), EmbeddedError> {
-        self.running.stop().await
+        let stopped = self.running.stop().await;
+        let Some(temporary) = self.temporary else {
+            return stopped;
+        };
+        let removed = tokio::task::spawn_blocking(move || temporary.close()).await;
+        stopped?;
+        removed.map_err(failed)?.map_err(failed)
     }
 }

@@ -12,6 +12,7 @@ mod lifecycle;
 mod logging;
 mod running;
 mod service_manager;
+mod temporary;
 
 mod clock;
 
@@ -60,7 +61,7 @@ pub use delays::{
     DelayedError, DelayedId, DelayedPage, DelayedQuery, DelayedRecord, DelayedRecords,
     DelayedTopic, NoDelayedId,
 };
-pub use embedded::EmbeddedBroker;
+pub use embedded::{EmbeddedBroker, EmbeddedBuilder};
 pub use groups::{GroupLag, Lag, NoCoordinator, PartitionLag};
 pub use metrics::{MetricsFormat, MetricsPage};
 pub use running::EmbeddedError;

@@ -8,7 +8,7 @@ use tidewheel_storage::{LogManager, LogManagerOptions, RecoveryProgress, SpaceLi
 use tokio::task::JoinSet;
 
 use crate::admin::{AdminServer, AdminStart};
-use crate::broker::{Broker, Endpoint};
+use crate::broker::{Broker, BrokerError, Endpoint, NewTopic, create_topics};
 use crate::descriptors;
 use crate::groups::start_groups;
 use crate::ids;
@@ -23,7 +23,7 @@ use crate::storage_threads::StorageThreads;
 #[error(transparent)]
 pub struct EmbeddedError(pub(crate) Box<dyn std::error::Error + Send + Sync>);
 
-fn failed(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> EmbeddedError {
+pub(crate) fn failed(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> EmbeddedError {
     EmbeddedError(error.into())
 }
 
@@ -95,6 +95,21 @@ impl Running {
             listeners,
             _expiring: expiring,
         })
+    }
+
+    /// Makes topics, but for those that are there already.
+    ///
+    /// # Errors
+    /// Where one of them cannot be made.
+    pub(crate) async fn make_topics(&self, topics: Vec<NewTopic>) -> Result<(), EmbeddedError> {
+        let made = create_topics(&self.broker, topics, false, limits::METADATA_CHANGE_WAIT).await;
+        for topic in made {
+            match topic {
+                Ok(_) | Err(BrokerError::TopicExists { .. }) => {}
+                Err(error) => return Err(failed(error)),
+            }
+        }
+        Ok(())
     }
 
     pub(crate) fn broker(&self) -> &Arc<Broker> {

@@ -69,6 +69,8 @@ pub enum Place {
     Environment(String),
     /// A `--set` argument.
     Argument,
+    /// What the command that starts the broker takes where nobody says otherwise.
+    Command,
     /// No single place: the settings contradict each other.
     Combination,
 }
@@ -169,6 +171,7 @@ impl fmt::Display for Place {
             Place::File { file, line, column } => write!(f, "{file}:{line}:{column}"),
             Place::Environment(name) => write!(f, "environment {name}"),
             Place::Argument => f.write_str("--set"),
+            Place::Command => f.write_str("the command's own default"),
             Place::Combination => f.write_str("all together"),
         }
     }

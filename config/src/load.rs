@@ -14,6 +14,8 @@ use crate::{environment, limits, properties_file, toml_file};
 /// environment is the caller's work.
 #[derive(Clone, Debug, Default)]
 pub struct Sources {
+    /// `key=value` of the command that starts the broker: what it takes where nobody says otherwise.
+    pub defaults: Vec<String>,
     /// The configuration file.
     pub file: Option<ConfigFile>,
     /// Environment variables. Those that begin with `KAFKA_` count as Apache Kafka's container
@@ -65,7 +67,7 @@ struct Loader {
 }
 
 impl BrokerConfig {
-    /// Puts the sources together: default < file < `KAFKA_*` < `TIDEWHEEL_*` < `--set`. Where a later
+    /// Puts the sources together: default < the command's < file < `KAFKA_*` < `TIDEWHEEL_*` < `--set`. Where a later
     /// source gives one of several keys for the same thing (`log.retention.hours`,
     /// `log.retention.ms`), it replaces all that earlier sources said about it.
     ///
@@ -76,13 +78,14 @@ impl BrokerConfig {
             lenient: sources.lenient,
             ..Loader::default()
         };
+        loader.lay_over(read_pairs(&sources.defaults, &Place::Command));
         if let Some(file) = &sources.file {
             loader.lay_over(read_file(file));
         }
         let has_listeners = loader.settings.given("listeners").is_some();
         loader.lay_over(environment::of_kafka(&sources.environment, has_listeners));
         loader.lay_over(environment::own(&sources.environment));
-        loader.lay_over(read_sets(&sources.sets));
+        loader.lay_over(read_pairs(&sources.sets, &Place::Argument));
         loader.finish()
     }
 }
@@ -114,18 +117,19 @@ fn read_file(file: &ConfigFile) -> SourceContent {
     }
 }
 
-fn read_sets(sets: &[String]) -> SourceContent {
+fn read_pairs(pairs: &[String], place: &Place) -> SourceContent {
     let mut content = SourceContent::default();
-    for set in sets {
-        match set.split_once('=') {
+    for pair in pairs {
+        let place = place.clone();
+        match pair.split_once('=') {
             Some((key, value)) => content.entries.push(Entry {
-                place: Place::Argument,
+                place,
                 key: key.trim().to_owned(),
                 value: value.to_owned(),
             }),
             None => content.problems.push(Problem {
-                place: Place::Argument,
-                error: ConfigError::Syntax(format!("{set:?} does not look like key=value")),
+                place,
+                error: ConfigError::Syntax(format!("{pair:?} does not look like key=value")),
             }),
         }
     }

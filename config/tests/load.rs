@@ -35,6 +35,31 @@ fn errors(sources: &Sources) -> Vec<String> {
     errors.to_string().lines().map(str::to_owned).collect()
 }
 
+/// What a command takes as its default gives way to whatever anybody says, also under the setting's other names.
+#[test]
+fn the_defaults_of_a_command_are_weaker_than_every_source() {
+    let mut sources = Sources {
+        defaults: vec![
+            "num.partitions=2".to_owned(),
+            "log.retention.ms=1000".to_owned(),
+        ],
+        ..Sources::default()
+    };
+    let found = |sources: &Sources| {
+        let config = load(sources);
+        (config.num_partitions, config.log.retention_ms)
+    };
+    assert_eq!(found(&sources), (2, 1_000));
+    sources.file = file("num.partitions = 3").file;
+    assert_eq!(found(&sources), (3, 1_000));
+    sources.environment = vec![("TIDEWHEEL_LOG_RETENTION_HOURS".to_owned(), "1".to_owned())];
+    assert_eq!(found(&sources), (3, 3_600_000));
+    sources.sets = vec!["num.partitions=4".to_owned()];
+    assert_eq!(found(&sources), (4, 3_600_000));
+    sources.defaults = vec!["num.partition=2".to_owned()];
+    assert!(errors(&sources)[0].contains("the command's own default"));
+}
+
 #[test]
 fn gotcha_09_a_broker_that_is_told_nothing_serves_this_machine_durably() {
     let config = BrokerConfig::default();

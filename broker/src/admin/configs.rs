@@ -61,7 +61,7 @@ pub(crate) struct SettingSynonym {
 /// Where a value was given.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Origin {
-    /// `file`, `environment`, `argument` or `combination`.
+    /// `file`, `environment`, `argument`, `command` or `combination`.
     kind: &'static str,
     /// The file, or the variable.
     name: Option<String>,
@@ -131,6 +131,7 @@ impl Origin {
             Place::File { file, line, column } => ("file", Some(file), Some((line, column))),
             Place::Environment(variable) => ("environment", Some(variable), None),
             Place::Argument => ("argument", None, None),
+            Place::Command => ("command", None, None),
             Place::Combination => ("combination", None, None),
         };
         let (line, column) = position.unzip();

@@ -306,8 +306,8 @@ fn convert(file: Option<&PathBuf>, env: bool, strict: bool) -> Result<(), Failur
     let sources = Sources {
         file,
         environment: if env { environment() } else { Vec::new() },
-        sets: Vec::new(),
         lenient: !strict,
+        ..Sources::default()
     };
     let config = BrokerConfig::load(&sources).map_err(|errors| wrong(&errors))?;
     let mut out = io::stdout().lock();

@@ -49,6 +49,7 @@ impl SettingsArguments {
             environment: environment(),
             sets,
             lenient: !self.strict,
+            ..Sources::default()
         })
     }
 }

@@ -11,6 +11,7 @@ mod config;
 mod connections;
 #[path = "../support/embedded.rs"]
 mod embedded;
+mod embedding;
 mod generate;
 mod group_lag;
 mod hostile;

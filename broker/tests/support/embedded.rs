@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use tidewheel_broker::EmbeddedBroker;
+use tidewheel_broker::{EmbeddedBroker, EmbeddedBuilder};
 use tokio::runtime::Runtime;
 
 use crate::support::Client;
@@ -24,6 +24,13 @@ impl Embedded {
         let dir = format!("log.dirs={}", dir.display());
         let settings = [&[&*dir], settings].concat();
         let broker = runtime.block_on(EmbeddedBroker::start(&settings)).unwrap();
+        Self { runtime, broker }
+    }
+
+    /// One that was described.
+    pub(crate) fn build(builder: EmbeddedBuilder) -> Self {
+        let runtime = Runtime::new().unwrap();
+        let broker = runtime.block_on(builder.start()).unwrap();
         Self { runtime, broker }
     }
 

@@ -1,0 +1,136 @@
+//! What an embedded broker is to be like, before it is started.
+
+use std::path::PathBuf;
+
+use tempfile::TempDir;
+use tidewheel_config::{BrokerConfig, Sources};
+
+use super::EmbeddedBroker;
+use crate::broker::NewTopic;
+use crate::running::{EmbeddedError, Running, failed};
+use crate::temporary;
+
+/// What differs from `tidewheel serve` where no setting says otherwise: a free port of this machine, no HTTP API, and
+/// groups that a single member has at once.
+const DEFAULTS: &[&str] = &[
+    "listeners=PLAINTEXT://127.0.0.1:0",
+    "tidewheel.admin.listen=off",
+    "group.initial.rebalance.delay.ms=0",
+    "offsets.topic.num.partitions=1",
+];
+
+/// Says what an embedded broker is to be like; see [`EmbeddedBroker::builder`].
+///
+/// What nobody says is as `tidewheel serve` has it, but for these: it listens on a free port of 127.0.0.1; the HTTP
+/// API is off (`tidewheel.admin.listen` switches it on, port 0 is fine); `group.initial.rebalance.delay.ms` is 0 and
+/// `offsets.topic.num.partitions` 1, so that a consumer has its partitions at once. Neither a file nor the environment
+/// is read.
+#[derive(Clone, Debug, Default)]
+#[must_use = "nothing is started before `start`"]
+pub struct EmbeddedBuilder {
+    sets: Vec<String>,
+    /// Where the data is to stay.
+    data_dir: Option<PathBuf>,
+    topics: Vec<WantedTopic>,
+}
+
+/// A topic that is there when the broker is handed out.
+#[derive(Clone, Debug)]
+struct WantedTopic {
+    name: String,
+    partitions: i32,
+    configs: Vec<(String, Option<String>)>,
+}
+
+impl EmbeddedBuilder {
+    /// Sets one setting, by the name that it has in a configuration file. The last value of a name counts.
+    pub fn setting(mut self, key: &str, value: &str) -> Self {
+        self.sets.push(format!("{key}={value}"));
+        self
+    }
+
+    /// Keeps the data in a new directory that is removed with the broker, which is the default: in memory, below
+    /// `/dev/shm`, where that is such a file system with 512 MiB free, else where temporary files lie (`TMPDIR`). There
+    /// `acks=all` waits for no disk (`tidewheel.log.ack.all=memory`), and no room is kept in reserve. A killed process
+    /// leaves the directory behind; its name begins with `tidewheel-`.
+    pub fn temporary(mut self) -> Self {
+        self.data_dir = None;
+        self
+    }
+
+    /// Keeps the data in this directory, which is made if it is not there and stays: the next broker that is started
+    /// on it goes on with it. With a comma in it, it would be two (`log.dirs`).
+    pub fn data_dir(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.data_dir = Some(dir.into());
+        self
+    }
+
+    /// Makes a topic before the broker is handed out. One that is there already stays as it is.
+    pub fn topic(self, name: &str, partitions: i32) -> Self {
+        self.topic_with(name, partitions, &[])
+    }
+
+    /// The same with settings of the topic: `&[("cleanup.policy", "compact")]`.
+    pub fn topic_with(mut self, name: &str, partitions: i32, configs: &[(&str, &str)]) -> Self {
+        let configs = configs.iter();
+        let configs = configs.map(|(key, value)| ((*key).to_owned(), Some((*value).to_owned())));
+        self.topics.push(WantedTopic {
+            name: name.to_owned(),
+            partitions,
+            configs: configs.collect(),
+        });
+        self
+    }
+
+    /// Starts the broker on the tokio runtime of the caller, and raises the limit of open files of this process to
+    /// all that the system grants. Installs no logger, no handler of signals and nothing else that a second broker
+    /// of the process would find there: lines of the log go to whatever `tracing` subscriber the program has.
+    ///
+    /// # Errors
+    /// Where a setting or a topic is wrong, a port is taken, or the data is in use or cannot be read or made.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime with I/O and time, on which the broker then runs.
+    pub async fn start(self) -> Result<EmbeddedBroker, EmbeddedError> {
+        let temporary = match self.data_dir {
+            Some(_) => None,
+            None => Some(temporary::directory().map_err(failed)?),
+        };
+        let config = self.config(temporary.as_ref())?;
+        // A setting may have named another place.
+        let temporary = temporary.filter(|dir| config.log_dirs == [dir.path()]);
+        let topics = self.topics.into_iter().map(|topic| NewTopic {
+            partitions: topic.partitions,
+            configs: topic.configs,
+            ..NewTopic::with_defaults(&topic.name, &config)
+        });
+        let topics = topics.collect();
+        let running = Running::start(config, None).await?;
+        let broker = EmbeddedBroker { running, temporary };
+        match broker.running.make_topics(topics).await {
+            Ok(()) => Ok(broker),
+            Err(error) => {
+                broker.stop().await?;
+                Err(error)
+            }
+        }
+    }
+
+    fn config(&self, temporary: Option<&TempDir>) -> Result<BrokerConfig, EmbeddedError> {
+        let mut defaults: Vec<String> = DEFAULTS.iter().copied().map(str::to_owned).collect();
+        let mut sets = self.sets.clone();
+        if let Some(dir) = temporary {
+            defaults.extend(temporary::DEFAULTS.iter().copied().map(str::to_owned));
+            defaults.push(format!("log.dirs={}", dir.path().display()));
+        }
+        if let Some(dir) = &self.data_dir {
+            sets.push(format!("log.dirs={}", dir.display()));
+        }
+        let sources = Sources {
+            defaults,
+            sets,
+            ..Sources::default()
+        };
+        BrokerConfig::load(&sources).map_err(failed)
+    }
+}

@@ -1,0 +1,97 @@
+//! A broker in the process of a test, as docs/embedding.md has it: its data and its topics.
+
+use std::path::PathBuf;
+
+use tidewheel_broker::EmbeddedBroker;
+use tidewheel_protocol::messages::describe_log_dirs::{
+    DescribeLogDirsRequest, DescribeLogDirsResponse,
+};
+use tidewheel_protocol::messages::metadata::{MetadataRequest, MetadataResponse};
+use tokio::runtime::Runtime;
+
+use crate::embedded::Embedded;
+use crate::support::{Client, batch, metadata_topic};
+
+/// Where a broker says that its data lies.
+fn data_dir(client: &mut Client) -> PathBuf {
+    let request = DescribeLogDirsRequest { topics: None };
+    let answer: DescribeLogDirsResponse = client.call(4, &request);
+    PathBuf::from(&*answer.results[0].log_dir)
+}
+
+fn partitions(client: &mut Client, topic: &str) -> usize {
+    let request = MetadataRequest {
+        topics: Some(vec![metadata_topic(topic)]),
+        allow_auto_topic_creation: false,
+        ..MetadataRequest::default()
+    };
+    let answer: MetadataResponse = client.call(9, &request);
+    assert_eq!(answer.topics[0].error_code, 0, "{topic}");
+    answer.topics[0].partitions.len()
+}
+
+#[test]
+fn two_brokers_of_a_process_have_nothing_in_common() {
+    let one = Embedded::build(EmbeddedBroker::builder().topic("t", 3));
+    let other = Embedded::build(EmbeddedBroker::builder().topic("t", 1));
+    assert_ne!(one.broker.bootstrap(), other.broker.bootstrap());
+    assert_eq!(one.broker.admin(), None, "no second door");
+    let (mut ones, mut others) = (one.connect(), other.connect());
+    assert_eq!(partitions(&mut ones, "t"), 3);
+    assert_eq!(partitions(&mut others, "t"), 1);
+    assert_eq!(ones.produce("t", 0, -1, batch(&["one"])).error_code, 0);
+    assert_eq!(others.produce("t", 0, -1, batch(&["other"])).error_code, 0);
+    assert_eq!(ones.consume("t", 0, 0)[0].value, "one");
+    assert_eq!(others.consume("t", 0, 0)[0].value, "other");
+    let (first, second) = (data_dir(&mut ones), data_dir(&mut others));
+    assert_ne!(first, second);
+    one.stop();
+    assert!(!first.exists(), "it goes with its broker");
+    assert_eq!(others.consume("t", 0, 0).len(), 1, "the other one goes on");
+    other.stop();
+    assert!(!second.exists());
+}
+
+#[test]
+fn temporary_data_goes_with_a_broker_that_is_dropped_or_does_not_start() {
+    let runtime = Runtime::new().unwrap();
+    let start = |builder: tidewheel_broker::EmbeddedBuilder| runtime.block_on(builder.start());
+    let broker = start(EmbeddedBroker::builder().topic("t", 1)).unwrap();
+    let mut client = Client::connect(&broker.bootstrap());
+    assert_eq!(client.produce("t", 0, -1, batch(&["v"])).error_code, 0);
+    let data = data_dir(&mut client);
+    assert!(data.join("t-0").exists());
+    let inside = runtime.enter();
+    drop(broker);
+    drop(inside);
+    assert!(!data.exists());
+
+    let kept = tempfile::tempdir().unwrap();
+    let wrong = start(EmbeddedBroker::builder().setting("num.partition", "1"));
+    assert!(wrong.unwrap_err().to_string().contains("num.partitions"));
+    let there = || EmbeddedBroker::builder().data_dir(kept.path().join("data"));
+    let wrong = start(there().topic("no good name", 1));
+    assert!(wrong.unwrap_err().to_string().contains("no good name"));
+    // It was stopped, or its data would be in use.
+    let broker = start(there().topic("t", 2)).unwrap();
+    runtime.block_on(broker.stop()).unwrap();
+}
+
+#[test]
+fn data_that_is_to_stay_is_there_for_the_next_broker() {
+    let dir = tempfile::tempdir().unwrap();
+    let builder = || EmbeddedBroker::builder().data_dir(dir.path()).topic("t", 2);
+    let broker = Embedded::build(builder());
+    let answer = broker.connect().produce("t", 1, -1, batch(&["v"]));
+    assert_eq!(answer.error_code, 0);
+    broker.stop();
+    // A setting says the same.
+    let place = dir.path().to_str().unwrap();
+    let broker = EmbeddedBroker::builder().setting("log.dirs", place);
+    let broker = Embedded::build(broker.topic("t", 7));
+    let mut client = broker.connect();
+    assert_eq!(partitions(&mut client, "t"), 2, "it stays as it is");
+    assert_eq!(client.consume("t", 1, 0).len(), 1);
+    broker.stop();
+    assert!(dir.path().join("t-1").exists());
+}
