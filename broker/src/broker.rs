@@ -29,7 +29,7 @@ pub(crate) use self::topic_changes::{
 };
 use crate::change_queue::ChangeQueue;
 use crate::clients::Clients;
-use crate::clock;
+use crate::clock::Clock;
 use crate::delays::Delays;
 use crate::fetch_sessions::FetchSessions;
 use crate::groups::Groups;
@@ -72,6 +72,7 @@ impl fmt::Display for Endpoint {
 #[derive(Debug)]
 pub(crate) struct Broker {
     config: BrokerConfig,
+    clock: Clock,
     /// The same as it was read again since. Written by the change that runs in `changes`.
     given: ArcSwap<Given>,
     /// The same with what was set while it ran. Written by the change that runs in `changes`.
@@ -98,6 +99,7 @@ pub(crate) struct Broker {
     files_being_sent: Arc<Semaphore>,
     /// One per log directory.
     flush: Arc<[FlushSignal]>,
+    cleaner: FlushSignal,
     groups: Groups,
     clients: Clients,
     partition_budget: PartitionBudget,
@@ -117,8 +119,9 @@ impl Broker {
         config: BrokerConfig,
         endpoints: Vec<Endpoint>,
         logs: LogManager<AppendWaiter>,
+        clock: Clock,
     ) -> Result<Self, BrokerError> {
-        let now_ms = clock::now_ms();
+        let now_ms = clock.now_ms();
         let mut metadata = MetadataStore::open(logs.open_metadata_log(None, now_ms)?)?;
         let leader_epoch = metadata.broker_started(now_ms)?;
         if let Err(error) = metadata.compact(now_ms) {
@@ -139,7 +142,7 @@ impl Broker {
         let dir_count = logs.dir_count();
         let granted = Granted::to_this_process();
         let partition_budget = PartitionBudget::new(config.max_partitions, granted);
-        let delays = Delays::new(dir_count, &config);
+        let delays = Delays::new(dir_count, &config, &clock);
         delays.open(&logs, &topics.snapshot(), now_ms);
         let slots = config.max_incremental_fetch_session_cache_slots;
         let slots = usize::try_from(slots).unwrap_or(usize::MAX);
@@ -149,6 +152,7 @@ impl Broker {
             slow_requests: SlowRequests::new(current.slow_request_ms),
             given: ArcSwap::from_pointee(Given::at_start(config.clone(), now_ms)),
             config,
+            clock,
             topic_defaults: ArcSwap::from_pointee(current),
             group_configs: ArcSwap::default(),
             endpoints,
@@ -167,6 +171,7 @@ impl Broker {
             look_ups: Arc::new(Semaphore::new(limits::LOOK_UPS_AT_ONCE)),
             files_being_sent: Arc::new(Semaphore::new(limits::FILES_BEING_SENT_MAX)),
             flush: (0..dir_count).map(|_| FlushSignal::default()).collect(),
+            cleaner: FlushSignal::default(),
             groups: Groups::default(),
             clients: Clients::default(),
             partition_budget,
@@ -313,6 +318,23 @@ impl Broker {
         &self.clients
     }
 
+    /// The clock by which it goes in all that it does to data.
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// A test has turned the clock: whoever sleeps until a time looks again.
+    pub(crate) fn clock_was_turned(&self) {
+        self.delays.look_again();
+        self.groups.look_again();
+        self.cleaner.raise();
+    }
+
+    /// What wakes the cleaning thread.
+    pub(crate) fn cleaner_signal(&self) -> &FlushSignal {
+        &self.cleaner
+    }
+
     /// What wakes the flush threads, one per log directory.
     pub(crate) fn flush_signals(&self) -> &Arc<[FlushSignal]> {
         &self.flush
@@ -363,7 +385,7 @@ impl Broker {
     pub(crate) fn close(&self) -> Result<(), StorageError> {
         // A change of topics that was begun is finished first; later ones find the metadata log closed.
         let _changing = self.changes.hold();
-        let closed = self.logs.close(clock::now_ms());
+        let closed = self.logs.close(self.clock.now_ms());
         closed.and(self.delays.close(self))
     }
 }

@@ -1,9 +1,60 @@
 //! The only reader of clocks in the daemon: everything below takes time as an argument.
+//!
+//! What a broker does to data goes by its own [`Clock`], which a test may turn; sockets, waits of clients and figures
+//! about the process go by the functions, which nobody turns.
 
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tidewheel_storage::delay::ClockReading;
+
+/// The clocks by which a broker goes: those of the system, ahead of them by what a test has turned.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Clock {
+    /// By how many ms, where there is such a test. Never lowered.
+    turned: Option<Arc<AtomicI64>>,
+}
+
+impl Clock {
+    /// Clocks that are ahead by so many ms.
+    pub(crate) fn turned_by(ahead_ms: Arc<AtomicI64>) -> Self {
+        Self {
+            turned: Some(ahead_ms),
+        }
+    }
+
+    /// As [`now_ms`].
+    pub(crate) fn now_ms(&self) -> i64 {
+        now_ms().saturating_add(self.ahead_ms())
+    }
+
+    /// As [`steady_ms`].
+    pub(crate) fn steady_ms(&self) -> i64 {
+        steady_ms().saturating_add(self.ahead_ms())
+    }
+
+    /// Both, turned by the same.
+    pub(crate) fn now_and_steady_ms(&self) -> (i64, i64) {
+        let ahead_ms = self.ahead_ms();
+        let ahead = |ms: i64| ms.saturating_add(ahead_ms);
+        (ahead(now_ms()), ahead(steady_ms()))
+    }
+
+    /// As [`reading`]: a clock that is turned has not jumped.
+    pub(crate) fn reading(&self) -> ClockReading {
+        let (read, ahead_ms) = (reading(), self.ahead_ms());
+        ClockReading {
+            wall_ms: read.wall_ms.saturating_add(ahead_ms),
+            boot_ms: read.boot_ms.saturating_add(ahead_ms),
+        }
+    }
+
+    fn ahead_ms(&self) -> i64 {
+        let turned = self.turned.as_ref();
+        turned.map_or(0, |ahead_ms| ahead_ms.load(Ordering::SeqCst))
+    }
+}
 
 /// Wall time in milliseconds since 1970, as record timestamps count it.
 #[expect(

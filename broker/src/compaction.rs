@@ -37,7 +37,8 @@ pub(crate) fn run(broker: &Broker, signal: &FlushSignal) {
             }
             tell(report);
         };
-        cleaner.clean_due(logs, &clock::now_ms, &mut pace, &mut tell);
+        let now_ms = || broker.clock().now_ms();
+        cleaner.clean_due(logs, &now_ms, &mut pace, &mut tell);
         if pacer.stopped {
             return;
         }

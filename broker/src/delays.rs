@@ -42,7 +42,7 @@ pub(crate) use self::pending::{
 pub(crate) use self::produce::{Begun, produce};
 use crate::ack_wait::AckWaits;
 use crate::broker::Broker;
-use crate::clock;
+use crate::clock::{self, Clock};
 use crate::partition::{AppendError, AppendOutcome, Partition, PartitionLog, WhenDurable, answer};
 use crate::storage_threads::FlushSignal;
 
@@ -59,6 +59,8 @@ pub(crate) struct Delays {
 #[derive(Debug)]
 pub(crate) struct DelayDir {
     number: usize,
+    /// The broker's clock.
+    time: Clock,
     /// Records that are kept in memory.
     near_records_max: usize,
     store: Mutex<Store>,
@@ -138,11 +140,19 @@ impl WhenDurable for Accepted {
 
 impl Delays {
     /// Queues that are not looked for yet.
-    pub(crate) fn new(dirs: usize, config: &BrokerConfig) -> Self {
+    pub(crate) fn new(dirs: usize, config: &BrokerConfig, clock: &Clock) -> Self {
         let near = config.delay_near_records_max;
         let near = usize::try_from(near).unwrap_or(usize::MAX);
+        let dir = |number| DelayDir::new(number, near, clock.clone());
         Self {
-            dirs: (0..dirs).map(|dir| DelayDir::new(dir, near)).collect(),
+            dirs: (0..dirs).map(dir).collect(),
+        }
+    }
+
+    /// The clock was turned: what is due now is delivered.
+    pub(crate) fn look_again(&self) {
+        for dir in &self.dirs {
+            dir.deliver_signal.raise();
         }
     }
 
@@ -178,7 +188,7 @@ impl Delays {
         for (log, offset) in wanted {
             if log.kept_from().is_some_and(|kept| *offset > kept) {
                 // Only what is on the disk is noted.
-                if let Err(error) = log.flush(clock::now_ms()) {
+                if let Err(error) = log.flush(broker.clock().now_ms()) {
                     tracing::warn!(%error, "a log with delivered records is not flushed");
                 }
                 dirs.extend(broker.logs().dir_of(log));
@@ -224,9 +234,10 @@ impl Delays {
 }
 
 impl DelayDir {
-    fn new(number: usize, near_records_max: usize) -> Self {
+    fn new(number: usize, near_records_max: usize, time: Clock) -> Self {
         Self {
             number,
+            time,
             near_records_max,
             store: Mutex::new(Store::Unmade),
             syncing: Mutex::new(()),
@@ -351,7 +362,7 @@ impl DelayDir {
         let idle = self.with(|queue| queue.is_idle()).unwrap_or(true);
         let mut clock = self.clock();
         // One look after the other.
-        let reading = clock::reading();
+        let reading = self.time.reading();
         let verdict = match idle && self.looks.next_ms().is_none() {
             true => {
                 *clock = None;
@@ -369,7 +380,7 @@ impl DelayDir {
     /// Somebody says that the clock is right.
     fn accept_clock(&self) {
         if let Some(clock) = &mut *self.clock() {
-            clock.accept(clock::reading());
+            clock.accept(self.time.reading());
         }
         self.clock_held.store(false, Ordering::Relaxed);
         self.deliver_signal.raise();

@@ -9,7 +9,7 @@ pub use self::builder::EmbeddedBuilder;
 use crate::delays::DelayedRecords;
 use crate::groups::{GroupLag, NoCoordinator, group_lag};
 use crate::metrics::{self, MetricsFormat, MetricsPage, Stage};
-use crate::running::{EmbeddedError, Running, failed};
+use crate::running::{EmbeddedError, Hooks, Running, failed};
 
 /// A broker that serves Kafka clients from within this process: for tests, by [`EmbeddedBroker::builder`], and for
 /// programs, by [`EmbeddedBroker::start`]. Several of them may run at once. Dropped without [`EmbeddedBroker::stop`] it
@@ -74,7 +74,7 @@ impl EmbeddedBroker {
             // A program may embed several brokers.
             config.admin.listen = None;
         }
-        let running = Running::start(config, None).await?;
+        let running = Running::start(config, None, Hooks::default()).await?;
         Ok(Self {
             running,
             temporary: None,

@@ -198,6 +198,11 @@ impl Groups {
         shards
     }
 
+    /// The clock was turned: what is due now is done.
+    pub(crate) fn look_again(&self) {
+        self.all().iter().for_each(|shard| shard.look_again());
+    }
+
     /// Answers whoever waits and takes no more requests.
     pub(crate) fn close(&self) {
         self.all().iter().for_each(|shard| shard.close());
@@ -289,7 +294,7 @@ fn open(broker: &Arc<Broker>, topic: &Arc<Topic>) {
             let (group, bounds, held) = (group.clone(), bounds.clone(), held.clone());
             let coordinator =
                 move || GroupCoordinator::new(group.clone(), bounds.clone()).sharing(&held);
-            let log = OffsetsLog::new(partition, broker.flush_signals());
+            let log = OffsetsLog::new(partition, broker.flush_signals(), broker.clock());
             let shard = Arc::new(Shard::new(log, commit_timeout));
             if shard.log().is_empty() {
                 shard.serve(coordinator(), known);

@@ -13,6 +13,7 @@ mod logging;
 mod running;
 mod service_manager;
 mod temporary;
+mod test_clock;
 
 mod clock;
 
@@ -65,6 +66,7 @@ pub use embedded::{EmbeddedBroker, EmbeddedBuilder};
 pub use groups::{GroupLag, Lag, NoCoordinator, PartitionLag};
 pub use metrics::{MetricsFormat, MetricsPage};
 pub use running::EmbeddedError;
+pub use test_clock::TestClock;
 
 #[cfg(test)]
 mod testing;

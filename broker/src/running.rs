@@ -9,6 +9,7 @@ use tokio::task::JoinSet;
 
 use crate::admin::{AdminServer, AdminStart};
 use crate::broker::{Broker, BrokerError, Endpoint, NewTopic, create_topics};
+use crate::clock::Clock;
 use crate::descriptors;
 use crate::groups::start_groups;
 use crate::ids;
@@ -17,6 +18,7 @@ use crate::logging::Logging;
 use crate::partition_budget::Granted;
 use crate::server::{ADMIN, BoundListener, Server, bind};
 use crate::storage_threads::StorageThreads;
+use crate::test_clock::TestClock;
 
 /// Why a broker did not start, or did not stop well.
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +27,13 @@ pub struct EmbeddedError(pub(crate) Box<dyn std::error::Error + Send + Sync>);
 
 pub(crate) fn failed(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> EmbeddedError {
     EmbeddedError(error.into())
+}
+
+/// What a program that embeds a broker does to it from outside.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Hooks {
+    /// Turns its clock.
+    pub(crate) clock: Option<TestClock>,
 }
 
 /// A broker that serves clients.
@@ -57,6 +66,7 @@ impl Running {
     pub(crate) async fn start(
         config: BrokerConfig,
         logging: Option<Arc<Logging>>,
+        hooks: Hooks,
     ) -> Result<Self, EmbeddedError> {
         let ports = take_ports(&config)?;
         let lifecycle = Arc::new(Lifecycle::begin());
@@ -77,10 +87,17 @@ impl Running {
         let endpoints = ports.clients.iter();
         let endpoints = endpoints.map(|bound| endpoint(&config, bound)).collect();
         let progress = Arc::clone(lifecycle.recovery());
+        let turned = hooks.clock.as_ref();
+        let clock = turned.map(TestClock::clock).unwrap_or_default();
         // Data is read.
-        let opened = tokio::task::spawn_blocking(move || open_data(config, endpoints, progress));
+        let opened =
+            tokio::task::spawn_blocking(move || open_data(config, endpoints, progress, clock));
         let broker = opened.await.map_err(failed)??;
         let broker = Arc::new(broker.with_logging(logging));
+        if let Some(turned) = turned {
+            // Before anybody sleeps by it.
+            turned.followed_by(&broker);
+        }
         lifecycle.has_read(&broker);
         let threads = StorageThreads::start(&broker).map_err(failed)?;
         start_groups(&broker);
@@ -195,6 +212,7 @@ fn open_data(
     config: BrokerConfig,
     endpoints: Vec<Endpoint>,
     progress: Arc<RecoveryProgress>,
+    clock: Clock,
 ) -> Result<Broker, EmbeddedError> {
     let options = LogManagerOptions {
         producer_expiration_ms: config.producer_id_expiration_ms,
@@ -215,7 +233,7 @@ fn open_data(
         )
     };
     let logs = LogManager::open(Arc::new(RealFs), options).map_err(failed)?;
-    Broker::open(config, endpoints, logs).map_err(failed)
+    Broker::open(config, endpoints, logs, clock).map_err(failed)
 }
 
 /// What clients of a listener are told: as advertised for its name, with the port it really got.

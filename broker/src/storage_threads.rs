@@ -102,7 +102,6 @@ impl Wake for FlushDue {
 #[derive(Debug)]
 pub(crate) struct StorageThreads {
     broker: Arc<Broker>,
-    cleaner_signal: Arc<FlushSignal>,
     compactor_signal: Arc<FlushSignal>,
     scrubber_signal: Arc<FlushSignal>,
     threads: Vec<JoinHandle<()>>,
@@ -116,7 +115,6 @@ impl StorageThreads {
     /// Where the system has no more threads.
     pub(crate) fn start(broker: &Arc<Broker>) -> io::Result<Self> {
         let (failure, failed) = watch::channel(None);
-        let cleaner_signal = Arc::new(FlushSignal::default());
         let mut threads = Vec::new();
         for dir in 0..broker.logs().dir_count() {
             let signals = Arc::clone(broker.flush_signals());
@@ -132,8 +130,8 @@ impl StorageThreads {
             let deliver = move || delays::deliver(&deliverer, dir);
             threads.push(spawn("delays", deliver)?);
         }
-        let (cleaner, signal) = (Arc::clone(broker), Arc::clone(&cleaner_signal));
-        threads.push(spawn("cleaner", move || cleaner_loop(&cleaner, &signal))?);
+        let cleaner = Arc::clone(broker);
+        threads.push(spawn("cleaner", move || cleaner_loop(&cleaner))?);
         let compactor_signal = Arc::new(FlushSignal::default());
         if broker.config().cleaner.enable {
             let (compactor, signal) = (Arc::clone(broker), Arc::clone(&compactor_signal));
@@ -148,7 +146,6 @@ impl StorageThreads {
         }
         Ok(Self {
             broker: Arc::clone(broker),
-            cleaner_signal,
             compactor_signal,
             scrubber_signal,
             threads,
@@ -171,7 +168,7 @@ impl StorageThreads {
             .iter()
             .for_each(FlushSignal::stop);
         self.broker.delays().stop();
-        self.cleaner_signal.stop();
+        self.broker.cleaner_signal().stop();
         self.compactor_signal.stop();
         self.scrubber_signal.stop();
         for thread in self.threads.drain(..) {
@@ -237,7 +234,7 @@ fn is_due(broker: &Broker, dir: usize) -> bool {
     let config = broker.config();
     let dirty = broker.logs().dirty(dir);
     // The clock is read after it: an append that came in between would seem to lie ahead.
-    dirty.is_due(config.flush_interval_ms, clock::now_ms())
+    dirty.is_due(config.flush_interval_ms, broker.clock().now_ms())
         || dirty.unsynced_bytes >= config.flush_unsynced_max_bytes
 }
 
@@ -256,7 +253,7 @@ fn flush(broker: &Broker, dir: usize, crew: &mut FlushCrew, trouble: &mut Troubl
                 warn!(%error, "some data is not on disk yet");
             }
             // Files that others keep open only in case they are used again.
-            broker.logs().release_idle(clock::now_ms(), 0);
+            broker.logs().release_idle(broker.clock().now_ms(), 0);
         }
         None if trouble.ends() => info!("all data is on disk again"),
         _ => {}
@@ -288,13 +285,14 @@ fn go_offline(
 }
 
 /// Checkpoints, retention, and unlinking what was deleted: nobody waits for these.
-fn cleaner_loop(broker: &Broker, signal: &FlushSignal) {
-    let config = broker.config();
+fn cleaner_loop(broker: &Broker) {
+    let (config, clock) = (broker.config(), broker.clock());
     let (mut checkpoints, mut unlinking) = (Trouble::default(), Trouble::default());
-    let mut retention_due = clock::deadline(millis(config.log_initial_task_delay_ms));
+    let in_ms = |ms: i64| clock.steady_ms().saturating_add(ms);
+    let mut retention_due_ms = in_ms(config.log_initial_task_delay_ms);
     let mut space = Space::of(broker.logs().dir_count());
-    while !signal.wait(CLEANER_PERIOD) {
-        let now_ms = clock::now_ms();
+    while !broker.cleaner_signal().wait(CLEANER_PERIOD) {
+        let now_ms = clock.now_ms();
         let is_low = space.look(broker);
         if is_low {
             retain(broker, now_ms);
@@ -319,8 +317,8 @@ fn cleaner_loop(broker: &Broker, signal: &FlushSignal) {
             }
         }
         broker.logs().release_idle(now_ms, IDLE_FILES_MS);
-        if clock::has_come(retention_due) {
-            retention_due = clock::deadline(millis(config.log_retention_check_interval_ms));
+        if retention_due_ms <= clock.steady_ms() {
+            retention_due_ms = in_ms(config.log_retention_check_interval_ms);
             retain(broker, now_ms);
         }
     }

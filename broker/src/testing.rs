@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use crate::api::{Call, RequestMemory};
 use crate::broker::{Broker, Endpoint, NewTopic, create_topics};
 use crate::clients::Client;
-use crate::clock;
+use crate::clock::{self, Clock};
 use crate::connection::Session;
 use crate::ids;
 use crate::partition::Acks;
@@ -48,7 +48,7 @@ pub(crate) fn broker_on(fs: Arc<dyn FileSystem>, dir: &Path, settings: &[&str]) 
         host: "localhost".to_owned(),
         port: 1,
     };
-    Arc::new(Broker::open(config, vec![endpoint], logs).expect("a fresh broker"))
+    Arc::new(Broker::open(config, vec![endpoint], logs, Clock::default()).expect("a fresh broker"))
 }
 
 /// Creates a topic, which must work.

@@ -424,7 +424,7 @@ pub(crate) fn identified(id: &str) -> Result<DelayedId, Problem> {
 #[utoipa::path(get, path = "/v1/delayed", tag = "delayed",
     responses((status = 200, body = Delayed)))]
 pub(crate) async fn summary(State(admin): State<Arc<Admin>>) -> Result<Json<Delayed>, Problem> {
-    let summary = admin.ask_logs(|broker| Delayed::new(broker, clock::now_ms()));
+    let summary = admin.ask_logs(|broker| Delayed::new(broker, broker.clock().now_ms()));
     Ok(Json(summary.await?))
 }
 
@@ -436,7 +436,7 @@ pub(crate) async fn list(
     State(admin): State<Arc<Admin>>,
     Query(query): Query<DelayedQuery>,
 ) -> Result<Json<DelayedMessages>, Problem> {
-    let now_ms = clock::now_ms();
+    let now_ms = admin.broker()?.clock().now_ms();
     let wanted = Wanted::new(admin.broker()?, query, now_ms)?;
     let page = admin.list_delayed(move |broker| wanted.page(broker, now_ms));
     let (page, _) = page.await??;
@@ -454,7 +454,7 @@ pub(crate) async fn one(
     let id = identified(&id)?;
     let look = move |broker: &Arc<Broker>| {
         let record = delays::get(broker, &id)?;
-        Ok::<_, DelayedError>(detail(&record, clock::now_ms()))
+        Ok::<_, DelayedError>(detail(&record, broker.clock().now_ms()))
     };
     Ok(Json(admin.one_delayed(look).await??))
 }

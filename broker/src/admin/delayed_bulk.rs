@@ -13,7 +13,6 @@ use super::problem::Problem;
 use super::queries::{DelayedCancelQuery, DelayedQuery};
 use super::state::Admin;
 use crate::broker::Broker;
-use crate::clock;
 use crate::delays;
 
 /// Records that were cancelled, or would be.
@@ -92,7 +91,7 @@ pub(crate) async fn cancel_all(
     State(admin): State<Arc<Admin>>,
     Query(query): Query<DelayedCancelQuery>,
 ) -> Result<Json<DelayedCancelledAll>, Problem> {
-    let now_ms = clock::now_ms();
+    let now_ms = admin.broker()?.clock().now_ms();
     let (confirmed, dry_run) = (query.confirm_count, query.dry_run.unwrap_or(false));
     if confirmed.is_none() && !dry_run {
         let detail = "say how many are to be cancelled; a dry run tells";

@@ -20,7 +20,7 @@ use crate::api::delete_records::delete;
 use crate::api::error::storage_code;
 use crate::broker::Broker;
 use crate::partition::AppendError;
-use crate::{clock, scrub};
+use crate::scrub;
 
 /// Which records are to be deleted.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -128,7 +128,7 @@ pub(crate) async fn roll(
 ) -> Result<Json<SegmentRolled>, Problem> {
     let topic = named(admin.broker()?, &name)?;
     let log = Arc::clone(numbered(&topic, partition)?.log());
-    let rolled = admin.ask_logs(move |_| match dry_run {
+    let rolled = admin.ask_logs(move |broker| match dry_run {
         true => {
             let active = log.segments().pop();
             let would = active.map_or((false, 0), |one| match one.bytes > 0 {
@@ -137,7 +137,7 @@ pub(crate) async fn roll(
             });
             log.refusal().map_or(Ok(would), Err)
         }
-        false => log.roll(clock::now_ms()),
+        false => log.roll(broker.clock().now_ms()),
     });
     let rolled = rolled.await?;
     let (rolled, base_offset) =

@@ -233,7 +233,7 @@ async fn append(
         if !begins.begin() {
             return Err(AppendError::TimedOut);
         }
-        let (place, now_ms) = ((&*topic, partition, &*log), clock::now_ms());
+        let (place, now_ms) = ((&*topic, partition, &*log), broker.clock().now_ms());
         let begun = produce::append(broker, place, Some(batch), Acks::All, true, now_ms)?;
         if begun.unsynced {
             broker.flush_soon();

@@ -11,7 +11,6 @@ use tidewheel_storage::StorageError;
 
 use super::{Context, error};
 use crate::broker::Broker;
-use crate::clock;
 use crate::partition::PartitionLog;
 use crate::topics::TopicsSnapshot;
 
@@ -49,7 +48,9 @@ pub(crate) fn delete(
     wanted: &[(Arc<PartitionLog>, i64)],
 ) -> Vec<Result<i64, StorageError>> {
     broker.delays().note_before_deletion(broker, wanted);
-    broker.logs().delete_records(wanted, clock::now_ms())
+    broker
+        .logs()
+        .delete_records(wanted, broker.clock().now_ms())
 }
 
 /// Answers what is wrong, and notes what is to be done in the order of the answers without an error.

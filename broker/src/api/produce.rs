@@ -157,7 +157,7 @@ fn start(context: &Context, request: ProduceRequest) -> StartedRequest {
         Some(_) => Err(AppendError::Transactional),
         None => acks,
     };
-    let now_ms = clock::now_ms();
+    let now_ms = context.broker.clock().now_ms();
     let mut last = clock::instant();
     let (mut unsynced, mut throttle_ms) = (false, 0);
     let mut started = Vec::with_capacity(request.topic_data.len());

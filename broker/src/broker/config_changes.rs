@@ -9,7 +9,6 @@ use tracing::info;
 
 use super::topic_changes::{all_or_none, for_all};
 use super::{Broker, BrokerError, GroupConfigs};
-use crate::clock;
 use crate::config_changes::{
     Altered, BROKER_LOGGER, ConfigAlteration, ConfigDifference, refuse_repeated,
     refuse_too_many_groups, told,
@@ -131,7 +130,7 @@ impl Broker {
         peer: Option<SocketAddr>,
     ) -> Result<(), BrokerError> {
         let altered: Vec<&Altered> = changed.iter().map(|(altered, _)| *altered).collect();
-        metadata.configs_changed(&altered, clock::now_ms())?;
+        metadata.configs_changed(&altered, self.clock.now_ms())?;
         let mut topics = Vec::new();
         let mut groups = Vec::new();
         let mut settings_changed = false;
@@ -214,6 +213,7 @@ mod tests {
     use tidewheel_storage::{LogManager, LogManagerOptions};
 
     use super::*;
+    use crate::clock::Clock;
 
     fn set(name: &str, session_ms: Option<&str>) -> (String, GroupConfigOverrides) {
         let key = "consumer.session.timeout.ms".to_owned();
@@ -226,7 +226,8 @@ mod tests {
         let ids = vec![Uuid([1; 16])];
         let options = LogManagerOptions::new(vec![PathBuf::from("/data")], 1, "c".into(), ids);
         let logs = LogManager::open(Arc::new(SimFs::new()), options).unwrap();
-        let broker = Broker::open(BrokerConfig::default(), Vec::new(), logs).unwrap();
+        let broker =
+            Broker::open(BrokerConfig::default(), Vec::new(), logs, Clock::default()).unwrap();
         broker.put_group_configs([set("a", Some("50000")), set("b", Some("51000"))]);
         let before = broker.group_configs();
         broker.put_group_configs([set("b", Some("52000")), set("c", Some("53000"))]);

@@ -17,6 +17,7 @@ use tidewheel_storage::{CleanerOptions, LogCleaner, LogManagerOptions};
 use tokio::time::timeout;
 
 use super::*;
+use crate::clock;
 use crate::groups::{NoCoordinator, find_groups, start_groups};
 use crate::topics::OFFSETS_TOPIC;
 
@@ -158,7 +159,7 @@ impl World {
         let Ok(logs) = LogManager::open(Arc::new(self.disk.clone()), options) else {
             return false;
         };
-        let Ok(broker) = Broker::open(config, Vec::new(), logs) else {
+        let Ok(broker) = Broker::open(config, Vec::new(), logs, Clock::default()) else {
             return false;
         };
         let broker = Arc::new(broker);

@@ -12,7 +12,6 @@ use tracing::{info, warn};
 
 use super::load::{by_partition, partitions};
 use super::{Broker, BrokerError};
-use crate::clock;
 use crate::metadata::{MetadataError, MetadataStore};
 use crate::new_partitions::{GrownTopic, NewPartitions};
 use crate::new_topic::{
@@ -147,7 +146,7 @@ impl Broker {
         metadata: &mut MetadataStore,
         topics: &[&ValidTopic],
     ) -> Result<(), BrokerError> {
-        let now_ms = clock::now_ms();
+        let now_ms = self.clock.now_ms();
         let live = topics
             .iter()
             .flat_map(|topic| topic.live_partitions())
@@ -202,7 +201,7 @@ impl Broker {
         metadata: &mut MetadataStore,
         grown: &[&GrownTopic],
     ) -> Result<(), BrokerError> {
-        let now_ms = clock::now_ms();
+        let now_ms = self.clock.now_ms();
         let live = grown.iter().flat_map(|grown| grown.live_partitions());
         let records = grown.iter().map(|grown| (&*grown.topic, grown.count));
         let record = || metadata.partitions_created(records, now_ms);
@@ -295,7 +294,7 @@ impl Broker {
         if topics.is_empty() {
             return Ok(());
         }
-        let now_ms = clock::now_ms();
+        let now_ms = self.clock.now_ms();
         let gone: Vec<_> = topics
             .iter()
             .map(|topic| (Arc::clone(&topic.name), topic.id))
@@ -333,7 +332,7 @@ impl Broker {
         if let Some(id) = self.reserved_producer_id() {
             return Ok(id);
         }
-        let first = metadata.reserve_producer_ids(PRODUCER_ID_BLOCK, clock::now_ms())?;
+        let first = metadata.reserve_producer_ids(PRODUCER_ID_BLOCK, self.clock.now_ms())?;
         let rest = first.saturating_add(1)..first.saturating_add(PRODUCER_ID_BLOCK);
         *self
             .producer_ids

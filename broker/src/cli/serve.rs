@@ -14,7 +14,7 @@ use super::settings::SettingsArguments;
 use super::{EXIT_ENVIRONMENT, EXIT_INTERRUPTED, EXIT_USAGE, config, reload, say};
 use crate::logging::Logging;
 use crate::ready::Ready;
-use crate::running::Running;
+use crate::running::{Hooks, Running};
 use crate::service_manager;
 
 /// Options of `serve`.
@@ -97,7 +97,7 @@ async fn serve_clients(
     // From here on it ends nothing; what is asked for during the start is done after it.
     let hangup = signal(SignalKind::hangup()).map_err(environment)?;
     let started = tokio::select! {
-        started = Running::start(config, Some(logging)) => started,
+        started = Running::start(config, Some(logging), Hooks::default()) => started,
         // Nobody was served yet, and what the disk does cannot be cut short.
         _ = interrupt.recv() => abandon(),
         _ = terminate.recv() => abandon(),

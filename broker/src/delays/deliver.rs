@@ -88,7 +88,7 @@ impl Deliverer<'_> {
     fn reveal(&self, now_ms: i64) -> Duration {
         self.dir.reveal(&self.broker.topics(), now_ms);
         let next_ms = self.dir.looks.next_ms();
-        let wait_ms = next_ms.map(|next_ms| next_ms.saturating_sub(clock::now_ms()));
+        let wait_ms = next_ms.map(|next_ms| next_ms.saturating_sub(self.dir.time.now_ms()));
         // Nobody tells when the clock is set.
         wait_ms.map_or(IDLE, |wait_ms| {
             Duration::from_millis(wait_ms.clamp(0, LOOK_MS).unsigned_abs())
@@ -254,7 +254,7 @@ impl Deliverer<'_> {
                     let counts = &self.dir.counts;
                     counts.delivered.fetch_add(records, Ordering::Relaxed);
                     let metrics = self.broker.metrics().delayed();
-                    metrics.delivered(due.key.due_ms, clock::now_ms());
+                    metrics.delivered(due.key.due_ms, self.dir.time.now_ms());
                     self.dir.with(|queue| queue.delivered(id, due.key, log_end))
                 }
                 Err(error) => {
@@ -299,7 +299,7 @@ impl Deliverer<'_> {
     fn until_next(&self) -> Duration {
         let next = self.dir.with(|queue| {
             let next = queue.next_wake_ms().unwrap_or(NEVER);
-            let next = next.min(clock::now_ms().saturating_add(LOOK_MS));
+            let next = next.min(self.dir.time.now_ms().saturating_add(LOOK_MS));
             // Under the lock, so that no producer looks at it before and accepts after.
             self.dir.looks_at.store(next, Ordering::SeqCst);
             next
@@ -307,7 +307,7 @@ impl Deliverer<'_> {
         let wait_ms = match next {
             // It was due then and was not delivered.
             Some(_) if self.wants_maintenance => LOAD_MS,
-            Some(next) => next.saturating_sub(clock::now_ms()),
+            Some(next) => next.saturating_sub(self.dir.time.now_ms()),
             None => LOOK_MS,
         };
         let wait_ms = u64::try_from(wait_ms.min(LOOK_MS)).unwrap_or(0);
@@ -387,7 +387,7 @@ pub(super) fn checkpoint(broker: &Broker, dir: &DelayDir) -> Result<(), StorageE
     if let Some(failure) = dir.failure.get() {
         return Err(failure.clone());
     }
-    let (topics, now_ms) = (broker.topics(), clock::now_ms());
+    let (topics, now_ms) = (broker.topics(), dir.time.now_ms());
     let _writing = dir.checkpointing();
     let syncing = dir.syncing();
     dir.changed.store(false, Ordering::SeqCst);

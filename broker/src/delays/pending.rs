@@ -179,7 +179,7 @@ pub(crate) fn reschedule(
 ) -> Result<Option<DelayedId>, DelayedError> {
     let place = Place::of(broker, id)?;
     let max_ms = place.max_ms;
-    if due_ms < 0 || due_ms.saturating_sub(clock::now_ms()) > max_ms {
+    if due_ms < 0 || due_ms.saturating_sub(place.dir.time.now_ms()) > max_ms {
         return Err(DelayedError::TooFar { max_ms });
     }
     place.move_to(id, due_ms, dry_run)
@@ -347,9 +347,9 @@ impl<'a> Place<'a> {
             }
             let earliest_ms = queue.earliest_ms(self.partition);
             if let Some(due_ms) = due_ms {
-                outlives(found, due_ms.max(earliest_ms))?;
+                self.outlives(found, due_ms.max(earliest_ms))?;
             }
-            let accepted = queue.accept(&group, clock::now_ms());
+            let accepted = queue.accept(&group, self.dir.time.now_ms());
             let accepted = accepted.map_err(|error| match error {
                 StorageError::QueueFull => DelayedError::TooManyCancellations,
                 error => error.into(),
@@ -395,7 +395,7 @@ impl<'a> Place<'a> {
                 producer: None,
                 operations,
             };
-            let accepted = queue.accept(&group, clock::now_ms());
+            let accepted = queue.accept(&group, self.dir.time.now_ms());
             let accepted = accepted.map_err(|error| match error {
                 StorageError::QueueFull => DelayedError::TooManyCancellations,
                 error => error.into(),
@@ -416,7 +416,7 @@ impl<'a> Place<'a> {
         let found = self.find()?;
         if dry_run {
             let earliest_ms = self.dir.with(|queue| queue.earliest_ms(self.partition));
-            outlives(&found, due_ms.max(earliest_ms.unwrap_or_default()))?;
+            self.outlives(&found, due_ms.max(earliest_ms.unwrap_or_default()))?;
             return Ok(None);
         }
         let (first, earliest_ms) = self.put(&found, found.moved_to(due_ms).into(), Some(due_ms))?;
@@ -426,14 +426,16 @@ impl<'a> Place<'a> {
             ..id.clone()
         }))
     }
-}
 
-/// A record that expires by the time at which it would be delivered is dropped then: it is not moved there.
-fn outlives(found: &PendingRecord, due_ms: i64) -> Result<(), DelayedError> {
-    let deliver_ms = due_ms.max(clock::now_ms());
-    match found.add.expires_ms {
-        Some(expires_ms) if expires_ms <= deliver_ms => Err(DelayedError::Expires { expires_ms }),
-        _ => Ok(()),
+    /// A record that expires by the time at which it would be delivered is dropped then: it is not moved there.
+    fn outlives(&self, found: &PendingRecord, due_ms: i64) -> Result<(), DelayedError> {
+        let deliver_ms = due_ms.max(self.dir.time.now_ms());
+        match found.add.expires_ms {
+            Some(expires_ms) if expires_ms <= deliver_ms => {
+                Err(DelayedError::Expires { expires_ms })
+            }
+            _ => Ok(()),
+        }
     }
 }
 
@@ -465,7 +467,7 @@ impl DelayDir {
         topic_id: Uuid,
         paused: bool,
     ) -> Result<(), StorageError> {
-        let now_ms = clock::now_ms();
+        let now_ms = self.time.now_ms();
         if paused {
             self.make(broker.logs(), now_ms)?;
         }

@@ -10,7 +10,6 @@ use tracing::error;
 use super::start::partition_of;
 use super::{DelayDir, Delays, NEVER};
 use crate::broker::Broker;
-use crate::clock;
 use crate::partition::Partition;
 use crate::topics::{Topic, TopicsSnapshot};
 
@@ -136,7 +135,8 @@ impl DelayDir {
                 Err(error) => {
                     let partition = partition.log().topic_partition();
                     error!(%partition, %error, "what is due cannot be read, and is not shown");
-                    self.looks.add(id, clock::now_ms().saturating_add(RETRY_MS));
+                    let again_ms = self.time.now_ms().saturating_add(RETRY_MS);
+                    self.looks.add(id, again_ms);
                 }
             }
         }

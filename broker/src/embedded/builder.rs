@@ -7,8 +7,9 @@ use tidewheel_config::{BrokerConfig, Sources};
 
 use super::EmbeddedBroker;
 use crate::broker::NewTopic;
-use crate::running::{EmbeddedError, Running, failed};
+use crate::running::{EmbeddedError, Hooks, Running, failed};
 use crate::temporary;
+use crate::test_clock::TestClock;
 
 /// What differs from `tidewheel serve` where no setting says otherwise: a free port of this machine, no HTTP API, and
 /// groups that a single member has at once.
@@ -32,6 +33,7 @@ pub struct EmbeddedBuilder {
     /// Where the data is to stay.
     data_dir: Option<PathBuf>,
     topics: Vec<WantedTopic>,
+    hooks: Hooks,
 }
 
 /// A topic that is there when the broker is handed out.
@@ -82,6 +84,12 @@ impl EmbeddedBuilder {
         self
     }
 
+    /// Lets the broker go by a clock that the test turns.
+    pub fn clock(mut self, clock: &TestClock) -> Self {
+        self.hooks.clock = Some(clock.clone());
+        self
+    }
+
     /// Starts the broker on the tokio runtime of the caller, and raises the limit of open files of this process to
     /// all that the system grants. Installs no logger, no handler of signals and nothing else that a second broker
     /// of the process would find there: lines of the log go to whatever `tracing` subscriber the program has.
@@ -105,7 +113,7 @@ impl EmbeddedBuilder {
             ..NewTopic::with_defaults(&topic.name, &config)
         });
         let topics = topics.collect();
-        let running = Running::start(config, None).await?;
+        let running = Running::start(config, None, self.hooks).await?;
         let broker = EmbeddedBroker { running, temporary };
         match broker.running.make_topics(topics).await {
             Ok(()) => Ok(broker),

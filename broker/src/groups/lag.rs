@@ -15,7 +15,6 @@ use tidewheel_storage::StorageError;
 
 use super::NoCoordinator;
 use crate::broker::Broker;
-use crate::clock;
 use crate::partition::Partition;
 
 /// How far a group is behind in all that it has committed.
@@ -233,7 +232,7 @@ async fn lag_in(
         found
     };
     let age = match broker.look_up(look).await {
-        Some(Ok(Some(timestamp))) => age(timestamp, clock::now_ms()),
+        Some(Ok(Some(timestamp))) => age(timestamp, broker.clock().now_ms()),
         Some(Err(StorageError::PartitionDeleted)) => return Lag::Gone,
         // Retention was faster, the record is damaged, or the runtime ends.
         Some(Ok(None) | Err(_)) | None => None,

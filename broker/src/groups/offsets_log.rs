@@ -8,7 +8,7 @@ use tidewheel_protocol::{BatchError, RecordBatchBuilder};
 use tidewheel_storage::StorageError;
 use tokio::sync::oneshot;
 
-use crate::clock;
+use crate::clock::Clock;
 use crate::partition::{AppendError, Partition, PartitionLog, WhenDurable};
 use crate::storage_threads::FlushSignal;
 
@@ -19,14 +19,25 @@ const RECORD_BYTES: usize = 32;
 pub(super) struct OffsetsLog {
     partition: Arc<Partition>,
     flush: Arc<[FlushSignal]>,
+    clock: Clock,
 }
 
 impl OffsetsLog {
-    pub(super) fn new(partition: &Arc<Partition>, flush: &Arc<[FlushSignal]>) -> Self {
+    pub(super) fn new(
+        partition: &Arc<Partition>,
+        flush: &Arc<[FlushSignal]>,
+        clock: &Clock,
+    ) -> Self {
         Self {
             partition: Arc::clone(partition),
             flush: Arc::clone(flush),
+            clock: clock.clone(),
         }
+    }
+
+    /// The broker's clock.
+    pub(super) fn clock(&self) -> &Clock {
+        &self.clock
     }
 
     /// For reading.
@@ -68,7 +79,7 @@ impl OffsetsLog {
     /// Writes one batch: of offsets about `limits::OFFSETS_BATCH_BYTES`, of what is decided about members all, if
     /// possible. Returns how many records are in it.
     fn append_first(&self, records: &[OffsetsRecord]) -> Result<usize, AppendError> {
-        let now_ms = clock::now_ms();
+        let now_ms = self.clock.now_ms();
         let mut builder = RecordBatchBuilder::new();
         let (mut count, mut bytes) = (0, 0);
         for record in records {

@@ -38,8 +38,8 @@ impl Running {
         coordinator.set_times(times);
         let mut running = Self {
             coordinator,
+            clock: WallClock::new(log.clock().clone()),
             log,
-            clock: WallClock::new(),
             next_token: 0,
             waiting: HashMap::new(),
             appends: Trouble::default(),

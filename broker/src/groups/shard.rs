@@ -14,7 +14,6 @@ use super::Known;
 use super::offsets_log::OffsetsLog;
 use super::pending::{NoCoordinator, Pending};
 use super::running::Running;
-use crate::clock;
 use crate::partition::{AppendError, WhenDurable};
 use crate::topics::TopicsSnapshot;
 
@@ -191,6 +190,11 @@ impl Shard {
         Some(goes_well)
     }
 
+    /// The clock was turned: [`keep_time`] looks at it.
+    pub(super) fn look_again(&self) {
+        self.timer.send_modify(|_| {});
+    }
+
     fn set_timer(&self, next: Option<i64>) {
         self.timer
             .send_if_modified(|timer| std::mem::replace(timer, next) != next);
@@ -252,7 +256,7 @@ impl WhenDurable for Look {
     /// May be called by whoever holds the state.
     fn finish(self: Box<Self>, result: Result<(), AppendError>) {
         if let (Err(_), Some(shard)) = (result, self.0.upgrade()) {
-            shard.timer.send_modify(|_| {});
+            shard.look_again();
         }
     }
 
@@ -274,7 +278,9 @@ pub(super) async fn keep_time(shard: Arc<Shard>) {
             tokio::time::sleep(RETRY).await;
         }
         let next = *timer.borrow_and_update();
-        let left_ms = next.map_or(LOOK_AGAIN_MS, |at| at.saturating_sub(clock::now_ms()));
+        let left_ms = next.map_or(LOOK_AGAIN_MS, |at| {
+            at.saturating_sub(shard.log.clock().now_ms())
+        });
         // What is due is done in parts, so that requests have their turn in between.
         let left_ms = left_ms.clamp(1, LOOK_AGAIN_MS).unsigned_abs();
         tokio::select! {

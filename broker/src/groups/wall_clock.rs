@@ -1,6 +1,6 @@
 //! The wall clock, watched for being set.
 
-use crate::clock;
+use crate::clock::Clock;
 
 /// A clock that runs fast or slow by less than this is not looked upon as set.
 const SET_MS: i64 = 1_000;
@@ -8,21 +8,24 @@ const SET_MS: i64 = 1_000;
 /// Tells the time, and by how much the clock was set since the last look. The coordinator needs the wall
 /// clock, by which offsets expire, also those of an earlier start; its sessions must not end with it.
 pub(super) struct WallClock {
+    clock: Clock,
     /// By how much it was ahead of the monotonic clock.
     ahead_ms: i64,
 }
 
 impl WallClock {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(clock: Clock) -> Self {
+        let (now_ms, steady_ms) = clock.now_and_steady_ms();
         Self {
-            ahead_ms: clock::now_ms() - clock::steady_ms(),
+            clock,
+            ahead_ms: now_ms - steady_ms,
         }
     }
 
     /// Milliseconds since 1970, and how many of them come from setting the clock.
     pub(super) fn look(&mut self) -> (i64, i64) {
-        let now_ms = clock::now_ms();
-        (now_ms, self.set_by(now_ms, clock::steady_ms()))
+        let (now_ms, steady_ms) = self.clock.now_and_steady_ms();
+        (now_ms, self.set_by(now_ms, steady_ms))
     }
 
     fn set_by(&mut self, now_ms: i64, steady_ms: i64) -> i64 {
@@ -48,6 +51,7 @@ mod tests {
     #[test]
     fn a_clock_that_is_set_shows_once_and_one_that_drifts_when_it_is_a_second_off() {
         let mut clock = WallClock {
+            clock: Clock::default(),
             ahead_ms: 1_000_000,
         };
         assert_eq!(clock.set_by(1_000_000, 0), 0);

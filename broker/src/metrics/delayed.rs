@@ -11,7 +11,6 @@ use super::histogram::{Counts, Histogram, LATENESS};
 use super::process::seconds;
 use super::traffic::OTHERS;
 use crate::broker::Broker;
-use crate::clock;
 use crate::delays;
 use crate::topics::TopicsSnapshot;
 
@@ -82,11 +81,11 @@ impl DelayedMetrics {
             samples.add(&[OTHERS], others);
         }
         out.single(&family::DELAYED_PENDING_BYTES, bytes);
-        self.expose_times(&outlook, out);
+        self.expose_times(&outlook, broker.clock().now_ms(), out);
         self.expose_counts(broker, out);
     }
 
-    fn expose_times(&self, outlook: &DelayOutlook, out: &mut Exposition) {
+    fn expose_times(&self, outlook: &DelayOutlook, now_ms: i64, out: &mut Exposition) {
         let mut samples = out.family(&family::DELAYED_NEXT_DUE);
         if let Some(next_due_ms) = outlook.next_due_ms {
             samples.add(&[], seconds(next_due_ms));
@@ -94,7 +93,7 @@ impl DelayedMetrics {
         out.single(&family::DELAYED_OVERDUE, outlook.overdue);
         let late_ms = outlook
             .oldest_overdue_ms
-            .map_or(0, |oldest_ms| clock::now_ms().saturating_sub(oldest_ms));
+            .map_or(0, |oldest_ms| now_ms.saturating_sub(oldest_ms));
         out.single(&family::DELAYED_OLDEST_OVERDUE, seconds(late_ms.max(0)));
         let mut lateness = Counts::new(&LATENESS);
         lateness.add(&self.lateness);

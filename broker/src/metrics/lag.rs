@@ -55,7 +55,7 @@ impl LagTimes {
                 behind.push((number, group, offset, unread.first));
             }
         }
-        let now_ms = clock::now_ms();
+        let now_ms = broker.clock().now_ms();
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let before = std::mem::take(&mut known.readings);
         let mut look = Look::begin(broker);

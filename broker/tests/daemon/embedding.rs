@@ -1,8 +1,10 @@
-//! A broker in the process of a test, as docs/embedding.md has it: its data and its topics.
+//! A broker in the process of a test, as docs/embedding.md has it: its data, its topics, its clock.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
-use tidewheel_broker::EmbeddedBroker;
+use bytes::Bytes;
+use tidewheel_broker::{EmbeddedBroker, TestClock};
 use tidewheel_protocol::messages::describe_log_dirs::{
     DescribeLogDirsRequest, DescribeLogDirsResponse,
 };
@@ -10,7 +12,11 @@ use tidewheel_protocol::messages::metadata::{MetadataRequest, MetadataResponse};
 use tokio::runtime::Runtime;
 
 use crate::embedded::Embedded;
-use crate::support::{Client, batch, metadata_topic};
+use crate::support::consumers::{alive, described, heartbeat, join};
+use crate::support::groups::find;
+use crate::support::{Client, batch, eventually, metadata_topic};
+
+const HOUR: Duration = Duration::from_secs(3_600);
 
 /// Where a broker says that its data lies.
 fn data_dir(client: &mut Client) -> PathBuf {
@@ -32,7 +38,8 @@ fn partitions(client: &mut Client, topic: &str) -> usize {
 
 #[test]
 fn two_brokers_of_a_process_have_nothing_in_common() {
-    let one = Embedded::build(EmbeddedBroker::builder().topic("t", 3));
+    let clock = TestClock::new();
+    let one = Embedded::build(EmbeddedBroker::builder().topic("t", 3).clock(&clock));
     let other = Embedded::build(EmbeddedBroker::builder().topic("t", 1));
     assert_ne!(one.broker.bootstrap(), other.broker.bootstrap());
     assert_eq!(one.broker.admin(), None, "no second door");
@@ -41,6 +48,7 @@ fn two_brokers_of_a_process_have_nothing_in_common() {
     assert_eq!(partitions(&mut others, "t"), 1);
     assert_eq!(ones.produce("t", 0, -1, batch(&["one"])).error_code, 0);
     assert_eq!(others.produce("t", 0, -1, batch(&["other"])).error_code, 0);
+    clock.advance(HOUR);
     assert_eq!(ones.consume("t", 0, 0)[0].value, "one");
     assert_eq!(others.consume("t", 0, 0)[0].value, "other");
     let (first, second) = (data_dir(&mut ones), data_dir(&mut others));
@@ -94,4 +102,73 @@ fn data_that_is_to_stay_is_there_for_the_next_broker() {
     assert_eq!(client.consume("t", 1, 0).len(), 1);
     broker.stop();
     assert!(dir.path().join("t-1").exists());
+}
+
+/// What lies closed for longer than the retention goes, though nobody has waited for it.
+#[test]
+fn retention_follows_a_clock_that_is_turned() {
+    let clock = TestClock::new();
+    let topic = [("retention.ms", "1800000"), ("segment.bytes", "1048576")];
+    let broker = EmbeddedBroker::builder().topic_with("t", 1, &topic);
+    let broker = Embedded::build(broker.clock(&clock));
+    let mut client = broker.connect();
+    let value = "x".repeat(600_000);
+    for _ in 0..4 {
+        assert_eq!(client.produce("t", 0, -1, batch(&[&value])).error_code, 0);
+    }
+    assert_eq!(client.consume("t", 0, 0).len(), 4);
+    clock.advance(HOUR);
+    let data = data_dir(&mut client);
+    let segments = || {
+        let files = std::fs::read_dir(data.join("t-0")).unwrap();
+        let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
+        names.filter(|name| name.ends_with(".log")).count()
+    };
+    eventually("old segments are deleted", || segments() == 1);
+    broker.stop();
+}
+
+#[test]
+fn members_of_a_group_are_missed_when_the_clock_was_turned() {
+    let clock = TestClock::new();
+    let broker = EmbeddedBroker::builder().topic("t", 1).clock(&clock);
+    let broker = Embedded::build(broker);
+    let mut client = broker.connect();
+    find(&mut client, &["g"]);
+    let member = join(&mut client, "g", "m", &["t"]);
+    assert_eq!(described(&mut client, "g").members.len(), 1);
+    clock.advance(HOUR);
+    eventually("the member is gone", || {
+        described(&mut client, "g").members.is_empty()
+    });
+    let told = heartbeat(&mut client, &alive("g", "m", member.member_epoch));
+    assert_ne!(told.error_code, 0, "it has to join again");
+    broker.stop();
+}
+
+/// Data of a topic whose records are dated by the broker.
+#[test]
+fn what_the_broker_dates_is_dated_by_its_clock() {
+    let clock = TestClock::new();
+    let topic = [("message.timestamp.type", "LogAppendTime")];
+    let broker = EmbeddedBroker::builder().topic_with("t", 1, &topic);
+    let broker = Embedded::build(broker.clock(&clock));
+    let mut client = broker.connect();
+    let mut dated = |value: &'static str| {
+        let answer = client.produce("t", 0, -1, batch(&[value]));
+        assert_eq!(answer.error_code, 0);
+        answer.log_append_time_ms
+    };
+    let before = dated("before");
+    clock.advance(HOUR);
+    let by_ms = dated("after") - before;
+    assert!((3_600_000..3_900_000).contains(&by_ms), "{by_ms}");
+    assert!((clock.now_ms() - before - by_ms).abs() < 300_000);
+    let values: Vec<Bytes> = client
+        .consume("t", 0, 0)
+        .into_iter()
+        .map(|one| one.value)
+        .collect();
+    assert_eq!(values, ["before", "after"]);
+    broker.stop();
 }

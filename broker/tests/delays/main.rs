@@ -23,3 +23,4 @@ mod produce;
 mod retry;
 #[path = "../support/mod.rs"]
 mod support;
+mod turned;

@@ -24,6 +24,7 @@ use tokio::task::JoinHandle;
 
 use super::*;
 use crate::broker::{Broker, NewTopic, create_topics};
+use crate::clock::Clock;
 use crate::connection::serve;
 use crate::testing;
 use crate::testing::gate::Gate;
@@ -38,7 +39,7 @@ fn open(fs: Arc<dyn FileSystem>, dir: PathBuf) -> Arc<Broker> {
     let directory_ids = vec![Uuid([1; 16])];
     let options = LogManagerOptions::new(vec![dir], 1, "cluster".to_owned(), directory_ids);
     let logs = LogManager::open(fs, options).unwrap();
-    Arc::new(Broker::open(config, Vec::new(), logs).unwrap())
+    Arc::new(Broker::open(config, Vec::new(), logs, Clock::default()).unwrap())
 }
 
 async fn create(broker: &Arc<Broker>, name: &str) {

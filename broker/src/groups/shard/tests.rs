@@ -17,6 +17,7 @@ use tokio::time::timeout;
 use super::super::Groups;
 use super::super::loading::{Loaded, load};
 use super::*;
+use crate::clock::{self, Clock};
 use crate::partition::tests::partition;
 use crate::partition::{AppendWaiter, Partition};
 use crate::topics::{Topic, TopicRegistry};
@@ -49,7 +50,7 @@ impl World {
 
     /// As after a start: what the log holds is not read yet.
     fn loading(&self) -> Arc<Shard> {
-        let log = OffsetsLog::new(&self.partition, &Arc::default());
+        let log = OffsetsLog::new(&self.partition, &Arc::default(), &Clock::default());
         Arc::new(Shard::new(log, Duration::from_secs(5)))
     }
 
