@@ -31,6 +31,7 @@ use crate::change_queue::ChangeQueue;
 use crate::clients::Clients;
 use crate::clock::Clock;
 use crate::delays::Delays;
+use crate::faults::Faults;
 use crate::fetch_sessions::FetchSessions;
 use crate::groups::Groups;
 use crate::logging::Logging;
@@ -108,6 +109,8 @@ pub(crate) struct Broker {
     slow_requests: SlowRequests,
     /// The log, where the broker is a process of its own.
     logging: Option<Arc<Logging>>,
+    /// What happens to requests, where a test says so.
+    faults: Option<Faults>,
 }
 
 impl Broker {
@@ -178,6 +181,7 @@ impl Broker {
             metrics,
             delays,
             logging: None,
+            faults: None,
         };
         broker.put_group_configs(group_configs);
         Ok(broker)
@@ -186,6 +190,16 @@ impl Broker {
     /// The same with the log of its process, whose levels clients may change.
     pub(crate) fn with_logging(self, logging: Option<Arc<Logging>>) -> Self {
         Self { logging, ..self }
+    }
+
+    /// The same with faults that a test makes.
+    pub(crate) fn with_faults(self, faults: Option<Faults>) -> Self {
+        Self { faults, ..self }
+    }
+
+    /// What happens to requests, where a test says so.
+    pub(crate) fn faults(&self) -> Option<&Faults> {
+        self.faults.as_ref()
     }
 
     /// The log, where the broker is a process of its own.

@@ -134,13 +134,7 @@ impl Outgoing {
     /// Its answer, now that it is its turn.
     async fn answer(self) -> (Answer, Option<RequestTimer>) {
         drop(self.holding);
-        let answer = match self.reply {
-            Reply::Now(answer) => answer,
-            Reply::Started(future)
-            | Reply::Alone(future)
-            | Reply::Later(future)
-            | Reply::Barrier(future) => future.await,
-        };
+        let answer = self.reply.answer().await;
         drop((self.share, self.answered));
         (answer, self.timer)
     }
@@ -388,7 +382,12 @@ async fn start(
     let mut timer = session.meter.begin(call.header.api_key, bytes, arrived);
     let refused =
         |error: &_| debug!(peer = %session.peer, %error, "refused request, connection closed");
-    let reply = api::dispatch(call).await.inspect_err(refused).ok()?;
+    let faults = broker.faults();
+    let begun = match faults.and_then(|faults| faults.strike(call.header.api_key)) {
+        None => api::dispatch(call).await,
+        Some(fault) => Box::pin(api::dispatch_faulty(call, fault)).await,
+    };
+    let reply = begun.inspect_err(refused).ok()?;
     if let Some(timer) = &mut timer {
         timer.begun(clock::instant());
     }

@@ -8,6 +8,7 @@
 pub mod cli;
 
 mod embedded;
+mod faults;
 mod lifecycle;
 mod logging;
 mod running;
@@ -63,10 +64,12 @@ pub use delays::{
     DelayedTopic, NoDelayedId,
 };
 pub use embedded::{EmbeddedBroker, EmbeddedBuilder};
+pub use faults::{CannotRefuse, Fault, FaultBuilder, Faults};
 pub use groups::{GroupLag, Lag, NoCoordinator, PartitionLag};
 pub use metrics::{MetricsFormat, MetricsPage};
 pub use running::EmbeddedError;
 pub use test_clock::TestClock;
+pub use tidewheel_protocol::{ApiKey, ErrorCode};
 
 #[cfg(test)]
 mod testing;

@@ -11,6 +11,7 @@ use crate::admin::{AdminServer, AdminStart};
 use crate::broker::{Broker, BrokerError, Endpoint, NewTopic, create_topics};
 use crate::clock::Clock;
 use crate::descriptors;
+use crate::faults::Faults;
 use crate::groups::start_groups;
 use crate::ids;
 use crate::lifecycle::Lifecycle;
@@ -34,6 +35,8 @@ pub(crate) fn failed(error: impl Into<Box<dyn std::error::Error + Send + Sync>>)
 pub(crate) struct Hooks {
     /// Turns its clock.
     pub(crate) clock: Option<TestClock>,
+    /// Happen to its requests.
+    pub(crate) faults: Option<Faults>,
 }
 
 /// A broker that serves clients.
@@ -93,7 +96,7 @@ impl Running {
         let opened =
             tokio::task::spawn_blocking(move || open_data(config, endpoints, progress, clock));
         let broker = opened.await.map_err(failed)??;
-        let broker = Arc::new(broker.with_logging(logging));
+        let broker = Arc::new(broker.with_logging(logging).with_faults(hooks.faults));
         if let Some(turned) = turned {
             // Before anybody sleeps by it.
             turned.followed_by(&broker);

@@ -22,6 +22,19 @@ pub(crate) enum Reply {
     Barrier(Pin<Box<dyn Future<Output = Answer> + Send>>),
 }
 
+impl Reply {
+    /// Its answer, now that it is its turn.
+    pub(crate) async fn answer(self) -> Answer {
+        match self {
+            Self::Now(answer) => answer,
+            Self::Started(future)
+            | Self::Alone(future)
+            | Self::Later(future)
+            | Self::Barrier(future) => future.await,
+        }
+    }
+}
+
 /// What leaves the socket.
 pub(crate) enum Answer {
     /// A whole response frame, written one part after the other.

@@ -7,6 +7,7 @@ use tidewheel_config::{BrokerConfig, Sources};
 
 use super::EmbeddedBroker;
 use crate::broker::NewTopic;
+use crate::faults::Faults;
 use crate::running::{EmbeddedError, Hooks, Running, failed};
 use crate::temporary;
 use crate::test_clock::TestClock;
@@ -87,6 +88,12 @@ impl EmbeddedBuilder {
     /// Lets the broker go by a clock that the test turns.
     pub fn clock(mut self, clock: &TestClock) -> Self {
         self.hooks.clock = Some(clock.clone());
+        self
+    }
+
+    /// Lets faults happen to its requests that the test makes.
+    pub fn faults(mut self, faults: &Faults) -> Self {
+        self.hooks.faults = Some(faults.clone());
         self
     }
 

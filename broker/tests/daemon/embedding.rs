@@ -16,6 +16,9 @@ use crate::support::consumers::{alive, described, heartbeat, join};
 use crate::support::groups::find;
 use crate::support::{Client, batch, eventually, metadata_topic};
 
+#[path = "../../examples/embedded.rs"]
+mod example;
+
 const HOUR: Duration = Duration::from_secs(3_600);
 
 /// Where a broker says that its data lies.
@@ -34,6 +37,11 @@ fn partitions(client: &mut Client, topic: &str) -> usize {
     let answer: MetadataResponse = client.call(9, &request);
     assert_eq!(answer.topics[0].error_code, 0, "{topic}");
     answer.topics[0].partitions.len()
+}
+
+#[test]
+fn the_example_runs() {
+    example::main().unwrap();
 }
 
 #[test]

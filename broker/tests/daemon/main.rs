@@ -12,6 +12,7 @@ mod connections;
 #[path = "../support/embedded.rs"]
 mod embedded;
 mod embedding;
+mod faults;
 mod generate;
 mod group_lag;
 mod hostile;

@@ -1,0 +1,50 @@
+//! Requests to which a fault happens that a test has made.
+
+use std::pin::Pin;
+
+use super::{Answer, Call, Refused, Reply, dispatch, refusal};
+use crate::faults::FaultKind;
+
+/// As [`dispatch`], with what happens to the request instead.
+///
+/// # Errors
+/// As [`dispatch`].
+pub(crate) async fn dispatch_faulty(call: Call, fault: FaultKind) -> Result<Reply, Refused> {
+    match fault {
+        FaultKind::Refuse(code) => refusal::refuse(call, code).map(Reply::Now),
+        // Nothing is read behind it, and both ends of the connection may give it up.
+        FaultKind::Delay(by) => Ok(Reply::Barrier(Box::pin(async move {
+            let mut closing = call.context.session.closing.clone();
+            tokio::select! {
+                () = tokio::time::sleep(by) => {}
+                _ = closing.wait_for(|closing| *closing) => return Answer::Close,
+            }
+            match dispatch(call).await {
+                Ok(reply) => reply.answer().await,
+                Err(_) => Answer::Close,
+            }
+        }))),
+        FaultKind::DropConnection => Ok(Reply::Now(Answer::Close)),
+        FaultKind::DropAnswer => Ok(unanswered(dispatch(call).await?)),
+    }
+}
+
+/// The same work, and the connection closes when it is done.
+fn unanswered(reply: Reply) -> Reply {
+    match reply {
+        Reply::Now(_) => Reply::Now(Answer::Close),
+        Reply::Started(answer) => Reply::Started(lost(answer)),
+        Reply::Alone(answer) => Reply::Alone(lost(answer)),
+        Reply::Later(answer) => Reply::Later(lost(answer)),
+        Reply::Barrier(answer) => Reply::Barrier(lost(answer)),
+    }
+}
+
+type Answering = Pin<Box<dyn Future<Output = Answer> + Send>>;
+
+fn lost(answer: Answering) -> Answering {
+    Box::pin(async move {
+        drop(answer.await);
+        Answer::Close
+    })
+}
