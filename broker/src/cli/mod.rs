@@ -2,6 +2,7 @@
 
 mod bench;
 mod config;
+mod dev;
 mod generate;
 pub(crate) mod log;
 mod pages;
@@ -46,6 +47,8 @@ struct Arguments {
 enum Command {
     /// Run the broker (what happens without a subcommand).
     Serve(serve::ServeArguments),
+    /// Run a broker for development and tests, which leaves nothing behind if asked.
+    Dev(dev::DevArguments),
     /// Check, show, explain and convert settings.
     Config(config::ConfigArguments),
     /// Look into the files of a stopped data directory.
@@ -67,6 +70,7 @@ pub fn run() -> ExitCode {
     match arguments.command {
         None => serve::run(&arguments.serve),
         Some(Command::Serve(arguments)) => serve::run(&arguments),
+        Some(Command::Dev(arguments)) => dev::run(&arguments),
         Some(Command::Config(arguments)) => config::run(&arguments),
         Some(Command::Log(arguments)) => log::run(&arguments),
         Some(Command::Generate(arguments)) => generate::run(&arguments),

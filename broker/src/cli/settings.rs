@@ -25,9 +25,29 @@ pub(crate) struct SettingsArguments {
     /// Whether an unknown setting is a mistake, or only a warning.
     #[arg(long, value_name = "BOOL", default_value_t = true, action = ArgAction::Set)]
     strict: bool,
+    /// What the command itself says, `key=value`.
+    #[arg(skip)]
+    own: OwnSettings,
+}
+
+/// What a command says about settings beside the options that all commands have.
+#[derive(Clone, Debug, Default)]
+pub(super) struct OwnSettings {
+    /// Where nobody says otherwise.
+    pub(super) defaults: Vec<String>,
+    /// By options of its own: as strong as `--set`, which comes after them.
+    pub(super) sets: Vec<String>,
 }
 
 impl SettingsArguments {
+    /// The same, with what a command says.
+    pub(super) fn with_own(&self, own: OwnSettings) -> Self {
+        Self {
+            own,
+            ..self.clone()
+        }
+    }
+
     /// Everything that says something about settings, the environment of this process included.
     ///
     /// # Errors
@@ -37,7 +57,8 @@ impl SettingsArguments {
             Some(path) => Some(read(path)?),
             None => None,
         };
-        let mut sets = self.sets.clone();
+        let mut sets = self.own.sets.clone();
+        sets.extend(self.sets.iter().cloned());
         if let Some(dir) = &self.data_dir {
             sets.push(format!("log.dirs={}", dir.display()));
         }
@@ -45,11 +66,11 @@ impl SettingsArguments {
             sets.push(format!("tidewheel.log.format={format}"));
         }
         Ok(Sources {
+            defaults: self.own.defaults.clone(),
             file,
             environment: environment(),
             sets,
             lenient: !self.strict,
-            ..Sources::default()
         })
     }
 }

@@ -9,6 +9,7 @@
 mod compaction;
 mod config;
 mod connections;
+mod dev;
 #[path = "../support/embedded.rs"]
 mod embedded;
 mod embedding;

@@ -56,7 +56,7 @@ fn every_command_has_a_manual_page() {
     let dir = tempfile::tempdir().unwrap();
     let pages = dir.path().join("new/pages");
     printed(&["man", "--dir", pages.to_str().unwrap()]);
-    for command in ["", "-serve", "-log-verify", "-bench-versus", "-man"] {
+    for command in ["", "-serve", "-dev", "-log-verify", "-bench-versus", "-man"] {
         let page = fs::read_to_string(pages.join(format!("tidewheel{command}.1")));
         assert!(page.unwrap().contains(".SH SYNOPSIS"), "{command}");
     }

@@ -91,6 +91,7 @@ pub(crate) struct Installs {
     sarama: Installed,
     shopify: Installed,
     kafka_go: Installed,
+    dev_example: Installed,
     node: Installed,
     console: Installed,
     java: Mutex<HashMap<&'static str, Arc<Installed>>>,
@@ -142,6 +143,22 @@ impl Installs {
         self.kafka_go
             .get_or_init(|| go("kafka-go", "kafka-go", "go.mod"))
             .clone()
+    }
+
+    /// The example that starts a broker for itself.
+    pub(crate) fn dev_example(&self) -> Result<PathBuf, Fault> {
+        const FOLDER: &str = "../../../docs/examples/go";
+        let make = |target: &Path| {
+            let mut build = Command::new("go");
+            build.args(["build", "-mod=readonly", "-o"]);
+            build.arg(target.join("example")).arg(".");
+            build.env("GOTOOLCHAIN", "local");
+            must_succeed("go build", build.current_dir(sources().join(FOLDER))).map(|_| ())
+        };
+        let made = self
+            .dev_example
+            .get_or_init(|| install("dev-example", &[FOLDER], make));
+        Ok(made.clone()?.join("example"))
     }
 
     /// The folder with the kafkajs program and its packages.

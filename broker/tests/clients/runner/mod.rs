@@ -7,6 +7,7 @@ mod consumers;
 mod context;
 mod crash;
 mod dataset;
+mod dev;
 mod dump_log;
 mod go_suites;
 mod group_tool;
@@ -54,6 +55,7 @@ pub(crate) fn main() -> ExitCode {
     trials.extend(librdkafka::trials(&context));
     trials.extend(jobs::trials(&context));
     trials.extend(shipper::trials(&context));
+    trials.extend(dev::trials(&context));
     trials.extend(rust_suites::trials(&context));
     trials.extend(go_suites::trials(&context));
     trials.extend(console::trials(&context));

@@ -1,0 +1,309 @@
+//! `tidewheel dev`: a broker for development and tests, which leaves nothing behind if asked.
+
+use std::fmt;
+use std::io::{self, IsTerminal};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::str::FromStr;
+
+use clap::Args;
+use tempfile::TempDir;
+use tidewheel_config::{BrokerConfig, limits};
+
+use super::serve::{Failure, Service, environment};
+use super::settings::{OwnSettings, SettingsArguments};
+use crate::broker::NewTopic;
+use crate::ready::{self, Ready};
+use crate::running::{EmbeddedError, Running};
+use crate::temporary;
+use crate::topics::topic_name_problem;
+
+/// What differs from `serve` where nobody says otherwise: groups that a single member has at once, any factor of
+/// replication that examples ask for, records from the console.
+const DEFAULTS: &[&str] = &[
+    "group.initial.rebalance.delay.ms=0",
+    "offsets.topic.num.partitions=1",
+    "tidewheel.replication.factor.max=3",
+    "tidewheel.admin.produce=true",
+];
+
+/// Where the console listens if clients come to a port that the system chose.
+const ANY_CONSOLE: &str = "tidewheel.admin.listen=127.0.0.1:0";
+
+/// How often files are removed again that were made while they were removed.
+const REMOVALS_MAX: usize = 8;
+
+/// Options of `dev`.
+#[derive(Debug, Args)]
+pub(crate) struct DevArguments {
+    /// Listen on this port of 127.0.0.1; 0 for any free one, then the console is on a free one, too
+    #[arg(long, value_name = "PORT")]
+    port: Option<u16>,
+    /// Keep the data in a temporary directory, in memory if there is room, and remove it at the end
+    #[arg(long, conflicts_with = "data_dir")]
+    ephemeral: bool,
+    /// When ready, write the ready line to this file, which is removed at the end
+    #[arg(long, value_name = "PATH")]
+    port_file: Option<PathBuf>,
+    /// Make this topic if it is not there; may be given several times
+    #[arg(long = "topic", value_name = "NAME[:PARTITIONS]")]
+    topics: Vec<DevTopic>,
+    #[command(flatten)]
+    settings: SettingsArguments,
+}
+
+/// A topic that is there when the first client comes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct DevTopic {
+    name: String,
+    /// -1 for `num.partitions`.
+    partitions: i32,
+}
+
+impl FromStr for DevTopic {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, partitions) = match text.split_once(':') {
+            None => (text, -1),
+            Some((name, partitions)) => {
+                let most = limits::PARTITIONS_PER_TOPIC_MAX;
+                let count = partitions.parse::<i32>().ok();
+                let count = count.filter(|count| (1..=most).contains(count));
+                let none = || format!("{partitions:?} is no number from 1 to {most}");
+                (name, count.ok_or_else(none)?)
+            }
+        };
+        match topic_name_problem(name) {
+            Some(problem) => Err(problem.to_owned()),
+            None => Ok(Self {
+                name: name.to_owned(),
+                partitions,
+            }),
+        }
+    }
+}
+
+impl fmt::Display for DevTopic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.partitions {
+            -1 => f.write_str(&self.name),
+            partitions => write!(f, "{}:{partitions}", self.name),
+        }
+    }
+}
+
+/// What `dev` does beside a broker, and what it removes when that has ended: in any way but by SIGKILL.
+pub(super) struct Dev {
+    topics: Vec<DevTopic>,
+    temporary: Option<TempDir>,
+    /// The port file, with what was written into it.
+    port_file: Option<(PathBuf, Vec<u8>)>,
+}
+
+pub(crate) fn run(arguments: &DevArguments) -> ExitCode {
+    match serve(arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.tell(),
+    }
+}
+
+fn serve(arguments: &DevArguments) -> Result<(), Failure> {
+    if let Some(path) = &arguments.port_file {
+        forget(path)
+            .map_err(|error| environment(format!("cannot remove {}: {error}", path.display())))?;
+    }
+    let temporary = match arguments.ephemeral {
+        true => {
+            let cannot = |error| environment(format!("cannot make a directory: {error}"));
+            Some(temporary::directory().map_err(cannot)?)
+        }
+        false => None,
+    };
+    let own = own_settings(arguments.port, temporary.as_ref().map(TempDir::path));
+    let service = Service {
+        settings: arguments.settings.with_own(own),
+        port_file: arguments.port_file.as_deref(),
+        dev: Some(Dev {
+            topics: arguments.topics.clone(),
+            temporary,
+            port_file: None,
+        }),
+    };
+    service.serve()
+}
+
+/// Whoever waits for the file must not read what a killed broker left there.
+fn forget(port_file: &Path) -> io::Result<()> {
+    match std::fs::remove_file(port_file) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+fn own_settings(port: Option<u16>, temporary: Option<&Path>) -> OwnSettings {
+    let mut own = OwnSettings::default();
+    let defaults = DEFAULTS.iter().copied();
+    own.defaults.extend(defaults.map(str::to_owned));
+    if port == Some(0) {
+        own.defaults.push(ANY_CONSOLE.to_owned());
+    }
+    if let Some(port) = port {
+        let listeners = format!("listeners=PLAINTEXT://127.0.0.1:{port}");
+        own.sets.push(listeners);
+    }
+    if let Some(dir) = temporary {
+        let defaults = temporary::DEFAULTS.iter().copied();
+        own.defaults.extend(defaults.map(str::to_owned));
+        own.sets.push(format!("log.dirs={}", dir.display()));
+    }
+    own
+}
+
+impl Dev {
+    /// Whether the settings are what its options say.
+    ///
+    /// # Errors
+    /// A sentence about what contradicts them.
+    pub(super) fn check(&self, config: &BrokerConfig) -> Result<(), &'static str> {
+        let temporary = self.temporary.as_ref();
+        match temporary.is_some_and(|dir| config.log_dirs != [dir.path()]) {
+            true => Err("--ephemeral and log.dirs say two things about where the data lies"),
+            false => Ok(()),
+        }
+    }
+
+    /// Makes the topics that are not there.
+    ///
+    /// # Errors
+    /// Where one of them cannot be made.
+    pub(super) async fn make_topics(&self, running: &Running) -> Result<(), EmbeddedError> {
+        let config = running.broker().config();
+        let topics = self.topics.iter().map(|topic| NewTopic {
+            partitions: topic.partitions,
+            ..NewTopic::with_defaults(&topic.name, config)
+        });
+        running.make_topics(topics.collect()).await
+    }
+
+    /// Notes that the port file was written, and writes the line for programs, but not to people.
+    ///
+    /// # Errors
+    /// Where standard output cannot be written.
+    pub(super) fn announced(&mut self, port_file: Option<&Path>, line: &[u8]) -> io::Result<()> {
+        self.port_file = port_file.map(|path| (path.to_owned(), line.to_vec()));
+        match io::stdout().is_terminal() {
+            true => Ok(()),
+            false => ready::print_line(line),
+        }
+    }
+
+    /// What people are told: where it is, what becomes of the data, and lines to copy, of a topic that it was told of
+    /// if there is one.
+    pub(super) fn banner(&self, ready: &Ready) -> String {
+        let Ready {
+            bootstrap,
+            listeners,
+            data_dir,
+            version,
+            ..
+        } = ready;
+        let topic = self.topics.first();
+        let topic = topic.map_or("greetings", |topic| topic.name.as_str());
+        let made: Vec<String> = self.topics.iter().map(ToString::to_string).collect();
+        let made = match made.is_empty() {
+            true => "made when they are first used".to_owned(),
+            false => format!("{}; others when they are first used", made.join(", ")),
+        };
+        let kept = match self.temporary.is_some() {
+            true => ", gone when this ends; acks=all waits for no disk",
+            false => "",
+        };
+        format!(
+            "Tidewheel {version} is ready, for development.\n  \
+             listening on  {}\n  \
+             console, API  {}\n  \
+             data in       {data_dir}{kept}\n  \
+             topics        {made}\n  \
+             produce       echo hello | kcat -b {bootstrap} -P -t {topic}\n  \
+             consume       kcat -b {bootstrap} -C -t {topic} -o beginning -e\n  \
+             stop          Ctrl-C\n",
+            listeners.join(", "),
+            ready.console(),
+        )
+    }
+
+    /// Removes the port file, if it is still the one that was written, and the data if it is temporary; whether it is.
+    pub(super) fn leave_no_traces(&mut self) -> bool {
+        if let Some((path, line)) = self.port_file.take()
+            && std::fs::read(&path).is_ok_and(|found| found == line)
+        {
+            // Whoever removed it meanwhile did what was to be done.
+            drop(std::fs::remove_file(path));
+        }
+        let Some(dir) = self.temporary.take() else {
+            return false;
+        };
+        for _ in 0..REMOVALS_MAX {
+            // Where the broker did not stop, it may make files meanwhile.
+            if std::fs::remove_dir_all(dir.path()).is_ok() {
+                break;
+            }
+        }
+        true
+    }
+}
+
+impl Drop for Dev {
+    fn drop(&mut self) {
+        self.leave_no_traces();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn topics_are_named_with_or_without_their_partitions() {
+        let topic = |name: &str, partitions| {
+            Ok(DevTopic {
+                name: name.to_owned(),
+                partitions,
+            })
+        };
+        let parsed = |text: &str| text.parse::<DevTopic>();
+        assert_eq!(parsed("orders"), topic("orders", -1));
+        assert_eq!(parsed("orders:3"), topic("orders", 3));
+        assert_eq!(parsed("orders:3").unwrap().to_string(), "orders:3");
+        for wrong in [
+            "",
+            ":3",
+            "a b",
+            "orders:0",
+            "orders:",
+            "orders:x",
+            "a:1:2",
+            "a:99999999999",
+        ] {
+            assert!(parsed(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_port_file_that_another_broker_has_written_meanwhile_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("port.json");
+        let dev = |line: &[u8]| Dev {
+            topics: Vec::new(),
+            temporary: None,
+            port_file: Some((path.clone(), line.to_vec())),
+        };
+        std::fs::write(&path, "theirs").unwrap();
+        drop(dev(b"ours"));
+        assert!(path.exists());
+        drop(dev(b"theirs"));
+        assert!(!path.exists());
+        drop(dev(b"theirs"));
+    }
+}

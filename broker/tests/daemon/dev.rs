@@ -1,0 +1,234 @@
+//! `tidewheel dev`: what it says, what it leaves behind, and what it is like to clients.
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use serde_json::Value;
+use tidewheel_protocol::messages::metadata::{MetadataRequest, MetadataResponse};
+
+use crate::support::{Client, batch, eventually, metadata_topic, run, tidewheel};
+
+/// A broker that was started as examples do, killed when dropped.
+struct Dev {
+    child: Child,
+    port_file: PathBuf,
+    /// What the port file holds.
+    ready: Value,
+}
+
+/// `dev` on free ports, which keeps its temporary files in `folder`.
+fn command(folder: &Path, arguments: &[&str]) -> Command {
+    let mut command = tidewheel(&["dev", "--port", "0", "--port-file"]);
+    command.arg(folder.join("port.json")).args(arguments);
+    command.env_remove("TIDEWHEEL_ADMIN_LISTEN");
+    command.env("TIDEWHEEL_LOG", "warn");
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+impl Dev {
+    fn start(folder: &Path, arguments: &[&str]) -> Self {
+        Self::spawn(folder, &mut command(folder, arguments))
+    }
+
+    fn spawn(folder: &Path, command: &mut Command) -> Self {
+        let child = command.spawn().unwrap();
+        let port_file = folder.join("port.json");
+        let mut ready = Value::Null;
+        eventually("the port file is there", || {
+            let text = std::fs::read_to_string(&port_file).unwrap_or_default();
+            // What another one has left may be there until the process begins; it is never seen half-written.
+            if !text.is_empty() {
+                ready = serde_json::from_str(&text).unwrap();
+            }
+            ready["pid"] == child.id()
+        });
+        Self {
+            child,
+            ready,
+            port_file,
+        }
+    }
+
+    fn text(&self, name: &str) -> String {
+        self.ready[name].as_str().unwrap().to_owned()
+    }
+
+    fn data_dir(&self) -> PathBuf {
+        PathBuf::from(self.text("data_dir"))
+    }
+
+    fn connect(&self) -> Client {
+        Client::connect(&self.text("bootstrap"))
+    }
+
+    fn signal(&self, signal: &str) {
+        let pid = self.child.id().to_string();
+        let sent = Command::new("kill").args([signal, &pid]).status();
+        assert!(sent.unwrap().success());
+    }
+
+    /// Its exit code, and what it has said to people.
+    fn end(mut self) -> (Option<i32>, String) {
+        let mut said = String::new();
+        let stderr = self.child.stderr.take();
+        stderr.unwrap().read_to_string(&mut said).unwrap();
+        (self.child.wait().unwrap().code(), said)
+    }
+}
+
+impl Drop for Dev {
+    fn drop(&mut self) {
+        // Already gone after `end`.
+        if self.child.kill().is_ok() {
+            self.child.wait().unwrap();
+        }
+    }
+}
+
+fn partitions(client: &mut Client, topic: &str) -> usize {
+    let request = MetadataRequest {
+        topics: Some(vec![metadata_topic(topic)]),
+        ..MetadataRequest::default()
+    };
+    let answer: MetadataResponse = client.call(9, &request);
+    assert_eq!(answer.topics[0].error_code, 0, "{topic}");
+    answer.topics[0].partitions.len()
+}
+
+/// Whichever signal asks for it, also where nobody waits for the end.
+#[test]
+fn an_ephemeral_broker_leaves_nothing_behind() {
+    for signals in [
+        &["-TERM"][..],
+        &["-INT"],
+        &["-HUP"],
+        &["-TERM", "-TERM", "-INT"],
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let dev = Dev::start(folder.path(), &["--ephemeral"]);
+        let (data, port_file) = (dev.data_dir(), dev.port_file.clone());
+        let mut client = dev.connect();
+        client.produce_to_new("made-when-used", batch(&["v"]));
+        assert!(data.join("made-when-used-0").exists(), "{signals:?}");
+        for signal in signals {
+            // The first may have been enough.
+            let pid = dev.child.id().to_string();
+            let mut kill = Command::new("kill");
+            drop(kill.args([*signal, &*pid]).stderr(Stdio::null()).status());
+        }
+        let (exit, said) = dev.end();
+        let stopped = exit == Some(0) || (signals.len() > 1 && exit == Some(130));
+        assert!(stopped, "{signals:?}: {exit:?}: {said}");
+        assert!(!data.exists() && !port_file.exists(), "{signals:?}: {said}");
+        assert_eq!(folder.path().read_dir().unwrap().count(), 0, "{signals:?}");
+    }
+}
+
+#[test]
+fn what_it_says_is_for_programs_and_for_people() {
+    let folder = tempfile::tempdir().unwrap();
+    // What a broker that was killed has left is not taken for this one's.
+    std::fs::write(folder.path().join("port.json"), "{\"pid\":1}").unwrap();
+    let arguments = ["--ephemeral", "--topic", "orders:3", "--topic", "payments"];
+    let mut dev = Dev::start(folder.path(), &arguments);
+    let mut line = String::new();
+    let stdout = dev.child.stdout.take().unwrap();
+    BufReader::new(stdout).read_line(&mut line).unwrap();
+    let printed: Value = serde_json::from_str(&line).unwrap();
+    assert_eq!(printed, dev.ready);
+    assert_eq!(dev.ready["event"], "ready");
+    assert_eq!(dev.ready["pid"], dev.child.id());
+    let bootstrap = dev.text("bootstrap");
+    assert_eq!(
+        dev.ready["listeners"][0],
+        format!("PLAINTEXT://{bootstrap}")
+    );
+    assert!(bootstrap.starts_with("127.0.0.1:") && !bootstrap.ends_with(":0"));
+    let admin = dev.text("admin");
+    std::net::TcpStream::connect(&admin).unwrap();
+    let mut client = dev.connect();
+    assert_eq!(partitions(&mut client, "orders"), 3);
+    assert_eq!(partitions(&mut client, "payments"), 1);
+    dev.signal("-TERM");
+    let data = dev.text("data_dir");
+    let (exit, said) = dev.end();
+    assert_eq!(exit, Some(0), "{said}");
+    for told in [
+        &*format!("kcat -b {bootstrap} -P -t orders"),
+        &format!("kcat -b {bootstrap} -C -t orders"),
+        &format!("http://{admin}"),
+        &format!("{data}, gone when this ends"),
+        "orders:3, payments",
+    ] {
+        assert!(said.contains(told), "{told}: {said}");
+    }
+}
+
+/// Only `--ephemeral` makes the data go, and what others say about settings counts.
+#[test]
+fn data_that_is_not_ephemeral_stays_and_settings_go_before_its_defaults() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let kept = ["--data-dir", data.to_str().unwrap(), "--topic", "t:2"];
+    let dev = Dev::start(folder.path(), &kept);
+    assert_eq!(
+        dev.connect().produce("t", 1, -1, batch(&["v"])).error_code,
+        0
+    );
+    dev.signal("-TERM");
+    assert_eq!(dev.end().0, Some(0));
+    assert!(data.join("t-1").exists());
+
+    let mut again = command(
+        folder.path(),
+        &[&kept[..], &["--set", "num.partitions=4"]].concat(),
+    );
+    let dev = Dev::spawn(folder.path(), again.env("TIDEWHEEL_ADMIN_LISTEN", "off"));
+    let mut client = dev.connect();
+    assert_eq!(client.consume("t", 1, 0).len(), 1);
+    client.produce_to_new("made", batch(&["v"]));
+    assert_eq!(partitions(&mut client, "made"), 4);
+    assert!(dev.ready["admin"].is_null());
+}
+
+/// After SIGKILL nothing can be removed; the next start with that port file begins anew.
+#[test]
+fn what_is_left_by_a_killed_broker_is_its_port_file_and_its_data() {
+    let folder = tempfile::tempdir().unwrap();
+    let dev = Dev::start(folder.path(), &["--ephemeral"]);
+    let (data, pid) = (dev.data_dir(), dev.ready["pid"].clone());
+    dev.signal("-KILL");
+    dev.end();
+    let name = data.file_name().unwrap().to_str().unwrap();
+    assert!(data.exists() && name.starts_with("tidewheel-"), "{name}");
+    let next = Dev::start(folder.path(), &["--ephemeral"]);
+    assert_ne!(next.ready["pid"], pid);
+    assert_ne!(next.data_dir(), data);
+    next.signal("-TERM");
+    next.end();
+    std::fs::remove_dir_all(data).unwrap();
+}
+
+#[test]
+fn contradictions_are_told_and_start_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let data = data.to_str().unwrap();
+    let setting = format!("log.dirs={data}");
+    for (arguments, word) in [
+        (&["--ephemeral", "--data-dir", data][..], "--data-dir"),
+        (&["--ephemeral", "--set", &setting], "log.dirs"),
+        (&["--topic", "orders:none"], "none"),
+        (&["--topic", "no good name"], "topic"),
+        (&["--port", "70000"], "70000"),
+        (&["--set", "num.partition=1"], "num.partitions"),
+    ] {
+        let output = run(&[&["dev"], arguments].concat());
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {said}");
+        assert!(said.contains(word), "{arguments:?}: {said}");
+        assert!(output.stdout.is_empty());
+    }
+}
