@@ -1,4 +1,4 @@
-# Read by packaging/check-deb: checks with a name, and how many of them passed.
+# Read by packaging/check-deb and packaging/check-container: checks with a name, and how many of them passed.
 
 passed=0
 failed=0
