@@ -17,6 +17,7 @@ use crate::run::{ProgressKind, RunOptions, run as run_once};
 use crate::summary::Summary;
 use crate::workload::{Mode, Workload};
 
+mod brokers;
 mod kept_memory;
 mod load_arguments;
 mod series;
@@ -24,6 +25,7 @@ mod several;
 mod start;
 mod versus;
 
+pub use brokers::BrokersArguments;
 pub(crate) use load_arguments::LoadArguments;
 
 /// Records failed, or nothing could be measured.
@@ -80,15 +82,8 @@ pub(crate) struct SingleArguments {
 /// What every command that runs a load takes.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct CommonArguments {
-    /// Brokers to begin with: host:port, several with commas
-    #[arg(
-        short,
-        long,
-        env = "TIDEWHEEL_BROKERS",
-        default_value = "127.0.0.1:9092",
-        value_delimiter = ','
-    )]
-    pub(crate) brokers: Vec<String>,
+    #[command(flatten)]
+    pub(crate) cluster: BrokersArguments,
     /// The broker's process on this host; found by its port where it may be seen
     #[arg(long, value_name = "PID")]
     pub(crate) broker_pid: Option<u32>,
@@ -103,7 +98,7 @@ pub(crate) struct CommonArguments {
 impl CommonArguments {
     pub(crate) fn options(&self) -> RunOptions {
         RunOptions {
-            brokers: self.brokers.clone(),
+            brokers: self.cluster.brokers.clone(),
             broker_pid: self.broker_pid,
             progress: match self.no_progress || !std::io::stderr().is_terminal() {
                 true => ProgressKind::Lines,

@@ -194,7 +194,11 @@ fn certain_things_live_in_one_place() {
         ),
         (
             "tidewheel_bench",
-            &["broker/src/cli/bench.rs", "broker/src/cli/config/live.rs"],
+            &[
+                "broker/src/cli/bench.rs",
+                "broker/src/cli/kafka/client.rs",
+                "broker/src/cli/kafka/mod.rs",
+            ],
         ),
         ("thread::Builder", &["broker/src/storage_threads.rs"]),
         ("thread::spawn", &[]),

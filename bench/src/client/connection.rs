@@ -18,7 +18,7 @@ use tokio::net::TcpStream;
 
 use super::ClientError;
 
-/// What this client calls itself.
+/// What the bench calls itself.
 pub(super) const CLIENT_ID: &str = "tidewheel-bench";
 
 /// Bytes that are asked of the socket at once.
@@ -37,6 +37,8 @@ pub struct Frame {
 #[derive(Debug)]
 pub struct Connection {
     address: String,
+    /// What this client calls itself.
+    client_id: &'static str,
     stream: TcpStream,
     versions: Vec<(i16, RangeInclusive<i16>)>,
     next_correlation: i32,
@@ -53,7 +55,20 @@ impl Connection {
     /// # Errors
     /// Where nobody accepts, or what accepts is no Kafka broker, within `timeout`.
     pub async fn open(address: &str, timeout: Duration) -> Result<Self, ClientError> {
-        match tokio::time::timeout(timeout, Self::open_slowly(address, timeout)).await {
+        Self::open_as(CLIENT_ID, address, timeout).await
+    }
+
+    /// The same under another `client.id`.
+    ///
+    /// # Errors
+    /// As [`Connection::open`].
+    pub async fn open_as(
+        client_id: &'static str,
+        address: &str,
+        timeout: Duration,
+    ) -> Result<Self, ClientError> {
+        let opening = Self::open_slowly(client_id, address, timeout);
+        match tokio::time::timeout(timeout, opening).await {
             Ok(opened) => opened,
             Err(_) => Err(ClientError::TimedOut {
                 address: address.to_owned(),
@@ -62,7 +77,11 @@ impl Connection {
         }
     }
 
-    async fn open_slowly(address: &str, timeout: Duration) -> Result<Self, ClientError> {
+    async fn open_slowly(
+        client_id: &'static str,
+        address: &str,
+        timeout: Duration,
+    ) -> Result<Self, ClientError> {
         let cannot = |source| ClientError::Connect {
             address: address.to_owned(),
             source,
@@ -71,6 +90,7 @@ impl Connection {
         stream.set_nodelay(true).map_err(cannot)?;
         let mut connection = Self {
             address: address.to_owned(),
+            client_id,
             stream,
             versions: Vec::new(),
             next_correlation: 0,
@@ -84,7 +104,7 @@ impl Connection {
 
     async fn negotiate(&mut self, timeout: Duration) -> Result<(), ClientError> {
         let request = ApiVersionsRequest {
-            client_software_name: StrBytes::from_static(CLIENT_ID),
+            client_software_name: StrBytes::from_static(self.client_id),
             client_software_version: StrBytes::from_static(env!("CARGO_PKG_VERSION")),
         };
         let mut version = 3;
@@ -177,18 +197,36 @@ impl Connection {
     /// # Errors
     /// Where the socket fails.
     pub fn send<M: Message>(&mut self, version: i16, request: &M) -> Result<i32, ClientError> {
+        let correlation_id = self.queue(version, request);
+        self.awaited.push_back(correlation_id);
+        self.try_flush()?;
+        Ok(correlation_id)
+    }
+
+    /// The same with a request that the broker does not answer.
+    ///
+    /// # Errors
+    /// Where the socket fails.
+    pub fn send_unanswered<M: Message>(
+        &mut self,
+        version: i16,
+        request: &M,
+    ) -> Result<(), ClientError> {
+        self.queue(version, request);
+        self.try_flush()
+    }
+
+    fn queue<M: Message>(&mut self, version: i16, request: &M) -> i32 {
         let correlation_id = self.next_id();
         let header = RequestHeader {
             api_key: M::KEY.code(),
             api_version: version,
             correlation_id,
-            client_id: Some(StrBytes::from_static(CLIENT_ID)),
+            client_id: Some(StrBytes::from_static(self.client_id)),
         };
         self.outgoing
             .push_back(encode_request_frame(&header, request));
-        self.awaited.push_back(correlation_id);
-        self.try_flush()?;
-        Ok(correlation_id)
+        correlation_id
     }
 
     /// The number of the next request.

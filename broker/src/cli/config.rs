@@ -11,17 +11,17 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{ArgAction, Args, Subcommand, ValueEnum};
+use clap::{ArgAction, Args, Subcommand};
 use serde::Serialize;
 use tidewheel_config::{
     BrokerConfig, ConfigErrors, Place, Sources, assignment, describe_broker, docs, to_toml,
 };
 
+use super::outcome::{
+    EXIT_CHECK_FAILED, EXIT_NOT_FOUND, Failure, Format, exit_code, print_json, usage,
+};
+use super::say;
 use super::settings::{SettingsArguments, environment, read};
-use super::{EXIT_ENVIRONMENT, EXIT_USAGE, say};
-
-const EXIT_NOT_FOUND: u8 = 3;
-const EXIT_CHECK_FAILED: u8 = 5;
 
 /// Arguments of `tidewheel config`.
 #[derive(Args, Debug)]
@@ -82,28 +82,6 @@ enum ConfigCommand {
     },
 }
 
-/// How the output looks.
-#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Format {
-    /// For people.
-    Text,
-    /// For programs.
-    Json,
-}
-
-/// Why a command ended early; what there was to say has been said.
-struct Failure(u8);
-
-impl From<io::Error> for Failure {
-    fn from(error: io::Error) -> Failure {
-        // Whoever reads our output has seen enough, as `head` does.
-        if error.kind() != io::ErrorKind::BrokenPipe {
-            say(&format!("cannot write the output: {error}"));
-        }
-        Failure(EXIT_ENVIRONMENT)
-    }
-}
-
 /// Runs the command on standard output.
 pub(crate) fn run(arguments: &ConfigArguments) -> ExitCode {
     let done = match &arguments.command {
@@ -128,20 +106,8 @@ pub(crate) fn check(settings: &SettingsArguments, format: Format) -> ExitCode {
     exit_code(try_check(settings, format))
 }
 
-fn exit_code(done: Result<(), Failure>) -> ExitCode {
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(Failure(code)) => ExitCode::from(code),
-    }
-}
-
 fn sources(settings: &SettingsArguments) -> Result<Sources, Failure> {
-    settings.sources().map_err(usage)
-}
-
-fn usage(sentence: String) -> Failure {
-    say(&format!("tidewheel: {sentence}"));
-    Failure(EXIT_USAGE)
+    settings.sources().map_err(|error| usage(&error))
 }
 
 fn wrong(errors: &ConfigErrors) -> Failure {
@@ -294,9 +260,9 @@ fn explain(names: &[String], example: bool) -> Result<(), Failure> {
 
 fn convert(file: Option<&PathBuf>, env: bool, strict: bool) -> Result<(), Failure> {
     let file = match file {
-        Some(path) => Some(read(path).map_err(usage)?),
+        Some(path) => Some(read(path).map_err(|error| usage(&error))?),
         None if env => None,
-        None => return Err(usage("name a file, or give --env".to_owned())),
+        None => return Err(usage("name a file, or give --env")),
     };
     let from = match (&file, env) {
         (Some(file), false) => file.name.clone(),
@@ -315,9 +281,4 @@ fn convert(file: Option<&PathBuf>, env: bool, strict: bool) -> Result<(), Failur
     let from = from.replace(char::is_control, "?");
     write!(out, "# Converted from {from}.\n\n{}", to_toml(&config))?;
     Ok(())
-}
-
-fn print_json(out: &mut impl Write, value: &impl Serialize) -> io::Result<()> {
-    serde_json::to_writer(&mut *out, value)?;
-    writeln!(out)
 }

@@ -4,11 +4,14 @@ mod bench;
 mod config;
 mod dev;
 mod generate;
+mod kafka;
 pub(crate) mod log;
+mod outcome;
 mod pages;
 mod reload;
 mod serve;
 mod settings;
+mod topic;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -51,6 +54,8 @@ enum Command {
     Dev(dev::DevArguments),
     /// Check, show, explain and convert settings.
     Config(config::ConfigArguments),
+    /// List, show, make, alter and delete topics.
+    Topic(topic::TopicArguments),
     /// Look into the files of a stopped data directory.
     Log(log::LogArguments),
     /// Print files for the tools that run and watch a broker.
@@ -72,6 +77,7 @@ pub fn run() -> ExitCode {
         Some(Command::Serve(arguments)) => serve::run(&arguments),
         Some(Command::Dev(arguments)) => dev::run(&arguments),
         Some(Command::Config(arguments)) => config::run(&arguments),
+        Some(Command::Topic(arguments)) => topic::run(&arguments),
         Some(Command::Log(arguments)) => log::run(&arguments),
         Some(Command::Generate(arguments)) => generate::run(&arguments),
         Some(Command::Completion(arguments)) => pages::completion(&arguments),

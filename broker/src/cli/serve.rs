@@ -12,6 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
 
 use super::dev::Dev;
+use super::outcome::Format;
 use super::settings::SettingsArguments;
 use super::{EXIT_ENVIRONMENT, EXIT_INTERRUPTED, EXIT_USAGE, config, reload, say};
 use crate::logging::Logging;
@@ -70,7 +71,7 @@ impl Failure {
 
 pub(crate) fn run(arguments: &ServeArguments) -> ExitCode {
     if arguments.check {
-        return config::check(&arguments.settings, config::Format::Text);
+        return config::check(&arguments.settings, Format::Text);
     }
     let service = Service {
         settings: arguments.settings.clone(),

@@ -6,6 +6,7 @@
     reason = "a failed step of a test fails the test"
 )]
 
+mod commands;
 mod compaction;
 mod config;
 mod connections;
@@ -27,4 +28,5 @@ mod settings;
 mod stop;
 #[path = "../support/mod.rs"]
 mod support;
+mod topic_command;
 mod unit;

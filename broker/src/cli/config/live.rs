@@ -1,12 +1,11 @@
 //! `tidewheel config get|set|unset`: settings of running brokers, over Kafka's protocol, so that they may be any.
 
 use std::io::{self, Write};
-use std::time::Duration;
 
 use clap::Args;
 use serde::Serialize;
-use tidewheel_bench::client::{ClientError, Connection};
 use tidewheel_config::{Scope, canonical};
+use tidewheel_protocol::StrBytes;
 use tidewheel_protocol::messages::describe_configs::{
     DescribeConfigsRequest, DescribeConfigsResource, DescribeConfigsResourceResult,
     DescribeConfigsResponse,
@@ -15,27 +14,18 @@ use tidewheel_protocol::messages::incremental_alter_configs::{
     AlterConfigsResource, AlterableConfig, IncrementalAlterConfigsRequest,
     IncrementalAlterConfigsResponse,
 };
-use tidewheel_protocol::messages::metadata::{MetadataRequest, MetadataResponse};
-use tidewheel_protocol::{ErrorCode, StrBytes};
 
-use super::{EXIT_NOT_FOUND, Failure, Format, print_json, usage};
-use crate::cli::{EXIT_ENVIRONMENT, say};
+use crate::cli::kafka::client::{Client, To};
+use crate::cli::kafka::{ClusterArguments, refused, waited_for};
+use crate::cli::outcome::{EXIT_NOT_FOUND, Failure, Format, failed, print_json, usage};
+use crate::cli::say;
 use crate::config_changes::{BROKER, DELETE, GROUP, SET, TOPIC};
-
-const EXIT_TIMED_OUT: u8 = 4;
 
 /// Whose settings, and where to ask.
 #[derive(Args, Debug)]
 struct Target {
-    /// Brokers to begin with: host:port, several with commas
-    #[arg(
-        short,
-        long,
-        env = "TIDEWHEEL_BROKERS",
-        default_value = "127.0.0.1:9092",
-        value_delimiter = ','
-    )]
-    brokers: Vec<String>,
+    #[command(flatten)]
+    cluster: ClusterArguments,
     /// Of this topic; without it and what follows, of the broker that answers
     #[arg(long, value_name = "NAME", group = "of")]
     topic: Option<String>,
@@ -48,10 +38,6 @@ struct Target {
     /// Of all brokers: what counts where nothing is set on a broker itself
     #[arg(long, group = "of")]
     all_brokers: bool,
-    /// Seconds to wait for each answer
-    #[arg(long, value_name = "SECONDS", default_value_t = 30,
-        value_parser = clap::value_parser!(u64).range(1..=3600))]
-    timeout: u64,
 }
 
 /// Arguments of `config get`.
@@ -136,42 +122,10 @@ fn source_name(source: i8) -> String {
 /// Of a setting that nobody set.
 const DEFAULT: i8 = 5;
 
-impl From<ClientError> for Failure {
-    fn from(error: ClientError) -> Self {
-        say(&format!("tidewheel: {error}"));
-        Failure(match error {
-            ClientError::TimedOut { .. } => EXIT_TIMED_OUT,
-            _ => EXIT_ENVIRONMENT,
-        })
-    }
-}
-
-/// What a broker said instead of doing it.
-fn refused(of: &str, code: i16, message: Option<&StrBytes>) -> Failure {
-    let known = ErrorCode::from_code(code);
-    let name = known.map_or_else(
-        || format!("error code {code}"),
-        |code| code.name().to_owned(),
-    );
-    match message.filter(|message| !message.is_empty()) {
-        Some(message) => say(&format!("tidewheel: {of}: {message} ({name})")),
-        None => say(&format!("tidewheel: {of}: {name}")),
-    }
-    Failure(match known {
-        Some(
-            ErrorCode::UnknownTopicOrPartition
-            | ErrorCode::GroupIdNotFound
-            | ErrorCode::ResourceNotFound,
-        ) => EXIT_NOT_FOUND,
-        Some(ErrorCode::RequestTimedOut) => EXIT_TIMED_OUT,
-        _ => EXIT_ENVIRONMENT,
-    })
-}
-
 /// Somebody who can answer for a resource.
 struct Asked {
-    connection: Connection,
-    wait: Duration,
+    client: Client,
+    to: To<'static>,
     /// Kafka's number.
     kind: i8,
     /// The topic, the group, or the node id; empty for all brokers.
@@ -180,8 +134,7 @@ struct Asked {
 
 impl Asked {
     async fn find(target: &Target) -> Result<Self, Failure> {
-        let wait = Duration::from_secs(target.timeout);
-        let connection = connect(&target.brokers, wait).await?;
+        let client = target.cluster.connect().await?;
         let (kind, name) = match target {
             Target {
                 topic: Some(topic), ..
@@ -192,57 +145,34 @@ impl Asked {
             Target {
                 all_brokers: true, ..
             } => (BROKER, String::new()),
-            Target { broker, .. } => return Self::broker(connection, wait, *broker).await,
+            Target { broker, .. } => return Self::broker(client, *broker),
         };
         Ok(Self {
-            connection,
-            wait,
+            client,
+            to: To::Any,
             kind,
             name,
         })
     }
 
     /// Only a broker itself knows what acts on it.
-    async fn broker(
-        mut connection: Connection,
-        wait: Duration,
-        node: Option<i32>,
-    ) -> Result<Self, Failure> {
-        let request = MetadataRequest {
-            topics: Some(Vec::new()),
-            ..MetadataRequest::default()
-        };
-        let metadata: MetadataResponse = connection.call(i16::MAX, &request, wait).await?;
-        let brokers: Vec<(i32, String)> = metadata
-            .brokers
-            .iter()
-            .map(|one| (one.node_id, address(&one.host, one.port)))
-            .collect();
-        let here = connection.address().to_owned();
-        let (node, address) = match (node, brokers.as_slice()) {
-            (Some(node), _) => {
-                let found = brokers.into_iter().find(|(one, _)| *one == node);
-                let unknown = || {
-                    say(&format!("tidewheel: there is no broker {node}"));
-                    Failure(EXIT_NOT_FOUND)
-                };
-                found.ok_or_else(unknown)?
+    fn broker(client: Client, node: Option<i32>) -> Result<Self, Failure> {
+        let brokers = client.brokers();
+        let here = brokers.iter().find(|(_, at)| *at == client.here());
+        let node = match (node, brokers.first_key_value(), here) {
+            (Some(node), ..) if brokers.contains_key(&node) => node,
+            (Some(node), ..) => {
+                let sentence = format!("there is no broker {node}");
+                return Err(failed(&sentence, EXIT_NOT_FOUND));
             }
             // It may call itself otherwise than it was called.
-            (None, [(node, _)]) => (*node, here.clone()),
-            (None, _) => {
-                let found = brokers.into_iter().find(|(_, address)| *address == here);
-                let which =
-                    || usage("there are several brokers: name one with --broker".to_owned());
-                found.ok_or_else(which)?
-            }
+            (None, Some((&node, _)), _) if brokers.len() == 1 => node,
+            (None, _, Some((&node, _))) => node,
+            (None, ..) => return Err(usage("there are several brokers: name one with --broker")),
         };
-        if address != here {
-            connection = Connection::open(&address, wait).await?;
-        }
         Ok(Self {
-            connection,
-            wait,
+            client,
+            to: To::Node(node),
             kind: BROKER,
             name: node.to_string(),
         })
@@ -281,7 +211,7 @@ impl Asked {
             include_synonyms: true,
             ..DescribeConfigsRequest::default()
         };
-        let call = self.connection.call(i16::MAX, &request, self.wait);
+        let call = self.client.call(self.to, i16::MAX, &request);
         let answer: DescribeConfigsResponse = call.await?;
         let Some(result) = answer.results.into_iter().next() else {
             return Ok(Vec::new());
@@ -309,7 +239,7 @@ impl Asked {
             }],
             validate_only,
         };
-        let call = self.connection.call(i16::MAX, &request, self.wait);
+        let call = self.client.call(self.to, i16::MAX, &request);
         let answer: IncrementalAlterConfigsResponse = call.await?;
         match answer.responses.first() {
             Some(result) if result.error_code != 0 => {
@@ -319,40 +249,6 @@ impl Asked {
             _ => Ok(()),
         }
     }
-}
-
-/// The first broker that answers.
-async fn connect(brokers: &[String], wait: Duration) -> Result<Connection, Failure> {
-    let mut last = None;
-    for address in brokers {
-        match Connection::open(address, wait).await {
-            Ok(connection) => return Ok(connection),
-            Err(error) => last = Some(error),
-        }
-    }
-    match last {
-        Some(error) => Err(error.into()),
-        None => Err(usage("name a broker".to_owned())),
-    }
-}
-
-/// `host:port`, with brackets around an IPv6 address.
-fn address(host: &str, port: i32) -> String {
-    match host.contains(':') {
-        true => format!("[{host}]:{port}"),
-        false => format!("{host}:{port}"),
-    }
-}
-
-fn waited_for(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
-    let runtime = runtime.map_err(|error| {
-        say(&format!("tidewheel: cannot start: {error}"));
-        Failure(EXIT_ENVIRONMENT)
-    })?;
-    runtime.block_on(work)
 }
 
 /// Shows what is set.
@@ -416,7 +312,7 @@ fn show(
 pub(super) fn set(arguments: &SetArguments) -> Result<(), Failure> {
     let mut given = Vec::new();
     for setting in &arguments.settings {
-        let missing = || usage(format!("{setting:?} is not NAME=VALUE"));
+        let missing = || usage(&format!("{setting:?} is not NAME=VALUE"));
         let (name, value) = setting.split_once('=').ok_or_else(missing)?;
         given.push((name.trim(), Some(value.trim())));
     }

@@ -1,0 +1,169 @@
+//! The oldest records of a topic go.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use clap::Args;
+use serde::Serialize;
+use tidewheel_protocol::messages::delete_records::{
+    DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsResponse, DeleteRecordsTopic,
+};
+use tidewheel_protocol::{StrBytes, TopicPartition};
+
+use crate::cli::kafka::client::{Client, To};
+use crate::cli::kafka::offsets::{END, Leaders, START, all_offsets, leaders, only, topics};
+use crate::cli::kafka::place::{Bounds, Place};
+use crate::cli::kafka::table::{Table, escaped};
+use crate::cli::kafka::{ClusterArguments, Tried, refused};
+use crate::cli::outcome::{Failure, Format, print_json};
+
+/// Arguments of `topic trim`.
+#[derive(Args, Debug)]
+pub(super) struct TrimArguments {
+    /// The topic
+    topic: String,
+    #[command(flatten)]
+    cluster: ClusterArguments,
+    /// The first record to keep: end, an offset, -N (the last N), +N (all but the first N) or @TIME
+    #[arg(long, value_name = "PLACE", allow_hyphen_values = true)]
+    to: Place,
+    /// Only these partitions
+    #[arg(
+        short,
+        long = "partition",
+        value_name = "NUMBER",
+        value_delimiter = ','
+    )]
+    partitions: Vec<i32>,
+    /// Show what would be deleted, and delete nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// A table, or one JSON object per partition and line
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+}
+
+/// What becomes of a partition.
+#[derive(Serialize)]
+struct Trimmed {
+    topic: String,
+    partition: i32,
+    log_start_offset: i64,
+    new_log_start_offset: i64,
+    dry_run: bool,
+}
+
+/// Deletes the oldest records of a topic.
+pub(super) async fn trim(arguments: &TrimArguments) -> Result<(), Failure> {
+    let mut client = arguments.cluster.connect().await?;
+    let names = [arguments.topic.clone()];
+    let topics = topics(&mut client, &names, false).await?;
+    let leaders = only(leaders(&topics), &arguments.partitions)?;
+    let mut planned = plan(&mut client, &leaders, arguments.to).await?;
+    let mut tried = Tried::default();
+    if !arguments.dry_run {
+        let wait_ms = arguments.cluster.wait_ms();
+        delete(&mut client, &leaders, &mut planned, wait_ms, &mut tried).await?;
+    }
+    let mut out = io::stdout().lock();
+    let mut table = Table::new(&[
+        "TOPIC",
+        "PARTITION",
+        "LOG-START-OFFSET",
+        "NEW-LOG-START-OFFSET",
+    ]);
+    for (partition, (from, to)) in &planned {
+        if arguments.format == Format::Json {
+            let trimmed = Trimmed {
+                topic: partition.topic.to_string(),
+                partition: partition.partition,
+                log_start_offset: *from,
+                new_log_start_offset: *to,
+                dry_run: arguments.dry_run,
+            };
+            print_json(&mut out, &trimmed)?;
+            continue;
+        }
+        table.row(vec![
+            escaped(&partition.topic),
+            partition.partition.to_string(),
+            from.to_string(),
+            to.to_string(),
+        ]);
+    }
+    if arguments.format == Format::Text {
+        table.write(&mut out)?;
+    }
+    tried.end()
+}
+
+/// Where each partition begins, and is to begin.
+type Planned = BTreeMap<TopicPartition, (i64, i64)>;
+
+async fn plan(client: &mut Client, leaders: &Leaders, to: Place) -> Result<Planned, Failure> {
+    let starts = all_offsets(client, leaders, START).await?;
+    let ends = all_offsets(client, leaders, END).await?;
+    let found = match to.time() {
+        Some(time) => all_offsets(client, leaders, time).await?,
+        None => BTreeMap::new(),
+    };
+    let planned = starts.into_iter().map(|(partition, start)| {
+        let bounds = Bounds {
+            start,
+            end: ends.get(&partition).copied().unwrap_or(start),
+            found: found.get(&partition).copied().unwrap_or(-1),
+        };
+        let to = to.offset(bounds).max(start);
+        (partition, (start, to))
+    });
+    Ok(planned.collect())
+}
+
+/// Deletes what is planned. What is refused leaves the plan.
+async fn delete(
+    client: &mut Client,
+    leaders: &Leaders,
+    planned: &mut Planned,
+    wait_ms: i32,
+    tried: &mut Tried,
+) -> Result<(), Failure> {
+    let mut by_node: BTreeMap<i32, Vec<DeleteRecordsPartition>> = BTreeMap::new();
+    let grown = planned.iter().filter(|(_, (from, to))| from < to);
+    for (partition, (_, to)) in grown {
+        let node = leaders.get(partition).copied().unwrap_or(-1);
+        by_node
+            .entry(node)
+            .or_default()
+            .push(DeleteRecordsPartition {
+                partition_index: partition.partition,
+                offset: *to,
+            });
+    }
+    let Some(topic) = planned.keys().next().map(|one| one.topic.clone()) else {
+        return Ok(());
+    };
+    for (node, partitions) in by_node {
+        let request = DeleteRecordsRequest {
+            topics: vec![DeleteRecordsTopic {
+                name: StrBytes::from(&*topic),
+                partitions,
+            }],
+            timeout_ms: wait_ms,
+        };
+        let answer: DeleteRecordsResponse = client.call(To::Node(node), i16::MAX, &request).await?;
+        for result in answer.topics.into_iter().flat_map(|topic| topic.partitions) {
+            let partition = TopicPartition {
+                topic: topic.clone(),
+                partition: result.partition_index,
+            };
+            if result.error_code != 0 {
+                let of = escaped(&partition.to_string());
+                tried.note(refused(&of, result.error_code, None));
+                planned.remove(&partition);
+            } else if let Some((_, to)) = planned.get_mut(&partition) {
+                *to = result.low_watermark;
+            }
+        }
+    }
+    Ok(())
+}
