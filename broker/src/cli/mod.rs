@@ -4,6 +4,7 @@ mod bench;
 mod config;
 mod dev;
 mod generate;
+mod group;
 mod kafka;
 pub(crate) mod log;
 mod outcome;
@@ -56,6 +57,8 @@ enum Command {
     Config(config::ConfigArguments),
     /// List, show, make, alter and delete topics.
     Topic(topic::TopicArguments),
+    /// List, show, move and delete consumer groups.
+    Group(group::GroupArguments),
     /// Look into the files of a stopped data directory.
     Log(log::LogArguments),
     /// Print files for the tools that run and watch a broker.
@@ -78,6 +81,7 @@ pub fn run() -> ExitCode {
         Some(Command::Dev(arguments)) => dev::run(&arguments),
         Some(Command::Config(arguments)) => config::run(&arguments),
         Some(Command::Topic(arguments)) => topic::run(&arguments),
+        Some(Command::Group(arguments)) => group::run(&arguments),
         Some(Command::Log(arguments)) => log::run(&arguments),
         Some(Command::Generate(arguments)) => generate::run(&arguments),
         Some(Command::Completion(arguments)) => pages::completion(&arguments),

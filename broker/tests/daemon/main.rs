@@ -16,6 +16,7 @@ mod embedded;
 mod embedding;
 mod faults;
 mod generate;
+mod group_command;
 mod group_lag;
 mod hostile;
 mod hostile_memory;

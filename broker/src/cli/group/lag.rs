@@ -1,0 +1,133 @@
+//! How much groups have not read yet.
+
+use std::collections::BTreeSet;
+use std::io::{self, Write};
+use std::time::Duration;
+
+use clap::Args;
+use serde::Serialize;
+
+use super::list;
+use super::look::{self, Progress};
+use super::show::total_lag;
+use crate::cli::kafka::client::Client;
+use crate::cli::kafka::table::{Table, escaped, known};
+use crate::cli::kafka::{ClusterArguments, Tried};
+use crate::cli::outcome::{EXIT_NOT_FOUND, Failure, Format, print_json};
+
+/// Arguments of `group lag`.
+#[derive(Args, Debug)]
+pub(super) struct LagArguments {
+    /// Names of groups; without one, all
+    #[arg(value_name = "GROUP")]
+    groups: Vec<String>,
+    #[command(flatten)]
+    cluster: ClusterArguments,
+    /// Look again every so many seconds, until Ctrl-C
+    #[arg(short, long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "2",
+        value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    watch: Option<u64>,
+    /// A table, or one JSON object per group and line
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+}
+
+/// How far a group is behind, under the names that the HTTP API has.
+#[derive(Serialize)]
+struct Lag {
+    group: String,
+    state: String,
+    members: usize,
+    topics: usize,
+    offsets: usize,
+    total_lag: i64,
+    /// Of the partition that is furthest behind; null where nothing was committed.
+    max_lag: Option<i64>,
+}
+
+/// Shows how far groups are behind.
+pub(super) async fn lag(arguments: &LagArguments) -> Result<(), Failure> {
+    let mut client = arguments.cluster.connect().await?;
+    loop {
+        let mut tried = Tried::default();
+        let lags = look(&mut client, &arguments.groups, &mut tried).await?;
+        print(&lags, arguments.format)?;
+        let Some(seconds) = arguments.watch else {
+            return tried.end();
+        };
+        tokio::time::sleep(Duration::from_secs(seconds)).await;
+        if arguments.format == Format::Text {
+            writeln!(io::stdout())?;
+        }
+    }
+}
+
+async fn look(
+    client: &mut Client,
+    groups: &[String],
+    tried: &mut Tried,
+) -> Result<Vec<Lag>, Failure> {
+    let names: Vec<String> = match groups.is_empty() {
+        true => list::all(client, &[]).await?.into_keys().collect(),
+        false => groups.to_vec(),
+    };
+    let mut lags = Vec::with_capacity(names.len());
+    for name in names {
+        let group = match look::group(client, &name).await {
+            Ok(group) => group,
+            // One that was listed a moment ago may be gone by now.
+            Err(failure) if failure.0 == EXIT_NOT_FOUND => {
+                tried.note(failure);
+                continue;
+            }
+            Err(failure) => return Err(failure),
+        };
+        let progress = look::progress(client, &group).await?;
+        let topics: BTreeSet<&str> = progress.iter().map(|one| &*one.partition.topic).collect();
+        lags.push(Lag {
+            state: group.state,
+            members: group.members.len(),
+            topics: topics.len(),
+            offsets: progress
+                .iter()
+                .filter(|one| one.committed.is_some())
+                .count(),
+            total_lag: total_lag(&progress),
+            max_lag: progress.iter().filter_map(Progress::lag).max(),
+            group: name,
+        });
+    }
+    Ok(lags)
+}
+
+fn print(lags: &[Lag], format: Format) -> io::Result<()> {
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    if format == Format::Json {
+        for lag in lags {
+            print_json(&mut out, lag)?;
+        }
+        return out.flush();
+    }
+    let mut table = Table::new(&[
+        "GROUP",
+        "STATE",
+        "MEMBERS",
+        "TOPICS",
+        "OFFSETS",
+        "TOTAL-LAG",
+        "MAX-LAG",
+    ]);
+    for lag in lags {
+        table.row(vec![
+            escaped(&lag.group),
+            escaped(&lag.state),
+            lag.members.to_string(),
+            lag.topics.to_string(),
+            lag.offsets.to_string(),
+            lag.total_lag.to_string(),
+            known(lag.max_lag),
+        ]);
+    }
+    table.write(&mut out)?;
+    out.flush()
+}

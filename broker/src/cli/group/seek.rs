@@ -1,0 +1,352 @@
+//! A group goes on elsewhere.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::str::FromStr;
+
+use clap::{ArgGroup, Args};
+use serde::Serialize;
+use tidewheel_protocol::messages::offset_commit::{
+    OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
+    OffsetCommitResponse,
+};
+use tidewheel_protocol::{ErrorCode, StrBytes, TopicPartition};
+
+use super::look::{self, of};
+use crate::cli::EXIT_ENVIRONMENT;
+use crate::cli::kafka::client::{Client, To};
+use crate::cli::kafka::offsets::{END, Leaders, START, all_offsets, leaders, topics};
+use crate::cli::kafka::place::{Bounds, Place};
+use crate::cli::kafka::table::{Table, escaped, known};
+use crate::cli::kafka::time::parse_time;
+use crate::cli::kafka::{ClusterArguments, Tried, refused};
+use crate::cli::outcome::{EXIT_NOT_FOUND, Failure, Format, failed, print_json, usage};
+use crate::clock;
+
+/// Arguments of `group seek`.
+#[derive(Args, Debug)]
+#[command(group(ArgGroup::new("where").required(true)))]
+pub(super) struct SeekArguments {
+    /// The group
+    group: String,
+    #[command(flatten)]
+    cluster: ClusterArguments,
+    /// To the first record
+    #[arg(long, group = "where")]
+    to_start: bool,
+    /// Behind the last record
+    #[arg(long, group = "where")]
+    to_end: bool,
+    /// To this offset, as far as the partition has it
+    #[arg(long, value_name = "OFFSET", group = "where",
+        value_parser = clap::value_parser!(i64).range(0..))]
+    to_offset: Option<i64>,
+    /// To the first record that is not older: 2026-12-01T09:00Z, ms since 1970, or -1h
+    #[arg(long, value_name = "TIME", group = "where", allow_hyphen_values = true)]
+    to_timestamp: Option<String>,
+    /// So many records ahead, or back where it is below zero
+    #[arg(
+        long,
+        value_name = "COUNT",
+        group = "where",
+        allow_hyphen_values = true
+    )]
+    shift_by: Option<i64>,
+    /// A topic, maybe with partitions, as orders or orders:0,1; several times [all in which it has committed something]
+    #[arg(long = "topic", value_name = "TOPIC[:PARTITIONS]")]
+    topics: Vec<TopicChoice>,
+    /// Show what would be committed, and commit nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// A table, or one JSON object per partition and line
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+}
+
+/// A topic, or some of its partitions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct TopicChoice {
+    topic: String,
+    /// Empty for all.
+    partitions: Vec<i32>,
+}
+
+impl TopicChoice {
+    /// Whether a partition is chosen.
+    pub(super) fn has(&self, one: &TopicPartition) -> bool {
+        let is_chosen = self.partitions.is_empty() || self.partitions.contains(&one.partition);
+        *self.topic == *one.topic && is_chosen
+    }
+}
+
+impl FromStr for TopicChoice {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (topic, numbers) = match text.split_once(':') {
+            Some((topic, numbers)) => (topic, Some(numbers)),
+            None => (text, None),
+        };
+        let number = |number: &str| number.trim().parse::<i32>().ok().filter(|one| *one >= 0);
+        let numbers = numbers.map(|numbers| numbers.split(',').map(number).collect());
+        let partitions: Option<Vec<i32>> = numbers.unwrap_or_else(|| Some(Vec::new()));
+        match partitions {
+            Some(partitions) if !topic.is_empty() => Ok(Self {
+                topic: topic.to_owned(),
+                partitions,
+            }),
+            _ => Err("it is not TOPIC or TOPIC:0,1".to_owned()),
+        }
+    }
+}
+
+/// Where to.
+#[derive(Clone, Copy, Debug)]
+enum Target {
+    Place(Place),
+    Shift(i64),
+}
+
+impl SeekArguments {
+    fn target(&self) -> Result<Target, Failure> {
+        if let Some(count) = self.shift_by {
+            return Ok(Target::Shift(count));
+        }
+        if let Some(text) = &self.to_timestamp {
+            let time = parse_time(text, clock::now_ms());
+            let time = time.map_err(|error| usage(&format!("{text:?}: {error}")))?;
+            return Ok(Target::Place(Place::Time(time)));
+        }
+        Ok(Target::Place(match self.to_offset {
+            Some(offset) => Place::Offset(offset),
+            None if self.to_start => Place::Start,
+            None => Place::End,
+        }))
+    }
+}
+
+/// What becomes of a partition.
+#[derive(Serialize)]
+struct Move {
+    group: String,
+    topic: String,
+    partition: i32,
+    committed_offset: Option<i64>,
+    new_offset: i64,
+    dry_run: bool,
+}
+
+/// Moves a group.
+pub(super) async fn seek(arguments: &SeekArguments) -> Result<(), Failure> {
+    let target = arguments.target()?;
+    let mut client = arguments.cluster.connect().await?;
+    let group = &arguments.group;
+    must_be_empty(&mut client, arguments).await?;
+    let committed = look::committed(&mut client, group).await?;
+    let leaders = chosen(&mut client, &arguments.topics, &committed).await?;
+    if leaders.is_empty() {
+        let sentence = format!("{} has committed nothing: name a --topic", of(group));
+        return Err(failed(&sentence, EXIT_NOT_FOUND));
+    }
+    let mut moves = plan(&mut client, &leaders, &committed, target).await?;
+    let mut tried = Tried::default();
+    if !arguments.dry_run {
+        commit(&mut client, group, &mut moves, &mut tried).await?;
+    }
+    let moves = moves.into_iter().map(|(partition, new_offset)| Move {
+        group: group.clone(),
+        topic: partition.topic.to_string(),
+        partition: partition.partition,
+        committed_offset: committed.get(&partition).copied(),
+        new_offset,
+        dry_run: arguments.dry_run,
+    });
+    print(moves, arguments.format)?;
+    tried.end()
+}
+
+/// A group that reads would commit over what is committed here. One that is not there yet may be given a beginning.
+async fn must_be_empty(client: &mut Client, arguments: &SeekArguments) -> Result<(), Failure> {
+    let group = &arguments.group;
+    let members = match look::find(client, group).await? {
+        Some(found) => found.members.len(),
+        None if arguments.topics.is_empty() => {
+            return Err(refused(&of(group), ErrorCode::GroupIdNotFound.code(), None));
+        }
+        None => 0,
+    };
+    match members {
+        0 => Ok(()),
+        count => {
+            let sentence = format!("{} has members ({count}): stop them first", of(group));
+            Err(failed(&sentence, EXIT_ENVIRONMENT))
+        }
+    }
+}
+
+/// The partitions to move in.
+async fn chosen(
+    client: &mut Client,
+    choices: &[TopicChoice],
+    committed: &BTreeMap<TopicPartition, i64>,
+) -> Result<Leaders, Failure> {
+    let mut names: Vec<String> = match choices.is_empty() {
+        true => committed.keys().map(|one| one.topic.to_string()).collect(),
+        false => choices.iter().map(|one| one.topic.clone()).collect(),
+    };
+    names.sort();
+    names.dedup();
+    if names.is_empty() {
+        return Ok(Leaders::new());
+    }
+    let mut all = leaders(&topics(client, &names, false).await?);
+    for choice in choices {
+        for &partition in &choice.partitions {
+            let wanted = TopicPartition {
+                topic: choice.topic.as_str().into(),
+                partition,
+            };
+            if !all.contains_key(&wanted) {
+                let code = ErrorCode::UnknownTopicOrPartition.code();
+                return Err(refused(&escaped(&wanted.to_string()), code, None));
+            }
+        }
+    }
+    all.retain(|partition, _| match choices.is_empty() {
+        true => committed.contains_key(partition),
+        false => choices.iter().any(|choice| choice.has(partition)),
+    });
+    Ok(all)
+}
+
+/// The new offset of each partition, within its bounds.
+async fn plan(
+    client: &mut Client,
+    leaders: &Leaders,
+    committed: &BTreeMap<TopicPartition, i64>,
+    target: Target,
+) -> Result<BTreeMap<TopicPartition, i64>, Failure> {
+    let starts = all_offsets(client, leaders, START).await?;
+    let ends = all_offsets(client, leaders, END).await?;
+    let found = match target {
+        Target::Place(Place::Time(time)) => all_offsets(client, leaders, time).await?,
+        _ => BTreeMap::new(),
+    };
+    let mut planned = BTreeMap::new();
+    for (partition, start) in starts {
+        let end = ends.get(&partition).copied().unwrap_or(start).max(start);
+        let bounds = Bounds {
+            start,
+            end,
+            found: found.get(&partition).copied().unwrap_or(-1),
+        };
+        let offset = match target {
+            Target::Place(place) => place.offset(bounds),
+            Target::Shift(count) => {
+                let from = committed.get(&partition).copied().unwrap_or(start);
+                from.saturating_add(count)
+            }
+        };
+        planned.insert(partition, offset.clamp(start, end));
+    }
+    Ok(planned)
+}
+
+/// Commits what is planned, from outside the group. What is refused leaves the plan.
+async fn commit(
+    client: &mut Client,
+    group: &str,
+    moves: &mut BTreeMap<TopicPartition, i64>,
+    tried: &mut Tried,
+) -> Result<(), Failure> {
+    let mut topics: BTreeMap<&str, Vec<OffsetCommitRequestPartition>> = BTreeMap::new();
+    for (partition, &committed_offset) in &*moves {
+        let partitions = topics.entry(&partition.topic).or_default();
+        partitions.push(OffsetCommitRequestPartition {
+            partition_index: partition.partition,
+            committed_offset,
+            committed_metadata: Some(StrBytes::default()),
+            ..OffsetCommitRequestPartition::default()
+        });
+    }
+    let topics = topics.into_iter();
+    let request = OffsetCommitRequest {
+        group_id: StrBytes::from(group),
+        topics: topics
+            .map(|(name, partitions)| OffsetCommitRequestTopic {
+                name: StrBytes::from(name),
+                partitions,
+            })
+            .collect(),
+        ..OffsetCommitRequest::default()
+    };
+    let to = To::Coordinator(group);
+    let answer: OffsetCommitResponse = client.call(to, i16::MAX, &request).await?;
+    for topic in answer.topics {
+        let failed = topic.partitions.iter().filter(|one| one.error_code != 0);
+        for one in failed {
+            let partition = TopicPartition {
+                topic: (&*topic.name).into(),
+                partition: one.partition_index,
+            };
+            let what = format!("{} in {}", of(group), escaped(&partition.to_string()));
+            tried.note(refused(&what, one.error_code, None));
+            moves.remove(&partition);
+        }
+    }
+    Ok(())
+}
+
+fn print(moves: impl Iterator<Item = Move>, format: Format) -> io::Result<()> {
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    let mut table = Table::new(&[
+        "GROUP",
+        "TOPIC",
+        "PARTITION",
+        "CURRENT-OFFSET",
+        "NEW-OFFSET",
+    ]);
+    for one in moves {
+        if format == Format::Json {
+            print_json(&mut out, &one)?;
+            continue;
+        }
+        table.row(vec![
+            escaped(&one.group),
+            escaped(&one.topic),
+            one.partition.to_string(),
+            known(one.committed_offset),
+            one.new_offset.to_string(),
+        ]);
+    }
+    if format == Format::Text {
+        table.write(&mut out)?;
+    }
+    out.flush()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_topic_may_be_named_with_partitions() {
+        let all: TopicChoice = "orders".parse().unwrap();
+        let some: TopicChoice = "orders:0, 2".parse().unwrap();
+        for (topic, partition, in_all, in_some) in [
+            ("orders", 0, true, true),
+            ("orders", 1, true, false),
+            ("orders", 2, true, true),
+            ("orders:0", 0, false, false),
+        ] {
+            let one = TopicPartition {
+                topic: topic.into(),
+                partition,
+            };
+            assert_eq!((all.has(&one), some.has(&one)), (in_all, in_some), "{one}");
+        }
+        for text in ["", ":0", "orders:", "orders:x", "orders:-1", "orders:1,,2"] {
+            assert!(text.parse::<TopicChoice>().is_err(), "{text}");
+        }
+    }
+}
