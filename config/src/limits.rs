@@ -574,3 +574,21 @@ pub const LOGGERS_MAX: usize = 100;
 
 /// Characters of the name of such a part.
 pub const LOGGER_NAME_LEN_MAX: usize = 128;
+
+/// Bytes of one record that `tidewheel produce` reads.
+pub const COMMAND_RECORD_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Bytes of records that it sends at once: less than a batch may have where nobody chose `max.message.bytes`.
+pub const COMMAND_BATCH_BYTES: usize = 512 * 1024;
+
+/// How many records these are at most.
+pub const COMMAND_BATCH_RECORDS: usize = 10_000;
+
+/// Bytes of batches that `tidewheel consume` asks of a broker at once; a single batch may be larger.
+pub const COMMAND_FETCH_BYTES: i32 = 8 * 1024 * 1024;
+
+/// The same of one partition.
+pub const COMMAND_FETCH_PARTITION_BYTES: i32 = 1024 * 1024;
+
+/// Headers that the records of one such batch may have, of which each takes 64 bytes of memory.
+pub const COMMAND_BATCH_HEADERS_MAX: usize = 2_000_000;

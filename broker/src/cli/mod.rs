@@ -9,6 +9,7 @@ mod kafka;
 pub(crate) mod log;
 mod outcome;
 mod pages;
+mod produce;
 mod reload;
 mod serve;
 mod settings;
@@ -55,6 +56,8 @@ enum Command {
     Dev(dev::DevArguments),
     /// Check, show, explain and convert settings.
     Config(config::ConfigArguments),
+    /// Send records from standard input to a topic.
+    Produce(Box<produce::ProduceArguments>),
     /// List, show, make, alter and delete topics.
     Topic(topic::TopicArguments),
     /// List, show, move and delete consumer groups.
@@ -80,6 +83,7 @@ pub fn run() -> ExitCode {
         Some(Command::Serve(arguments)) => serve::run(&arguments),
         Some(Command::Dev(arguments)) => dev::run(&arguments),
         Some(Command::Config(arguments)) => config::run(&arguments),
+        Some(Command::Produce(arguments)) => produce::run(&arguments),
         Some(Command::Topic(arguments)) => topic::run(&arguments),
         Some(Command::Group(arguments)) => group::run(&arguments),
         Some(Command::Log(arguments)) => log::run(&arguments),

@@ -1,6 +1,7 @@
 //! What the commands share that speak Kafka's protocol, with this or any other broker.
 
 pub(crate) mod client;
+pub(crate) mod escapes;
 pub(crate) mod offsets;
 pub(crate) mod place;
 pub(crate) mod table;
