@@ -2,6 +2,7 @@
 
 mod bench;
 mod config;
+mod consume;
 mod dev;
 mod generate;
 mod group;
@@ -58,6 +59,8 @@ enum Command {
     Config(config::ConfigArguments),
     /// Send records from standard input to a topic.
     Produce(Box<produce::ProduceArguments>),
+    /// Print records of topics.
+    Consume(Box<consume::ConsumeArguments>),
     /// List, show, make, alter and delete topics.
     Topic(topic::TopicArguments),
     /// List, show, move and delete consumer groups.
@@ -84,6 +87,7 @@ pub fn run() -> ExitCode {
         Some(Command::Dev(arguments)) => dev::run(&arguments),
         Some(Command::Config(arguments)) => config::run(&arguments),
         Some(Command::Produce(arguments)) => produce::run(&arguments),
+        Some(Command::Consume(arguments)) => consume::run(&arguments),
         Some(Command::Topic(arguments)) => topic::run(&arguments),
         Some(Command::Group(arguments)) => group::run(&arguments),
         Some(Command::Log(arguments)) => log::run(&arguments),

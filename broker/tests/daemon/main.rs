@@ -23,6 +23,7 @@ mod hostile_memory;
 mod logs;
 mod metrics;
 mod pages;
+mod records;
 mod reload;
 mod serve;
 mod settings;

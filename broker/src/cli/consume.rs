@@ -1,0 +1,116 @@
+//! `tidewheel consume`: records of topics of this or any other Kafka cluster, on standard output.
+//!
+//! It belongs to no group and commits nothing. Batches of transactions that were aborted, or are under way, are shown.
+//! Exit codes: 0 all is well, also after Ctrl-C, 1 something cannot be read or written, 2 usage, 3 there is no such topic
+//! or partition, 4 no answer in time.
+
+mod follow;
+mod output;
+mod position;
+mod span;
+mod template;
+
+use std::io::{self, IsTerminal};
+use std::process::ExitCode;
+
+use clap::{Args, ValueEnum};
+
+use self::follow::Consumer;
+use self::output::{Form, Printer};
+use self::span::Span;
+use self::template::Template;
+use super::kafka::{ClusterArguments, waited_for};
+use super::outcome::{Failure, exit_code};
+
+/// Arguments of `tidewheel consume`.
+#[derive(Args, Debug)]
+pub(crate) struct ConsumeArguments {
+    /// Names of topics
+    #[arg(required = true, value_name = "TOPIC")]
+    topics: Vec<String>,
+    #[command(flatten)]
+    cluster: ClusterArguments,
+    /// Where to begin in each partition: start, end, an offset, +N (after the start), -N (before the end) or @TIME;
+    /// with :PLACE where to end
+    #[arg(
+        short,
+        long,
+        value_name = "PLACE[:PLACE]",
+        default_value = "start",
+        allow_hyphen_values = true
+    )]
+    offset: Span,
+    /// End after so many records
+    #[arg(short, long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
+    num: Option<u64>,
+    /// Only these partitions
+    #[arg(
+        short,
+        long = "partition",
+        value_name = "NUMBER",
+        value_delimiter = ','
+    )]
+    partitions: Vec<i32>,
+    /// How a record is written: %t topic, %p partition, %o offset, %k key, %v or %s value, %h headers, %T timestamp in
+    /// ms, %K and %S bytes of key and value, %% a percent sign, \n \t \\ \xHH bytes
+    #[arg(short = 'f', long, conflicts_with = "format")]
+    template: Option<Template>,
+    /// End where the partitions end now, instead of waiting for more
+    #[arg(short, long)]
+    exit_at_end: bool,
+    /// Leave the values out
+    #[arg(long, conflicts_with = "template")]
+    meta_only: bool,
+    /// Values, or one JSON object per record and line [text on a terminal, else jsonl]
+    #[arg(long, value_enum)]
+    format: Option<Format>,
+}
+
+/// How the output looks.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+enum Format {
+    /// A line for each value.
+    Text,
+    /// For programs.
+    #[value(alias = "json")]
+    Jsonl,
+}
+
+impl ConsumeArguments {
+    fn form(&self) -> Form {
+        if let Some(template) = &self.template {
+            return Form::Template(template.clone());
+        }
+        let is_terminal = io::stdout().is_terminal();
+        let default = if is_terminal {
+            Format::Text
+        } else {
+            Format::Jsonl
+        };
+        match self.format.unwrap_or(default) {
+            Format::Jsonl => Form::Json {
+                meta_only: self.meta_only,
+            },
+            Format::Text if self.meta_only => Form::Template(Template::meta()),
+            Format::Text => Form::Template(Template::value()),
+        }
+    }
+}
+
+/// Runs the command on standard output.
+pub(crate) fn run(arguments: &ConsumeArguments) -> ExitCode {
+    exit_code(waited_for(consume(arguments)))
+}
+
+async fn consume(arguments: &ConsumeArguments) -> Result<(), Failure> {
+    let printer = Printer::new(arguments.form(), io::stdout().lock());
+    let consuming = async {
+        let mut consumer = Consumer::open(arguments, printer).await?;
+        consumer.run().await
+    };
+    // What is dropped has written whole records only, and flushed them where it waited.
+    tokio::select! {
+        ended = consuming => ended,
+        interrupted = tokio::signal::ctrl_c() => Ok(interrupted?),
+    }
+}

@@ -1,0 +1,400 @@
+//! Partitions are read from their leaders, whoever these are: a request to each leader at a time, which is made again
+//! elsewhere or later where that may help.
+
+use std::collections::BTreeMap;
+use std::future::poll_fn;
+use std::io::StdoutLock;
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tidewheel_config::limits;
+use tidewheel_protocol::messages::fetch::{
+    FetchPartition, FetchRequest, FetchResponse, FetchTopic, PartitionData,
+};
+use tidewheel_protocol::{ErrorCode, StrBytes};
+use tokio::time::{Instant, sleep_until};
+
+use super::ConsumeArguments;
+use super::output::Printer;
+use super::position::{Position, positions, read};
+use crate::cli::kafka::client::{Client, ClientError, Connection};
+use crate::cli::kafka::offsets::{END, Leaders, START, leaders, offsets, only, topics};
+use crate::cli::kafka::refused;
+use crate::cli::kafka::table::escaped;
+use crate::cli::outcome::Failure;
+use crate::cli::say;
+use crate::clock;
+
+/// The newest version of Fetch that names topics.
+const NEWEST_BY_NAME: i16 = 12;
+/// How long a broker waits for data.
+const WAIT: Duration = Duration::from_millis(500);
+/// Pauses between attempts.
+const PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(5)];
+
+/// A leader that is asked for some partitions.
+#[derive(Debug)]
+struct Leader {
+    node: i32,
+    connection: Connection,
+    version: i16,
+    positions: Vec<Position>,
+    /// When the answer must be here, if one is due.
+    due: Option<Instant>,
+}
+
+/// What happens next.
+enum Event {
+    /// A leader has answered, or cannot.
+    Answer(usize, Result<FetchResponse<Bytes>, ClientError>),
+    /// It is time to look for leaders again.
+    Retry,
+}
+
+/// Reads partitions and prints their records.
+pub(super) struct Consumer<'a> {
+    client: Client,
+    printer: Printer<StdoutLock<'a>>,
+    leaders: Vec<Leader>,
+    /// Partitions that have no leader now.
+    homeless: Vec<Position>,
+    /// When to look for leaders again.
+    retry_at: Instant,
+    pause: Duration,
+    /// Since when there is trouble, and that it was told.
+    trouble: Option<Instant>,
+    /// Records that are still wanted.
+    wanted: Option<u64>,
+    /// Whether it is to end some time.
+    is_bounded: bool,
+}
+
+impl<'a> Consumer<'a> {
+    /// Connects, and looks up where to begin.
+    pub(super) async fn open(
+        arguments: &ConsumeArguments,
+        printer: Printer<StdoutLock<'a>>,
+    ) -> Result<Self, Failure> {
+        let mut client = arguments.cluster.connect().await?;
+        let mut names = arguments.topics.clone();
+        names.sort();
+        names.dedup();
+        let topics = topics(&mut client, &names, false).await?;
+        let leaders = only(leaders(&topics), &arguments.partitions)?;
+        let (span, at_end) = (arguments.offset, arguments.exit_at_end);
+        let homeless = positions(&mut client, &leaders, span, at_end).await?;
+        Ok(Self {
+            client,
+            printer,
+            leaders: Vec::new(),
+            homeless,
+            retry_at: clock::deadline(Duration::ZERO),
+            pause: PAUSES[0],
+            trouble: None,
+            wanted: arguments.num,
+            is_bounded: at_end || span.to.is_some(),
+        })
+    }
+
+    /// Reads until everything that is wanted was printed.
+    pub(super) async fn run(&mut self) -> Result<(), Failure> {
+        loop {
+            self.homeless.retain(|position| !position.is_done());
+            self.leaders.iter_mut().for_each(|leader| {
+                leader.positions.retain(|position| !position.is_done());
+            });
+            self.leaders.retain(|leader| !leader.positions.is_empty());
+            let is_all = self.leaders.is_empty() && self.homeless.is_empty();
+            if is_all || self.wanted == Some(0) {
+                return Ok(self.printer.flush()?);
+            }
+            if !self.homeless.is_empty() && clock::has_come(self.retry_at) {
+                self.find_leaders().await?;
+            }
+            self.ask()?;
+            match self.event().await {
+                Event::Retry => {}
+                Event::Answer(index, Ok(answer)) => self.take(index, answer)?,
+                Event::Answer(index, Err(error)) => {
+                    let leader = self.leaders.swap_remove(index);
+                    self.homeless.extend(leader.positions);
+                    self.troubled(error)?;
+                }
+            }
+        }
+    }
+
+    /// Brings partitions to those who lead them now.
+    async fn find_leaders(&mut self) -> Result<(), Failure> {
+        if let Err(error) = self.try_find_leaders().await {
+            self.troubled(error)?;
+        }
+        Ok(())
+    }
+
+    async fn try_find_leaders(&mut self) -> Result<(), ClientError> {
+        let mut names: Vec<String> = self
+            .homeless
+            .iter()
+            .map(|one| one.partition.topic.to_string())
+            .collect();
+        names.sort();
+        names.dedup();
+        let answer = self.client.metadata(Some(&names), false).await?;
+        let known = leaders(&answer.topics);
+        self.find_the_lost(&known).await?;
+        let mut trouble = None;
+        let mut by_node: BTreeMap<i32, Vec<Position>> = BTreeMap::new();
+        for position in std::mem::take(&mut self.homeless) {
+            let node = known.get(&position.partition).copied();
+            match node.filter(|node| *node >= 0 && !position.is_lost) {
+                Some(node) => by_node.entry(node).or_default().push(position),
+                None => {
+                    trouble = Some(ClientError::Refused {
+                        what: position.partition.to_string(),
+                        code: ErrorCode::LeaderNotAvailable.code(),
+                        detail: None,
+                    });
+                    self.homeless.push(position);
+                }
+            }
+        }
+        for (node, positions) in by_node {
+            if let Some(leader) = self.leaders.iter_mut().find(|leader| leader.node == node) {
+                leader.positions.extend(positions);
+                continue;
+            }
+            match self.connect(node).await {
+                Ok((connection, version)) => self.leaders.push(Leader {
+                    node,
+                    connection,
+                    version,
+                    positions,
+                    due: None,
+                }),
+                Err(error) => {
+                    self.homeless.extend(positions);
+                    trouble = Some(error);
+                }
+            }
+        }
+        trouble.map_or(Ok(()), Err)
+    }
+
+    async fn connect(&self, node: i32) -> Result<(Connection, i16), ClientError> {
+        let connection = self.client.open(node).await?;
+        let version = connection.version::<FetchRequest>(NEWEST_BY_NAME)?;
+        Ok((connection, version))
+    }
+
+    /// Partitions whose next offset is gone go on where they begin now, or at their end.
+    async fn find_the_lost(&mut self, known: &Leaders) -> Result<(), ClientError> {
+        let mut lost = known.clone();
+        lost.retain(|partition, _| {
+            let is_it = |one: &&Position| one.is_lost && one.partition == *partition;
+            self.homeless.iter().any(|one| is_it(&one))
+        });
+        if lost.is_empty() {
+            return Ok(());
+        }
+        let starts = offsets(&mut self.client, &lost, START).await?;
+        let ends = offsets(&mut self.client, &lost, END).await?;
+        for position in self.homeless.iter_mut().filter(|one| one.is_lost) {
+            let start = starts.get(&position.partition);
+            let end = ends.get(&position.partition);
+            let (Some(Ok(start)), Some(Ok(end))) = (start, end) else {
+                continue;
+            };
+            let next = position.next.clamp(*start, (*end).max(*start));
+            let partition = escaped(&position.partition.to_string());
+            say(&format!(
+                "tidewheel: {partition}: offset {} is not there any more: going on at {next}",
+                position.next
+            ));
+            position.next = next;
+            position.is_lost = false;
+        }
+        Ok(())
+    }
+
+    /// Another attempt may help: tells so once, and ends where there were too many and this has an end.
+    fn troubled(&mut self, error: ClientError) -> Result<(), Failure> {
+        if matches!(
+            error,
+            ClientError::UnsupportedVersion { .. }
+                | ClientError::Decode { .. }
+                | ClientError::Malformed { .. }
+        ) {
+            return Err(error.into());
+        }
+        match self.trouble {
+            None => {
+                let sentence = escaped(&error.to_string());
+                say(&format!("tidewheel: {sentence}: trying again"));
+                self.trouble = Some(clock::deadline(self.client.wait()));
+            }
+            Some(patience) if self.is_bounded && clock::has_come(patience) => {
+                return Err(error.into());
+            }
+            Some(_) => {}
+        }
+        self.retry_at = clock::deadline(self.pause);
+        self.pause = (self.pause * 2).min(PAUSES[1]);
+        Ok(())
+    }
+
+    /// Sends the next request to every leader that has answered the last one.
+    fn ask(&mut self) -> Result<(), Failure> {
+        let wait = self.client.wait() + WAIT;
+        for leader in self
+            .leaders
+            .iter_mut()
+            .filter(|leader| leader.due.is_none())
+        {
+            let request = request(&leader.positions);
+            // Each has its turn to be first: an answer may be full before its last partition.
+            leader.positions.rotate_left(1);
+            leader.due = Some(clock::deadline(wait));
+            match leader.connection.send(leader.version, &request) {
+                // A socket that failed shows when the answer is waited for.
+                Ok(_) | Err(ClientError::Io { .. } | ClientError::Closed { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    async fn event(&mut self) -> Event {
+        let leaders = &mut self.leaders;
+        let late = leaders.iter().enumerate();
+        let late = late
+            .filter_map(|(index, leader)| Some((leader.due?, index)))
+            .min();
+        let retry_at = (!self.homeless.is_empty()).then_some(self.retry_at);
+        let due = late.map(|(due, _)| due).into_iter().chain(retry_at).min();
+        let answer = poll_fn(|context| {
+            for (index, leader) in leaders.iter_mut().enumerate() {
+                if let Poll::Ready(frame) = leader.connection.poll_next(context) {
+                    return Poll::Ready((index, frame));
+                }
+            }
+            Poll::Pending
+        });
+        // A connection keeps what it has read when the wait is dropped.
+        let (index, frame) = tokio::select! {
+            answered = answer => answered,
+            () = sleep_until(due.unwrap_or(self.retry_at)), if due.is_some() => {
+                return match late {
+                    Some((due, index)) if clock::has_come(due) => {
+                        let late = self.leaders.get(index).map(|leader| leader.connection.address());
+                        Event::Answer(index, Err(ClientError::TimedOut {
+                            address: late.unwrap_or_default().to_owned(),
+                            after: self.client.wait(),
+                        }))
+                    }
+                    _ => Event::Retry,
+                };
+            }
+        };
+        let answer = match (frame, self.leaders.get_mut(index)) {
+            (Ok(frame), Some(leader)) => {
+                leader.due = None;
+                leader.connection.decode(frame, leader.version)
+            }
+            (Err(error), _) => Err(error),
+            (Ok(_), None) => return Event::Retry,
+        };
+        Event::Answer(index, answer)
+    }
+
+    /// Prints what a leader has sent.
+    fn take(&mut self, index: usize, answer: FetchResponse<Bytes>) -> Result<(), Failure> {
+        if answer.error_code != 0 {
+            let leader = self.leaders.swap_remove(index);
+            let what = format!("fetching from {}", leader.connection.address());
+            self.homeless.extend(leader.positions);
+            return self.refused(what, answer.error_code);
+        }
+        let partitions = || answer.responses.iter().flat_map(|topic| &topic.partitions);
+        let has_records =
+            |data: &PartitionData<Bytes>| data.records.as_ref().is_some_and(|one| !one.is_empty());
+        let is_empty = !partitions().any(has_records);
+        if self.homeless.is_empty() {
+            (self.trouble, self.pause) = (None, PAUSES[0]);
+        }
+        for topic in &answer.responses {
+            for data in &topic.partitions {
+                let Some(leader) = self.leaders.get_mut(index) else {
+                    continue;
+                };
+                let found = leader.positions.iter().position(|one| {
+                    *one.partition.topic == *topic.topic
+                        && one.partition.partition == data.partition_index
+                });
+                let Some(found) = found else { continue };
+                if data.error_code == 0 {
+                    let position = &mut leader.positions[found];
+                    read(
+                        position,
+                        data,
+                        is_empty,
+                        &mut self.printer,
+                        &mut self.wanted,
+                    )?;
+                    continue;
+                }
+                let mut position = leader.positions.swap_remove(found);
+                let what = position.partition.to_string();
+                position.is_lost = data.error_code == ErrorCode::OffsetOutOfRange.code();
+                let is_lost = position.is_lost;
+                self.homeless.push(position);
+                match is_lost {
+                    true => self.retry_at = clock::deadline(Duration::ZERO),
+                    false => self.refused(what, data.error_code)?,
+                }
+            }
+        }
+        Ok(self.printer.flush()?)
+    }
+
+    /// An error of a broker, after which another attempt may help or not.
+    fn refused(&mut self, what: String, code: i16) -> Result<(), Failure> {
+        match ErrorCode::from_code(code) {
+            Some(known) if known.is_retriable() => self.troubled(ClientError::Refused {
+                what,
+                code,
+                detail: None,
+            }),
+            _ => Err(refused(&escaped(&what), code, None)),
+        }
+    }
+}
+
+fn request(positions: &[Position]) -> FetchRequest {
+    let mut topics: Vec<FetchTopic> = Vec::new();
+    for position in positions {
+        let asked = FetchPartition {
+            partition: position.partition.partition,
+            fetch_offset: position.next,
+            partition_max_bytes: limits::COMMAND_FETCH_PARTITION_BYTES,
+            ..FetchPartition::default()
+        };
+        // Neighbours of one topic go together, and the order stays.
+        match topics.last_mut() {
+            Some(last) if *last.topic == *position.partition.topic => last.partitions.push(asked),
+            _ => topics.push(FetchTopic {
+                topic: StrBytes::from(&*position.partition.topic),
+                partitions: vec![asked],
+                ..FetchTopic::default()
+            }),
+        }
+    }
+    FetchRequest {
+        max_wait_ms: i32::try_from(WAIT.as_millis()).unwrap_or(i32::MAX),
+        min_bytes: 1,
+        max_bytes: limits::COMMAND_FETCH_BYTES,
+        topics,
+        ..FetchRequest::default()
+    }
+}
