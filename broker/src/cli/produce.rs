@@ -154,7 +154,8 @@ fn produce(arguments: &ProduceArguments) -> Result<(), Failure> {
             delay.ask(record, clock::now_ms());
         }
         // Nothing else goes on meanwhile, so reading may block this thread.
-        let sent = runtime.block_on(sender.send(records))?;
+        let mut sent = Vec::new();
+        let outcome = runtime.block_on(sender.send(records, &mut sent));
         count += sent
             .iter()
             .map(|sent| sent.records.len() as u64)
@@ -162,8 +163,11 @@ fn produce(arguments: &ProduceArguments) -> Result<(), Failure> {
         if arguments.format == Format::Json {
             print(&arguments.topic, &sent)?;
         }
-        if let Some(end) = end {
-            break end;
+        match (outcome, end) {
+            (Ok(()), None) => {}
+            (Ok(()), Some(end)) => break end,
+            // What was produced is told all the same: who begins again must know.
+            (Err(failure), _) => break Err(failure),
         }
     };
     if arguments.format == Format::Text {
@@ -210,7 +214,7 @@ fn print(topic: &str, sent: &[Sent]) -> io::Result<()> {
                 timestamp_ms,
             };
             print_json(&mut out, &produced)?;
-            offset = offset.map(|offset| offset + 1);
+            offset = offset.map(|offset| offset.saturating_add(1));
         }
     }
     out.flush()

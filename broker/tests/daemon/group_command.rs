@@ -13,7 +13,7 @@ use tidewheel_protocol::{ErrorCode, StrBytes};
 
 use crate::commands::{good, objects, ran, refused, words};
 use crate::support::consumers::join as join_consumer;
-use crate::support::groups::{codes, commit_request, committed, loaded};
+use crate::support::groups::{codes, commit_request, committed, find, loaded};
 use crate::support::{Broker, Client, batch, eventually, run};
 
 /// A broker with a topic `t` of two partitions, of four records and one, in which `g` has committed 1 and 1.
@@ -29,6 +29,8 @@ fn scene(dir: &std::path::Path) -> (Broker, Client) {
 
 fn commit(client: &mut Client, group: &str, offsets: &[(i32, i64, &str)]) {
     eventually("it is committed", || {
+        // The first one who looks for a coordinator has its topic made.
+        find(client, &[group]);
         let request = commit_request(group, "t", offsets);
         let answer: OffsetCommitResponse = client.call(8, &request);
         codes(&answer).iter().all(|code| *code == 0)

@@ -1,6 +1,6 @@
 //! `tidewheel produce` and `tidewheel consume`: records of a running broker, over Kafka's protocol.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Stdio};
 
 use bytes::Bytes;
@@ -153,7 +153,9 @@ fn a_topic_is_copied_with_keys_headers_and_times() {
         let mut all = held(&broker, topic);
         for one in &mut all {
             let object = one.as_object_mut().unwrap();
-            ["topic", "partition", "offset"].map(|name| object.remove(name));
+            for name in ["topic", "partition", "offset"] {
+                object.remove(name);
+            }
         }
         let mut all: Vec<String> = all.iter().map(ToString::to_string).collect();
         all.sort();
@@ -329,8 +331,8 @@ impl Running {
             .unwrap();
     }
 
-    /// The exit code, and what it said.
-    fn end(mut self) -> (Option<i32>, String) {
+    /// Nothing more comes in, and nothing is read any more: the exit code, and what it said.
+    fn leave(mut self) -> (Option<i32>, String) {
         drop(self.input.take());
         drop(self.output);
         let output = self.child.wait_with_output().unwrap();
@@ -338,6 +340,14 @@ impl Running {
             output.status.code(),
             String::from_utf8(output.stderr).unwrap(),
         )
+    }
+
+    /// The same where what comes out is read to its end.
+    fn end(mut self) -> (Option<i32>, String) {
+        drop(self.input.take());
+        let mut rest = String::new();
+        self.output.read_to_string(&mut rest).unwrap();
+        self.leave()
     }
 
     fn signal(&self, signal: &str) {
@@ -403,7 +413,7 @@ fn who_has_seen_enough_ends_it_quietly() {
     good_fed(&broker, &["produce", "t", "-z", "lz4"], input.as_bytes());
     let mut consumer = Running::start(&broker, &["consume", "t", "-f", "%v\\n"]);
     assert_eq!(consumer.line(), "a line\n");
-    let (exit, said) = consumer.end();
+    let (exit, said) = consumer.leave();
     assert_eq!((exit, said.as_str()), (Some(1), ""));
     assert!(broker.stop());
 }

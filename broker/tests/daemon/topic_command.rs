@@ -61,7 +61,7 @@ fn topics_are_made_listed_described_grown_and_deleted() {
     assert!(orders.contains("\nPARTITIONS  5\n"), "{told}");
     assert_eq!(
         words(orders).last().unwrap()[..],
-        ["4", "1", "1", "1", "1", "0", "2"]
+        ["4", "1", "0", "1", "1", "0", "2"]
     );
     assert!(bills.starts_with("        bills\n"), "{told}");
     let json = ["topic", "describe", "orders", "--format", "json"];

@@ -283,6 +283,8 @@ impl<'a> Consumer<'a> {
         });
         // A connection keeps what it has read when the wait is dropped.
         let (index, frame) = tokio::select! {
+            // What is there is not late, however long the last answer took to be printed.
+            biased;
             answered = answer => answered,
             () = sleep_until(due.unwrap_or(self.retry_at)), if due.is_some() => {
                 return match late {
@@ -338,7 +340,7 @@ impl<'a> Consumer<'a> {
                     read(
                         position,
                         data,
-                        is_empty,
+                        (is_empty, self.client.wait()),
                         &mut self.printer,
                         &mut self.wanted,
                     )?;

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tidewheel_config::limits;
 use tidewheel_protocol::messages::fetch::PartitionData;
 use tidewheel_protocol::{Batches, TopicPartition};
+use tokio::time::Instant;
 
 use super::output::Printer;
 use super::span::Span;
@@ -16,19 +18,19 @@ use crate::cli::kafka::place::{Bounds, Place};
 use crate::cli::kafka::table::escaped;
 use crate::cli::outcome::{Failure, failed};
 use crate::cli::{EXIT_ENVIRONMENT, say};
-
-/// Answers without a record after which a partition that should have some has none, as behind what compaction took.
-const EMPTY_ANSWERS: u32 = 3;
+use crate::clock;
 
 /// How far a partition is read.
 #[derive(Debug)]
 pub(super) struct Position {
     pub(super) partition: TopicPartition,
     pub(super) next: i64,
+    /// The first offset that is printed: more than `next` where the partition has not come so far.
+    first: i64,
     /// Where to end before.
     until: Option<i64>,
-    /// Answers of nothing, one after the other, while there should be something.
-    empty: u32,
+    /// When it is taken for empty up to there: nothing comes, though something should, as behind what compaction took.
+    empty_at: Option<Instant>,
     /// Whether its offset is not there any more.
     pub(super) is_lost: bool,
 }
@@ -69,8 +71,12 @@ pub(super) async fn positions(
         let next = from.clamp(start, end);
         if next != from {
             let partition = escaped(&partition.to_string());
+            let begins = match next < from {
+                true => "not there yet".to_owned(),
+                false => format!("not there any more: beginning at {next}"),
+            };
             say(&format!(
-                "tidewheel: {partition}: offset {from} is not there: beginning at {next}"
+                "tidewheel: {partition}: offset {from} is {begins}"
             ));
         }
         let to = span.to.map(|to| to.offset(within(&to_times)));
@@ -78,8 +84,9 @@ pub(super) async fn positions(
         positions.push(Position {
             partition,
             next,
+            first: from,
             until,
-            empty: 0,
+            empty_at: None,
             is_lost: false,
         });
     }
@@ -90,19 +97,24 @@ pub(super) async fn positions(
 pub(super) fn read(
     position: &mut Position,
     data: &PartitionData<Bytes>,
-    is_empty: bool,
+    (is_empty, wait): (bool, Duration),
     printer: &mut Printer<impl io::Write>,
     wanted: &mut Option<u64>,
 ) -> Result<(), Failure> {
-    let beyond = position
-        .until
-        .is_some_and(|until| data.high_watermark >= until);
-    match is_empty && beyond {
-        true => position.empty += 1,
-        false => position.empty = 0,
-    }
-    if let (true, Some(until)) = (position.empty >= EMPTY_ANSWERS, position.until) {
-        position.next = until;
+    let until = position.until.filter(|until| data.high_watermark >= *until);
+    if let (true, Some(until)) = (is_empty, until) {
+        let empty_at = *position
+            .empty_at
+            .get_or_insert_with(|| clock::deadline(wait));
+        if clock::has_come(empty_at) {
+            let (partition, next) = (escaped(&position.partition.to_string()), position.next);
+            say(&format!(
+                "tidewheel: {partition}: nothing from offset {next} to {until}"
+            ));
+            position.next = until;
+        }
+    } else {
+        position.empty_at = None;
     }
     for batch in Batches::new(data.records.clone().unwrap_or_default()) {
         let at = position.next;
@@ -124,7 +136,7 @@ pub(super) fn read(
             .map_err(broken)?;
         for record in records.limit_headers(limits::COMMAND_BATCH_HEADERS_MAX) {
             let record = record.map_err(broken)?;
-            if record.offset < at {
+            if record.offset < at.max(position.first) {
                 continue;
             }
             if let Some(until) = position.until.filter(|until| record.offset >= *until) {
@@ -135,7 +147,7 @@ pub(super) fn read(
                 return Ok(());
             }
             printer.print(&position.partition, &record)?;
-            position.next = record.offset + 1;
+            position.next = record.offset.saturating_add(1);
             *wanted = wanted.map(|wanted| wanted - 1);
         }
         position.next = end;

@@ -75,9 +75,11 @@ async fn look(
     for name in names {
         let group = match look::group(client, &name).await {
             Ok(group) => group,
-            // One that was listed a moment ago may be gone by now.
+            // One that was listed a moment ago may be gone by now, or be of a kind that has no committed offsets.
             Err(failure) if failure.0 == EXIT_NOT_FOUND => {
-                tried.note(failure);
+                if !groups.is_empty() {
+                    tried.note(failure);
+                }
                 continue;
             }
             Err(failure) => return Err(failure),

@@ -63,7 +63,7 @@ pub(super) struct Progress {
 impl Progress {
     /// Unread records; nothing where that cannot be told.
     pub(super) fn lag(&self) -> Option<i64> {
-        Some((self.end? - self.committed?).max(0))
+        Some(self.end?.saturating_sub(self.committed?).max(0))
     }
 }
 

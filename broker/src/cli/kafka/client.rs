@@ -174,13 +174,20 @@ impl Client {
         request: &Q,
     ) -> Result<(), ClientError> {
         let address = self.address(to).await?;
+        let wait = self.wait;
         let connection = self.connection(&address).await?;
         let sent = async {
             let version = connection.version::<Q>(newest)?;
             connection.send_unanswered(version, request)?;
             connection.flush().await
         };
-        let sent = sent.await;
+        let sent = match tokio::time::timeout(wait, sent).await {
+            Ok(sent) => sent,
+            Err(_) => Err(ClientError::TimedOut {
+                address: address.clone(),
+                after: wait,
+            }),
+        };
         if sent.is_err() {
             self.connections.remove(&address);
         }

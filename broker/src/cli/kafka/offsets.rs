@@ -57,6 +57,14 @@ pub(crate) async fn topics(
                 ));
             }
         }
+        let is_told = |name: &&String| {
+            let mut told = answer.topics.iter();
+            told.any(|topic| topic.name.as_deref() == Some(name.as_str()))
+        };
+        if let Some(name) = names.iter().find(|name| !is_told(name)) {
+            let code = ErrorCode::UnknownTopicOrPartition.code();
+            return Err(refused(&format!("topic {}", escaped(name)), code, None));
+        }
         return Ok(answer.topics);
     }
 }

@@ -7,7 +7,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use clap::ValueEnum;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use tidewheel_config::limits;
 use tidewheel_protocol::{Record, RecordHeader};
 
@@ -142,12 +142,18 @@ impl Template {
 struct JsonRecord {
     #[serde(default)]
     key: Option<Payload>,
-    #[serde(default)]
+    /// Null deletes a key, so that it must be said.
+    #[serde(deserialize_with = "said")]
     value: Option<Payload>,
     #[serde(default)]
     headers: Vec<JsonHeader>,
     #[serde(default)]
     timestamp_ms: Option<i64>,
+}
+
+/// What may be null but is not left out.
+fn said<'de, D: Deserializer<'de>>(source: D) -> Result<Option<Payload>, D::Error> {
+    Option::deserialize(source)
 }
 
 /// A header in JSON.
@@ -257,10 +263,16 @@ impl<'a, R: Read> Reader<'a, R> {
     }
 
     fn record(&mut self) -> Result<Option<Record>, Failure> {
-        let Some(record) = self.piece()? else {
-            return Ok(None);
+        let record = loop {
+            let Some(record) = self.piece()? else {
+                return Ok(None);
+            };
+            self.count += 1;
+            // A last empty line is no record in JSON.
+            if self.input == Input::Text || !record.trim_ascii().is_empty() {
+                break record;
+            }
         };
-        self.count += 1;
         let now_ms = clock::now_ms();
         let read = match self.input {
             Input::Jsonl => from_json(&record, now_ms),

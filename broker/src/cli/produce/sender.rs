@@ -25,6 +25,9 @@ use crate::cli::outcome::{Failure, failed};
 
 /// The newest version of Produce that names topics.
 const NEWEST_BY_NAME: i16 = 12;
+/// How often the time of one answer records are tried to be delivered for: a broker that falls silent takes one, and
+/// another one may lead by then. As with Java's client: 120 s beside 30 s.
+const ANSWERS: u32 = 4;
 
 /// Records of a partition that were produced together.
 #[derive(Debug, PartialEq, Eq)]
@@ -136,14 +139,19 @@ impl Sender {
         }))
     }
 
-    /// Sends records, and waits until they are as safe as was asked for.
-    pub(super) async fn send(&mut self, records: Vec<Record>) -> Result<Vec<Sent>, Failure> {
+    /// Sends records, and waits until they are as safe as was asked for. `sent` gets what was produced, also where
+    /// others were not.
+    pub(super) async fn send(
+        &mut self,
+        records: Vec<Record>,
+        sent: &mut Vec<Sent>,
+    ) -> Result<(), Failure> {
         let mut left = self.divided(records);
-        let mut sent = Vec::new();
-        let mut patience = Patience::new(self.wait);
+        let wait = self.wait * ANSWERS;
+        let mut patience = Patience::new(wait);
         while !left.is_empty() {
-            match self.attempt(&mut left, &mut sent).await? {
-                Attempt::Progress => patience = Patience::new(self.wait),
+            match self.attempt(&mut left, sent).await? {
+                Attempt::Progress => patience = Patience::new(wait),
                 Attempt::Trouble(error) => {
                     if !patience.pause().await {
                         return Err(error.into());
@@ -152,7 +160,7 @@ impl Sender {
                 }
             }
         }
-        Ok(sent)
+        Ok(())
     }
 
     /// Records by partition.
@@ -223,10 +231,14 @@ impl Sender {
                 }
             }
         }
-        Ok(match trouble {
-            Some(error) if !is_moving => Attempt::Trouble(error),
+        Ok(match (is_moving, trouble) {
             // What had trouble is asked for again at once, and then alone.
-            _ => Attempt::Progress,
+            (true, _) => Attempt::Progress,
+            (false, Some(error)) => Attempt::Trouble(error),
+            (false, None) => Attempt::Trouble(ClientError::Malformed {
+                address: self.client.here().to_owned(),
+                what: "the answer tells nothing of the records".to_owned(),
+            }),
         })
     }
 
