@@ -6,6 +6,7 @@ mod consume;
 mod dev;
 mod generate;
 mod group;
+mod http;
 mod kafka;
 pub(crate) mod log;
 mod outcome;
@@ -67,6 +68,12 @@ enum Command {
     Group(group::GroupArguments),
     /// Look into the files of a stopped data directory.
     Log(log::LogArguments),
+    /// Look at delayed records of a running broker and change them.
+    Delayed(Box<http::DelayedArguments>),
+    /// Tell whether a running broker serves clients.
+    Health(http::HealthArguments),
+    /// Watch what a running broker is busy with.
+    Top(http::TopArguments),
     /// Print files for the tools that run and watch a broker.
     Generate(generate::GenerateArguments),
     /// Print what a shell needs to complete commands and flags.
@@ -91,6 +98,9 @@ pub fn run() -> ExitCode {
         Some(Command::Topic(arguments)) => topic::run(&arguments),
         Some(Command::Group(arguments)) => group::run(&arguments),
         Some(Command::Log(arguments)) => log::run(&arguments),
+        Some(Command::Delayed(arguments)) => http::delayed(&arguments),
+        Some(Command::Health(arguments)) => http::health(&arguments),
+        Some(Command::Top(arguments)) => http::top(&arguments),
         Some(Command::Generate(arguments)) => generate::run(&arguments),
         Some(Command::Completion(arguments)) => pages::completion(&arguments),
         Some(Command::Man(arguments)) => pages::man(&arguments),

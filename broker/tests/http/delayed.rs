@@ -8,11 +8,11 @@ use crate::delays::{Asked, due_in, produce, read, wait_for};
 use crate::support::http::{get, start};
 use crate::support::{Broker, Client, eventually, now_ms};
 
-const BOTH: [(&str, &str); 1] = [("delay.mode", "both")];
-const HOUR: i64 = 3_600_000;
+pub(crate) const BOTH: [(&str, &str); 1] = [("delay.mode", "both")];
+pub(crate) const HOUR: i64 = 3_600_000;
 
 /// A topic with records that are due after so many hours, which their ids say.
-fn delayed(broker: &Broker, hours: &[i64]) -> Client {
+pub(crate) fn delayed(broker: &Broker, hours: &[i64]) -> Client {
     let mut client = broker.connect();
     client.create_topic("t", 1, &BOTH);
     for hour in hours {
@@ -26,16 +26,16 @@ fn delayed(broker: &Broker, hours: &[i64]) -> Client {
     client
 }
 
-fn list(broker: &Broker, query: &str) -> Value {
+pub(crate) fn list(broker: &Broker, query: &str) -> Value {
     get(broker, &format!("/v1/delayed/messages?topic=t{query}")).good()
 }
 
-fn items(page: &Value) -> &[Value] {
+pub(crate) fn items(page: &Value) -> &[Value] {
     page["items"].as_array().unwrap()
 }
 
 /// Their ids as producers gave them.
-fn names(page: &Value) -> Vec<&str> {
+pub(crate) fn names(page: &Value) -> Vec<&str> {
     let items = items(page).iter();
     items
         .map(|item| item["delay_id"]["data"].as_str().unwrap())

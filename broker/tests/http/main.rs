@@ -6,6 +6,8 @@
 )]
 
 mod changes;
+mod commands;
+mod commands_delayed;
 mod console;
 mod delayed;
 #[path = "../support/delays.rs"]
