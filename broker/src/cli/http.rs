@@ -18,12 +18,8 @@ use clap::Args;
 pub(super) use self::delayed::DelayedArguments;
 pub(super) use self::health::HealthArguments;
 pub(super) use self::top::TopArguments;
-use super::config::Format;
+use super::outcome::{EXIT_CHECK_FAILED, EXIT_NOT_FOUND, EXIT_TIMED_OUT, Format};
 use super::{EXIT_ENVIRONMENT, EXIT_USAGE, say};
-
-const EXIT_NOT_FOUND: u8 = 3;
-const EXIT_TIMED_OUT: u8 = 4;
-const EXIT_CHECK_FAILED: u8 = 5;
 
 /// Where to ask, as whom, and how answers look.
 #[derive(Args, Debug)]

@@ -78,10 +78,10 @@ fn classic_member(client: &mut Client, group: &str) -> String {
 }
 
 #[test]
-fn groups_are_listed_and_described_with_lag_and_members() {
+fn groups_are_listed() {
     let dir = tempfile::tempdir().unwrap();
     let (broker, mut client) = scene(dir.path());
-    let member = classic_member(&mut client, "readers");
+    classic_member(&mut client, "readers");
     let listed = good(&broker, &["group", "ls"]);
     assert_eq!(
         words(&listed),
@@ -96,7 +96,15 @@ fn groups_are_listed_and_described_with_lag_and_members() {
         &["group", "ls", "--state", "Stable", "--format", "json"],
     ));
     assert_eq!((listed.len(), &listed[0]["group"]), (1, &"readers".into()));
+    drop(client);
+    assert!(broker.stop());
+}
 
+#[test]
+fn groups_are_described_with_their_members() {
+    let dir = tempfile::tempdir().unwrap();
+    let (broker, mut client) = scene(dir.path());
+    let member = classic_member(&mut client, "readers");
     let told = good(&broker, &["group", "describe", "g"]);
     let rows = words(&told);
     assert_eq!(rows[0], ["GROUP", "g"]);
@@ -140,6 +148,15 @@ fn groups_are_listed_and_described_with_lag_and_members() {
             "raw-test"
         ]
     );
+    drop(client);
+    assert!(broker.stop());
+}
+
+#[test]
+fn the_lag_of_groups_is_told_and_what_has_members_is_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let (broker, mut client) = scene(dir.path());
+    classic_member(&mut client, "readers");
     let lags = good(&broker, &["group", "lag"]);
     assert_eq!(
         words(&lags),
@@ -321,6 +338,10 @@ fn what_is_refused_says_why_and_has_its_exit_code() {
         "{lag:?}"
     );
     assert!(broker.stop());
+}
+
+#[test]
+fn every_command_of_groups_has_help_and_gives_up_where_nobody_answers() {
     for command in ["ls", "describe", "lag", "seek", "delete", "offset-delete"] {
         let help = run(&["group", command, "--help"]);
         assert!(help.status.success());

@@ -4,7 +4,7 @@ use crate::commands::{good, objects, ran, refused, words};
 use crate::support::{Broker, batch, run};
 
 #[test]
-fn topics_are_made_listed_described_grown_and_deleted() {
+fn topics_are_made_listed_and_deleted() {
     let dir = tempfile::tempdir().unwrap();
     let broker = Broker::start(dir.path());
     assert_eq!(
@@ -45,13 +45,32 @@ fn topics_are_made_listed_described_grown_and_deleted() {
     assert_eq!(listed[1]["id"].as_str().unwrap().len(), 22);
     assert_eq!(listed[1]["partitions"], 3);
 
+    assert_eq!(
+        good(&broker, &["topic", "delete", "orders"]),
+        "topic orders: deleted\n"
+    );
+    let both = ran(&broker, &["topic", "delete", "orders", "bills"]);
+    assert_eq!(
+        (both.exit, both.out.as_str()),
+        (Some(3), "topic bills: deleted\n")
+    );
+    let told = good(&broker, &["topic", "delete", "orders", "--if-exists"]);
+    assert_eq!(told, "topic orders: is not there\n");
+    assert!(broker.stop());
+}
+
+#[test]
+fn topics_are_grown_and_described() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::start(dir.path());
+    let mut client = broker.connect();
+    client.create_topic("orders", 3, &[("retention.ms", "604800000")]);
+    client.create_topic("bills", 3, &[]);
     let grow = ["topic", "add-partitions", "orders", "-n", "2"];
     let would = good(&broker, &[&grow[..], &["--dry-run"]].concat());
     assert_eq!(would, "topic orders: would have 5 partitions\n");
     assert_eq!(good(&broker, &grow), "topic orders: has 5 partitions\n");
-    broker
-        .connect()
-        .produce("orders", 4, -1, batch(&["a", "b"]));
+    client.produce("orders", 4, -1, batch(&["a", "b"]));
     let told = good(&broker, &["topic", "describe", "orders", "bills"]);
     let (orders, bills) = told.split_once("\n\nNAME").unwrap();
     assert!(
@@ -69,18 +88,7 @@ fn topics_are_made_listed_described_grown_and_deleted() {
     assert_eq!(told["overrides"]["retention.ms"], "604800000");
     assert_eq!(told["partition_details"][4]["high_watermark"], 2);
     assert_eq!(told["partition_details"][4]["isr"][0], 1);
-
-    assert_eq!(
-        good(&broker, &["topic", "delete", "orders"]),
-        "topic orders: deleted\n"
-    );
-    let both = ran(&broker, &["topic", "delete", "orders", "bills"]);
-    assert_eq!(
-        (both.exit, both.out.as_str()),
-        (Some(3), "topic bills: deleted\n")
-    );
-    let told = good(&broker, &["topic", "delete", "orders", "--if-exists"]);
-    assert_eq!(told, "topic orders: is not there\n");
+    drop(client);
     assert!(broker.stop());
 }
 
@@ -183,6 +191,13 @@ fn what_is_refused_says_why_and_has_its_exit_code() {
             (&["topic"], 2, "Usage"),
         ],
     );
+    assert!(broker.stop());
+}
+
+#[test]
+fn every_command_of_topics_has_help_and_gives_up_where_nobody_answers() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::start(dir.path());
     // A name that would move the cursor.
     let strange = ran(&broker, &["topic", "describe", "\u{1b}[2J"]);
     assert!(!strange.said.contains('\u{1b}'), "{strange:?}");

@@ -115,7 +115,7 @@ impl Template {
     }
 
     /// Key and value of a record, without its end; nothing where it does not look like this.
-    fn split<'a>(&self, record: &'a [u8]) -> Option<(Option<&'a [u8]>, Option<&'a [u8]>)> {
+    fn split<'a>(&self, record: &'a [u8]) -> Option<Split<'a>> {
         let mut rest = record.strip_prefix(self.before.as_slice())?;
         let (mut key, mut value) = (None, None);
         for (field, behind) in &self.fields {
@@ -136,6 +136,9 @@ impl Template {
         Some((key, value))
     }
 }
+
+/// Key and value.
+type Split<'a> = (Option<&'a [u8]>, Option<&'a [u8]>);
 
 /// A record in JSON. What else consume writes is left to the topic that it is produced to.
 #[derive(Deserialize)]
@@ -185,6 +188,10 @@ impl Payload {
 }
 
 fn from_json(line: &[u8], now_ms: i64) -> Result<Record, String> {
+    // A list would be read as the fields in their order.
+    if !line.trim_ascii_start().starts_with(b"{") {
+        return Err("it is no JSON object".to_owned());
+    }
     let record: JsonRecord = serde_json::from_slice(line).map_err(|error| error.to_string())?;
     let bytes = |payload: Option<Payload>| payload.map(Payload::bytes).transpose();
     let mut headers = Vec::with_capacity(record.headers.len());
@@ -337,11 +344,9 @@ fn len(record: &Record) -> usize {
 mod tests {
     use super::*;
 
-    fn read(
-        input: Input,
-        template: &str,
-        text: &[u8],
-    ) -> (Vec<(Option<String>, Option<String>)>, bool) {
+    type Pair = (Option<String>, Option<String>);
+
+    fn read(input: Input, template: &str, text: &[u8]) -> (Vec<Pair>, bool) {
         let template = template.parse().unwrap();
         let mut reader = Reader::reading(input, &template, text);
         let text = |bytes: &Option<Bytes>| {
@@ -359,7 +364,7 @@ mod tests {
         }
     }
 
-    fn pair(key: Option<&str>, value: Option<&str>) -> (Option<String>, Option<String>) {
+    fn pair(key: Option<&str>, value: Option<&str>) -> Pair {
         (key.map(str::to_owned), value.map(str::to_owned))
     }
 
@@ -432,5 +437,22 @@ mod tests {
         let mut reader = Reader::reading(Input::Text, &template, endless);
         let (records, end) = reader.next();
         assert!(records.is_empty() && end.unwrap().is_err());
+    }
+
+    #[test]
+    fn a_json_record_says_its_value() {
+        let read = |line: &str| from_json(line.as_bytes(), 7);
+        let null = read(r#"{"key":"k","value":null}"#).unwrap();
+        assert_eq!((null.key, null.value), (Some(Bytes::from("k")), None));
+        // What consume writes with --meta-only, and a slip of the pen.
+        for line in [
+            r#"{"key":"k","value_size_bytes":3}"#,
+            r#"{"key":"k","val":"x"}"#,
+        ] {
+            assert!(
+                read(line).is_err_and(|error| error.contains("value")),
+                "{line}"
+            );
+        }
     }
 }

@@ -295,16 +295,15 @@ impl Sender {
     ) -> Result<Option<ClientError>, Failure> {
         let partition = result.index;
         let code = ErrorCode::from_code(result.error_code);
-        let many = left.get_mut(&partition);
         match code {
             Some(ErrorCode::None | ErrorCode::DuplicateSequenceNumber) => {
                 self.done(left, partition, Some(&result), sent);
                 return Ok(None);
             }
-            Some(ErrorCode::MessageTooLarge | ErrorCode::RecordListTooLarge) => {
-                if many.is_some_and(halve) {
-                    return Ok(None);
-                }
+            Some(ErrorCode::MessageTooLarge | ErrorCode::RecordListTooLarge)
+                if left.get_mut(&partition).is_some_and(halve) =>
+            {
+                return Ok(None);
             }
             _ => {}
         }

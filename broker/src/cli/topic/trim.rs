@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::sync::Arc;
 
 use clap::Args;
 use serde::Serialize;
@@ -139,7 +140,7 @@ async fn delete(
                 offset: *to,
             });
     }
-    let Some(topic) = planned.keys().next().map(|one| one.topic.clone()) else {
+    let Some(topic) = planned.keys().next().map(|one| Arc::clone(&one.topic)) else {
         return Ok(());
     };
     for (node, partitions) in by_node {
@@ -153,7 +154,7 @@ async fn delete(
         let answer: DeleteRecordsResponse = client.call(To::Node(node), i16::MAX, &request).await?;
         for result in answer.topics.into_iter().flat_map(|topic| topic.partitions) {
             let partition = TopicPartition {
-                topic: topic.clone(),
+                topic: Arc::clone(&topic),
                 partition: result.partition_index,
             };
             if result.error_code != 0 {
