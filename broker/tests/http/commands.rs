@@ -171,6 +171,17 @@ fn health_tells_by_its_exit_code_and_waits_for_a_broker() {
     );
 }
 
+/// As a proxy answers while there is no broker behind it.
+#[test]
+fn whoever_waits_for_a_broker_waits_also_behind_a_proxy() {
+    let bad = || over_http(502, "<html>");
+    let page = peer(&[bad(), bad(), running()]);
+    let ran = ask(&page, &["health", "-w", "-e"]);
+    assert_eq!(ran.exit, Some(0), "{ran:?}");
+    assert!(ran.said.contains("HTTP 502"), "{ran:?}");
+    ask(&peer(&[bad()]), &["health"]).failed(1);
+}
+
 #[test]
 fn what_is_no_broker_is_told_from_one_that_is_late() {
     let page = peer(&[over_http(200, "<html>")]);
@@ -183,14 +194,12 @@ fn what_is_no_broker_is_told_from_one_that_is_late() {
         late.extend(["--timeout", "1"]);
         let said = ask(&peer(&[]), &late).failed(4);
         assert!(said.contains("within 1 s"), "{said}");
-        for url in [
-            "https://127.0.0.1:9644",
-            "nowhere at all",
-            "http://a:secret@b",
-        ] {
+        for url in ["https://127.0.0.1:9644", "nowhere at all"] {
             let said = ask(url, arguments).failed(2);
             assert!(said.contains(url), "{said}");
         }
+        let said = ask("http://a:secret@b", arguments).failed(2);
+        assert!(said.contains("b: ") && !said.contains("secret"), "{said}");
     }
 }
 

@@ -1,5 +1,6 @@
 //! A client of the HTTP API: a connection for each request, and an answer or what is wrong in a sentence.
 
+use std::env::VarError;
 use std::path::Path;
 use std::time::Duration;
 
@@ -239,7 +240,9 @@ fn sentence(status: StatusCode, problem: &Value) -> String {
 
 /// Where a URL leads: the address to connect to, the name to call it by, and what stands before every path.
 fn located(url: &str) -> Result<(String, String, String), Failure> {
-    let wrong = |reason: &str| Failure::Usage(format!("{url}: {reason}"));
+    // A password would be shown, to logs as well.
+    let shown = url.rsplit('@').next().unwrap_or_default();
+    let wrong = |reason: &str| Failure::Usage(format!("{shown}: {reason}"));
     let uri: Uri = url.parse().map_err(|_| wrong("it is not a URL"))?;
     match uri.scheme_str() {
         None | Some("http") => {}
@@ -277,7 +280,9 @@ fn authorization(file: Option<&Path>) -> Result<Option<HeaderValue>, Failure> {
         }
         None => match std::env::var(TOKEN_VARIABLE) {
             Ok(token) => (token.trim().to_owned(), TOKEN_VARIABLE.to_owned()),
-            Err(_) => return Ok(None),
+            Err(VarError::NotPresent) => return Ok(None),
+            // It was meant to be one.
+            Err(VarError::NotUnicode(_)) => (String::new(), TOKEN_VARIABLE.to_owned()),
         },
     };
     // The words of the library would show it.

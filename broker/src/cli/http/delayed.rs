@@ -204,7 +204,8 @@ impl<'a> Several<'a> {
     ) -> Result<(), Failure> {
         match self.api.change(method, path, body).await {
             Ok(answer) => Ok(looks::print(self.format, &answer, told)?),
-            Err(gone @ (Failure::Unreachable { .. } | Failure::TimedOut(_))) => Err(gone),
+            Err(gone @ Failure::Unreachable { .. }) => Err(gone),
+            // Also one that may have been done: it is named.
             Err(failure) => {
                 say(&printable(&format!("tidewheel: {name}: {failure}")));
                 self.first_failure.get_or_insert(failure.exit_code());

@@ -71,10 +71,14 @@ pub(super) async fn run(arguments: &HealthArguments) -> Result<(), Failure> {
 /// Where it says nothing, or something else answers.
 pub(super) async fn look(api: &Api) -> Result<Value, Failure> {
     let answer = api.ask(Method::GET, "/readyz", None).await?;
-    let readiness = answer.json()?;
-    match readiness["checks"].is_array() {
-        true => Ok(readiness),
-        false => Err(answer.failure()),
+    match answer.json() {
+        Ok(readiness) if readiness["checks"].is_array() => Ok(readiness),
+        // What stands before the broker says so, as a proxy does while there is none behind it.
+        _ if answer.status.is_server_error() => Err(Failure::Unreachable {
+            url: "the broker".to_owned(),
+            reason: format!("HTTP {}", answer.status.as_u16()),
+        }),
+        _ => Err(answer.failure()),
     }
 }
 
