@@ -502,8 +502,10 @@ impl Walk<'_> {
         dir.sync()?;
         changed |= self.expected != self.input.recovery_point;
         changed |= self.expected > 0 && !known.contains(&self.expected);
+        let epochs = self.epochs.on_disk().clone();
         let mut parts = self.parts(0);
-        parts.changed = changed;
+        // Those from before the log start go, and the checkpoint is to say what a manifest will.
+        parts.changed = changed || *parts.state.epochs() != epochs;
         Ok(Recovered {
             parts,
             snapshots: known,

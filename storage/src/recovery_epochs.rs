@@ -18,6 +18,8 @@ use crate::log_dir::PartitionDir;
 pub(crate) struct RecoveryEpochs {
     /// Those of the checkpoint below the RP, and of the batches from there on.
     known: LeaderEpochs,
+    /// The checkpoint as it is on the disk; empty where it cannot be read.
+    on_disk: LeaderEpochs,
     recovery_point: i64,
     /// Of the last batch that was passed.
     last: Option<i32>,
@@ -30,10 +32,12 @@ impl RecoveryEpochs {
         let path = dir.path().join(LEADER_EPOCH_CHECKPOINT);
         let bytes = read_small(dir.log_dir().fs(), &path).ok().flatten();
         let known = bytes.and_then(|bytes| LeaderEpochs::decode(&path, &bytes).ok());
-        let mut known = known.unwrap_or_default();
+        let on_disk = known.unwrap_or_default();
+        let mut known = on_disk.clone();
         known.truncate_from_end(recovery_point);
         Self {
             known,
+            on_disk,
             recovery_point,
             last: None,
             min: i32::MIN,
@@ -64,6 +68,11 @@ impl RecoveryEpochs {
         known
             .max(self.last)
             .map_or(0, |last| last.max(-1).saturating_add(1))
+    }
+
+    /// The checkpoint as it is on the disk; empty where it cannot be read.
+    pub(crate) fn on_disk(&self) -> &LeaderEpochs {
+        &self.on_disk
     }
 
     /// The epochs of the offsets from `log_start` to `end`.

@@ -1,10 +1,12 @@
 //! DeleteRecords on the simulated disk: what was deleted stays deleted.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::support::{self, Draft, Log, Manager, NOW, append, live, open};
 use tidewheel_storage::StorageError;
 use tidewheel_storage::fs::{FileSystem, SimFs};
+use tidewheel_storage::inspect::{self, Severity};
 
 fn start(disk: &SimFs, epoch: i32) -> (Manager, Vec<Arc<Log>>) {
     let fs: Arc<dyn FileSystem> = Arc::new(disk.clone());
@@ -86,4 +88,34 @@ fn a_full_disk_is_told_and_the_records_are_gone_for_readers_all_the_same() {
     assert_eq!(again[0].as_ref().unwrap(), &40);
     let (_manager, logs) = start(&disk.crash_lose_all_unsynced(), 1);
     assert_eq!(logs[0].offsets().log_start, 40);
+}
+
+/// A start cuts epochs at the log start; the checkpoint and the manifest then say the same.
+#[test]
+fn after_a_deletion_and_a_kill_a_clean_stop_leaves_epochs_that_agree() {
+    for retention in [false, true] {
+        let disk = SimFs::new();
+        let (manager, logs) = start(&disk, 0);
+        fill(&logs[0]);
+        manager.checkpoint(NOW).unwrap();
+        manager.delete_records(&[(Arc::clone(&logs[0]), 40)], NOW)[0]
+            .as_ref()
+            .unwrap();
+        if retention {
+            assert!(logs[0].apply_retention(NOW).unwrap().deleted_segments() > 0);
+            manager.checkpoint(NOW).unwrap();
+        }
+        drop((manager, logs));
+        let disk = disk.kill();
+        let (manager, _logs) = start(&disk, 1);
+        manager.close(NOW).unwrap();
+        let mut damages = Vec::new();
+        inspect::verify(&disk.kill(), Path::new("/data"), &mut |finding| {
+            if finding.severity == Severity::Damage {
+                damages.push(finding.to_string());
+            }
+        })
+        .unwrap();
+        assert_eq!(damages, [""; 0], "retention: {retention}");
+    }
 }
