@@ -52,4 +52,4 @@ pub use registry::{REGISTRY, Section, find, keys};
 pub use reload::Reloaded;
 pub use retry::{RetryBackoff, RetryConfig, dead_letter_topic};
 pub use topic::{TopicConfigOverrides, validate_topic_config};
-pub use value::canonical;
+pub use value::{canonical, time_unit_ms};

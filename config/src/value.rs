@@ -227,7 +227,13 @@ fn suffix_factor(suffix: &str, unit: Unit) -> Option<(i128, i128)> {
         Unit::Minutes => 60_000,
         Unit::Hours => 3_600_000,
     };
-    let factor = match suffix {
+    Some((i128::from(time_unit_ms(suffix)?), milliseconds))
+}
+
+/// How many milliseconds a unit of time has: `ms`, `s`, `m` or `min`, `h`, `d` or `w`.
+#[must_use]
+pub fn time_unit_ms(unit: &str) -> Option<i64> {
+    Some(match unit {
         "ms" => 1,
         "s" => 1_000,
         "m" | "min" => 60_000,
@@ -235,8 +241,7 @@ fn suffix_factor(suffix: &str, unit: Unit) -> Option<(i128, i128)> {
         "d" => 86_400_000,
         "w" => 604_800_000,
         _ => return None,
-    };
-    Some((factor, milliseconds))
+    })
 }
 
 /// The range of the row within the range of its type.

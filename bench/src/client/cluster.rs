@@ -348,7 +348,8 @@ pub(crate) async fn list_offsets(
 }
 
 /// `host:port`, with brackets around an IPv6 address.
-fn address(host: &str, port: i32) -> String {
+#[must_use]
+pub fn address(host: &str, port: i32) -> String {
     if host.contains(':') {
         format!("[{host}]:{port}")
     } else {

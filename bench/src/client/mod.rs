@@ -12,7 +12,7 @@ mod produce_frame;
 mod tests;
 
 pub(crate) use cluster::list_offsets;
-pub use cluster::{Cluster, Leader, NewTopic, PartitionOffset, TopicInfo};
+pub use cluster::{Cluster, Leader, NewTopic, PartitionOffset, TopicInfo, address};
 pub use connection::{Connection, Frame};
 pub use error::ClientError;
 pub(crate) use error::code_name;

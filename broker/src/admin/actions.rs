@@ -40,7 +40,8 @@ fn is_action(path: &str) -> bool {
 /// What is wrong with a request for an action that does not ask for it to be carried out.
 pub(crate) fn misused(method: &Method, path: &str) -> Option<Problem> {
     let refused = method != Method::POST && is_action(path);
-    refused.then(Problem::method_not_allowed)
+    let methods = methods(path).filter(|_| refused);
+    methods.map(Problem::method_not_allowed)
 }
 
 /// The methods of a path of which the router does not know them: to it actions are methods of what they are done to.

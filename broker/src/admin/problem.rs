@@ -188,10 +188,10 @@ impl Problem {
         )
     }
 
-    /// The path is there, and takes another method.
-    pub(crate) fn method_not_allowed() -> Self {
+    /// The path is there, and takes other methods.
+    pub(crate) fn method_not_allowed(methods: &'static str) -> Self {
         Self::of_status(StatusCode::METHOD_NOT_ALLOWED)
-            .header(ALLOW, HeaderValue::from_static("POST"))
+            .header(ALLOW, HeaderValue::from_static(methods))
     }
 
     /// The request is refused whatever is sent with it.

@@ -19,7 +19,7 @@ use self::follow::Consumer;
 use self::output::{Form, Printer};
 use self::span::Span;
 use self::template::Template;
-use super::kafka::{ClusterArguments, waited_for};
+use super::kafka::{ClusterArguments, PartitionsArguments, waited_for};
 use super::outcome::{Failure, exit_code};
 
 /// Arguments of `tidewheel consume`.
@@ -43,14 +43,8 @@ pub(crate) struct ConsumeArguments {
     /// End after so many records
     #[arg(short, long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
     num: Option<u64>,
-    /// Only these partitions
-    #[arg(
-        short,
-        long = "partition",
-        value_name = "NUMBER",
-        value_delimiter = ','
-    )]
-    partitions: Vec<i32>,
+    #[command(flatten)]
+    only: PartitionsArguments,
     /// How a record is written: %t topic, %p partition, %o offset, %k key, %v or %s value, %h headers, %T timestamp in
     /// ms, %K and %S bytes of key and value, %% a percent sign, \n \t \\ \xHH bytes
     #[arg(short = 'f', long, conflicts_with = "format")]

@@ -18,7 +18,9 @@ use clap::Args;
 pub(super) use self::delayed::DelayedArguments;
 pub(super) use self::health::HealthArguments;
 pub(super) use self::top::TopArguments;
-use super::outcome::{EXIT_CHECK_FAILED, EXIT_NOT_FOUND, EXIT_TIMED_OUT, Format};
+use super::outcome::{
+    EXIT_CHECK_FAILED, EXIT_NOT_FOUND, EXIT_TIMED_OUT, Format, exit_code, runtime,
+};
 use super::{EXIT_ENVIRONMENT, EXIT_USAGE, say};
 
 /// Where to ask, as whom, and how answers look.
@@ -120,14 +122,11 @@ pub(super) fn top(arguments: &TopArguments) -> ExitCode {
 }
 
 fn done(work: impl Future<Output = Result<(), Failure>>) -> ExitCode {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
-    let ended = match runtime {
-        Ok(runtime) => runtime.block_on(work),
-        Err(error) => Err(Failure::Refused(format!("cannot start: {error}"))),
+    let runtime = match runtime() {
+        Ok(runtime) => runtime,
+        Err(failure) => return exit_code(Err(failure)),
     };
-    match ended {
+    match runtime.block_on(work) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             failure.tell();

@@ -15,6 +15,7 @@ mod produce;
 mod reload;
 mod serve;
 mod settings;
+mod table;
 mod topic;
 
 use std::io::{self, Write};

@@ -57,6 +57,14 @@ pub(crate) fn exit_code(done: Result<(), Failure>) -> ExitCode {
     }
 }
 
+/// What waits for sockets, on this thread.
+pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    runtime.map_err(|error| failed(&format!("cannot start: {error}"), EXIT_ENVIRONMENT))
+}
+
 /// One object on a line of its own.
 pub(crate) fn print_json(out: &mut impl Write, value: &impl Serialize) -> io::Result<()> {
     serde_json::to_writer(&mut *out, value)?;

@@ -18,10 +18,10 @@ use tidewheel_protocol::{Compression, Record, RecordHeader};
 use self::delay::Delay;
 use self::input::{Input, Reader, Template};
 use self::sender::{Sender, Sent};
-use super::kafka::table::escaped;
+use super::kafka::ClusterArguments;
 use super::kafka::time::{parse_duration, parse_time};
-use super::kafka::{ClusterArguments, runtime};
-use super::outcome::{Failure, Format, exit_code, print_json, usage};
+use super::outcome::{Failure, Format, exit_code, print_json, runtime, usage};
+use super::table::escaped;
 use crate::clock;
 
 /// Arguments of `tidewheel produce`.

@@ -3,17 +3,8 @@
 use std::io::Write;
 use std::process::Stdio;
 
-use serde_json::Value;
-
+use crate::support::commands::Ran;
 use crate::support::{Broker, tidewheel};
-
-/// What one run printed, and its exit code.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Ran {
-    pub(crate) exit: Option<i32>,
-    pub(crate) out: String,
-    pub(crate) said: String,
-}
 
 /// Runs a command that finds the broker, with this on its standard input.
 pub(crate) fn fed(broker: &Broker, arguments: &[&str], input: &[u8]) -> Ran {
@@ -23,12 +14,7 @@ pub(crate) fn fed(broker: &Broker, arguments: &[&str], input: &[u8]) -> Ran {
     let mut child = piped.stderr(Stdio::piped()).spawn().unwrap();
     // One that ends at once reads nothing.
     let _fed = child.stdin.take().unwrap().write_all(input);
-    let output = child.wait_with_output().unwrap();
-    Ran {
-        exit: output.status.code(),
-        out: String::from_utf8(output.stdout).unwrap(),
-        said: String::from_utf8(output.stderr).unwrap(),
-    }
+    Ran::new(child.wait_with_output().unwrap())
 }
 
 /// The same with nothing on its standard input.
@@ -43,17 +29,7 @@ pub(crate) fn good(broker: &Broker, arguments: &[&str]) -> String {
 
 /// The same with this on its standard input.
 pub(crate) fn good_fed(broker: &Broker, arguments: &[&str], input: &[u8]) -> String {
-    let ran = fed(broker, arguments, input);
-    assert_eq!((ran.exit, ran.said.as_str()), (Some(0), ""), "{ran:?}");
-    ran.out
-}
-
-/// The objects that a command prints, one a line.
-pub(crate) fn objects(text: &str) -> Vec<Value> {
-    let lines = text.lines();
-    lines
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect()
+    fed(broker, arguments, input).good()
 }
 
 /// A table as words, without the width of its columns.

@@ -11,7 +11,8 @@ use tidewheel_protocol::messages::sync_group::{
 };
 use tidewheel_protocol::{ErrorCode, StrBytes};
 
-use crate::commands::{good, objects, ran, refused, words};
+use crate::commands::{good, ran, refused, words};
+use crate::support::commands::objects;
 use crate::support::consumers::join as join_consumer;
 use crate::support::groups::{codes, commit_request, committed, find, loaded};
 use crate::support::{Broker, Client, batch, eventually, run};

@@ -7,7 +7,8 @@ use bytes::Bytes;
 use tidewheel_protocol::messages::fetch::FetchResponse;
 use tidewheel_protocol::{Compression, partition_of_key};
 
-use crate::commands::{fed, good, good_fed, objects, ran, refused};
+use crate::commands::{fed, good, good_fed, ran, refused};
+use crate::support::commands::objects;
 use crate::support::topics::delete_records;
 use crate::support::{Broker, batches, eventually, fetch_request, now_ms, run, tidewheel};
 

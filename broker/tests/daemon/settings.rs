@@ -2,7 +2,8 @@
 
 use serde_json::Value;
 
-use crate::commands::{self, Ran, ran};
+use crate::commands::{self, ran};
+use crate::support::commands::Ran;
 use crate::support::{Broker, run};
 
 fn config(broker: &Broker, arguments: &[&str]) -> Ran {

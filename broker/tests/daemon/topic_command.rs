@@ -1,6 +1,7 @@
 //! `tidewheel topic`: topics of a running broker, over Kafka's protocol.
 
-use crate::commands::{good, objects, ran, refused, words};
+use crate::commands::{good, ran, refused, words};
+use crate::support::commands::objects;
 use crate::support::{Broker, batch, run};
 
 #[test]

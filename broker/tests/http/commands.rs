@@ -2,50 +2,16 @@
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 use std::thread;
 
 use serde_json::Value;
 use tidewheel_protocol::messages::offset_commit::OffsetCommitResponse;
 
+use crate::support::commands::{Ran, objects};
 use crate::support::groups::{codes, commit_request, find};
 use crate::support::http::{admin, start};
 use crate::support::{Broker, batch, eventually, tidewheel};
-
-/// What one run printed, and its exit code.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Ran {
-    pub(crate) exit: Option<i32>,
-    pub(crate) out: String,
-    pub(crate) said: String,
-}
-
-impl Ran {
-    fn new(output: Output) -> Self {
-        Self {
-            exit: output.status.code(),
-            out: String::from_utf8(output.stdout).unwrap(),
-            said: String::from_utf8(output.stderr).unwrap(),
-        }
-    }
-
-    /// What was printed where all went well.
-    pub(crate) fn good(self) -> String {
-        assert_eq!((self.exit, self.said.as_str()), (Some(0), ""), "{self:?}");
-        self.out
-    }
-
-    /// The one sentence that was said where it did not.
-    pub(crate) fn failed(self, exit: i32) -> String {
-        assert_eq!(
-            (self.exit, self.said.lines().count()),
-            (Some(exit), 1),
-            "{self:?}"
-        );
-        assert!(self.said.starts_with("tidewheel: "), "{self:?}");
-        self.said
-    }
-}
 
 /// A command that asks there.
 fn asking(url: &str, arguments: &[&str]) -> Command {
@@ -65,14 +31,6 @@ fn url(broker: &Broker) -> String {
 /// Runs a command that asks this broker.
 pub(crate) fn cli(broker: &Broker, arguments: &[&str]) -> Ran {
     ask(&url(broker), arguments)
-}
-
-/// The objects that a command printed, one a line.
-pub(crate) fn objects(printed: &str) -> Vec<Value> {
-    let lines = printed.lines();
-    lines
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect()
 }
 
 /// An answer over HTTP with JSON, or something else, in it.

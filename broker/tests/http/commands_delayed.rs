@@ -2,10 +2,11 @@
 
 use serde_json::{Value, json};
 
-use crate::commands::{cli, objects};
+use crate::commands::cli;
 use crate::delayed::{BOTH, HOUR, delayed, items, list, names};
 use crate::delays::{Asked, due_in, produce, wait_for};
 use crate::support::Broker;
+use crate::support::commands::objects;
 use crate::support::http::{get, start};
 
 /// The ids of what is pending in `t`, by due time.

@@ -4,6 +4,7 @@
     reason = "every test binary uses its own part of this module"
 )]
 
+pub(crate) mod commands;
 pub(crate) mod consumers;
 pub(crate) mod groups;
 pub(crate) mod http;

@@ -18,12 +18,12 @@ use tokio::time::{Instant, sleep_until};
 use super::ConsumeArguments;
 use super::output::Printer;
 use super::position::{Position, positions, read};
-use crate::cli::kafka::client::{Client, ClientError, Connection};
+use crate::cli::kafka::client::{Client, ClientError, Connection, may_be_repeated};
 use crate::cli::kafka::offsets::{END, Leaders, START, leaders, offsets, only, topics};
 use crate::cli::kafka::refused;
-use crate::cli::kafka::table::escaped;
 use crate::cli::outcome::Failure;
 use crate::cli::say;
+use crate::cli::table::escaped;
 use crate::clock;
 
 /// The newest version of Fetch that names topics.
@@ -81,7 +81,7 @@ impl<'a> Consumer<'a> {
         names.sort();
         names.dedup();
         let topics = topics(&mut client, &names, false).await?;
-        let leaders = only(leaders(&topics), &arguments.partitions)?;
+        let leaders = only(leaders(&topics), &arguments.only.partitions)?;
         let (span, at_end) = (arguments.offset, arguments.exit_at_end);
         let homeless = positions(&mut client, &leaders, span, at_end).await?;
         Ok(Self {
@@ -220,12 +220,7 @@ impl<'a> Consumer<'a> {
 
     /// Another attempt may help: tells so once, and ends where there were too many and this has an end.
     fn troubled(&mut self, error: ClientError) -> Result<(), Failure> {
-        if matches!(
-            error,
-            ClientError::UnsupportedVersion { .. }
-                | ClientError::Decode { .. }
-                | ClientError::Malformed { .. }
-        ) {
+        if !may_be_repeated(&error) {
             return Err(error.into());
         }
         match self.trouble {

@@ -15,8 +15,8 @@ use super::span::Span;
 use crate::cli::kafka::client::Client;
 use crate::cli::kafka::offsets::{END, Leaders, START, all_offsets};
 use crate::cli::kafka::place::{Bounds, Place};
-use crate::cli::kafka::table::escaped;
 use crate::cli::outcome::{Failure, failed};
+use crate::cli::table::escaped;
 use crate::cli::{EXIT_ENVIRONMENT, say};
 use crate::clock;
 

@@ -14,9 +14,9 @@ use tidewheel_protocol::messages::offset_delete::{
 use super::look::{self, of};
 use super::seek::TopicChoice;
 use crate::cli::kafka::client::To;
-use crate::cli::kafka::table::escaped;
 use crate::cli::kafka::{ClusterArguments, Tried, refused};
 use crate::cli::outcome::{EXIT_NOT_FOUND, Failure, failed};
+use crate::cli::table::escaped;
 
 /// Arguments of `group delete`.
 #[derive(Args, Debug)]

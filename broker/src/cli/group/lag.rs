@@ -11,9 +11,9 @@ use super::list;
 use super::look::{self, Progress};
 use super::show::total_lag;
 use crate::cli::kafka::client::Client;
-use crate::cli::kafka::table::{Table, escaped, known};
 use crate::cli::kafka::{ClusterArguments, Tried};
 use crate::cli::outcome::{EXIT_NOT_FOUND, Failure, Format, print_json};
+use crate::cli::table::{Table, escaped, known};
 
 /// Arguments of `group lag`.
 #[derive(Args, Debug)]

@@ -9,9 +9,9 @@ use tidewheel_protocol::StrBytes;
 use tidewheel_protocol::messages::list_groups::{ListGroupsRequest, ListGroupsResponse};
 
 use crate::cli::kafka::client::{Client, To};
-use crate::cli::kafka::table::{Table, escaped};
 use crate::cli::kafka::{ClusterArguments, refused};
 use crate::cli::outcome::{Failure, Format, print_json};
+use crate::cli::table::{Table, escaped};
 
 /// Arguments of `group ls`.
 #[derive(Args, Debug)]

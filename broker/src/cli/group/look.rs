@@ -20,8 +20,8 @@ use tidewheel_protocol::{ErrorCode, StrBytes, TopicPartition};
 use crate::cli::kafka::client::{Client, ClientError, To};
 use crate::cli::kafka::offsets::{END, leaders, offsets};
 use crate::cli::kafka::refused;
-use crate::cli::kafka::table::escaped;
 use crate::cli::outcome::Failure;
+use crate::cli::table::escaped;
 
 /// The state of a group that is not there, in answers before version 6.
 const DEAD: &str = "Dead";

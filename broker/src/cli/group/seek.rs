@@ -17,10 +17,10 @@ use crate::cli::EXIT_ENVIRONMENT;
 use crate::cli::kafka::client::{Client, To};
 use crate::cli::kafka::offsets::{END, Leaders, START, all_offsets, leaders, topics};
 use crate::cli::kafka::place::{Bounds, Place};
-use crate::cli::kafka::table::{Table, escaped, known};
 use crate::cli::kafka::time::parse_time;
 use crate::cli::kafka::{ClusterArguments, Tried, refused};
 use crate::cli::outcome::{EXIT_NOT_FOUND, Failure, Format, failed, print_json, usage};
+use crate::cli::table::{Table, escaped, known};
 use crate::clock;
 
 /// Arguments of `group seek`.

@@ -8,9 +8,9 @@ use serde::Serialize;
 use tidewheel_protocol::TopicPartition;
 
 use super::look::{self, Group, Member, Progress};
-use crate::cli::kafka::table::{Table, escaped, known, summary};
 use crate::cli::kafka::{ClusterArguments, Tried};
 use crate::cli::outcome::{EXIT_NOT_FOUND, Failure, Format, print_json};
+use crate::cli::table::{Table, escaped, known, summary};
 
 /// Arguments of `group describe`.
 #[derive(Args, Debug)]

@@ -3,6 +3,9 @@
 use std::io::{self, Write};
 
 use jiff::Timestamp;
+use tidewheel_config::time_unit_ms;
+
+use crate::cli::table::lines;
 
 /// The longest time that may be asked for, in ms: a thousand years.
 const DURATION_MS_MAX: i64 = 1_000 * 366 * 86_400_000;
@@ -18,25 +21,6 @@ pub(super) fn table(out: &mut impl Write, head: &[&str], rows: &[Vec<String>]) -
         writeln!(out, "{line}")?;
     }
     Ok(())
-}
-
-/// The lines of a table.
-pub(super) fn lines(head: &[&str], rows: &[Vec<String>]) -> Vec<String> {
-    let head: Vec<String> = head.iter().map(|&name| name.to_owned()).collect();
-    let all = || std::iter::once(&head).chain(rows);
-    let mut widths = vec![0; head.len()];
-    for row in all() {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(cell.chars().count());
-        }
-    }
-    let line = |row: &Vec<String>| {
-        let cells = row.iter().zip(&widths);
-        let cells = cells.map(|(cell, width)| format!("{cell:width$}"));
-        let line = cells.collect::<Vec<_>>().join("  ");
-        line.trim_end().to_owned()
-    };
-    all().map(line).collect()
 }
 
 /// Ms since 1970 as `2026-12-01T09:00:00Z`, with what there is behind the second.
@@ -116,15 +100,7 @@ pub(super) fn parse_duration(text: &str) -> Result<i64, String> {
         let unit = rest
             .find(|c: char| c.is_ascii_digit())
             .unwrap_or(rest.len());
-        let unit_ms = match rest[..unit].trim() {
-            "ms" => 1,
-            "s" => 1_000,
-            "m" | "min" => 60_000,
-            "h" => 3_600_000,
-            "d" => 86_400_000,
-            "w" => 604_800_000,
-            _ => return Err(wrong()),
-        };
+        let unit_ms = time_unit_ms(rest[..unit].trim()).ok_or_else(wrong)?;
         rest = &rest[unit..];
         let more = number.checked_mul(unit_ms);
         all_ms = more

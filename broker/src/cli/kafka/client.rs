@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::time::Duration;
 
+use tidewheel_bench::client::address;
 pub(crate) use tidewheel_bench::client::{ClientError, Connection};
 use tidewheel_protocol::messages::find_coordinator::{
     Coordinator, FindCoordinatorRequest, FindCoordinatorResponse,
@@ -314,6 +315,16 @@ pub(crate) fn will_pass(code: ErrorCode) -> bool {
     )
 }
 
+/// Whether another attempt may end otherwise: not where the broker speaks otherwise than it should.
+pub(crate) fn may_be_repeated(error: &ClientError) -> bool {
+    !matches!(
+        error,
+        ClientError::UnsupportedVersion { .. }
+            | ClientError::Decode { .. }
+            | ClientError::Malformed { .. }
+    )
+}
+
 /// Pauses between attempts, each longer than the one before, until a time is over.
 #[derive(Debug)]
 pub(crate) struct Patience {
@@ -341,13 +352,5 @@ impl Patience {
         tokio::time::sleep(self.pause).await;
         self.pause = (self.pause * 2).min(Self::LONGEST);
         true
-    }
-}
-
-/// `host:port`, with brackets around an IPv6 address.
-fn address(host: &str, port: i32) -> String {
-    match host.contains(':') {
-        true => format!("[{host}]:{port}"),
-        false => format!("{host}:{port}"),
     }
 }

@@ -4,7 +4,6 @@ pub(crate) mod client;
 pub(crate) mod escapes;
 pub(crate) mod offsets;
 pub(crate) mod place;
-pub(crate) mod table;
 pub(crate) mod time;
 
 use std::time::Duration;
@@ -14,7 +13,8 @@ use tidewheel_bench::cli::BrokersArguments;
 use tidewheel_protocol::{ErrorCode, StrBytes};
 
 use self::client::{Client, ClientError};
-use super::outcome::{EXIT_NOT_FOUND, EXIT_TIMED_OUT, Failure, failed};
+use super::outcome::{EXIT_NOT_FOUND, EXIT_TIMED_OUT, Failure, failed, runtime};
+use super::table;
 use super::{EXIT_ENVIRONMENT, say};
 
 /// Which cluster, and how long it may take.
@@ -44,6 +44,19 @@ impl ClusterArguments {
         let brokers = &self.brokers.brokers;
         Ok(Client::connect(brokers, self.wait()).await?)
     }
+}
+
+/// Some of the partitions that a command is about.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct PartitionsArguments {
+    /// Only these partitions
+    #[arg(
+        short,
+        long = "partition",
+        value_name = "NUMBER",
+        value_delimiter = ','
+    )]
+    pub(crate) partitions: Vec<i32>,
 }
 
 impl From<ClientError> for Failure {
@@ -94,14 +107,6 @@ pub(crate) fn refused(of: &str, code: i16, message: Option<&StrBytes>) -> Failur
 /// Runs a command to its end.
 pub(crate) fn waited_for(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
     runtime()?.block_on(work)
-}
-
-/// What waits for sockets, on this thread.
-pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
-    runtime.map_err(|error| failed(&format!("cannot start: {error}"), EXIT_ENVIRONMENT))
 }
 
 /// The first failure of several things that were all tried.

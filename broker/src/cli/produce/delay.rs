@@ -10,8 +10,8 @@ use super::ProduceArguments;
 use crate::cli::EXIT_ENVIRONMENT;
 use crate::cli::kafka::client::{Client, To};
 use crate::cli::kafka::refused;
-use crate::cli::kafka::table::escaped;
 use crate::cli::outcome::{Failure, failed};
+use crate::cli::table::escaped;
 use crate::config_changes::TOPIC;
 
 /// The setting that says what delays a record.

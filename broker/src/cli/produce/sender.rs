@@ -17,11 +17,11 @@ use tidewheel_protocol::{
 
 use super::{Acks, ProduceArguments};
 use crate::cli::EXIT_ENVIRONMENT;
-use crate::cli::kafka::client::{Client, ClientError, Patience, To};
+use crate::cli::kafka::client::{Client, ClientError, Patience, To, may_be_repeated};
 use crate::cli::kafka::offsets::{leaders, only, topics};
 use crate::cli::kafka::refused;
-use crate::cli::kafka::table::escaped;
 use crate::cli::outcome::{Failure, failed};
+use crate::cli::table::escaped;
 
 /// The newest version of Produce that names topics.
 const NEWEST_BY_NAME: i16 = 12;
@@ -210,7 +210,7 @@ impl Sender {
                             .iter()
                             .for_each(|&one| self.done(left, one, None, sent));
                     }
-                    Err(error) => trouble = Some(self.passing(error)?),
+                    Err(error) => trouble = Some(passing(error)?),
                 }
                 continue;
             }
@@ -219,7 +219,7 @@ impl Sender {
             let answer: ProduceResponse = match answer {
                 Ok(answer) => answer,
                 Err(error) => {
-                    trouble = Some(self.passing(error)?);
+                    trouble = Some(passing(error)?);
                     continue;
                 }
             };
@@ -240,16 +240,6 @@ impl Sender {
                 what: "the answer tells nothing of the records".to_owned(),
             }),
         })
-    }
-
-    /// An error after which another attempt makes sense.
-    fn passing(&self, error: ClientError) -> Result<ClientError, Failure> {
-        match error {
-            ClientError::UnsupportedVersion { .. }
-            | ClientError::Decode { .. }
-            | ClientError::Malformed { .. } => Err(error.into()),
-            error => Ok(error),
-        }
     }
 
     fn request(&self, left: &Left, partitions: &[i32]) -> Result<ProduceRequest, Failure> {
@@ -372,6 +362,14 @@ impl Sender {
                 *known = leader;
             }
         }
+    }
+}
+
+/// An error after which another attempt makes sense.
+fn passing(error: ClientError) -> Result<ClientError, Failure> {
+    match may_be_repeated(&error) {
+        true => Ok(error),
+        false => Err(error.into()),
     }
 }
 

@@ -15,9 +15,9 @@ use tidewheel_protocol::{ErrorCode, StrBytes};
 
 use crate::cli::kafka::client::To;
 use crate::cli::kafka::offsets::{name_of, topics};
-use crate::cli::kafka::table::escaped;
 use crate::cli::kafka::{ClusterArguments, Tried, refused};
 use crate::cli::outcome::{Failure, usage};
+use crate::cli::table::escaped;
 
 /// The newest version of DeleteTopics that takes names alone.
 const DELETE_BY_NAME: i16 = 5;

@@ -13,9 +13,9 @@ use tidewheel_protocol::{StrBytes, TopicPartition};
 
 use crate::cli::kafka::client::{Client, To};
 use crate::cli::kafka::offsets::{END, Offsets, START, leaders, name_of, offsets};
-use crate::cli::kafka::table::{Table, escaped, joined, known, summary};
 use crate::cli::kafka::{ClusterArguments, Tried, refused};
 use crate::cli::outcome::{Failure, Format, print_json};
+use crate::cli::table::{Table, escaped, joined, known, summary};
 use crate::config_changes::TOPIC;
 
 /// DescribeConfigs: set on the topic itself.

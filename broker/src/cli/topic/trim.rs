@@ -14,9 +14,9 @@ use tidewheel_protocol::{StrBytes, TopicPartition};
 use crate::cli::kafka::client::{Client, To};
 use crate::cli::kafka::offsets::{END, Leaders, START, all_offsets, leaders, only, topics};
 use crate::cli::kafka::place::{Bounds, Place};
-use crate::cli::kafka::table::{Table, escaped};
-use crate::cli::kafka::{ClusterArguments, Tried, refused};
+use crate::cli::kafka::{ClusterArguments, PartitionsArguments, Tried, refused};
 use crate::cli::outcome::{Failure, Format, print_json};
+use crate::cli::table::{Table, escaped};
 
 /// Arguments of `topic trim`.
 #[derive(Args, Debug)]
@@ -28,14 +28,8 @@ pub(super) struct TrimArguments {
     /// The first record to keep: end, an offset, -N (the last N), +N (all but the first N) or @TIME
     #[arg(long, value_name = "PLACE", allow_hyphen_values = true)]
     to: Place,
-    /// Only these partitions
-    #[arg(
-        short,
-        long = "partition",
-        value_name = "NUMBER",
-        value_delimiter = ','
-    )]
-    partitions: Vec<i32>,
+    #[command(flatten)]
+    only: PartitionsArguments,
     /// Show what would be deleted, and delete nothing
     #[arg(long)]
     dry_run: bool,
@@ -59,7 +53,7 @@ pub(super) async fn trim(arguments: &TrimArguments) -> Result<(), Failure> {
     let mut client = arguments.cluster.connect().await?;
     let names = [arguments.topic.clone()];
     let topics = topics(&mut client, &names, false).await?;
-    let leaders = only(leaders(&topics), &arguments.partitions)?;
+    let leaders = only(leaders(&topics), &arguments.only.partitions)?;
     let mut planned = plan(&mut client, &leaders, arguments.to).await?;
     let mut tried = Tried::default();
     if !arguments.dry_run {

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::super::text::{self, printable};
 use super::look::{Look, Rates, Topic};
+use crate::cli::table;
 
 /// Rows and columns where nobody says how many there are.
 const SIZE: (usize, usize) = (24, 80);
@@ -115,7 +116,7 @@ fn topic_lines(before: Option<&Look>, now: &Look, most: usize) -> Vec<String> {
             text::count(topic.delayed),
         ]
     });
-    text::lines(&head, &rows.collect::<Vec<_>>())
+    table::lines(&head, &rows.collect::<Vec<_>>())
 }
 
 fn group_lines(now: &Look, most: usize) -> Vec<String> {
@@ -132,7 +133,7 @@ fn group_lines(now: &Look, most: usize) -> Vec<String> {
             lag,
         ]
     });
-    text::lines(&head, &rows.collect::<Vec<_>>())
+    table::lines(&head, &rows.collect::<Vec<_>>())
 }
 
 /// A line for the broker, one for each topic and one for each group, as `key=value`.

@@ -170,11 +170,16 @@ func exporterGroup(broker *sarama.Broker, group *sarama.GroupDescription, s *har
 	return nil
 }
 
-// burrowBrokers: the ends of all partitions of a leader in one request, to the broker itself.
-func burrowBrokers(w *harness.World, s *harness.Stage) error {
+// burrow is a client of Burrow: it speaks as to Kafka 2.8.
+func burrow(w *harness.World) (sarama.Client, error) {
 	config := sarama.NewConfig()
 	config.ClientID, config.Version = "burrow", sarama.V2_8_0_0
-	client, err := sarama.NewClient([]string{w.Bootstrap}, config)
+	return sarama.NewClient([]string{w.Bootstrap}, config)
+}
+
+// burrowBrokers: the ends of all partitions of a leader in one request, to the broker itself.
+func burrowBrokers(w *harness.World, s *harness.Stage) error {
+	client, err := burrow(w)
 	if err != nil {
 		return err
 	}
@@ -183,7 +188,7 @@ func burrowBrokers(w *harness.World, s *harness.Stage) error {
 	if err != nil {
 		return err
 	}
-	request := sarama.NewOffsetRequest(config.Version)
+	request := sarama.NewOffsetRequest(client.Config().Version)
 	for p := range int32(harness.StagePartitions) {
 		request.AddBlock(s.Orders, p, sarama.OffsetNewest, 1)
 	}
@@ -205,9 +210,7 @@ func burrowBrokers(w *harness.World, s *harness.Stage) error {
 
 // burrowConsumers: every partition of the topic of commits, from its start; keys and values in versions that it knows.
 func burrowConsumers(w *harness.World, s *harness.Stage) error {
-	config := sarama.NewConfig()
-	config.ClientID, config.Version = "burrow", sarama.V2_8_0_0
-	client, err := sarama.NewClient([]string{w.Bootstrap}, config)
+	client, err := burrow(w)
 	if err != nil {
 		return err
 	}

@@ -9,9 +9,6 @@ pub(crate) struct Table {
     rows: Vec<Vec<String>>,
 }
 
-/// Between two columns.
-const GAP: usize = 2;
-
 impl Table {
     /// One without rows.
     pub(crate) fn new(headings: &'static [&'static str]) -> Self {
@@ -28,25 +25,30 @@ impl Table {
 
     /// Writes headings and rows; without rows, nothing but the headings.
     pub(crate) fn write(&self, out: &mut impl Write) -> io::Result<()> {
-        let headings: Vec<String> = self.headings.iter().map(|&text| text.to_owned()).collect();
-        let all = || std::iter::once(&headings).chain(&self.rows);
-        let widths: Vec<usize> = (0..headings.len())
-            .map(|column| {
-                let cells = all().filter_map(|row| row.get(column));
-                cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
-            })
-            .collect();
-        for row in all() {
-            let mut line = String::new();
-            for (cell, width) in row.iter().zip(&widths) {
-                let blanks = width + GAP - cell.chars().count();
-                line.push_str(cell);
-                line.extend(std::iter::repeat_n(' ', blanks));
-            }
-            writeln!(out, "{}", line.trim_end())?;
+        for line in lines(self.headings, &self.rows) {
+            writeln!(out, "{line}")?;
         }
         Ok(())
     }
+}
+
+/// Rows under a heading, each column as wide as it has to be; a line ends where its text ends.
+pub(crate) fn lines(headings: &[&str], rows: &[Vec<String>]) -> Vec<String> {
+    let headings: Vec<String> = headings.iter().map(|&text| text.to_owned()).collect();
+    let all = || std::iter::once(&headings).chain(rows);
+    let mut widths = vec![0; headings.len()];
+    for row in all() {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let line = |row: &Vec<String>| {
+        let cells = row.iter().zip(&widths);
+        let cells = cells.map(|(cell, width)| format!("{cell:width$}"));
+        let line = cells.collect::<Vec<_>>().join("  ");
+        line.trim_end().to_owned()
+    };
+    all().map(line).collect()
 }
 
 /// `NAME  value` lines: what a table has to say of one thing.
