@@ -203,13 +203,16 @@ fn insert(_: u64) {
 /// A topic without delays, on a broker with none and on one with so many pending, in turn.
 fn beside(count: u64) {
     let dir = tempfile::tempdir().unwrap();
-    let empty = Broker::start(&dir.path().join("empty"));
-    let pending = Broker::start(&dir.path().join("pending"));
+    let empty = support::http::start(&dir.path().join("empty"), &[]);
+    let pending = support::http::start(&dir.path().join("pending"), &[]);
     let load = format!(
         "produce -t pending --rate {}/s --size 100 --warmup 0s --duration 10s --delay 1h --spread 8760h",
         count / 10
     );
     bench(&pending, &load, &dir.path().join("out"));
+    let there = support::http::get(&pending, "/v1/delayed").good()["pending"].as_u64();
+    let there = there.unwrap();
+    assert!(there > count / 10 * 9, "only {there} are pending");
     let mut figures = [const { Vec::new() }; 2];
     for round in 0..ROUNDS {
         for (broker, figures) in [&empty, &pending].into_iter().zip(&mut figures) {
@@ -219,7 +222,7 @@ fn beside(count: u64) {
     }
     let [empty_mb, pending_mb] = figures.map(median);
     println!(
-        "beside {count} pending: {pending_mb:.0} MB/s on a topic without delays, {empty_mb:.0} MB/s on a broker \
+        "beside {there} pending: {pending_mb:.0} MB/s on a topic without delays, {empty_mb:.0} MB/s on a broker \
          without: {:.0} %; RssAnon {} MiB and {} MiB",
         pending_mb / empty_mb * 100.0,
         pending.rss_anon_kib() >> 10,

@@ -42,6 +42,9 @@ const SCRAPES: usize = 50;
 /// As long as four scrapes of Prometheus as it is set up most of the time.
 const IDLE: Duration = Duration::from_secs(60);
 const INTERVAL: Duration = Duration::from_secs(15);
+/// Until a broker has nothing left to do of what filled it.
+const SETTLE: Duration = Duration::from_secs(90);
+const IDLE_ROUNDS: usize = 2;
 const ROUNDS: usize = 7;
 const REQUESTS: u32 = 20_000;
 const MAX_PARTITIONS: &str = "tidewheel.max.partitions=20000";
@@ -145,18 +148,18 @@ fn over_http() {
 }
 
 fn idle() {
-    let dir = tempfile::tempdir().unwrap();
-    let broker = populated(dir.path(), "127.0.0.1:0");
-    // What the last requests left to do is done: files are closed, and everything is on the disk.
-    std::thread::sleep(INTERVAL);
-    rest("left alone", &broker, || {});
-    rest("scraped every 15 s", &broker, || drop(scrape(&broker)));
-    assert!(broker.stop());
-    let dir = tempfile::tempdir().unwrap();
-    let broker = populated(dir.path(), "off");
-    std::thread::sleep(INTERVAL);
-    rest("without an HTTP API", &broker, || {});
-    assert!(broker.stop());
+    let dirs = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    let served = populated(dirs[0].path(), "127.0.0.1:0");
+    let off = populated(dirs[1].path(), "off");
+    // What the last requests left to do is done: files are closed, offsets are compacted, all is on the disk.
+    std::thread::sleep(SETTLE);
+    for _ in 0..IDLE_ROUNDS {
+        rest("without an HTTP API", &off, || {});
+        rest("left alone", &served, || {});
+        rest("scraped every 15 s", &served, || drop(scrape(&served)));
+    }
+    assert!(served.stop());
+    assert!(off.stop());
 }
 
 fn rest(what: &str, broker: &Broker, look: impl Fn()) {

@@ -47,11 +47,9 @@ impl Broker {
     ) -> Result<Self, Fault> {
         let mut builder = tempfile::Builder::new();
         builder.prefix("tidewheel-clients-");
-        let folder = match std::env::var_os("TIDEWHEEL_CLIENTS_DATA") {
-            Some(place) => builder.tempdir_in(place),
-            None => builder.tempdir(),
-        };
-        let folder = folder.map_err(|e| format!("no temporary directory: {e}"))?;
+        let folder = builder
+            .tempdir()
+            .map_err(|e| format!("no temporary directory: {e}"))?;
         remove_on_signals(folder.path());
         let mut broker = Self {
             binary,

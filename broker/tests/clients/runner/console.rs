@@ -69,6 +69,8 @@ fn report(context: &Context) -> Result<Report, Fault> {
     let shots = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("console");
     let _permit = context.permit();
     let mut node = Command::new("node");
+    // Chromium's profile, whose syncs it waits for.
+    node.env("TMPDIR", folder.path());
     node.arg(program.join("main.js")).arg(context.binary());
     node.arg(folder.path()).arg(&shots);
     let report = run("console", &mut node, LIMIT);

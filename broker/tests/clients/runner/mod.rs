@@ -43,6 +43,10 @@ type Fault = String;
 
 /// Runs the trials that the command line asks for.
 pub(crate) fn main() -> ExitCode {
+    if let Some(place) = std::env::var_os("TIDEWHEEL_CLIENTS_DATA") {
+        // For all that is temporary here. Only a second call would fail.
+        drop(tempfile::env::override_temp_dir(place.as_ref()));
+    }
     let mut args = Arguments::from_args();
     let context = Arc::new(Context::from_environment());
     let mut trials = matrix::trials(&context);
