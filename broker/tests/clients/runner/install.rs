@@ -17,6 +17,8 @@ use super::process::{must_succeed, note_duration, now};
 
 /// Debian's package rapidjson-dev has it.
 const RAPIDJSON: &str = "/usr/include/rapidjson/document.h";
+/// Debian's package libzstd-dev has it.
+const ZSTD: &str = "/usr/include/zstd.h";
 
 /// What a trial needs besides the broker binary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +39,8 @@ pub(crate) enum Tool {
     CppAndMake,
     /// The headers of RapidJSON, for librdkafka's own tests.
     RapidJson,
+    /// The headers of zstd, for the same: it brings none of its own.
+    Zstd,
     /// Root and tools, for file systems of its own.
     Mounts,
     /// Not a tool: the suite starts, stops and kills its broker.
@@ -55,14 +59,19 @@ impl Tool {
             Self::Rsyslog => &["rsyslogd"],
             Self::C => &["cc"],
             Self::CppAndMake => &["cc", "c++", "make"],
-            Self::RapidJson | Self::Mounts | Self::OwnBroker => &[],
+            Self::RapidJson | Self::Zstd | Self::Mounts | Self::OwnBroker => &[],
         }
     }
 
     /// The sentence about the first command that is not on the path.
     pub(crate) fn missing(self) -> Option<String> {
-        if self == Self::RapidJson && !Path::new(RAPIDJSON).is_file() {
-            return Some(format!("{RAPIDJSON} is not installed"));
+        let header = match self {
+            Self::RapidJson => Some(RAPIDJSON),
+            Self::Zstd => Some(ZSTD),
+            _ => None,
+        };
+        if let Some(header) = header.filter(|path| !Path::new(path).is_file()) {
+            return Some(format!("{header} is not installed"));
         }
         if self == Self::Mounts {
             return missing_for_mounts(&["mkfs.ext4", "xfs_io"]);
