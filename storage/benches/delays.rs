@@ -2,9 +2,10 @@
 //! a real disk and under a clock that the bench moves.
 //!
 //! `cargo bench -p tidewheel-storage --bench delays`, on the disk that `TMPDIR` names; `-- year 100000000` fills
-//! so many records (1,000,000 where no number is given) into a year, opens the store again and lets the
-//! year pass; `-- burst` has so many due in one millisecond, `-- insert` compares what accepting costs with
-//! appending to a log, `-- find` looks for one of so many that are due in one millisecond. Everything that comes is checked: each record once, in order, and not before its time.
+//! so many records (1,000,000 where no number is given) into a year, opens the store again and lets the year pass;
+//! `-- burst` has so many due in one millisecond, `-- insert` compares what accepting costs with appending to a
+//! log, `-- find` looks for one of so many that are due in one millisecond. A second number says how many bytes
+//! a value has (100). Everything that comes is checked: each record once, in order, and not before its time.
 #![expect(
     clippy::unwrap_used,
     clippy::print_stdout,
@@ -13,7 +14,7 @@
 )]
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -28,7 +29,8 @@ use tidewheel_storage::{LivePartition, LogManager, LogManagerOptions, validate};
 
 const NOW: i64 = 1_700_000_000_000;
 const YEAR_MS: u64 = 365 * 86_400_000;
-const VALUE_BYTES: usize = 100;
+/// Of a record's value: the second number given.
+static VALUE_BYTES: LazyLock<usize> = LazyLock::new(|| numbers().nth(1).unwrap_or(100));
 /// Records of a group that are due each at its own time, as a split batch is.
 const GROUP: u64 = 500;
 /// Records between two syncs, and between two checkpoints.
@@ -44,8 +46,7 @@ type Part = (&'static str, fn(u64));
 
 fn main() {
     let given: Vec<String> = std::env::args().skip(1).collect();
-    let records = given.iter().find_map(|text| text.parse().ok());
-    let records: u64 = records.unwrap_or(1_000_000);
+    let records = numbers().next().unwrap_or(1_000_000) as u64;
     let parts: [Part; 4] = [
         ("insert", insert),
         ("find", find),
@@ -57,6 +58,11 @@ fn main() {
     for (_, part) in parts.iter().filter(|(name, _)| all || any(name)) {
         part(records);
     }
+}
+
+/// The numbers among the arguments.
+fn numbers() -> impl Iterator<Item = usize> {
+    std::env::args().filter_map(|text| text.parse().ok())
 }
 
 /// A small generator of repeatable numbers (SplitMix64).
@@ -109,7 +115,7 @@ fn maintain(queue: &mut DelayQueue, now_ms: i64) {
 /// A batch of one record, which says when it is due.
 fn batch(due_ms: i64) -> Bytes {
     let mut value = due_ms.to_be_bytes().to_vec();
-    value.resize(VALUE_BYTES, 7);
+    value.resize(*VALUE_BYTES, 7);
     let builder = RecordBatchBuilder::new().record(due_ms, None, Some(&value));
     builder.build().unwrap().bytes
 }
