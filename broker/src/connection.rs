@@ -382,7 +382,8 @@ async fn start(
     let mut timer = session.meter.begin(call.header.api_key, bytes, arrived);
     let refused =
         |error: &_| debug!(peer = %session.peer, %error, "refused request, connection closed");
-    let faults = broker.faults();
+    // What no broker would handle is not a fault's either.
+    let faults = broker.faults().filter(|_| api::is_served(&call.header));
     let begun = match faults.and_then(|faults| faults.strike(call.header.api_key)) {
         None => api::dispatch(call).await,
         Some(fault) => Box::pin(api::dispatch_faulty(call, fault)).await,

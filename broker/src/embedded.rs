@@ -2,6 +2,8 @@
 
 mod builder;
 
+use std::sync::Arc;
+
 use tempfile::TempDir;
 use tidewheel_config::{BrokerConfig, Sources, Warning};
 
@@ -46,7 +48,7 @@ use crate::running::{EmbeddedError, Hooks, Running, failed};
 pub struct EmbeddedBroker {
     running: Running,
     /// Where the data lies that goes with it; dropped after what writes there.
-    temporary: Option<TempDir>,
+    temporary: Option<Arc<TempDir>>,
 }
 
 impl EmbeddedBroker {
@@ -126,7 +128,7 @@ impl EmbeddedBroker {
     /// Where the disk fails; the next start then checks the data as after a crash.
     pub async fn stop(self) -> Result<(), EmbeddedError> {
         let stopped = self.running.stop().await;
-        let Some(temporary) = self.temporary else {
+        let Some(temporary) = self.temporary.and_then(Arc::into_inner) else {
             return stopped;
         };
         let removed = tokio::task::spawn_blocking(move || temporary.close()).await;

@@ -9,7 +9,8 @@ use tidewheel_protocol::{ApiKey, ErrorCode};
 use crate::api::can_refuse;
 
 /// Faults of an embedded broker, for [`EmbeddedBuilder::faults`](crate::EmbeddedBuilder::faults): what becomes of
-/// requests instead of what the broker would do. Each concerns whole requests of one API. Where several concern one
+/// requests instead of what the broker would do. Each concerns whole requests of one API, in the versions that are
+/// served: others close their connection as ever, and are not counted. Where several concern one
 /// request, the oldest that has not happened often enough does. Clones are the same faults; they may be made before
 /// the broker starts and while it runs.
 ///
@@ -204,7 +205,8 @@ impl FaultBuilder {
 }
 
 impl Fault {
-    /// How many requests it has happened to.
+    /// How many requests it has begun to happen to: one that is delayed waits still, and one whose answer gets lost may
+    /// not be handled yet. That is done when its connection has closed.
     #[must_use]
     pub fn happened(&self) -> u64 {
         self.rule.happened()

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use tempfile::TempDir;
 use tidewheel_config::{BrokerConfig, Listener, limits};
 use tidewheel_storage::fs::RealFs;
 use tidewheel_storage::{LogManager, LogManagerOptions, RecoveryProgress, SpaceLimits};
@@ -37,6 +38,9 @@ pub(crate) struct Hooks {
     pub(crate) clock: Option<TestClock>,
     /// Happen to its requests.
     pub(crate) faults: Option<Faults>,
+    /// Where its data lies, if that goes with it: held while something may write there, also where a start is given
+    /// up.
+    pub(crate) temporary: Option<Arc<TempDir>>,
 }
 
 /// A broker that serves clients.
@@ -92,11 +96,14 @@ impl Running {
         let progress = Arc::clone(lifecycle.recovery());
         let turned = hooks.clock.as_ref();
         let clock = turned.map(TestClock::clock).unwrap_or_default();
-        // Data is read.
-        let opened =
-            tokio::task::spawn_blocking(move || open_data(config, endpoints, progress, clock));
-        let broker = opened.await.map_err(failed)??;
-        let broker = Arc::new(broker.with_logging(logging).with_faults(hooks.faults));
+        // Data is read. Nobody can stop that, and what it makes is dropped before the directory is.
+        let temporary = hooks.temporary.clone();
+        let opened = tokio::task::spawn_blocking(move || {
+            (open_data(config, endpoints, progress, clock), temporary)
+        });
+        let (broker, _temporary) = opened.await.map_err(failed)?;
+        let broker = broker?.with_logging(logging).with_faults(hooks.faults);
+        let broker = Arc::new(broker);
         if let Some(turned) = turned {
             // Before anybody sleeps by it.
             turned.followed_by(&broker);
@@ -256,5 +263,43 @@ fn endpoint(config: &BrokerConfig, bound: &BoundListener) -> Endpoint {
         } else {
             port
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tidewheel_config::Sources;
+
+    use super::*;
+    use crate::temporary;
+
+    /// Who reads the data goes on, and would make directories anew that were removed before.
+    #[test]
+    fn a_start_that_is_given_up_leaves_no_temporary_data() {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let dir = temporary::directory().unwrap();
+        let path = dir.path().to_owned();
+        let sources = Sources {
+            sets: vec![
+                temporary::setting(&path).unwrap(),
+                "listeners=PLAINTEXT://127.0.0.1:0".to_owned(),
+                "tidewheel.admin.listen=off".to_owned(),
+            ],
+            ..Sources::default()
+        };
+        let hooks = Hooks {
+            temporary: Some(Arc::new(dir)),
+            ..Hooks::default()
+        };
+        let config = BrokerConfig::load(&sources).unwrap();
+        runtime.block_on(async {
+            let start = Box::pin(Running::start(config, None, hooks));
+            drop(tokio::time::timeout(Duration::ZERO, start).await);
+        });
+        // Waits for what was begun.
+        drop(runtime);
+        assert!(!path.exists());
     }
 }

@@ -42,6 +42,23 @@ pub(crate) fn directory() -> io::Result<TempDir> {
     }
 }
 
+/// `log.dirs` that is this one directory.
+///
+/// # Errors
+/// Where a list cannot have it: it would be two, or another one.
+pub(crate) fn setting(dir: &Path) -> io::Result<String> {
+    match dir.to_str() {
+        Some(path) if !path.contains(',') && path.trim() == path => Ok(format!("log.dirs={path}")),
+        _ => Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            format!(
+                "data cannot lie in {}: log.dirs is a list of paths in UTF-8 with commas between them",
+                dir.display()
+            ),
+        )),
+    }
+}
+
 /// A file system in memory with enough room.
 fn in_memory() -> Option<PathBuf> {
     let base = PathBuf::from(SHARED_MEMORY);

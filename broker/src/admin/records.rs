@@ -136,7 +136,12 @@ impl Turns {
 }
 
 impl Prepared {
-    fn new(topic: &Topic, request: RecordRequest, turns: &Turns) -> Result<Self, Problem> {
+    fn new(
+        topic: &Topic,
+        request: RecordRequest,
+        turns: &Turns,
+        now_ms: i64,
+    ) -> Result<Self, Problem> {
         let mut headers = Vec::with_capacity(request.headers.len() + 1);
         for (at, header) in request.headers.into_iter().enumerate() {
             let value = bytes(header.value, &format!("/headers/{at}/value"))?;
@@ -145,7 +150,7 @@ impl Prepared {
                 value: value.map(Bytes::from),
             });
         }
-        let mut timestamp_ms = request.timestamp_ms.unwrap_or_else(clock::now_ms);
+        let mut timestamp_ms = request.timestamp_ms.unwrap_or(now_ms);
         if let Some(deliver_at_ms) = request.deliver_at_ms {
             match asks_by_timestamp(topic, deliver_at_ms)? {
                 true if request.timestamp_ms.is_some() => {
@@ -290,7 +295,8 @@ pub(crate) async fn produce(
         Some(Turn::First(first)) => Some(first),
         None => None,
     };
-    let prepared = Prepared::new(&topic, request, &admin.turns)?;
+    let now_ms = broker.clock().now_ms();
+    let prepared = Prepared::new(&topic, request, &admin.turns, now_ms)?;
     let mut produced = RecordProduced {
         topic: name,
         partition: prepared.partition,

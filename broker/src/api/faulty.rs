@@ -2,8 +2,15 @@
 
 use std::pin::Pin;
 
-use super::{Answer, Call, Refused, Reply, dispatch, refusal};
+use tidewheel_protocol::RequestHeader;
+
+use super::{Answer, Call, Refused, Reply, dispatch, refusal, served_by};
 use crate::faults::FaultKind;
+
+/// Whether a request with this header is one that faults may happen to: others close their connection.
+pub(crate) fn is_served(header: &RequestHeader) -> bool {
+    served_by(header).is_ok()
+}
 
 /// As [`dispatch`], with what happens to the request instead.
 ///

@@ -63,7 +63,7 @@ use tidewheel_config::limits;
 use tokio::time::timeout;
 use tracing::debug;
 
-pub(crate) use self::faulty::dispatch_faulty;
+pub(crate) use self::faulty::{dispatch_faulty, is_served};
 pub(crate) use self::refusal::can_refuse;
 pub(crate) use self::reply::{Answer, Reply, bytes};
 use crate::broker::{Broker, Endpoint};
@@ -487,29 +487,39 @@ impl Responder {
     }
 }
 
+/// The line of the table for a request.
+///
+/// # Errors
+/// Where there is none, or not for this version.
+fn served_by(header: &RequestHeader) -> Result<&'static Api, Refused> {
+    let (key, version) = (header.api_key, header.api_version);
+    let api = APIS.iter().find(|api| api.key.code() == key);
+    let api = api.ok_or(Refused::UnknownKey { key })?;
+    match api.served.contains(&version) {
+        true => Ok(api),
+        false => Err(Refused::UnknownVersion {
+            key: api.key,
+            version,
+        }),
+    }
+}
+
 /// Starts a request. When this returns, its place in the order of appends is fixed.
 ///
 /// # Errors
 /// Where the key or version is not in the table or the body cannot be read: the connection closes.
 pub(crate) async fn dispatch(call: Call) -> Result<Reply, Refused> {
-    let RequestHeader {
-        api_key,
-        api_version: version,
-        ..
-    } = call.header;
-    let api = APIS
-        .iter()
-        .find(|api| api.key.code() == api_key)
-        .ok_or(Refused::UnknownKey { key: api_key })?;
-    let key = api.key;
-    if !api.served.contains(&version) {
-        if key == ApiKey::ApiVersions {
-            return Ok(Reply::Now(api_versions::unsupported_version(
-                &call.responder(),
-            )));
+    let api = match served_by(&call.header) {
+        Err(Refused::UnknownVersion {
+            key: ApiKey::ApiVersions,
+            ..
+        }) => {
+            let responder = call.responder();
+            return Ok(Reply::Now(api_versions::unsupported_version(&responder)));
         }
-        return Err(Refused::UnknownVersion { key, version });
-    }
+        served => served?,
+    };
+    let (key, version) = (api.key, call.header.api_version);
     let begun = match api.handle {
         Handle::Here(handle) => handle(call),
         Handle::Produce => produce::handle(call).await,
@@ -523,68 +533,4 @@ pub(crate) async fn dispatch(call: Call) -> Result<Reply, Refused> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::task::{Context as TaskContext, Waker};
-
-    use tidewheel_protocol::messages::metadata::MetadataRequest;
-
-    use super::*;
-    use crate::testing;
-
-    async fn metadata_of_all(broker: &Arc<Broker>) -> Pin<Box<dyn Future<Output = Answer> + Send>> {
-        let request = MetadataRequest {
-            topics: None,
-            ..MetadataRequest::default()
-        };
-        match dispatch(testing::call(broker, 9, &request)).await.unwrap() {
-            Reply::Later(answer) => answer,
-            _ => panic!("answered in its turn"),
-        }
-    }
-
-    /// A thousand peers that each ask for all there is and read nothing used to be given all of it.
-    #[tokio::test]
-    async fn what_is_told_of_everything_is_counted_until_it_has_left() {
-        let dir = tempfile::tempdir().unwrap();
-        let broker = testing::broker(dir.path(), &[]);
-        testing::create_topic(&broker, "t", 100).await;
-        let pool = broker.answer_memory();
-        let all = pool.free_bytes();
-        let Answer::Counted(parts, share) = metadata_of_all(&broker).await.await else {
-            panic!("a large answer is counted")
-        };
-        let [frame] = &parts[..] else {
-            panic!("it is in one piece")
-        };
-        let held = all - pool.free_bytes();
-        assert!(
-            frame.len() <= held && held < frame.len() + 1_024,
-            "{held} bytes for {}",
-            frame.len()
-        );
-        drop(share);
-        assert_eq!(pool.free_bytes(), all);
-
-        let others = pool.try_share(all, 0).unwrap();
-        let mut waiting = metadata_of_all(&broker).await;
-        let mut task = TaskContext::from_waker(Waker::noop());
-        assert!(waiting.as_mut().poll(&mut task).is_pending());
-        drop(others);
-        assert!(matches!(waiting.await, Answer::Counted(..)));
-    }
-
-    /// Whoever keeps others waiting for that memory without reading is cut off in the end.
-    #[tokio::test(start_paused = true)]
-    async fn who_waits_too_long_for_the_memory_of_an_answer_is_closed() {
-        let dir = tempfile::tempdir().unwrap();
-        let broker = testing::broker(dir.path(), &[]);
-        testing::create_topic(&broker, "t", 100).await;
-        let pool = broker.answer_memory();
-        let others = pool.try_share(pool.free_bytes(), 0).unwrap();
-        assert!(matches!(
-            metadata_of_all(&broker).await.await,
-            Answer::Close
-        ));
-        drop(others);
-    }
-}
+mod tests;

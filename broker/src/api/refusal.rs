@@ -211,11 +211,11 @@ fn fetch(request: FetchRequest, error_code: i16) -> FetchResponse<Bytes> {
         }
     });
     let responses: Vec<_> = topics.collect();
-    let goes_on = request.session_epoch > 0;
     FetchResponse {
-        // What a session knows is not named again.
+        // What a session knows is not named again. No session goes on with this: it has not heard of the request, and
+        // the epoch that its client would count to is not the next one here.
         error_code: if responses.is_empty() { error_code } else { 0 },
-        session_id: if goes_on { request.session_id } else { 0 },
+        session_id: 0,
         responses,
         ..FetchResponse::default()
     }

@@ -5,15 +5,17 @@ use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::str::FromStr;
+use std::time::Duration;
 
 use clap::Args;
 use tempfile::TempDir;
-use tidewheel_config::{BrokerConfig, limits};
+use tidewheel_config::{BrokerConfig, Sources, limits};
 
-use super::serve::{Failure, Service, environment};
+use super::say;
+use super::serve::{Failure, Service, environment, usage};
 use super::settings::{OwnSettings, SettingsArguments};
 use crate::broker::NewTopic;
-use crate::ready::{self, Ready};
+use crate::ready::{self, Found, Ready};
 use crate::running::{EmbeddedError, Running};
 use crate::temporary;
 use crate::topics::topic_name_problem;
@@ -31,7 +33,9 @@ const DEFAULTS: &[&str] = &[
 const ANY_CONSOLE: &str = "tidewheel.admin.listen=127.0.0.1:0";
 
 /// How often files are removed again that were made while they were removed.
-const REMOVALS_MAX: usize = 8;
+const REMOVALS_MAX: usize = 16;
+/// What a broker that did not stop has of time between two removals, to make the file that it was about to make.
+const REMOVAL_PAUSE: Duration = Duration::from_millis(10);
 
 /// Options of `dev`.
 #[derive(Debug, Args)]
@@ -93,9 +97,12 @@ impl fmt::Display for DevTopic {
     }
 }
 
-/// What `dev` does beside a broker, and what it removes when that has ended: in any way but by SIGKILL.
+/// What `dev` does beside a broker, and what it removes when that has ended: by itself or by SIGTERM, SIGINT and SIGHUP.
+/// What ends a process at once, as SIGKILL, SIGQUIT and an abort do, leaves it there.
 pub(super) struct Dev {
     topics: Vec<DevTopic>,
+    ephemeral: bool,
+    /// The directory of ephemeral data, while it is there.
     temporary: Option<TempDir>,
     /// The port file, with what was written into it.
     port_file: Option<(PathBuf, Vec<u8>)>,
@@ -109,39 +116,39 @@ pub(crate) fn run(arguments: &DevArguments) -> ExitCode {
 }
 
 fn serve(arguments: &DevArguments) -> Result<(), Failure> {
-    if let Some(path) = &arguments.port_file {
-        forget(path)
-            .map_err(|error| environment(format!("cannot remove {}: {error}", path.display())))?;
-    }
-    let temporary = match arguments.ephemeral {
-        true => {
-            let cannot = |error| environment(format!("cannot make a directory: {error}"));
-            Some(temporary::directory().map_err(cannot)?)
-        }
-        false => None,
-    };
-    let own = own_settings(arguments.port, temporary.as_ref().map(TempDir::path));
+    let own = own_settings(arguments.port, arguments.ephemeral);
     let service = Service {
         settings: arguments.settings.with_own(own),
         port_file: arguments.port_file.as_deref(),
         dev: Some(Dev {
             topics: arguments.topics.clone(),
-            temporary,
+            ephemeral: arguments.ephemeral,
+            temporary: None,
             port_file: None,
         }),
     };
     service.serve()
 }
 
-/// Whoever waits for the file must not read what a killed broker left there.
-fn forget(port_file: &Path) -> io::Result<()> {
-    match std::fs::remove_file(port_file) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
+/// Whoever waits for the file must not read what a killed broker left there. That of one that runs stays until this
+/// one is ready, and what is no port file is not to become one.
+fn forget(port_file: &Path) -> Result<(), Failure> {
+    let cannot =
+        |what, error| environment(format!("cannot {what} {}: {error}", port_file.display()));
+    match ready::look(port_file).map_err(|error| cannot("read", error))? {
+        Found::Nothing | Found::Running => Ok(()),
+        Found::Left => std::fs::remove_file(port_file).or_else(|error| match error.kind() {
+            io::ErrorKind::NotFound => Ok(()),
+            _ => Err(cannot("remove", error)),
+        }),
+        Found::Other => Err(usage(format!(
+            "{} is not a port file: it would be written over",
+            port_file.display()
+        ))),
     }
 }
 
-fn own_settings(port: Option<u16>, temporary: Option<&Path>) -> OwnSettings {
+fn own_settings(port: Option<u16>, ephemeral: bool) -> OwnSettings {
     let mut own = OwnSettings::default();
     let defaults = DEFAULTS.iter().copied();
     own.defaults.extend(defaults.map(str::to_owned));
@@ -152,24 +159,42 @@ fn own_settings(port: Option<u16>, temporary: Option<&Path>) -> OwnSettings {
         let listeners = format!("listeners=PLAINTEXT://127.0.0.1:{port}");
         own.sets.push(listeners);
     }
-    if let Some(dir) = temporary {
+    if ephemeral {
         let defaults = temporary::DEFAULTS.iter().copied();
         own.defaults.extend(defaults.map(str::to_owned));
-        own.sets.push(format!("log.dirs={}", dir.display()));
     }
     own
 }
 
 impl Dev {
-    /// Whether the settings are what its options say.
+    /// Puts away the port file of a killed broker, and makes the directory of ephemeral data: only when the settings
+    /// are known to be good, and what would end this process by a signal is caught. What the settings are then.
     ///
     /// # Errors
-    /// A sentence about what contradicts them.
-    pub(super) fn check(&self, config: &BrokerConfig) -> Result<(), &'static str> {
-        let temporary = self.temporary.as_ref();
-        match temporary.is_some_and(|dir| config.log_dirs != [dir.path()]) {
-            true => Err("--ephemeral and log.dirs say two things about where the data lies"),
-            false => Ok(()),
+    /// Where the port file is something else, no directory can be made, or a setting says where the data lies.
+    pub(super) fn prepare(
+        &mut self,
+        port_file: Option<&Path>,
+        config: BrokerConfig,
+        mut sources: Sources,
+    ) -> Result<BrokerConfig, Failure> {
+        port_file.map_or(Ok(()), forget)?;
+        if !self.ephemeral {
+            return Ok(config);
+        }
+        let cannot = |error| environment(format!("cannot make a directory: {error}"));
+        let dir = self
+            .temporary
+            .insert(temporary::directory().map_err(cannot)?);
+        let place = temporary::setting(dir.path()).map_err(environment)?;
+        // First, so that another one is noticed.
+        sources.sets.insert(0, place);
+        let config = BrokerConfig::load(&sources).map_err(usage)?;
+        match config.log_dirs == [dir.path()] {
+            true => Ok(config),
+            false => Err(usage(
+                "--ephemeral and log.dirs say two things about where the data lies",
+            )),
         }
     }
 
@@ -215,7 +240,7 @@ impl Dev {
             true => "made when they are first used".to_owned(),
             false => format!("{}; others when they are first used", made.join(", ")),
         };
-        let kept = match self.temporary.is_some() {
+        let kept = match self.ephemeral {
             true => ", gone when this ends; acks=all waits for no disk",
             false => "",
         };
@@ -233,8 +258,8 @@ impl Dev {
         )
     }
 
-    /// Removes the port file, if it is still the one that was written, and the data if it is temporary; whether it is.
-    pub(super) fn leave_no_traces(&mut self) -> bool {
+    /// Removes the port file, if it is still the one that was written, and the data if it is temporary.
+    pub(super) fn leave_no_traces(&mut self) -> Traces {
         if let Some((path, line)) = self.port_file.take()
             && std::fs::read(&path).is_ok_and(|found| found == line)
         {
@@ -242,22 +267,43 @@ impl Dev {
             drop(std::fs::remove_file(path));
         }
         let Some(dir) = self.temporary.take() else {
-            return false;
+            return Traces::Kept;
         };
+        // Where the broker did not stop, it may make files meanwhile, and the directory again.
+        let dir = dir.keep();
         for _ in 0..REMOVALS_MAX {
-            // Where the broker did not stop, it may make files meanwhile.
-            if std::fs::remove_dir_all(dir.path()).is_ok() {
-                break;
+            let removed = std::fs::remove_dir_all(&dir);
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "what writes there tells nobody, and the process is about to end"
+            )]
+            std::thread::sleep(REMOVAL_PAUSE);
+            let absent = || matches!(dir.try_exists(), Ok(false));
+            if removed.is_ok() && absent() {
+                return Traces::Gone;
             }
         }
-        true
+        Traces::Left(dir)
     }
 }
 
 impl Drop for Dev {
     fn drop(&mut self) {
-        self.leave_no_traces();
+        if let Traces::Left(dir) = self.leave_no_traces() {
+            say(&format!("tidewheel: cannot remove {}", dir.display()));
+        }
     }
+}
+
+/// What has become of the data at the end.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Traces {
+    /// It is to stay.
+    Kept,
+    /// It was temporary and is gone.
+    Gone,
+    /// It was temporary, and some of it is still in this directory.
+    Left(PathBuf),
 }
 
 #[cfg(test)]
@@ -296,6 +342,7 @@ mod tests {
         let path = dir.path().join("port.json");
         let dev = |line: &[u8]| Dev {
             topics: Vec::new(),
+            ephemeral: false,
             temporary: None,
             port_file: Some((path.clone(), line.to_vec())),
         };
@@ -305,5 +352,31 @@ mod tests {
         drop(dev(b"theirs"));
         assert!(!path.exists());
         drop(dev(b"theirs"));
+    }
+
+    /// Somebody made the directory again, or its place is out of reach: nobody is told that the data is gone.
+    #[test]
+    fn data_that_could_not_be_removed_is_not_said_to_be_gone() {
+        let dev = |temporary| Dev {
+            topics: Vec::new(),
+            ephemeral: true,
+            temporary,
+            port_file: None,
+        };
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("file"), "x").unwrap();
+        let path = dir.path().to_owned();
+        assert_eq!(dev(Some(dir)).leave_no_traces(), Traces::Gone);
+        assert!(!path.exists());
+        assert_eq!(dev(None).leave_no_traces(), Traces::Kept);
+
+        // A file in its place cannot be removed as a directory.
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().to_owned();
+        std::fs::remove_dir(&path).unwrap();
+        std::fs::write(&path, "x").unwrap();
+        let left = dev(Some(dir)).leave_no_traces();
+        assert_eq!(left, Traces::Left(path.clone()));
+        std::fs::remove_file(path).unwrap();
     }
 }

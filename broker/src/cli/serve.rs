@@ -7,14 +7,15 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Args;
-use tidewheel_config::{BrokerConfig, limits};
-use tokio::signal::unix::{SignalKind, signal};
+use tidewheel_config::{BrokerConfig, Sources, limits};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{info, warn};
 
-use super::dev::Dev;
+use super::dev::{Dev, Traces};
 use super::outcome::Format;
 use super::settings::SettingsArguments;
 use super::{EXIT_ENVIRONMENT, EXIT_INTERRUPTED, EXIT_USAGE, config, reload, say};
+use crate::broker::Broker;
 use crate::logging::Logging;
 use crate::ready::{self, Ready};
 use crate::running::{Hooks, Running};
@@ -88,9 +89,6 @@ impl Service<'_> {
     pub(super) fn serve(mut self) -> Result<(), Failure> {
         let sources = self.settings.sources().map_err(usage)?;
         let config = BrokerConfig::load(&sources).map_err(usage)?;
-        if let Some(dev) = &self.dev {
-            dev.check(&config).map_err(usage)?;
-        }
         let logging = Logging::start(config.log_format);
         config
             .warnings
@@ -102,7 +100,7 @@ impl Service<'_> {
             .max_blocking_threads(limits::BLOCKING_THREADS_MAX)
             .build()
             .map_err(environment)?;
-        let served = runtime.block_on(self.serve_clients(config, logging));
+        let served = runtime.block_on(self.serve_clients(config, sources, logging));
         // What a cut connection left on the blocking pool finds its logs closed.
         runtime.shutdown_background();
         served?;
@@ -112,7 +110,8 @@ impl Service<'_> {
 
     async fn serve_clients(
         &mut self,
-        config: BrokerConfig,
+        mut config: BrokerConfig,
+        sources: Sources,
         logging: Arc<Logging>,
     ) -> Result<(), Failure> {
         let mut interrupt = signal(SignalKind::interrupt()).map_err(environment)?;
@@ -121,6 +120,9 @@ impl Service<'_> {
         let _living = service_manager::lives();
         // From here on it ends nothing; what is asked for during the start is done after it.
         let hangup = signal(SignalKind::hangup()).map_err(environment)?;
+        if let Some(dev) = &mut self.dev {
+            config = dev.prepare(self.port_file, config, sources)?;
+        }
         let started = tokio::select! {
             started = Running::start(config, Some(logging), Hooks::default()) => started,
             // Nobody was served yet, and what the disk does cannot be cut short.
@@ -136,7 +138,7 @@ impl Service<'_> {
 
         let broker = Arc::clone(running.broker());
         let ended = tokio::select! {
-            () = reload::on_hangup(hangup, &self.settings, &broker) => Ok(()),
+            () = self.on_hangup(hangup, &broker) => Ok(()),
             _ = interrupt.recv() => Ok(()),
             _ = terminate.recv() => Ok(()),
             failure = running.failed() => Err(environment(failure)),
@@ -148,6 +150,15 @@ impl Service<'_> {
             closed = running.stop() => ended.and(closed.map_err(environment)),
             _ = interrupt.recv() => self.abandon(),
             _ = terminate.recv() => self.abandon(),
+        }
+    }
+
+    /// Resolves when SIGHUP ends the broker, as it always ends `dev`: its terminal is gone, or its test is.
+    async fn on_hangup(&self, mut hangup: Signal, broker: &Arc<Broker>) {
+        if self.dev.is_some() {
+            hangup.recv().await;
+        } else {
+            reload::on_hangup(hangup, &self.settings, broker).await;
         }
     }
 
@@ -178,10 +189,13 @@ impl Service<'_> {
 
     /// Whoever asks twice does not want to wait: the process ends here, and the next start recovers.
     fn abandon(&mut self) -> ! {
-        match self.dev.as_mut().is_some_and(Dev::leave_no_traces) {
-            true => say("tidewheel: stopped without waiting; the data is gone"),
-            false => say("tidewheel: stopped without waiting; the next start checks the data"),
-        }
+        let traces = self.dev.as_mut().map(Dev::leave_no_traces);
+        let data = match traces.unwrap_or(Traces::Kept) {
+            Traces::Kept => "the next start checks the data".to_owned(),
+            Traces::Gone => "the data is gone".to_owned(),
+            Traces::Left(dir) => format!("some of the data is still in {}", dir.display()),
+        };
+        say(&format!("tidewheel: stopped without waiting; {data}"));
         std::process::exit(EXIT_INTERRUPTED.into())
     }
 }

@@ -1,6 +1,7 @@
 //! What an embedded broker is to be like, before it is started.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use tempfile::TempDir;
 use tidewheel_config::{BrokerConfig, Sources};
@@ -55,14 +56,15 @@ impl EmbeddedBuilder {
     /// Keeps the data in a new directory that is removed with the broker, which is the default: in memory, below
     /// `/dev/shm`, where that is such a file system with 512 MiB free, else where temporary files lie (`TMPDIR`). There
     /// `acks=all` waits for no disk (`tidewheel.log.ack.all=memory`), and no room is kept in reserve. A killed process
-    /// leaves the directory behind; its name begins with `tidewheel-`.
+    /// leaves the directory behind; its name begins with `tidewheel-`. With the setting `log.dirs` the data lies there
+    /// instead, and is treated as that of [`EmbeddedBuilder::data_dir`].
     pub fn temporary(mut self) -> Self {
         self.data_dir = None;
         self
     }
 
     /// Keeps the data in this directory, which is made if it is not there and stays: the next broker that is started
-    /// on it goes on with it. With a comma in it, it would be two (`log.dirs`).
+    /// on it goes on with it. Its path is UTF-8 without commas, since `log.dirs` is a list.
     pub fn data_dir(mut self, dir: impl Into<PathBuf>) -> Self {
         self.data_dir = Some(dir.into());
         self
@@ -106,14 +108,10 @@ impl EmbeddedBuilder {
     ///
     /// # Panics
     /// Outside of a tokio runtime with I/O and time, on which the broker then runs.
-    pub async fn start(self) -> Result<EmbeddedBroker, EmbeddedError> {
-        let temporary = match self.data_dir {
-            Some(_) => None,
-            None => Some(temporary::directory().map_err(failed)?),
-        };
-        let config = self.config(temporary.as_ref())?;
-        // A setting may have named another place.
-        let temporary = temporary.filter(|dir| config.log_dirs == [dir.path()]);
+    pub async fn start(mut self) -> Result<EmbeddedBroker, EmbeddedError> {
+        let (config, temporary) = self.placed()?;
+        let temporary = temporary.map(Arc::new);
+        self.hooks.temporary.clone_from(&temporary);
         let topics = self.topics.into_iter().map(|topic| NewTopic {
             partitions: topic.partitions,
             configs: topic.configs,
@@ -131,15 +129,29 @@ impl EmbeddedBuilder {
         }
     }
 
+    /// Its settings, and the directory if it is temporary.
+    fn placed(&self) -> Result<(BrokerConfig, Option<TempDir>), EmbeddedError> {
+        if self.data_dir.is_some() {
+            return Ok((self.config(None)?, None));
+        }
+        let dir = temporary::directory().map_err(failed)?;
+        let config = self.config(Some(&dir))?;
+        match config.log_dirs == [dir.path()] {
+            true => Ok((config, Some(dir))),
+            // A setting names another place, which stays: what is there is to be durable.
+            false => Ok((self.config(None)?, None)),
+        }
+    }
+
     fn config(&self, temporary: Option<&TempDir>) -> Result<BrokerConfig, EmbeddedError> {
         let mut defaults: Vec<String> = DEFAULTS.iter().copied().map(str::to_owned).collect();
         let mut sets = self.sets.clone();
         if let Some(dir) = temporary {
             defaults.extend(temporary::DEFAULTS.iter().copied().map(str::to_owned));
-            defaults.push(format!("log.dirs={}", dir.path().display()));
+            defaults.push(temporary::setting(dir.path()).map_err(failed)?);
         }
         if let Some(dir) = &self.data_dir {
-            sets.push(format!("log.dirs={}", dir.display()));
+            sets.push(temporary::setting(dir).map_err(failed)?);
         }
         let sources = Sources {
             defaults,
@@ -147,5 +159,34 @@ impl EmbeddedBuilder {
             ..Sources::default()
         };
         BrokerConfig::load(&sources).map_err(failed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// However the place is named, what stays is acknowledged from the disk.
+    #[test]
+    fn only_data_that_goes_with_its_broker_waits_for_no_disk() {
+        let shown = |builder: &EmbeddedBuilder| {
+            let (config, temporary) = builder.placed().unwrap();
+            let room = (config.log_dir_low_bytes, config.log_dir_reserved_bytes);
+            ((config.log.ack_all, room), temporary.is_some())
+        };
+        let (temporary, goes) = shown(&EmbeddedBroker::builder());
+        assert!(goes);
+        let (kept, goes) = shown(&EmbeddedBroker::builder().data_dir("/kept"));
+        assert!(!goes);
+        assert_ne!(temporary, kept);
+        let setting = EmbeddedBroker::builder().setting("log.dirs", "/kept");
+        assert_eq!(shown(&setting), (kept, false));
+    }
+
+    #[test]
+    fn a_directory_that_would_be_two_is_refused() {
+        let wrong = EmbeddedBroker::builder().data_dir("/a,/b").placed();
+        let error = wrong.unwrap_err().to_string();
+        assert!(error.contains("/a,/b"), "{error}");
     }
 }

@@ -1,4 +1,5 @@
 //! `tidewheel dev`: what it says, what it leaves behind, and what it is like to clients.
+#![allow(clippy::print_stdout, reason = "what was skipped is said")]
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -7,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use serde_json::Value;
 use tidewheel_protocol::messages::metadata::{MetadataRequest, MetadataResponse};
 
-use crate::support::{Client, batch, eventually, metadata_topic, run, tidewheel};
+use crate::support::{Client, batch, eventually, metadata_topic, run, set_apart, tidewheel};
 
 /// A broker that was started as examples do, killed when dropped.
 struct Dev {
@@ -130,7 +131,8 @@ fn an_ephemeral_broker_leaves_nothing_behind() {
 fn what_it_says_is_for_programs_and_for_people() {
     let folder = tempfile::tempdir().unwrap();
     // What a broker that was killed has left is not taken for this one's.
-    std::fs::write(folder.path().join("port.json"), "{\"pid\":1}").unwrap();
+    let stale = "{\"event\":\"ready\",\"pid\":4294967295}";
+    std::fs::write(folder.path().join("port.json"), stale).unwrap();
     let arguments = ["--ephemeral", "--topic", "orders:3", "--topic", "payments"];
     let mut dev = Dev::start(folder.path(), &arguments);
     let mut line = String::new();
@@ -230,5 +232,89 @@ fn contradictions_are_told_and_start_nothing() {
         assert_eq!(output.status.code(), Some(2), "{arguments:?}: {said}");
         assert!(said.contains(word), "{arguments:?}: {said}");
         assert!(output.stdout.is_empty());
+    }
+}
+
+/// A second one by mistake, with settings that are wrong or a port that is taken.
+#[test]
+fn a_start_that_fails_leaves_the_port_file_of_a_broker_that_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let dev = Dev::start(folder.path(), &["--ephemeral"]);
+    let before = std::fs::read(&dev.port_file).unwrap();
+    let taken = format!("listeners=PLAINTEXT://{}", dev.text("bootstrap"));
+    for (setting, exit) in [("num.partition=1", 2), (&*taken, 1)] {
+        let mut second = command(folder.path(), &["--ephemeral", "--set", setting]);
+        let output = second.output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(exit), "{setting}: {said}");
+        assert_eq!(std::fs::read(&dev.port_file).unwrap(), before, "{setting}");
+    }
+    dev.signal("-TERM");
+    assert_eq!(dev.end().0, Some(0));
+}
+
+#[test]
+fn a_file_that_is_no_port_file_is_not_written_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("port.json");
+    std::fs::write(&path, "num.partitions=3\n").unwrap();
+    let output = command(folder.path(), &["--ephemeral"]).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("port.json"), "{said}");
+    assert_eq!(std::fs::read(&path).unwrap(), b"num.partitions=3\n");
+}
+
+/// There is nobody to read the settings again for: the terminal is gone.
+#[test]
+fn a_hangup_ends_it_also_where_a_file_has_settings() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = folder.path().join("settings.properties");
+    std::fs::write(&settings, "num.partitions=3\n").unwrap();
+    let arguments = ["--ephemeral", "--config", settings.to_str().unwrap()];
+    let dev = Dev::start(folder.path(), &arguments);
+    let data = dev.data_dir();
+    dev.signal("-HUP");
+    let (exit, said) = dev.end();
+    assert_eq!(exit, Some(0), "{said}");
+    assert!(!data.exists(), "{said}");
+}
+
+/// Before, a signal ends the process at once, and would leave the directory there.
+#[test]
+fn its_directory_is_made_when_signals_are_heard() {
+    if let Err(error) = Command::new("strace").arg("-V").output() {
+        return println!("skipped: strace: {error}");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let (trace, port_file) = (folder.path().join("trace"), folder.path().join("port.json"));
+    let mut command = Command::new("strace");
+    // The broker is the child itself; strace watches from beside.
+    command.args(["-D", "-f", "-q", "-e", "trace=mkdir,mkdirat,rt_sigaction"]);
+    command.arg("-o").arg(&trace);
+    command.arg(env!("CARGO_BIN_EXE_tidewheel"));
+    command.args(["dev", "--ephemeral", "--port", "0", "--port-file"]);
+    command.arg(port_file).stdin(Stdio::null());
+    set_apart(&mut command);
+    let dev = Dev::spawn(
+        folder.path(),
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()),
+    );
+    let name = dev.data_dir().file_name().unwrap().to_owned();
+    dev.signal("-TERM");
+    assert_eq!(dev.end().0, Some(0));
+    let mut text = String::new();
+    eventually("strace has written all", || {
+        text = std::fs::read_to_string(&trace).unwrap();
+        text.contains("+++ exited with 0 +++")
+    });
+    let line = |words: [&str; 2]| {
+        let mut lines = text.lines();
+        lines.position(|line| words.iter().all(|word| line.contains(word)))
+    };
+    let made = line(["mkdir", name.to_str().unwrap()]);
+    for signal in ["SIGINT", "SIGTERM", "SIGHUP"] {
+        let heard = line(["rt_sigaction", &format!("({signal}, {{")]);
+        assert!(heard.is_some() && heard < made, "{signal}: {text}");
     }
 }

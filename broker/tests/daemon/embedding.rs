@@ -14,7 +14,7 @@ use tokio::runtime::Runtime;
 use crate::embedded::Embedded;
 use crate::support::consumers::{alive, described, heartbeat, join};
 use crate::support::groups::find;
-use crate::support::{Client, batch, eventually, metadata_topic};
+use crate::support::{Client, batch, eventually, http, metadata_topic, now_ms};
 
 #[path = "../../examples/embedded.rs"]
 mod example;
@@ -178,5 +178,25 @@ fn what_the_broker_dates_is_dated_by_its_clock() {
         .map(|one| one.value)
         .collect();
     assert_eq!(values, ["before", "after"]);
+    broker.stop();
+}
+
+/// Of records that come by HTTP it dates those that say no time.
+#[test]
+fn records_that_come_by_http_are_dated_by_its_clock() {
+    let clock = TestClock::new();
+    let broker = EmbeddedBroker::builder().topic("t", 1).clock(&clock);
+    let broker = broker.setting("tidewheel.admin.listen", "127.0.0.1:0");
+    let broker = Embedded::build(broker.setting("tidewheel.admin.produce", "true"));
+    clock.advance(HOUR);
+    let (admin, body) = (broker.broker.admin().unwrap(), r#"{"value":"v"}"#);
+    let request = format!(
+        "POST /v1/topics/t/records HTTP/1.1\r\nhost: {admin}\r\nconnection: close\r\n\
+         x-requested-with: test\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let told = http::raw(&admin, request.as_bytes()).unwrap().good();
+    let ahead_ms = told["timestamp_ms"].as_i64().unwrap() - now_ms();
+    assert!((3_300_000..3_900_000).contains(&ahead_ms), "{told}");
     broker.stop();
 }

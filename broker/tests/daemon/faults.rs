@@ -2,13 +2,17 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use tidewheel_broker::{ApiKey, EmbeddedBroker, ErrorCode, Faults};
+use tidewheel_protocol::messages::fetch::{FetchRequest, FetchResponse};
 use tidewheel_protocol::messages::heartbeat::{HeartbeatRequest, HeartbeatResponse};
 use tidewheel_protocol::messages::metadata::{MetadataRequest, MetadataResponse};
 use tidewheel_protocol::messages::produce::ProduceResponse;
 
 use crate::embedded::Embedded;
-use crate::support::{Client, batch, eventually, metadata_topic, now_ms, produce_request};
+use crate::support::{
+    Client, batch, eventually, fetch_request, metadata_topic, now_ms, produce_request,
+};
 
 fn broker(faults: &Faults) -> Embedded {
     Embedded::build(EmbeddedBroker::builder().topic("t", 1).faults(faults))
@@ -114,4 +118,52 @@ fn a_broker_stops_while_requests_are_delayed() {
     broker.stop();
     assert!(now_ms() - began < 30_000);
     assert!(client.is_closed_by_broker());
+}
+
+/// Client and broker would count on from different epochs: the next fetch begins a new session instead.
+#[test]
+fn a_session_of_fetches_does_not_go_on_with_a_refusal() {
+    let faults = Faults::new();
+    let broker = broker(&faults);
+    let mut client = broker.connect();
+    assert_eq!(produce(&mut client, "v"), Some(0));
+    let mut fetch = |session_id, session_epoch| {
+        let request = FetchRequest {
+            session_id,
+            session_epoch,
+            ..fetch_request("t", 0, 0)
+        };
+        let answer: FetchResponse<Bytes> = client.call(12, &request);
+        let partition = &answer.responses[0].partitions[0];
+        (answer.error_code, answer.session_id, partition.error_code)
+    };
+    let (_, session_id, _) = fetch(0, 0);
+    assert_ne!(session_id, 0);
+    let code = ErrorCode::NotLeaderOrFollower;
+    faults.on(ApiKey::Fetch).fail_with(code).unwrap();
+    assert_eq!(fetch(session_id, 1), (0, 0, code.code()));
+    // As clients do that are told of no session.
+    let (error, session_id, partition) = fetch(0, 0);
+    assert_eq!((error, partition), (0, 0));
+    assert_ne!(session_id, 0);
+    broker.stop();
+}
+
+/// A version that is not served closes the connection, as without faults, and the fault waits for the next request.
+#[test]
+fn what_is_not_served_is_not_refused_either() {
+    let faults = Faults::new();
+    let broker = broker(&faults);
+    let code = ErrorCode::NotLeaderOrFollower;
+    let moved = faults.on(ApiKey::Produce).fail_with(code).unwrap();
+    for version in [2, 14] {
+        let mut client = broker.connect();
+        let request = produce_request("t", 0, -1, Some(batch(&["v"])));
+        assert!(client.try_send(version, &request));
+        assert!(client.is_closed_by_broker(), "{version}");
+        assert_eq!(moved.happened(), 0, "{version}");
+    }
+    assert_eq!(produce(&mut broker.connect(), "v"), Some(code.code()));
+    assert_eq!(moved.happened(), 1);
+    broker.stop();
 }

@@ -37,32 +37,37 @@ func Start(ctx context.Context, binary string, arguments ...string) (*Broker, er
 	b.process = exec.Command(binary, arguments...)
 	b.process.Stderr = os.Stderr
 	if err := b.process.Start(); err != nil {
-		return nil, err
+		return nil, errors.Join(err, os.Remove(folder))
 	}
 	go func() { b.ended <- b.process.Wait() }()
 	for {
 		// It is never seen half-written.
 		if ready, err := os.ReadFile(b.portFile); err == nil {
-			return b, json.Unmarshal(ready, b)
+			if err := json.Unmarshal(ready, b); err != nil {
+				return nil, errors.Join(err, b.Stop())
+			}
+			return b, nil
 		}
 		select {
 		case err := <-b.ended:
-			return nil, fmt.Errorf("the broker did not start: %v", err)
+			return nil, errors.Join(fmt.Errorf("the broker did not start: %v", err), os.Remove(folder))
 		case <-ctx.Done():
-			return nil, errors.Join(ctx.Err(), b.process.Process.Kill())
+			return nil, errors.Join(ctx.Err(), b.Stop())
 		case <-time.After(10 * time.Millisecond):
 		}
 	}
 }
 
-// Stop stops the broker; its data and its port file are gone then.
+// Stop stops the broker; its data and its port file are gone then. SIGKILL would leave the data there.
 func (b *Broker) Stop() error {
-	if err := b.process.Process.Signal(syscall.SIGTERM); err != nil {
-		return err
+	// It may have ended by itself, which Wait tells.
+	signalled := b.process.Process.Signal(syscall.SIGTERM)
+	if signalled != nil && !errors.Is(signalled, os.ErrProcessDone) {
+		return signalled
 	}
 	ended := <-b.ended
 	for _, gone := range []string{b.portFile, b.DataDir} {
-		if _, err := os.Stat(gone); !errors.Is(err, os.ErrNotExist) {
+		if _, err := os.Stat(gone); gone != "" && !errors.Is(err, os.ErrNotExist) {
 			return fmt.Errorf("%s is still there", gone)
 		}
 	}

@@ -202,7 +202,7 @@ async fn what_names_nothing_is_refused_as_a_whole() {
         ..FetchRequest::default()
     };
     let refused = fetch(going_on, CODE.code());
-    assert_eq!((refused.error_code, refused.session_id), (CODE.code(), 7));
+    assert_eq!((refused.error_code, refused.session_id), (CODE.code(), 0));
     let all = |broker: &Arc<Broker>| {
         let request = MetadataRequest {
             topics: None,
