@@ -5,13 +5,17 @@ use tidewheel_protocol::consumer_protocol::{ConsumerProtocolAssignment, TopicPar
 use tidewheel_protocol::messages::join_group::{
     JoinGroupRequest, JoinGroupRequestProtocol, JoinGroupResponse,
 };
-use tidewheel_protocol::messages::offset_commit::OffsetCommitResponse;
+use tidewheel_protocol::messages::offset_commit::{OffsetCommitRequest, OffsetCommitResponse};
+use tidewheel_protocol::messages::offset_fetch::{
+    OffsetFetchRequest, OffsetFetchResponse, OffsetFetchResponseTopics,
+};
 use tidewheel_protocol::messages::sync_group::{
     SyncGroupRequest, SyncGroupRequestAssignment, SyncGroupResponse,
 };
 use tidewheel_protocol::{ErrorCode, StrBytes};
 
-use crate::commands::{good, ran, refused, words};
+use crate::commands::{fed_at, good, ran, refused, words};
+use crate::relay::relay;
 use crate::support::commands::objects;
 use crate::support::consumers::join as join_consumer;
 use crate::support::groups::{codes, commit_request, committed, find, loaded};
@@ -267,8 +271,11 @@ fn a_group_is_moved_and_a_dry_run_moves_nothing() {
         &["group", "offset-delete", "g", "--topic", "t:1", "--dry-run"],
     );
     assert_eq!(would, "t-1: 1 would be deleted\n");
-    let told = good(&broker, &["group", "offset-delete", "g", "--topic", "t:1"]);
-    assert_eq!(told, "t-1: deleted\n");
+    let some = ["group", "offset-delete", "g", "--topic", "t:1,9"];
+    let some = ran(&broker, &some);
+    assert_eq!((some.exit, some.out.as_str()), (Some(3), "t-1: deleted\n"));
+    let said = "tidewheel: group g has committed nothing in t-9\n";
+    assert_eq!(some.said, said);
     assert_eq!(offsets("g"), [(0, 4)]);
     assert!(broker.stop());
 }
@@ -299,7 +306,7 @@ fn what_is_refused_says_why_and_has_its_exit_code() {
             (
                 &["group", "offset-delete", "g", "--topic", "other"],
                 3,
-                "has committed nothing there",
+                "group g has committed nothing in other",
             ),
             (
                 &["group", "seek", "g", "--to-end", "--topic", "other"],
@@ -354,4 +361,61 @@ fn every_command_of_groups_has_help_and_gives_up_where_nobody_answers() {
     }
     let nobody = run(&["group", "ls", "--brokers", "127.0.0.1:1"]);
     assert_eq!(nobody.status.code(), Some(1));
+}
+
+/// A topic that is gone, or that nobody tells of, keeps nobody from the others, and is not passed over in silence.
+#[test]
+fn what_cannot_be_told_of_committed_offsets_is_said() {
+    let dir = tempfile::tempdir().unwrap();
+    let (broker, _client) = scene(dir.path());
+    let with = |change: fn(&mut OffsetFetchResponseTopics)| {
+        relay(&broker.address, move |asked| {
+            if asked.of::<OffsetFetchRequest>().is_none() {
+                return asked.passed();
+            }
+            asked.changed(|answer: &mut OffsetFetchResponse| {
+                let mut topic = answer.groups[0].topics[0].clone();
+                change(&mut topic);
+                match *topic.name == *"t" {
+                    true => answer.groups[0].topics[0] = topic,
+                    false => answer.groups[0].topics.push(topic),
+                }
+            })
+        })
+    };
+    let gone = with(|topic| topic.name = StrBytes::from("gone"));
+    let seek = ["group", "seek", "g", "--to-end"];
+    let moved = fed_at(&gone, &seek, b"");
+    assert_eq!(moved.exit, Some(3), "{moved:?}");
+    assert_eq!(words(&moved.out)[1], ["g", "t", "0", "1", "4"]);
+    assert!(moved.said.contains("topic gone: UNKNOWN"), "{moved:?}");
+
+    let hidden = with(|topic| {
+        let mut partitions = topic.partitions.iter_mut();
+        let hidden = partitions.find(|one| one.partition_index == 1).unwrap();
+        hidden.error_code = ErrorCode::TopicAuthorizationFailed.code();
+    });
+    let lag = fed_at(&hidden, &["group", "lag", "g", "--format", "json"], b"");
+    assert_eq!(
+        (lag.exit, &objects(&lag.out)[0]["offsets"]),
+        (Some(1), &1.into())
+    );
+    let said = "group g in t-1: TOPIC_AUTHORIZATION_FAILED";
+    assert!(lag.said.contains(said), "{lag:?}");
+
+    let silent = relay(&broker.address, |asked| {
+        match asked.of::<OffsetCommitRequest>() {
+            Some(_) => asked.answered(&OffsetCommitResponse::default()),
+            None => asked.passed(),
+        }
+    });
+    let moved = fed_at(&silent, &seek, b"");
+    assert_eq!(
+        (moved.exit, words(&moved.out).len()),
+        (Some(1), 1),
+        "{moved:?}"
+    );
+    let said = "group g in t-0: the answer of";
+    assert!(moved.said.contains(said), "{moved:?}");
+    assert!(broker.stop());
 }

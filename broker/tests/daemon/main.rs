@@ -24,6 +24,7 @@ mod logs;
 mod metrics;
 mod pages;
 mod records;
+mod relay;
 mod reload;
 mod serve;
 mod settings;
@@ -31,4 +32,5 @@ mod stop;
 #[path = "../support/mod.rs"]
 mod support;
 mod topic_command;
+mod trouble;
 mod unit;

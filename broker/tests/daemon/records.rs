@@ -1,13 +1,10 @@
 //! `tidewheel produce` and `tidewheel consume`: records of a running broker, over Kafka's protocol.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::process::{Child, ChildStdin, ChildStdout, Stdio};
-
 use bytes::Bytes;
 use tidewheel_protocol::messages::fetch::FetchResponse;
 use tidewheel_protocol::{Compression, partition_of_key};
 
-use crate::commands::{fed, good, good_fed, ran, refused};
+use crate::commands::{Running, fed, good, good_fed, ran, refused};
 use crate::support::commands::objects;
 use crate::support::topics::delete_records;
 use crate::support::{Broker, batches, eventually, fetch_request, now_ms, run, tidewheel};
@@ -303,68 +300,6 @@ fn places_say_where_to_begin_and_to_end() {
         "{gone:?}"
     );
     assert!(broker.stop());
-}
-
-/// A command that goes on until it is stopped.
-struct Running {
-    child: Child,
-    input: Option<ChildStdin>,
-    output: BufReader<ChildStdout>,
-}
-
-impl Running {
-    fn start(broker: &Broker, arguments: &[&str]) -> Self {
-        let mut command = tidewheel(arguments);
-        command.args(["-b", &broker.address]).stdin(Stdio::piped());
-        let piped = command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = piped.spawn().unwrap();
-        Self {
-            input: child.stdin.take(),
-            output: BufReader::new(child.stdout.take().unwrap()),
-            child,
-        }
-    }
-
-    fn line(&mut self) -> String {
-        let mut line = String::new();
-        self.output.read_line(&mut line).unwrap();
-        line
-    }
-
-    fn feed(&mut self, text: &str) {
-        self.input
-            .as_mut()
-            .unwrap()
-            .write_all(text.as_bytes())
-            .unwrap();
-    }
-
-    /// Nothing more comes in, and nothing is read any more: the exit code, and what it said.
-    fn leave(mut self) -> (Option<i32>, String) {
-        drop(self.input.take());
-        drop(self.output);
-        let output = self.child.wait_with_output().unwrap();
-        (
-            output.status.code(),
-            String::from_utf8(output.stderr).unwrap(),
-        )
-    }
-
-    /// The same where what comes out is read to its end.
-    fn end(mut self) -> (Option<i32>, String) {
-        drop(self.input.take());
-        let mut rest = String::new();
-        self.output.read_to_string(&mut rest).unwrap();
-        self.leave()
-    }
-
-    fn signal(&self, signal: &str) {
-        let pid = self.child.id().to_string();
-        let sent = std::process::Command::new("kill")
-            .args([signal, &pid])
-            .status();
-        assert!(sent.unwrap().success());
-    }
 }
 
 #[test]

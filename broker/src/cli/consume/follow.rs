@@ -12,7 +12,8 @@ use tidewheel_config::limits;
 use tidewheel_protocol::messages::fetch::{
     FetchPartition, FetchRequest, FetchResponse, FetchTopic, PartitionData,
 };
-use tidewheel_protocol::{ErrorCode, StrBytes};
+use tidewheel_protocol::messages::metadata::MetadataResponseTopic;
+use tidewheel_protocol::{ErrorCode, StrBytes, TopicPartition};
 use tokio::time::{Instant, sleep_until};
 
 use super::ConsumeArguments;
@@ -68,6 +69,10 @@ pub(super) struct Consumer<'a> {
     wanted: Option<u64>,
     /// Whether it is to end some time.
     is_bounded: bool,
+    /// Whether it is to end where partitions end.
+    at_end: bool,
+    /// A partition that is not there any more, and when it is not waited for any longer.
+    gone: Option<(TopicPartition, Instant)>,
 }
 
 impl<'a> Consumer<'a> {
@@ -80,7 +85,8 @@ impl<'a> Consumer<'a> {
         let mut names = arguments.topics.clone();
         names.sort();
         names.dedup();
-        let topics = topics(&mut client, &names, false).await?;
+        let is_needed = |partition| arguments.only.has(partition);
+        let topics = topics(&mut client, &names, false, is_needed).await?;
         let leaders = only(leaders(&topics), &arguments.only.partitions)?;
         let (span, at_end) = (arguments.offset, arguments.exit_at_end);
         let homeless = positions(&mut client, &leaders, span, at_end).await?;
@@ -93,7 +99,9 @@ impl<'a> Consumer<'a> {
             pause: PAUSES[0],
             trouble: None,
             wanted: arguments.num,
-            is_bounded: at_end || span.to.is_some(),
+            is_bounded: at_end || span.to.is_some() || arguments.num.is_some(),
+            at_end,
+            gone: None,
         })
     }
 
@@ -127,10 +135,32 @@ impl<'a> Consumer<'a> {
 
     /// Brings partitions to those who lead them now.
     async fn find_leaders(&mut self) -> Result<(), Failure> {
-        if let Err(error) = self.try_find_leaders().await {
-            self.troubled(error)?;
+        let found = self.try_find_leaders().await;
+        if let Some((partition, until)) = &self.gone
+            && clock::has_come(*until)
+        {
+            let code = ErrorCode::UnknownTopicOrPartition.code();
+            return Err(refused(&escaped(&partition.to_string()), code, None));
         }
-        Ok(())
+        found.or_else(|error| self.troubled(error))
+    }
+
+    /// Notes a partition that nobody knows any more, though the broker tells of its topic: it was deleted.
+    fn note_gone(&mut self, topics: &[MetadataResponseTopic], known: &Leaders) {
+        let is_told = |topic: &str| {
+            let unknown = ErrorCode::UnknownTopicOrPartition.code();
+            let mut topics = topics.iter();
+            topics.any(|told| {
+                told.name.as_deref() == Some(topic) && [0, unknown].contains(&told.error_code)
+            })
+        };
+        let mut sought = self.homeless.iter().map(|position| &position.partition);
+        let gone = sought.find(|one| !known.contains_key(*one) && is_told(&one.topic));
+        self.gone = match (gone, self.gone.take()) {
+            (Some(gone), Some((noted, until))) if *gone == noted => Some((noted, until)),
+            (Some(gone), _) => Some((gone.clone(), clock::deadline(self.client.wait()))),
+            (None, _) => None,
+        };
     }
 
     async fn try_find_leaders(&mut self) -> Result<(), ClientError> {
@@ -143,6 +173,7 @@ impl<'a> Consumer<'a> {
         names.dedup();
         let answer = self.client.metadata(Some(&names), false).await?;
         let known = leaders(&answer.topics);
+        self.note_gone(&answer.topics, &known);
         self.find_the_lost(&known).await?;
         let mut trouble = None;
         let mut by_node: BTreeMap<i32, Vec<Position>> = BTreeMap::new();
@@ -151,9 +182,13 @@ impl<'a> Consumer<'a> {
             match node.filter(|node| *node >= 0 && !position.is_lost) {
                 Some(node) => by_node.entry(node).or_default().push(position),
                 None => {
+                    let code = match known.contains_key(&position.partition) {
+                        true => ErrorCode::LeaderNotAvailable,
+                        false => ErrorCode::UnknownTopicOrPartition,
+                    };
                     trouble = Some(ClientError::Refused {
                         what: position.partition.to_string(),
-                        code: ErrorCode::LeaderNotAvailable.code(),
+                        code: code.code(),
                         detail: None,
                     });
                     self.homeless.push(position);
@@ -214,6 +249,9 @@ impl<'a> Consumer<'a> {
             ));
             position.next = next;
             position.is_lost = false;
+            if self.at_end {
+                position.end_by(*end);
+            }
         }
         Ok(())
     }
@@ -320,39 +358,52 @@ impl<'a> Consumer<'a> {
         if self.homeless.is_empty() {
             (self.trouble, self.pause) = (None, PAUSES[0]);
         }
+        let mut has_moved = is_empty;
         for topic in &answer.responses {
             for data in &topic.partitions {
-                let Some(leader) = self.leaders.get_mut(index) else {
-                    continue;
-                };
-                let found = leader.positions.iter().position(|one| {
-                    *one.partition.topic == *topic.topic
-                        && one.partition.partition == data.partition_index
-                });
-                let Some(found) = found else { continue };
-                if data.error_code == 0 {
-                    let position = &mut leader.positions[found];
-                    read(
-                        position,
-                        data,
-                        (is_empty, self.client.wait()),
-                        &mut self.printer,
-                        &mut self.wanted,
-                    )?;
-                    continue;
-                }
-                let mut position = leader.positions.swap_remove(found);
-                let what = position.partition.to_string();
-                position.is_lost = data.error_code == ErrorCode::OffsetOutOfRange.code();
-                let is_lost = position.is_lost;
-                self.homeless.push(position);
-                match is_lost {
-                    true => self.retry_at = clock::deadline(Duration::ZERO),
-                    false => self.refused(what, data.error_code)?,
-                }
+                has_moved |= self.take_partition(index, &topic.topic, data, is_empty)?;
             }
         }
-        Ok(self.printer.flush()?)
+        self.printer.flush()?;
+        match (has_moved, self.leaders.get(index)) {
+            (false, Some(leader)) => Err(in_vain(leader.connection.address()).into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// The same of one partition; whether that changes what is asked for next.
+    fn take_partition(
+        &mut self,
+        index: usize,
+        topic: &str,
+        data: &PartitionData<Bytes>,
+        is_empty: bool,
+    ) -> Result<bool, Failure> {
+        let Some(leader) = self.leaders.get_mut(index) else {
+            return Ok(false);
+        };
+        let found = leader.positions.iter().position(|one| {
+            *one.partition.topic == *topic && one.partition.partition == data.partition_index
+        });
+        let Some(found) = found else {
+            return Ok(false);
+        };
+        if data.error_code == 0 {
+            let position = &mut leader.positions[found];
+            let (before, waits) = (position.next, (is_empty, self.client.wait()));
+            read(position, data, waits, &mut self.printer, &mut self.wanted)?;
+            return Ok(position.next > before || self.wanted == Some(0));
+        }
+        let mut position = leader.positions.swap_remove(found);
+        let what = position.partition.to_string();
+        position.is_lost = data.error_code == ErrorCode::OffsetOutOfRange.code();
+        let is_lost = position.is_lost;
+        self.homeless.push(position);
+        match is_lost {
+            true => self.retry_at = clock::deadline(Duration::ZERO),
+            false => self.refused(what, data.error_code)?,
+        }
+        Ok(true)
     }
 
     /// An error of a broker, after which another attempt may help or not.
@@ -365,6 +416,14 @@ impl<'a> Consumer<'a> {
             }),
             _ => Err(refused(&escaped(&what), code, None)),
         }
+    }
+}
+
+/// What comes lies before what was asked for, or is cut: it would come again and again.
+fn in_vain(address: &str) -> ClientError {
+    ClientError::Malformed {
+        address: address.to_owned(),
+        what: "none of the records that were asked for".to_owned(),
     }
 }
 

@@ -69,11 +69,19 @@ pub(super) async fn offset_delete(arguments: &OffsetDeleteArguments) -> Result<(
     let mut client = arguments.cluster.connect().await?;
     let group = &arguments.group;
     look::group(&mut client, group).await?;
-    let mut chosen = look::committed(&mut client, group).await?;
+    let mut tried = Tried::default();
+    let mut chosen = look::committed(&mut client, group, &mut tried).await?;
+    for missing in arguments
+        .topics
+        .iter()
+        .flat_map(|topic| topic.missing(&chosen))
+    {
+        let sentence = format!("{} has committed nothing in {missing}", of(group));
+        tried.note(failed(&sentence, EXIT_NOT_FOUND));
+    }
     chosen.retain(|partition, _| arguments.topics.iter().any(|topic| topic.has(partition)));
     if chosen.is_empty() {
-        let sentence = format!("{} has committed nothing there", of(group));
-        return Err(failed(&sentence, EXIT_NOT_FOUND));
+        return tried.end();
     }
     let mut out = io::stdout().lock();
     if arguments.dry_run {
@@ -81,7 +89,7 @@ pub(super) async fn offset_delete(arguments: &OffsetDeleteArguments) -> Result<(
             let partition = escaped(&partition.to_string());
             writeln!(out, "{partition}: {offset} would be deleted")?;
         }
-        return Ok(());
+        return tried.end();
     }
     let mut topics: BTreeMap<&str, Vec<OffsetDeleteRequestPartition>> = BTreeMap::new();
     for partition in chosen.keys() {
@@ -105,7 +113,6 @@ pub(super) async fn offset_delete(arguments: &OffsetDeleteArguments) -> Result<(
     if answer.error_code != 0 {
         return Err(refused(&of(group), answer.error_code, None));
     }
-    let mut tried = Tried::default();
     for topic in answer.topics {
         for one in topic.partitions {
             let partition = format!("{}-{}", escaped(&topic.name), one.partition_index);

@@ -23,7 +23,7 @@ pub(super) struct LagArguments {
     groups: Vec<String>,
     #[command(flatten)]
     cluster: ClusterArguments,
-    /// Look again every so many seconds, until Ctrl-C
+    /// Look again every so many seconds, until Ctrl-C; names of groups stand before it
     #[arg(short, long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "2",
         value_parser = clap::value_parser!(u64).range(1..=86_400))]
     watch: Option<u64>,
@@ -50,15 +50,19 @@ pub(super) async fn lag(arguments: &LagArguments) -> Result<(), Failure> {
     let mut client = arguments.cluster.connect().await?;
     loop {
         let mut tried = Tried::default();
-        let lags = look(&mut client, &arguments.groups, &mut tried).await?;
-        print(&lags, arguments.format)?;
+        let looked = look(&mut client, &arguments.groups, &mut tried).await;
         let Some(seconds) = arguments.watch else {
+            print(&looked?, arguments.format)?;
             return tried.end();
         };
-        tokio::time::sleep(Duration::from_secs(seconds)).await;
-        if arguments.format == Format::Text {
-            writeln!(io::stdout())?;
+        // Whoever watches wants to see a broker come back, too: what failed was said.
+        if let Ok(lags) = looked {
+            print(&lags, arguments.format)?;
+            if arguments.format == Format::Text {
+                writeln!(io::stdout())?;
+            }
         }
+        tokio::time::sleep(Duration::from_secs(seconds)).await;
     }
 }
 
@@ -84,7 +88,7 @@ async fn look(
             }
             Err(failure) => return Err(failure),
         };
-        let progress = look::progress(client, &group).await?;
+        let progress = look::progress(client, &group, tried).await?;
         let topics: BTreeSet<&str> = progress.iter().map(|one| &*one.partition.topic).collect();
         lags.push(Lag {
             state: group.state,

@@ -19,7 +19,7 @@ use tidewheel_protocol::{ErrorCode, StrBytes, TopicPartition};
 
 use crate::cli::kafka::client::{Client, ClientError, To};
 use crate::cli::kafka::offsets::{END, leaders, offsets};
-use crate::cli::kafka::refused;
+use crate::cli::kafka::{Tried, refused};
 use crate::cli::outcome::Failure;
 use crate::cli::table::escaped;
 
@@ -195,13 +195,14 @@ fn assigned(assignment: Bytes) -> Vec<TopicPartition> {
         .collect()
 }
 
-/// All that a group has committed.
+/// All that a group has committed. What nobody tells of single partitions is said, and noted.
 ///
 /// # Errors
 /// Where its coordinator does not tell.
 pub(super) async fn committed(
     client: &mut Client,
     name: &str,
+    tried: &mut Tried,
 ) -> Result<BTreeMap<TopicPartition, i64>, Failure> {
     let request = OffsetFetchRequest {
         group_id: StrBytes::from(name),
@@ -221,16 +222,19 @@ pub(super) async fn committed(
     }
     let mut committed = BTreeMap::new();
     for topic in group.topics {
-        let name: Arc<str> = Arc::from(&*topic.name);
-        let offsets = topic.partitions.iter();
-        let offsets = offsets.filter(|one| one.error_code == 0 && one.committed_offset >= 0);
-        committed.extend(offsets.map(|one| {
+        let topic_name: Arc<str> = Arc::from(&*topic.name);
+        for one in topic.partitions {
             let partition = TopicPartition {
-                topic: Arc::clone(&name),
+                topic: Arc::clone(&topic_name),
                 partition: one.partition_index,
             };
-            (partition, one.committed_offset)
-        }));
+            if one.error_code != 0 {
+                let what = format!("{} in {}", of(name), escaped(&partition.to_string()));
+                tried.note(refused(&what, one.error_code, None));
+            } else if one.committed_offset >= 0 {
+                committed.insert(partition, one.committed_offset);
+            }
+        }
     }
     Ok(committed)
 }
@@ -265,8 +269,12 @@ fn whole(mut answer: OffsetFetchResponse) -> OffsetFetchResponseGroup {
 ///
 /// # Errors
 /// Where somebody does not answer who has to.
-pub(super) async fn progress(client: &mut Client, group: &Group) -> Result<Vec<Progress>, Failure> {
-    let committed = committed(client, &group.name).await?;
+pub(super) async fn progress(
+    client: &mut Client,
+    group: &Group,
+    tried: &mut Tried,
+) -> Result<Vec<Progress>, Failure> {
+    let committed = committed(client, &group.name, tried).await?;
     let assigned = group.members.iter().flat_map(|member| &member.assignment);
     let partitions: BTreeSet<&TopicPartition> = committed.keys().chain(assigned).collect();
     let names: BTreeSet<String> = partitions.iter().map(|one| one.topic.to_string()).collect();

@@ -1,6 +1,6 @@
 //! A group goes on elsewhere.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 use std::str::FromStr;
 
@@ -18,7 +18,7 @@ use crate::cli::kafka::client::{Client, To};
 use crate::cli::kafka::offsets::{END, Leaders, START, all_offsets, leaders, topics};
 use crate::cli::kafka::place::{Bounds, Place};
 use crate::cli::kafka::time::parse_time;
-use crate::cli::kafka::{ClusterArguments, Tried, refused};
+use crate::cli::kafka::{ClusterArguments, Tried, refused, untold};
 use crate::cli::outcome::{EXIT_NOT_FOUND, Failure, Format, failed, print_json, usage};
 use crate::cli::table::{Table, escaped, known};
 use crate::clock;
@@ -76,6 +76,21 @@ impl TopicChoice {
     pub(super) fn has(&self, one: &TopicPartition) -> bool {
         let is_chosen = self.partitions.is_empty() || self.partitions.contains(&one.partition);
         *self.topic == *one.topic && is_chosen
+    }
+
+    /// What of it is not among these, as it may be printed.
+    pub(super) fn missing(&self, known: &BTreeMap<TopicPartition, i64>) -> Vec<String> {
+        let is_known = |partition| {
+            let mut known = known.keys();
+            known.any(|one| *one.topic == *self.topic && one.partition == partition)
+        };
+        let missing = self.partitions.iter().filter(|one| !is_known(**one));
+        let topic = escaped(&self.topic);
+        match self.partitions.is_empty() {
+            true if known.keys().any(|one| self.has(one)) => Vec::new(),
+            true => vec![topic],
+            false => missing.map(|one| format!("{topic}-{one}")).collect(),
+        }
     }
 }
 
@@ -142,14 +157,16 @@ pub(super) async fn seek(arguments: &SeekArguments) -> Result<(), Failure> {
     let mut client = arguments.cluster.connect().await?;
     let group = &arguments.group;
     must_be_empty(&mut client, arguments).await?;
-    let committed = look::committed(&mut client, group).await?;
-    let leaders = chosen(&mut client, &arguments.topics, &committed).await?;
+    let mut tried = Tried::default();
+    let committed = look::committed(&mut client, group, &mut tried).await?;
+    let leaders = chosen(&mut client, &arguments.topics, &committed, &mut tried).await?;
     if leaders.is_empty() {
+        // Of topics that are gone was told.
+        tried.end()?;
         let sentence = format!("{} has committed nothing: name a --topic", of(group));
         return Err(failed(&sentence, EXIT_NOT_FOUND));
     }
     let mut moves = plan(&mut client, &leaders, &committed, target).await?;
-    let mut tried = Tried::default();
     if !arguments.dry_run {
         commit(&mut client, group, &mut moves, &mut tried).await?;
     }
@@ -184,22 +201,30 @@ async fn must_be_empty(client: &mut Client, arguments: &SeekArguments) -> Result
     }
 }
 
-/// The partitions to move in.
+/// The partitions to move in. Of all in which something is committed, those are left out that are gone.
 async fn chosen(
     client: &mut Client,
     choices: &[TopicChoice],
     committed: &BTreeMap<TopicPartition, i64>,
+    tried: &mut Tried,
 ) -> Result<Leaders, Failure> {
-    let mut names: Vec<String> = match choices.is_empty() {
-        true => committed.keys().map(|one| one.topic.to_string()).collect(),
-        false => choices.iter().map(|one| one.topic.clone()).collect(),
-    };
+    let mut all = Leaders::new();
+    if choices.is_empty() {
+        let names: BTreeSet<&str> = committed.keys().map(|one| &*one.topic).collect();
+        for name in names {
+            match topics(client, &[name.to_owned()], false, |_| true).await {
+                Ok(known) => all.extend(leaders(&known)),
+                Err(failure) if failure.0 == EXIT_NOT_FOUND => tried.note(failure),
+                Err(failure) => return Err(failure),
+            }
+        }
+        all.retain(|partition, _| committed.contains_key(partition));
+        return Ok(all);
+    }
+    let mut names: Vec<String> = choices.iter().map(|one| one.topic.clone()).collect();
     names.sort();
     names.dedup();
-    if names.is_empty() {
-        return Ok(Leaders::new());
-    }
-    let mut all = leaders(&topics(client, &names, false).await?);
+    all.extend(leaders(&topics(client, &names, false, |_| true).await?));
     for choice in choices {
         for &partition in &choice.partitions {
             let wanted = TopicPartition {
@@ -212,10 +237,7 @@ async fn chosen(
             }
         }
     }
-    all.retain(|partition, _| match choices.is_empty() {
-        true => committed.contains_key(partition),
-        false => choices.iter().any(|choice| choice.has(partition)),
-    });
+    all.retain(|partition, _| choices.iter().any(|choice| choice.has(partition)));
     Ok(all)
 }
 
@@ -282,18 +304,25 @@ async fn commit(
     };
     let to = To::Coordinator(group);
     let answer: OffsetCommitResponse = client.call(to, i16::MAX, &request).await?;
+    let mut told = BTreeMap::new();
     for topic in answer.topics {
-        let failed = topic.partitions.iter().filter(|one| one.error_code != 0);
-        for one in failed {
+        told.extend(topic.partitions.iter().map(|one| {
             let partition = TopicPartition {
                 topic: (&*topic.name).into(),
                 partition: one.partition_index,
             };
-            let what = format!("{} in {}", of(group), escaped(&partition.to_string()));
-            tried.note(refused(&what, one.error_code, None));
-            moves.remove(&partition);
-        }
+            (partition, one.error_code)
+        }));
     }
+    moves.retain(|partition, _| {
+        let what = format!("{} in {}", of(group), escaped(&partition.to_string()));
+        match told.get(partition) {
+            Some(0) => return true,
+            Some(&code) => tried.note(refused(&what, code, None)),
+            None => tried.note(untold(client, &what)),
+        }
+        false
+    });
     Ok(())
 }
 

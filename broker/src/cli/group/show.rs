@@ -87,7 +87,7 @@ pub(super) async fn describe(arguments: &DescribeArguments) -> Result<(), Failur
             Err(failure) => return Err(failure),
         };
         let (coordinator, address) = client.coordinator(name).await?;
-        let progress = look::progress(&mut client, &group).await?;
+        let progress = look::progress(&mut client, &group, &mut tried).await?;
         let rows = rows(&group, &progress);
         if arguments.format == Format::Json {
             print_json(&mut out, &shown(&group, coordinator, &progress, rows))?;

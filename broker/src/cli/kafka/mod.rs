@@ -59,6 +59,13 @@ pub(crate) struct PartitionsArguments {
     pub(crate) partitions: Vec<i32>,
 }
 
+impl PartitionsArguments {
+    /// Whether it is about a partition.
+    pub(crate) fn has(&self, partition: i32) -> bool {
+        self.partitions.is_empty() || self.partitions.contains(&partition)
+    }
+}
+
 impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Self {
         let code = match &error {
@@ -102,6 +109,13 @@ pub(crate) fn refused(of: &str, code: i16, message: Option<&StrBytes>) -> Failur
         None => say(&format!("tidewheel: {of}: {name}")),
     }
     Failure(exit_for(ErrorCode::from_code(code)))
+}
+
+/// Says that an answer tells nothing of what was asked.
+pub(crate) fn untold(client: &Client, of: &str) -> Failure {
+    let here = table::escaped(client.here());
+    let sentence = format!("{of}: the answer of {here} tells nothing of it");
+    failed(&sentence, EXIT_ENVIRONMENT)
 }
 
 /// Runs a command to its end.

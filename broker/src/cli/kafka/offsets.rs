@@ -25,7 +25,8 @@ pub(crate) type Leaders = BTreeMap<TopicPartition, i32>;
 /// An offset of each partition, or Kafka's code of what is the matter.
 pub(crate) type Offsets = BTreeMap<TopicPartition, Result<i64, i16>>;
 
-/// What a broker knows about topics; each of them is there. Where a leader is just being chosen, it is waited for.
+/// What a broker knows about topics; each of them is there. Where a leader of a partition that is needed is just being
+/// chosen, it is waited for.
 ///
 /// # Errors
 /// Where a topic is not there, or nobody answers.
@@ -33,13 +34,15 @@ pub(crate) async fn topics(
     client: &mut Client,
     names: &[String],
     create: bool,
+    is_needed: impl Fn(i32) -> bool,
 ) -> Result<Vec<MetadataResponseTopic>, Failure> {
     let mut patience = Patience::new(client.wait());
     loop {
         let answer = client.metadata(Some(names), create).await?;
         let codes = answer.topics.iter().flat_map(|topic| {
-            let partitions = topic.partitions.iter().map(|one| one.error_code);
-            std::iter::once(topic.error_code).chain(partitions)
+            let partitions = topic.partitions.iter();
+            let needed = partitions.filter(|one| is_needed(one.partition_index));
+            std::iter::once(topic.error_code).chain(needed.map(|one| one.error_code))
         });
         let mut codes = codes.filter_map(ErrorCode::from_code);
         // A topic that is being made may be known to nobody for a moment.
@@ -158,7 +161,7 @@ pub(crate) async fn offsets(
     Ok(found)
 }
 
-/// The same where each partition must have one.
+/// The same where each partition must have one. Leaders that have moved since are looked for again.
 ///
 /// # Errors
 /// Also where one partition has none.
@@ -167,18 +170,56 @@ pub(crate) async fn all_offsets(
     leaders: &Leaders,
     timestamp: i64,
 ) -> Result<BTreeMap<TopicPartition, i64>, Failure> {
-    let found = offsets(client, leaders, timestamp).await?;
-    let mut all = BTreeMap::new();
-    for partition in leaders.keys() {
-        let unknown = Err(ErrorCode::UnknownServerError.code());
-        match found.get(partition).copied().unwrap_or(unknown) {
-            Ok(offset) => {
-                all.insert(partition.clone(), offset);
+    let mut patience = Patience::new(client.wait());
+    let (mut all, mut left) = (BTreeMap::new(), leaders.clone());
+    loop {
+        let found = offsets(client, &left, timestamp).await?;
+        let mut trouble = None;
+        left.retain(|partition, _| {
+            let unknown = Err(ErrorCode::UnknownServerError.code());
+            match found.get(partition).copied().unwrap_or(unknown) {
+                Ok(offset) => {
+                    all.insert(partition.clone(), offset);
+                    false
+                }
+                Err(code) => {
+                    if trouble.is_none() || !has_moved(code) {
+                        trouble = Some((partition.clone(), code));
+                    }
+                    true
+                }
             }
-            Err(code) => return Err(refused(&escaped(&partition.to_string()), code, None)),
+        });
+        let Some((partition, code)) = trouble else {
+            return Ok(all);
+        };
+        if !has_moved(code) || !patience.pause().await {
+            return Err(refused(&escaped(&partition.to_string()), code, None));
+        }
+        look_again(client, &mut left).await?;
+    }
+}
+
+/// Whether another broker can tell, or the same one soon.
+fn has_moved(code: i16) -> bool {
+    let code = ErrorCode::from_code(code);
+    matches!(
+        code,
+        Some(ErrorCode::NotLeaderOrFollower | ErrorCode::OffsetNotAvailable)
+    )
+}
+
+/// Finds out who leads partitions now.
+async fn look_again(client: &mut Client, left: &mut Leaders) -> Result<(), ClientError> {
+    let mut names: Vec<String> = left.keys().map(|one| one.topic.to_string()).collect();
+    names.dedup();
+    let answer = client.metadata(Some(&names), false).await?;
+    for (partition, leader) in leaders(&answer.topics) {
+        if let Some(known) = left.get_mut(&partition) {
+            *known = leader;
         }
     }
-    Ok(all)
+    Ok(())
 }
 
 fn request(partitions: &[&TopicPartition], timestamp: i64) -> ListOffsetsRequest {

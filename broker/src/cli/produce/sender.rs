@@ -19,7 +19,7 @@ use super::{Acks, ProduceArguments};
 use crate::cli::EXIT_ENVIRONMENT;
 use crate::cli::kafka::client::{Client, ClientError, Patience, To, may_be_repeated};
 use crate::cli::kafka::offsets::{leaders, only, topics};
-use crate::cli::kafka::refused;
+use crate::cli::kafka::{refused, untold};
 use crate::cli::outcome::{Failure, failed};
 use crate::cli::table::escaped;
 
@@ -82,7 +82,9 @@ impl Sender {
     pub(super) async fn open(arguments: &ProduceArguments) -> Result<Self, Failure> {
         let mut client = arguments.cluster.connect().await?;
         let names = [arguments.topic.clone()];
-        let topics = topics(&mut client, &names, arguments.create_topic).await?;
+        let is_needed = |partition| arguments.partition.is_none_or(|one| one == partition);
+        let create = arguments.create_topic;
+        let topics = topics(&mut client, &names, create, is_needed).await?;
         let leaders = leaders(&topics);
         if let Some(partition) = arguments.partition {
             only(leaders.clone(), &[partition])?;
@@ -197,49 +199,78 @@ impl Sender {
         let mut trouble = None;
         let mut is_moving = false;
         for (node, partitions) in by_node {
-            let request = self.request(left, &partitions)?;
-            if self.acks == Acks::Nobody {
-                match self
-                    .client
-                    .send_only(To::Node(node), NEWEST_BY_NAME, &request)
-                    .await
-                {
-                    Ok(()) => {
-                        is_moving = true;
-                        partitions
-                            .iter()
-                            .for_each(|&one| self.done(left, one, None, sent));
-                    }
-                    Err(error) => trouble = Some(passing(error)?),
-                }
-                continue;
-            }
-            let to = To::Node(node);
-            let answer = self.client.call_once(to, NEWEST_BY_NAME, &request).await;
-            let answer: ProduceResponse = match answer {
-                Ok(answer) => answer,
-                Err(error) => {
-                    trouble = Some(passing(error)?);
-                    continue;
-                }
-            };
-            let results = answer.responses.into_iter();
-            for result in results.flat_map(|topic| topic.partition_responses) {
-                match self.take(left, result, sent)? {
-                    None => is_moving = true,
-                    Some(error) => trouble = Some(error),
-                }
+            match self.attempt_at(node, &partitions, left, sent).await? {
+                Attempt::Progress => is_moving = true,
+                Attempt::Trouble(error) => trouble = Some(error),
             }
         }
-        Ok(match (is_moving, trouble) {
+        Ok(match trouble {
             // What had trouble is asked for again at once, and then alone.
-            (true, _) => Attempt::Progress,
-            (false, Some(error)) => Attempt::Trouble(error),
-            (false, None) => Attempt::Trouble(ClientError::Malformed {
-                address: self.client.here().to_owned(),
-                what: "the answer tells nothing of the records".to_owned(),
-            }),
+            Some(error) if !is_moving => Attempt::Trouble(error),
+            _ => Attempt::Progress,
         })
+    }
+
+    /// Sends the next batches of some partitions to their leader.
+    async fn attempt_at(
+        &mut self,
+        node: i32,
+        partitions: &[i32],
+        left: &mut Left,
+        sent: &mut Vec<Sent>,
+    ) -> Result<Attempt, Failure> {
+        let (to, request) = (To::Node(node), self.request(left, partitions)?);
+        if self.acks == Acks::Nobody {
+            let given = self.client.send_only(to, NEWEST_BY_NAME, &request).await;
+            return Ok(match given {
+                Ok(()) => {
+                    let partitions = partitions.iter();
+                    partitions.for_each(|&one| self.done(left, one, None, sent));
+                    Attempt::Progress
+                }
+                Err(error) => Attempt::Trouble(passing(error)?),
+            });
+        }
+        let answer = self.client.call_once(to, NEWEST_BY_NAME, &request).await;
+        let answer: ProduceResponse = match answer {
+            Ok(answer) => answer,
+            Err(error) => return Ok(Attempt::Trouble(passing(error)?)),
+        };
+        let told = self.told(answer, partitions);
+        if told.is_empty() {
+            // Nobody knows what became of them, and whoever asks again would not hear of it either.
+            let of = format!("records of topic {}", escaped(&self.topic));
+            return Err(untold(&self.client, &of));
+        }
+        let (mut trouble, mut is_moving, mut refused) = (None, false, None);
+        for result in told.into_values() {
+            match self.take(left, result, sent) {
+                Ok(None) => is_moving = true,
+                Ok(Some(error)) => trouble = Some(error),
+                // The others may be produced, which is to be told.
+                Err(failure) => refused = refused.or(Some(failure)),
+            }
+        }
+        if let Some(failure) = refused {
+            return Err(failure);
+        }
+        Ok(match trouble {
+            Some(error) if !is_moving => Attempt::Trouble(error),
+            _ => Attempt::Progress,
+        })
+    }
+
+    /// What an answer tells of the partitions that were asked for, of each once.
+    fn told(
+        &self,
+        answer: ProduceResponse,
+        partitions: &[i32],
+    ) -> BTreeMap<i32, PartitionProduceResponse> {
+        let topics = answer.responses.into_iter();
+        let ours = topics.filter(|topic| *topic.name == *self.topic);
+        let results = ours.flat_map(|topic| topic.partition_responses);
+        let results = results.filter(|result| partitions.contains(&result.index));
+        results.map(|result| (result.index, result)).collect()
     }
 
     fn request(&self, left: &Left, partitions: &[i32]) -> Result<ProduceRequest, Failure> {

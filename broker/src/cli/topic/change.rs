@@ -14,9 +14,9 @@ use tidewheel_protocol::messages::delete_topics::{DeleteTopicsRequest, DeleteTop
 use tidewheel_protocol::{ErrorCode, StrBytes};
 
 use crate::cli::kafka::client::To;
-use crate::cli::kafka::offsets::{name_of, topics};
-use crate::cli::kafka::{ClusterArguments, Tried, refused};
-use crate::cli::outcome::{Failure, usage};
+use crate::cli::kafka::offsets::topics;
+use crate::cli::kafka::{ClusterArguments, Tried, refused, untold};
+use crate::cli::outcome::{EXIT_NOT_FOUND, Failure, usage};
 use crate::cli::table::escaped;
 
 /// The newest version of DeleteTopics that takes names alone.
@@ -91,33 +91,33 @@ pub(super) async fn create(arguments: &CreateArguments) -> Result<(), Failure> {
             value: Some(StrBytes::from(canonical(Scope::Topic, name, value))),
         });
     }
-    let topic = |name: &String| CreatableTopic {
-        name: StrBytes::from(name.as_str()),
-        num_partitions: arguments.partitions.unwrap_or(-1),
-        replication_factor: arguments.replicas.unwrap_or(-1),
-        configs: configs.clone(),
-        ..CreatableTopic::default()
-    };
-    let request = CreateTopicsRequest {
-        topics: arguments.topics.iter().map(topic).collect(),
-        timeout_ms: arguments.cluster.wait_ms(),
-        validate_only: arguments.dry_run,
-    };
     let mut client = arguments.cluster.connect().await?;
-    let answer: CreateTopicsResponse = client.call(To::Controller, i16::MAX, &request).await?;
     let mut out = io::stdout().lock();
     let mut tried = Tried::default();
     let would = if arguments.dry_run { "would be " } else { "" };
-    for result in answer.topics {
-        let name = escaped(&result.name);
+    // Each in a request of its own: what one of them has to wait for is not asked for again with those that are made.
+    for name in &arguments.topics {
+        let topic = CreatableTopic {
+            name: StrBytes::from(name.as_str()),
+            num_partitions: arguments.partitions.unwrap_or(-1),
+            replication_factor: arguments.replicas.unwrap_or(-1),
+            configs: configs.clone(),
+            ..CreatableTopic::default()
+        };
+        let request = CreateTopicsRequest {
+            topics: vec![topic],
+            timeout_ms: arguments.cluster.wait_ms(),
+            validate_only: arguments.dry_run,
+        };
+        let answer: CreateTopicsResponse = client.call(To::Controller, i16::MAX, &request).await?;
+        let of = format!("topic {}", escaped(name));
+        let result = answer.topics.into_iter().next();
+        let result = result.ok_or_else(|| untold(&client, &of))?;
         let exists = result.error_code == ErrorCode::TopicAlreadyExists.code();
         match result.error_code {
-            0 => writeln!(out, "topic {name}: {would}created")?,
-            _ if exists && arguments.if_not_exists => writeln!(out, "topic {name}: is there")?,
-            code => {
-                let message = result.error_message.as_ref();
-                tried.note(refused(&format!("topic {name}"), code, message));
-            }
+            0 => writeln!(out, "{of}: {would}created")?,
+            _ if exists && arguments.if_not_exists => writeln!(out, "{of}: is there")?,
+            code => tried.note(refused(&of, code, result.error_message.as_ref())),
         }
     }
     tried.end()
@@ -125,27 +125,25 @@ pub(super) async fn create(arguments: &CreateArguments) -> Result<(), Failure> {
 
 /// Deletes topics.
 pub(super) async fn delete(arguments: &DeleteArguments) -> Result<(), Failure> {
-    let names = arguments.topics.iter();
-    let request = DeleteTopicsRequest {
-        topic_names: names.map(|name| StrBytes::from(name.as_str())).collect(),
-        timeout_ms: arguments.cluster.wait_ms(),
-        ..DeleteTopicsRequest::default()
-    };
     let mut client = arguments.cluster.connect().await?;
-    let to = To::Controller;
-    let answer: DeleteTopicsResponse = client.call(to, DELETE_BY_NAME, &request).await?;
     let mut out = io::stdout().lock();
     let mut tried = Tried::default();
-    for result in answer.responses {
-        let name = escaped(result.name.as_deref().unwrap_or_default());
+    for name in &arguments.topics {
+        let request = DeleteTopicsRequest {
+            topic_names: vec![StrBytes::from(name.as_str())],
+            timeout_ms: arguments.cluster.wait_ms(),
+            ..DeleteTopicsRequest::default()
+        };
+        let to = To::Controller;
+        let answer: DeleteTopicsResponse = client.call(to, DELETE_BY_NAME, &request).await?;
+        let of = format!("topic {}", escaped(name));
+        let result = answer.responses.into_iter().next();
+        let result = result.ok_or_else(|| untold(&client, &of))?;
         let unknown = result.error_code == ErrorCode::UnknownTopicOrPartition.code();
         match result.error_code {
-            0 => writeln!(out, "topic {name}: deleted")?,
-            _ if unknown && arguments.if_exists => writeln!(out, "topic {name}: is not there")?,
-            code => {
-                let message = result.error_message.as_ref();
-                tried.note(refused(&format!("topic {name}"), code, message));
-            }
+            0 => writeln!(out, "{of}: deleted")?,
+            _ if unknown && arguments.if_exists => writeln!(out, "{of}: is not there")?,
+            code => tried.note(refused(&of, code, result.error_message.as_ref())),
         }
     }
     tried.end()
@@ -154,26 +152,6 @@ pub(super) async fn delete(arguments: &DeleteArguments) -> Result<(), Failure> {
 /// Gives topics more partitions.
 pub(super) async fn add_partitions(arguments: &AddPartitionsArguments) -> Result<(), Failure> {
     let mut client = arguments.cluster.connect().await?;
-    let known = topics(&mut client, &arguments.topics, false).await?;
-    let mut grown = Vec::new();
-    for topic in &known {
-        let has = i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX);
-        let count = has
-            .checked_add(arguments.num)
-            .ok_or_else(|| usage(&format!("topic {} cannot have so many", name_of(topic))))?;
-        grown.push(CreatePartitionsTopic {
-            name: topic.name.clone().unwrap_or_default(),
-            count,
-            assignments: None,
-        });
-    }
-    let request = CreatePartitionsRequest {
-        topics: grown.clone(),
-        timeout_ms: arguments.cluster.wait_ms(),
-        validate_only: arguments.dry_run,
-    };
-    let to = To::Controller;
-    let answer: CreatePartitionsResponse = client.call(to, i16::MAX, &request).await?;
     let mut out = io::stdout().lock();
     let mut tried = Tried::default();
     let would = if arguments.dry_run {
@@ -181,16 +159,37 @@ pub(super) async fn add_partitions(arguments: &AddPartitionsArguments) -> Result
     } else {
         "has"
     };
-    for result in answer.results {
-        let name = escaped(&result.name);
-        let count = grown.iter().find(|topic| topic.name == result.name);
-        let count = count.map_or(0, |topic| topic.count);
-        match result.error_code {
-            0 => writeln!(out, "topic {name}: {would} {count} partitions")?,
-            code => {
-                let message = result.error_message.as_ref();
-                tried.note(refused(&format!("topic {name}"), code, message));
+    for name in &arguments.topics {
+        let of = format!("topic {}", escaped(name));
+        // Nobody has to lead them for this.
+        let known = topics(&mut client, std::slice::from_ref(name), false, |_| false).await;
+        let has: usize = match known {
+            Ok(known) => known.iter().map(|topic| topic.partitions.len()).sum(),
+            Err(failure) if failure.0 == EXIT_NOT_FOUND => {
+                tried.note(failure);
+                continue;
             }
+            Err(failure) => return Err(failure),
+        };
+        let count = i32::try_from(has).ok();
+        let count = count.and_then(|has| has.checked_add(arguments.num));
+        let count = count.ok_or_else(|| usage(&format!("{of} cannot have so many")))?;
+        let request = CreatePartitionsRequest {
+            topics: vec![CreatePartitionsTopic {
+                name: StrBytes::from(name.as_str()),
+                count,
+                assignments: None,
+            }],
+            timeout_ms: arguments.cluster.wait_ms(),
+            validate_only: arguments.dry_run,
+        };
+        let to = To::Controller;
+        let answer: CreatePartitionsResponse = client.call(to, i16::MAX, &request).await?;
+        let result = answer.results.into_iter().next();
+        let result = result.ok_or_else(|| untold(&client, &of))?;
+        match result.error_code {
+            0 => writeln!(out, "{of}: {would} {count} partitions")?,
+            code => tried.note(refused(&of, code, result.error_message.as_ref())),
         }
     }
     tried.end()

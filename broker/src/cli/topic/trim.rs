@@ -9,7 +9,7 @@ use serde::Serialize;
 use tidewheel_protocol::messages::delete_records::{
     DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsResponse, DeleteRecordsTopic,
 };
-use tidewheel_protocol::{StrBytes, TopicPartition};
+use tidewheel_protocol::{ErrorCode, StrBytes, TopicPartition};
 
 use crate::cli::kafka::client::{Client, To};
 use crate::cli::kafka::offsets::{END, Leaders, START, all_offsets, leaders, only, topics};
@@ -52,7 +52,8 @@ struct Trimmed {
 pub(super) async fn trim(arguments: &TrimArguments) -> Result<(), Failure> {
     let mut client = arguments.cluster.connect().await?;
     let names = [arguments.topic.clone()];
-    let topics = topics(&mut client, &names, false).await?;
+    let is_needed = |partition| arguments.only.has(partition);
+    let topics = topics(&mut client, &names, false, is_needed).await?;
     let leaders = only(leaders(&topics), &arguments.only.partitions)?;
     let mut planned = plan(&mut client, &leaders, arguments.to).await?;
     let mut tried = Tried::default();
@@ -95,6 +96,7 @@ pub(super) async fn trim(arguments: &TrimArguments) -> Result<(), Failure> {
 /// Where each partition begins, and is to begin.
 type Planned = BTreeMap<TopicPartition, (i64, i64)>;
 
+/// What is to become of each partition: where one of them cannot be what was asked for, nothing is deleted in any.
 async fn plan(client: &mut Client, leaders: &Leaders, to: Place) -> Result<Planned, Failure> {
     let starts = all_offsets(client, leaders, START).await?;
     let ends = all_offsets(client, leaders, END).await?;
@@ -102,16 +104,23 @@ async fn plan(client: &mut Client, leaders: &Leaders, to: Place) -> Result<Plann
         Some(time) => all_offsets(client, leaders, time).await?,
         None => BTreeMap::new(),
     };
-    let planned = starts.into_iter().map(|(partition, start)| {
+    let (mut planned, mut tried) = (Planned::new(), Tried::default());
+    for (partition, start) in starts {
+        let end = ends.get(&partition).copied().unwrap_or(start).max(start);
         let bounds = Bounds {
             start,
-            end: ends.get(&partition).copied().unwrap_or(start),
+            end,
             found: found.get(&partition).copied().unwrap_or(-1),
         };
         let to = to.offset(bounds).max(start);
-        (partition, (start, to))
-    });
-    Ok(planned.collect())
+        if to > end {
+            let code = ErrorCode::OffsetOutOfRange.code();
+            tried.note(refused(&escaped(&partition.to_string()), code, None));
+        }
+        planned.insert(partition, (start, to));
+    }
+    tried.end()?;
+    Ok(planned)
 }
 
 /// Deletes what is planned. What is refused leaves the plan.
