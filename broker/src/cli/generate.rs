@@ -1,12 +1,16 @@
-//! `tidewheel generate grafana|prometheus|systemd`: files for the tools that run and watch a broker.
+//! `tidewheel generate grafana|prometheus|systemd|app`: files for the tools that run and watch a broker, and programs that
+//! use one.
 
+mod app;
 mod dashboard;
 
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 
+use self::app::AppArguments;
 use self::dashboard::dashboard;
+use super::outcome::exit_code;
 use super::print;
 
 /// Alert rules for Prometheus.
@@ -22,7 +26,7 @@ pub(crate) struct GenerateArguments {
     what: What,
 }
 
-#[derive(Clone, Copy, Debug, Subcommand)]
+#[derive(Debug, Subcommand)]
 enum What {
     /// A dashboard for Grafana, as JSON to import
     Grafana,
@@ -30,14 +34,17 @@ enum What {
     Prometheus,
     /// A hardened unit for systemd, for a user `tidewheel` and data in /var/lib/tidewheel
     Systemd,
+    /// A program in a folder of its own that produces and consumes
+    App(AppArguments),
 }
 
 /// Runs the command on standard output.
 pub(crate) fn run(arguments: &GenerateArguments) -> ExitCode {
-    let text = match arguments.what {
+    let text = match &arguments.what {
         What::Grafana => format!("{:#}\n", dashboard()),
         What::Prometheus => ALERTS.to_owned(),
         What::Systemd => UNIT.to_owned(),
+        What::App(arguments) => return exit_code(app::write(arguments)),
     };
     print(text.as_bytes())
 }

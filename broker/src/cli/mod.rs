@@ -75,7 +75,7 @@ enum Command {
     Health(http::HealthArguments),
     /// Watch what a running broker is busy with.
     Top(http::TopArguments),
-    /// Print files for the tools that run and watch a broker.
+    /// Make files for the tools that run and watch a broker, and programs that use one.
     Generate(generate::GenerateArguments),
     /// Print what a shell needs to complete commands and flags.
     Completion(pages::CompletionArguments),

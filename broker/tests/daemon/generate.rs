@@ -7,7 +7,8 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::support::run;
+use crate::support::commands::Ran;
+use crate::support::{run, tidewheel};
 
 fn generated(what: &str) -> String {
     let output = run(&["generate", what]);
@@ -70,4 +71,44 @@ fn every_query_of_the_dashboard_can_be_asked() {
     // JSON is YAML.
     fs::write(dir.path().join("queries.yaml"), rules.to_string()).unwrap();
     promtool(dir.path(), &["check", "rules", "queries.yaml"]);
+}
+
+/// That they run is shown by the client suites.
+#[test]
+fn programs_are_written_where_nothing_is_written_over() {
+    let dir = tempfile::tempdir().unwrap();
+    for (language, main) in [
+        ("go", "main.go"),
+        ("java", "src/main/java/App.java"),
+        ("node", "app.js"),
+        ("python", "app.py"),
+    ] {
+        let generate = || {
+            let mut command = tidewheel(&["generate", "app", language]);
+            Ran::new(command.current_dir(dir.path()).output().unwrap())
+        };
+        let made = generate();
+        assert_eq!(made.exit, Some(0), "{made:?}");
+        assert!(
+            made.said.contains(&format!("cd app-{language} && ")),
+            "{made:?}"
+        );
+        let files: Vec<_> = made.out.lines().map(|name| dir.path().join(name)).collect();
+        let (first, others) = files.split_first().unwrap();
+        assert!(
+            first.ends_with(format!("app-{language}/{main}")),
+            "{made:?}"
+        );
+        assert!(!others.is_empty() && files.iter().all(|file| file.is_file()));
+        // The last of them is in the way; the first is not made anew.
+        fs::remove_file(first).unwrap();
+        let sentence = generate().failed(1);
+        assert!(sentence.contains("is there already"), "{sentence}");
+        assert!(!first.exists());
+    }
+    let file = dir.path().join("app-go/go.mod");
+    let below = ["generate", "app", "go", "--dir", file.to_str().unwrap()];
+    let sentence = Ran::new(run(&below)).failed(1);
+    assert!(sentence.contains("cannot write"), "{sentence}");
+    assert_eq!(run(&["generate", "app", "cobol"]).status.code(), Some(2));
 }

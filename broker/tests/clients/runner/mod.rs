@@ -1,5 +1,6 @@
 //! Starts brokers and client programs and turns what they print into named trials.
 
+mod app;
 mod broker;
 mod cases;
 mod console;
@@ -60,6 +61,7 @@ pub(crate) fn main() -> ExitCode {
     trials.extend(jobs::trials(&context));
     trials.extend(shipper::trials(&context));
     trials.extend(dev::trials(&context));
+    trials.extend(app::trials(&context));
     trials.extend(rust_suites::trials(&context));
     trials.extend(go_suites::trials(&context));
     trials.extend(console::trials(&context));
