@@ -1,5 +1,7 @@
 //! `tidewheel dev`: a broker for development and tests, which leaves nothing behind if asked.
 
+mod seed;
+
 use std::fmt;
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
@@ -52,6 +54,9 @@ pub(crate) struct DevArguments {
     /// Make this topic if it is not there; may be given several times
     #[arg(long = "topic", value_name = "NAME[:PARTITIONS]")]
     topics: Vec<DevTopic>,
+    /// Make the topics of this file if they are not there: YAML, a list `topics` with name, partitions and config
+    #[arg(long, value_name = "FILE")]
+    seed: Option<PathBuf>,
     #[command(flatten)]
     settings: SettingsArguments,
 }
@@ -62,6 +67,13 @@ struct DevTopic {
     name: String,
     /// -1 for `num.partitions`.
     partitions: i32,
+    /// Settings of the topic.
+    configs: Vec<(String, Option<String>)>,
+}
+
+/// Whether a topic may have so many partitions.
+fn is_partition_count(count: i32) -> bool {
+    (1..=limits::PARTITIONS_PER_TOPIC_MAX).contains(&count)
 }
 
 impl FromStr for DevTopic {
@@ -73,7 +85,7 @@ impl FromStr for DevTopic {
             Some((name, partitions)) => {
                 let most = limits::PARTITIONS_PER_TOPIC_MAX;
                 let count = partitions.parse::<i32>().ok();
-                let count = count.filter(|count| (1..=most).contains(count));
+                let count = count.filter(|count| is_partition_count(*count));
                 let none = || format!("{partitions:?} is no number from 1 to {most}");
                 (name, count.ok_or_else(none)?)
             }
@@ -83,6 +95,7 @@ impl FromStr for DevTopic {
             None => Ok(Self {
                 name: name.to_owned(),
                 partitions,
+                configs: Vec::new(),
             }),
         }
     }
@@ -116,12 +129,16 @@ pub(crate) fn run(arguments: &DevArguments) -> ExitCode {
 }
 
 fn serve(arguments: &DevArguments) -> Result<(), Failure> {
+    let mut topics = arguments.topics.clone();
+    if let Some(path) = &arguments.seed {
+        topics.extend(seed::read(path).map_err(usage)?);
+    }
     let own = own_settings(arguments.port, arguments.ephemeral);
     let service = Service {
         settings: arguments.settings.with_own(own),
         port_file: arguments.port_file.as_deref(),
         dev: Some(Dev {
-            topics: arguments.topics.clone(),
+            topics,
             ephemeral: arguments.ephemeral,
             temporary: None,
             port_file: None,
@@ -206,6 +223,7 @@ impl Dev {
         let config = running.broker().config();
         let topics = self.topics.iter().map(|topic| NewTopic {
             partitions: topic.partitions,
+            configs: topic.configs.clone(),
             ..NewTopic::with_defaults(&topic.name, config)
         });
         running.make_topics(topics.collect()).await
@@ -316,6 +334,7 @@ mod tests {
             Ok(DevTopic {
                 name: name.to_owned(),
                 partitions,
+                configs: Vec::new(),
             })
         };
         let parsed = |text: &str| text.parse::<DevTopic>();

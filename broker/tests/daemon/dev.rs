@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
+use tidewheel_protocol::ErrorCode;
 use tidewheel_protocol::messages::metadata::{MetadataRequest, MetadataResponse};
 
 use crate::support::{Client, batch, eventually, metadata_topic, run, set_apart, tidewheel};
@@ -214,17 +215,52 @@ fn what_is_left_by_a_killed_broker_is_its_port_file_and_its_data() {
 }
 
 #[test]
+fn topics_of_a_file_are_there_with_their_settings() {
+    let folder = tempfile::tempdir().unwrap();
+    let seed = folder.path().join("topics.yaml");
+    let topics = "topics:\n- name: orders\n  partitions: 3\n  config: {max.message.bytes: 1KiB}\n";
+    std::fs::write(&seed, topics).unwrap();
+    let seed = seed.to_str().unwrap();
+    let arguments = ["--ephemeral", "--topic", "more:2", "--seed", seed];
+    let dev = Dev::start(folder.path(), &arguments);
+    let mut client = dev.connect();
+    let held = ["orders", "more"].map(|topic| partitions(&mut client, topic));
+    assert_eq!(held, [3, 2]);
+    let value = "x".repeat(2_000);
+    let refused = client.produce("orders", 0, -1, batch(&[&value]));
+    assert_eq!(refused.error_code, ErrorCode::MessageTooLarge.code());
+    dev.signal("-TERM");
+    let (exit, said) = dev.end();
+    assert!(
+        exit == Some(0) && said.contains("more:2, orders:3"),
+        "{said}"
+    );
+
+    std::fs::write(seed, topics.replace("1KiB", "much")).unwrap();
+    let output = command(folder.path(), &arguments).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("max.message.bytes"), "{said}");
+    assert!(!folder.path().join("port.json").exists());
+}
+
+#[test]
 fn contradictions_are_told_and_start_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");
     let data = data.to_str().unwrap();
     let setting = format!("log.dirs={data}");
+    let seed = folder.path().join("topics.yaml");
+    std::fs::write(&seed, "topics: [{name: a, replicas: 3}]").unwrap();
+    let seed = seed.to_str().unwrap();
     for (arguments, word) in [
         (&["--ephemeral", "--data-dir", data][..], "--data-dir"),
         (&["--ephemeral", "--set", &setting], "log.dirs"),
         (&["--topic", "orders:none"], "none"),
         (&["--topic", "no good name"], "topic"),
         (&["--port", "70000"], "70000"),
+        (&["--seed", seed], "replicas"),
+        (&["--seed", data], "cannot read"),
         (&["--set", "num.partition=1"], "num.partitions"),
     ] {
         let output = run(&[&["dev"], arguments].concat());

@@ -80,7 +80,7 @@ impl TopicChoice {
 
     /// What of it is not among these, as it may be printed.
     pub(super) fn missing(&self, known: &BTreeMap<TopicPartition, i64>) -> Vec<String> {
-        let is_known = |partition| {
+        let is_known = |partition: i32| {
             let mut known = known.keys();
             known.any(|one| *one.topic == *self.topic && one.partition == partition)
         };
