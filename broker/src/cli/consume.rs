@@ -1,12 +1,14 @@
 //! `tidewheel consume`: records of topics of this or any other Kafka cluster, on standard output.
 //!
-//! It belongs to no group and commits nothing. Batches of transactions that were aborted, or are under way, are shown.
+//! It belongs to no group and commits nothing, unless one is named. Batches of transactions that were aborted, or are under way, are shown.
 //! Exit codes: 0 all is well, also after Ctrl-C, 1 something cannot be read or written, 2 usage, 3 there is no such topic
 //! or partition, 4 no answer in time.
 
 mod follow;
+mod group;
 mod output;
 mod position;
+mod range;
 mod span;
 mod template;
 
@@ -40,6 +42,10 @@ pub(crate) struct ConsumeArguments {
         allow_hyphen_values = true
     )]
     offset: Span,
+    /// Read as a member of this consumer group: it shares the partitions with other members, begins where the group has
+    /// committed, and --offset counts only where it has not; commits what was printed every 5 s and at the end
+    #[arg(short, long, conflicts_with = "partitions")]
+    group: Option<String>,
     /// End after so many records
     #[arg(short, long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
     num: Option<u64>,
@@ -98,6 +104,9 @@ pub(crate) fn run(arguments: &ConsumeArguments) -> ExitCode {
 
 async fn consume(arguments: &ConsumeArguments) -> Result<(), Failure> {
     let printer = Printer::new(arguments.form(), io::stdout().lock());
+    if let Some(group) = &arguments.group {
+        return group::consume(arguments, group, printer).await;
+    }
     let consuming = async {
         let mut consumer = Consumer::open(arguments, printer).await?;
         consumer.run().await

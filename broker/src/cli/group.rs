@@ -4,9 +4,10 @@
 //! partition, 4 no answer in time. Where several groups are named, each is tried, and the first failure decides.
 
 mod change;
+pub(super) mod commit;
 mod lag;
 mod list;
-mod look;
+pub(super) mod look;
 mod seek;
 mod show;
 

@@ -10,6 +10,7 @@ mod commands;
 mod compaction;
 mod config;
 mod connections;
+mod consume_group;
 mod dev;
 #[path = "../support/embedded.rs"]
 mod embedded;

@@ -51,6 +51,8 @@ enum Event {
     Answer(usize, Result<FetchResponse<Bytes>, ClientError>),
     /// It is time to look for leaders again.
     Retry,
+    /// Somebody wants it to pause.
+    Alarm,
 }
 
 /// Reads partitions and prints their records.
@@ -60,6 +62,8 @@ pub(super) struct Consumer<'a> {
     leaders: Vec<Leader>,
     /// Partitions that have no leader now.
     homeless: Vec<Position>,
+    /// Partitions of which nothing more is wanted.
+    finished: Vec<Position>,
     /// When to look for leaders again.
     retry_at: Instant,
     pause: Duration,
@@ -81,20 +85,34 @@ impl<'a> Consumer<'a> {
         arguments: &ConsumeArguments,
         printer: Printer<StdoutLock<'a>>,
     ) -> Result<Self, Failure> {
-        let mut client = arguments.cluster.connect().await?;
+        let client = arguments.cluster.connect().await?;
+        let mut consumer = Self::new(client, printer, arguments);
+        let client = &mut consumer.client;
         let mut names = arguments.topics.clone();
         names.sort();
         names.dedup();
         let is_needed = |partition| arguments.only.has(partition);
-        let topics = topics(&mut client, &names, false, is_needed).await?;
+        let topics = topics(client, &names, false, is_needed).await?;
         let leaders = only(leaders(&topics), &arguments.only.partitions)?;
         let (span, at_end) = (arguments.offset, arguments.exit_at_end);
-        let homeless = positions(&mut client, &leaders, span, at_end).await?;
-        Ok(Self {
+        let positions = positions(client, &leaders, span, at_end).await?;
+        consumer.assign(positions);
+        Ok(consumer)
+    }
+
+    /// One that reads nothing yet.
+    pub(super) fn new(
+        client: Client,
+        printer: Printer<StdoutLock<'a>>,
+        arguments: &ConsumeArguments,
+    ) -> Self {
+        let (span, at_end) = (arguments.offset, arguments.exit_at_end);
+        Self {
             client,
             printer,
             leaders: Vec::new(),
-            homeless,
+            homeless: Vec::new(),
+            finished: Vec::new(),
             retry_at: clock::deadline(Duration::ZERO),
             pause: PAUSES[0],
             trouble: None,
@@ -102,27 +120,67 @@ impl<'a> Consumer<'a> {
             is_bounded: at_end || span.to.is_some() || arguments.num.is_some(),
             at_end,
             gone: None,
-        })
+        }
+    }
+
+    /// The way to everything else that is to be asked.
+    pub(super) fn client(&mut self) -> &mut Client {
+        &mut self.client
+    }
+
+    /// Reads these partitions, and no others any more.
+    pub(super) fn assign(&mut self, positions: Vec<Position>) {
+        self.leaders.clear();
+        self.finished.clear();
+        self.homeless = positions;
+        self.retry_at = clock::deadline(Duration::ZERO);
+        (self.trouble, self.pause, self.gone) = (None, PAUSES[0], None);
+    }
+
+    /// What is to be read next of each partition.
+    pub(super) fn offsets(&self) -> BTreeMap<TopicPartition, i64> {
+        let led = self.leaders.iter().flat_map(|leader| &leader.positions);
+        let all = led.chain(&self.homeless).chain(&self.finished);
+        all.map(|position| (position.partition.clone(), position.next))
+            .collect()
+    }
+
+    /// Whether it has no partitions, but may be given some.
+    pub(super) fn has_to_wait(&self) -> bool {
+        let has_none = self.offsets().is_empty();
+        has_none && !self.at_end
     }
 
     /// Reads until everything that is wanted was printed.
     pub(super) async fn run(&mut self) -> Result<(), Failure> {
+        let mut never = std::future::pending();
+        self.run_until(&mut never).await.map(drop)
+    }
+
+    /// The same, or until this comes; whether everything was printed.
+    pub(super) async fn run_until(
+        &mut self,
+        alarm: &mut (impl Future<Output = ()> + Unpin),
+    ) -> Result<bool, Failure> {
         loop {
-            self.homeless.retain(|position| !position.is_done());
-            self.leaders.iter_mut().for_each(|leader| {
-                leader.positions.retain(|position| !position.is_done());
-            });
+            let positions = self.leaders.iter_mut().map(|leader| &mut leader.positions);
+            for positions in positions.chain([&mut self.homeless]) {
+                let done = positions.extract_if(.., |position| position.is_done());
+                self.finished.extend(done);
+            }
             self.leaders.retain(|leader| !leader.positions.is_empty());
             let is_all = self.leaders.is_empty() && self.homeless.is_empty();
             if is_all || self.wanted == Some(0) {
-                return Ok(self.printer.flush()?);
+                self.printer.flush()?;
+                return Ok(true);
             }
             if !self.homeless.is_empty() && clock::has_come(self.retry_at) {
                 self.find_leaders().await?;
             }
             self.ask()?;
-            match self.event().await {
+            match self.event(alarm).await {
                 Event::Retry => {}
+                Event::Alarm => return Ok(false),
                 Event::Answer(index, Ok(answer)) => self.take(index, answer)?,
                 Event::Answer(index, Err(error)) => {
                     let leader = self.leaders.swap_remove(index);
@@ -298,7 +356,7 @@ impl<'a> Consumer<'a> {
         Ok(())
     }
 
-    async fn event(&mut self) -> Event {
+    async fn event(&mut self, alarm: &mut (impl Future<Output = ()> + Unpin)) -> Event {
         let leaders = &mut self.leaders;
         let late = leaders.iter().enumerate();
         let late = late
@@ -316,8 +374,10 @@ impl<'a> Consumer<'a> {
         });
         // A connection keeps what it has read when the wait is dropped.
         let (index, frame) = tokio::select! {
-            // What is there is not late, however long the last answer took to be printed.
+            // Who wants a pause need not wait for a busy leader to have one. What is there is not late, however long the
+            // last answer took to be printed.
             biased;
+            () = alarm => return Event::Alarm,
             answered = answer => answered,
             () = sleep_until(due.unwrap_or(self.retry_at)), if due.is_some() => {
                 return match late {

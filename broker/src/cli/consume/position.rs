@@ -43,6 +43,11 @@ impl Position {
         self.until.is_some_and(|until| self.next >= until)
     }
 
+    /// Begins at this offset, wherever that is.
+    pub(super) fn go_on_at(&mut self, offset: i64) {
+        (self.next, self.first) = (offset, offset);
+    }
+
     /// Ends before this offset, if not earlier.
     pub(super) fn end_by(&mut self, end: i64) {
         self.until = Some(self.until.map_or(end, |until| until.min(end)));

@@ -127,7 +127,7 @@ pub(super) async fn find(client: &mut Client, name: &str) -> Result<Option<Group
 }
 
 /// A group as messages name it.
-pub(super) fn of(name: &str) -> String {
+pub(in crate::cli) fn of(name: &str) -> String {
     format!("group {}", escaped(name))
 }
 
@@ -186,7 +186,7 @@ fn numbered(topic: &str, partitions: Vec<i32>) -> impl Iterator<Item = TopicPart
 }
 
 /// What the leader gave a member; nothing where that cannot be read.
-fn assigned(assignment: Bytes) -> Vec<TopicPartition> {
+pub(in crate::cli) fn assigned(assignment: Bytes) -> Vec<TopicPartition> {
     let read = ConsumerProtocolAssignment::decode(assignment);
     let topics = read.map_or_else(|_| Vec::new(), |read| read.assigned_partitions);
     let topics = topics.into_iter();
@@ -199,7 +199,7 @@ fn assigned(assignment: Bytes) -> Vec<TopicPartition> {
 ///
 /// # Errors
 /// Where its coordinator does not tell.
-pub(super) async fn committed(
+pub(in crate::cli) async fn committed(
     client: &mut Client,
     name: &str,
     tried: &mut Tried,

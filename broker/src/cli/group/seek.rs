@@ -6,15 +6,12 @@ use std::str::FromStr;
 
 use clap::{ArgGroup, Args};
 use serde::Serialize;
-use tidewheel_protocol::messages::offset_commit::{
-    OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
-    OffsetCommitResponse,
-};
-use tidewheel_protocol::{ErrorCode, StrBytes, TopicPartition};
+use tidewheel_protocol::{ErrorCode, TopicPartition};
 
+use super::commit;
 use super::look::{self, of};
 use crate::cli::EXIT_ENVIRONMENT;
-use crate::cli::kafka::client::{Client, To};
+use crate::cli::kafka::client::Client;
 use crate::cli::kafka::offsets::{END, Leaders, START, all_offsets, leaders, topics};
 use crate::cli::kafka::place::{Bounds, Place};
 use crate::cli::kafka::time::parse_time;
@@ -168,7 +165,7 @@ pub(super) async fn seek(arguments: &SeekArguments) -> Result<(), Failure> {
     }
     let mut moves = plan(&mut client, &leaders, &committed, target).await?;
     if !arguments.dry_run {
-        commit(&mut client, group, &mut moves, &mut tried).await?;
+        carry_out(&mut client, group, &mut moves, &mut tried).await?;
     }
     let moves = moves.into_iter().map(|(partition, new_offset)| Move {
         group: group.clone(),
@@ -275,45 +272,14 @@ async fn plan(
 }
 
 /// Commits what is planned, from outside the group. What is refused leaves the plan.
-async fn commit(
+async fn carry_out(
     client: &mut Client,
     group: &str,
     moves: &mut BTreeMap<TopicPartition, i64>,
     tried: &mut Tried,
 ) -> Result<(), Failure> {
-    let mut topics: BTreeMap<&str, Vec<OffsetCommitRequestPartition>> = BTreeMap::new();
-    for (partition, &committed_offset) in &*moves {
-        let partitions = topics.entry(&partition.topic).or_default();
-        partitions.push(OffsetCommitRequestPartition {
-            partition_index: partition.partition,
-            committed_offset,
-            committed_metadata: Some(StrBytes::default()),
-            ..OffsetCommitRequestPartition::default()
-        });
-    }
-    let topics = topics.into_iter();
-    let request = OffsetCommitRequest {
-        group_id: StrBytes::from(group),
-        topics: topics
-            .map(|(name, partitions)| OffsetCommitRequestTopic {
-                name: StrBytes::from(name),
-                partitions,
-            })
-            .collect(),
-        ..OffsetCommitRequest::default()
-    };
-    let to = To::Coordinator(group);
-    let answer: OffsetCommitResponse = client.call(to, i16::MAX, &request).await?;
-    let mut told = BTreeMap::new();
-    for topic in answer.topics {
-        told.extend(topic.partitions.iter().map(|one| {
-            let partition = TopicPartition {
-                topic: (&*topic.name).into(),
-                partition: one.partition_index,
-            };
-            (partition, one.error_code)
-        }));
-    }
+    let request = commit::request(group, moves);
+    let told = commit::commit(client, group, &request).await?;
     moves.retain(|partition, _| {
         let what = format!("{} in {}", of(group), escaped(&partition.to_string()));
         match told.get(partition) {

@@ -154,8 +154,21 @@ impl Client {
         newest: i16,
         request: &Q,
     ) -> Result<A, ClientError> {
+        self.call_within(to, newest, request, self.wait).await
+    }
+
+    /// The same with another time in which the answer must be here.
+    ///
+    /// # Errors
+    /// Where nobody answers.
+    pub(crate) async fn call_within<Q: Message, A: Message>(
+        &mut self,
+        to: To<'_>,
+        newest: i16,
+        request: &Q,
+        wait: Duration,
+    ) -> Result<A, ClientError> {
         let address = self.address(to).await?;
-        let wait = self.wait;
         let connection = self.connection(&address).await?;
         let answer = connection.call(newest, request, wait).await;
         if answer.is_err() {
@@ -243,6 +256,16 @@ impl Client {
         let found = (found.node_id, address(&found.host, found.port));
         self.coordinators.insert(group.to_owned(), found.clone());
         Ok(found)
+    }
+
+    /// Looks for the coordinator of a group again when it is needed.
+    pub(crate) fn forget_coordinator(&mut self, group: &str) {
+        self.coordinators.remove(group);
+    }
+
+    /// Closes all connections: one may still have an answer to come for which nobody waits any longer.
+    pub(crate) fn abandon(&mut self) {
+        self.connections.clear();
     }
 
     /// A connection of its own to a broker.
