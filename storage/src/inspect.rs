@@ -3,7 +3,7 @@
 //! [`dump`] shows what files hold, [`verify`] checks that they agree with themselves and with each
 //! other. Both only read, bounded in memory whatever the files claim, and share no code with
 //! recovery: they are its judge. Parsers of single files are shared, rules between files are not.
-//! [`reindex`] replaces indexes in which [`verify`] finds damage.
+//! [`reindex`] replaces indexes in which [`verify`] finds damage; [`repair`] cuts damaged bytes out of logs.
 //!
 //! A data directory whose last stop was clean must be perfect. After a crash, what recovery is
 //! there to repair (a torn tail at or above the recovery point, indexes that lag behind) is
@@ -15,6 +15,7 @@ mod finding;
 mod layout;
 mod log_file;
 mod reindex;
+mod repair;
 mod verify_dir;
 mod verify_index;
 mod verify_partition;
@@ -29,6 +30,7 @@ pub use dump::{DumpOptions, dump};
 pub use entry::{BatchEntry, DumpEntry, Payload, RecordEntry};
 pub use finding::{Finding, Severity, VerifySummary};
 pub use reindex::{ReindexOptions, Reindexed, ReindexedSegment, reindex};
+pub use repair::{RepairLine, RepairOptions, RepairSummary, repair};
 pub use verify_dir::verify;
 
 /// What the caller pointed at.

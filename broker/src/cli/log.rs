@@ -1,8 +1,10 @@
-//! `tidewheel log dump|verify|reindex`: looks at the files of a stopped data directory, and makes damaged
-//! indexes anew.
+//! `tidewheel log dump|verify|reindex|repair`: looks at the files of a stopped data directory, makes damaged
+//! indexes anew, and cuts damaged bytes out of logs.
 //!
 //! Exit codes: 0 all is well, 1 the environment failed (a missing directory, one in use), 2 usage,
-//! 5 `verify` found damage, or damage is left after `reindex`.
+//! 5 `verify` found damage, or damage is left after `reindex` or `repair`.
+
+mod repair;
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -14,10 +16,11 @@ use tidewheel_storage::error::StorageError;
 use tidewheel_storage::fs::{FileSystem, RealFs};
 use tidewheel_storage::inspect::{
     self, DumpEntry, DumpOptions, Finding, ReindexOptions, Reindexed, ReindexedSegment,
-    VerifySummary,
+    RepairOptions, VerifySummary,
 };
 
 use super::{EXIT_ENVIRONMENT, say};
+use crate::clock;
 
 const EXIT_DAMAGE: u8 = 5;
 
@@ -48,6 +51,25 @@ enum LogCommand {
         #[command(flatten)]
         target: TargetArguments,
         /// Only say what would be made anew
+        #[arg(long)]
+        dry_run: bool,
+        /// The topic's index.interval.bytes
+        #[arg(long, value_name = "BYTES", default_value_t = 4096)]
+        index_interval_bytes: u32,
+    },
+    /// Bring back damaged partitions of a stopped data directory
+    ///
+    /// A broker serves a partition read-only where bytes of it are damaged. This cuts them out of its log.
+    /// Batches that are whole stay, with their offsets, unless nothing tells where they belong. What is cut out is
+    /// kept in the folder cut-out.<time> of the partition, beside the old files, which take their room until the
+    /// folder is deleted, and report.txt, which says what the output says: what was cut out and which offsets are
+    /// lost. A partition without damage is not touched. Stop the broker before; try --dry-run first; where a run
+    /// was cut off, run it again. Exit code 5: something is left that it cannot repair, or --dry-run found
+    /// something to do.
+    Repair {
+        #[command(flatten)]
+        target: TargetArguments,
+        /// Only say what would be done
         #[arg(long)]
         dry_run: bool,
         /// The topic's index.interval.bytes
@@ -91,6 +113,22 @@ pub(crate) fn run(args: &LogArguments) -> ExitCode {
                 dry_run: *dry_run,
             };
             reindex(&fs, target, options, &mut out)
+        }
+        LogCommand::Repair {
+            target,
+            dry_run,
+            index_interval_bytes,
+        } => {
+            let options = RepairOptions {
+                interval_bytes: *index_interval_bytes,
+                dry_run: *dry_run,
+                now_ms: clock::now_ms(),
+            };
+            let target = TargetArguments {
+                path: repair::full_path(&target.path),
+                ..target.clone()
+            };
+            repair::repair(&fs, &target, options, &mut out)
         }
     };
     match code {
@@ -297,6 +335,12 @@ impl<'a> Printer<'a> {
         self.error = written.err();
     }
 
+    fn flush(&mut self) {
+        if self.error.is_none() {
+            self.error = self.out.flush().err();
+        }
+    }
+
     fn finish(self) -> Result<(), Failure> {
         match self.error {
             Some(error) => Err(Failure::Output(error)),
@@ -359,9 +403,11 @@ mod tests {
             ])
             .is_ok()
         );
+        assert!(parse(&["repair", "/data", "--dry-run", "--format", "json"]).is_ok());
         for wrong in [
             &["verify"][..],
-            &["repair", "/data"],
+            &["repair"],
+            &["repair", "/d", "--force"],
             &["dump", "/d", "--format", "xml"],
         ] {
             assert_eq!(

@@ -27,6 +27,7 @@ mod pages;
 mod records;
 mod relay;
 mod reload;
+mod repair;
 mod serve;
 mod settings;
 mod stop;

@@ -54,6 +54,11 @@ pub trait FileSystem: Send + Sync + Debug {
     fn exists(&self, path: &Path) -> io::Result<bool>;
     /// Renames a file or directory, replacing a file at `to`.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Gives the file at `from` a second name, durable after [`FileSystem::sync_dir`] of its parent. Fails with
+    /// `AlreadyExists` where something is at `to`, and on a file system that has no hard links.
+    fn hard_link(&self, _from: &Path, _to: &Path) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
     /// Unlinks a file.
     fn remove_file(&self, path: &Path) -> io::Result<()>;
     /// Removes a directory and all below it.

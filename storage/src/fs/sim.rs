@@ -17,7 +17,7 @@
 //!   file does not sync its entry, nor does syncing a directory sync its parent.
 //!   Without a sync the changes of one directory survive in their order up to some point, each as
 //!   a whole: a rename is atomic. Directories are independent of each other. Files cannot move
-//!   between directories.
+//!   between directories, but a second name of one may lie in another.
 //! - **A failed sync** makes nothing durable, and its pages count as clean from then on, as in
 //!   Linux: a later sync that succeeds does not cover them. Readers still see them, until
 //!   [`LogFile::drop_cache`].
@@ -25,8 +25,8 @@
 //!   not durable.
 //! - **Reads and maps** show what programs wrote. Maps are copies of settled bytes, so the real
 //!   map is tested on the real disk.
-//! - **Space** counts the bytes of named files; a file that is unlinked or replaced frees its space
-//!   at once. Directories and preallocated blocks take none.
+//! - **Space** counts the bytes of named files; a file whose last name is unlinked or replaced frees its
+//!   space at once. Directories and preallocated blocks take none.
 //!
 //! Not modelled: reordering beyond the above, misdirected writes, read errors, and damage to
 //! durable bytes other than by [`SimFs::rot`].
@@ -282,6 +282,19 @@ impl FileSystem for SimFs {
         let mut disk = self.disk();
         disk.check_power()?;
         disk.rename(from, to)
+    }
+
+    fn hard_link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut disk = self.disk();
+        let id = disk.find(from)?.ok_or(ErrorKind::NotFound)?;
+        if disk.is_dir(id) {
+            return Err(ErrorKind::PermissionDenied.into());
+        }
+        if disk.find(to)?.is_some() {
+            return Err(ErrorKind::AlreadyExists.into());
+        }
+        let (parent, name) = disk.parent(to)?;
+        disk.link_again(parent, name, id)
     }
 
     fn remove_file(&self, path: &Path) -> io::Result<()> {

@@ -17,6 +17,9 @@ use crate::partition_metadata::PARTITION_METADATA;
 /// The lock file of a data directory.
 pub(super) const LOCK: &str = ".lock";
 
+/// What the name of the folder begins with that keeps what a repair cut out of a partition.
+pub(super) const CUT_OUT: &str = "cut-out.";
+
 /// In the name of a file that keeps the torn end of a log.
 pub(super) const TORN: &str = ".log.torn-";
 

@@ -126,7 +126,7 @@ fn saturating(len: u64) -> usize {
 
 /// Whether the disk could not deliver bytes that should be there: damage, and no reason to stop
 /// looking at other files.
-fn is_bad_sector(error: &io::Error) -> bool {
+pub(super) fn is_bad_sector(error: &io::Error) -> bool {
     error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error())
         || error.kind() == io::ErrorKind::UnexpectedEof
 }

@@ -116,7 +116,8 @@ pub fn reindex(
     Ok(())
 }
 
-fn reindex_segment(
+/// Makes the indexes of one segment anew, for a caller who holds the lock of the directory.
+pub(super) fn reindex_segment(
     fs: &dyn FileSystem,
     dir: &Path,
     base_offset: i64,

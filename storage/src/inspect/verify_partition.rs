@@ -5,7 +5,7 @@ use std::path::Path;
 use tidewheel_protocol::Uuid;
 
 use super::finding::Report;
-use super::layout::{FileKind, TORN, segment_file};
+use super::layout::{CUT_OUT, FileKind, TORN, segment_file};
 use super::verify_segment::{Rules, SegmentFacts, Walk, verify_segment};
 use crate::checkpoint;
 use crate::error::StorageError;
@@ -212,7 +212,11 @@ fn check_others(
     for entry in entries {
         let path = dir.join(&entry.name);
         if entry.is_dir {
-            report.note(&path, 0, "a directory that does not belong here");
+            let what = match entry.name.starts_with(CUT_OUT) {
+                true => "what a repair cut out and kept",
+                false => "a directory that does not belong here",
+            };
+            report.note(&path, 0, what);
             continue;
         }
         match FileKind::of(&entry.name) {

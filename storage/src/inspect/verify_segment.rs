@@ -179,6 +179,11 @@ fn check_batch(
     check_epoch(path, position, header, walk, report);
     let severity = walk.rules.severity(header.base_offset);
     match count_records(batch, walk.rules.holes) {
+        Ok(0) if !walk.rules.holes => {
+            let (from, to) = (header.base_offset, header.last_offset());
+            let what = format!("a repair gave offsets {from} to {to} up for lost");
+            report.note(path, position, what);
+        }
         Ok(count) => report.summary.records += count,
         Err(what) => report.add(severity, path, position, what),
     }
@@ -277,7 +282,9 @@ fn count_records(batch: &RecordBatch, holes: bool) -> Result<u64, String> {
         record.map_err(|error| error.to_string())?;
         count += 1;
     }
-    if !holes && count != i64::from(header.last_offset_delta) + 1 {
+    // A repair leaves empty batches in the place of lost ones.
+    let given_up = header.record_count == 0 && header.producer_id == -1;
+    if !holes && !given_up && count != i64::from(header.last_offset_delta) + 1 {
         let delta = header.last_offset_delta;
         return Err(format!("{count} records, the last offset delta is {delta}"));
     }

@@ -15,5 +15,6 @@ mod inspect_log;
 mod kafka_files;
 mod real_disk;
 mod reindex;
+mod repair;
 #[path = "../support/mod.rs"]
 mod support;

@@ -223,6 +223,17 @@ impl Disk {
         Ok(id)
     }
 
+    /// Gives a file a further name, in `parent`.
+    pub(super) fn link_again(
+        &mut self,
+        parent: NodeId,
+        name: String,
+        id: NodeId,
+    ) -> io::Result<()> {
+        self.dir(parent)?;
+        self.atomically(|disk| disk.change(parent, Change::Link(name, id)))
+    }
+
     /// Takes a name away; the node stays for those who hold it open, and for a crash that brings
     /// the name back.
     pub(super) fn unlink(&mut self, parent: NodeId, name: &str) -> io::Result<()> {
@@ -232,7 +243,7 @@ impl Disk {
             .get(name)
             .ok_or(ErrorKind::NotFound)?;
         self.atomically(|disk| {
-            disk.free_bytes = disk.free_bytes.saturating_add(disk.file_len(id));
+            disk.free_bytes = disk.free_bytes.saturating_add(disk.freed_bytes(id));
             disk.change(parent, Change::Unlink(name.to_owned()));
         })
     }
@@ -257,7 +268,7 @@ impl Disk {
             if let Some(replaced) = replaced
                 && replaced != moved
             {
-                disk.free_bytes = disk.free_bytes.saturating_add(disk.file_len(replaced));
+                disk.free_bytes = disk.free_bytes.saturating_add(disk.freed_bytes(replaced));
             }
             disk.change(parent, Change::Rename(from, to));
         })
@@ -294,7 +305,10 @@ impl Disk {
             Node::Dir(directory) => {
                 let entries = directory.after_power_cut(chance);
                 for child in entries.values() {
-                    self.copy_surviving(*child, after, chance);
+                    // What survives of a file with two names does so once.
+                    if !after.nodes.contains_key(child) {
+                        self.copy_surviving(*child, after, chance);
+                    }
                 }
                 Node::Dir(Directory {
                     live: entries.clone(),
@@ -329,15 +343,27 @@ impl Disk {
         }
     }
 
-    /// Bytes of all files that have a name.
-    pub(super) fn live_bytes(&self) -> u64 {
+    /// What a file gives back when it loses a name: nothing where it has another one.
+    fn freed_bytes(&self, id: NodeId) -> u64 {
+        match self.names().filter(|named| *named == id).count() {
+            0 | 1 => self.file_len(id),
+            _ => 0,
+        }
+    }
+
+    /// What the names of all directories lead to.
+    fn names(&self) -> impl Iterator<Item = NodeId> {
         let dirs = self.nodes.values().filter_map(|node| match node {
             Node::Dir(directory) => Some(directory),
             Node::File(_) => None,
         });
-        dirs.flat_map(|directory| directory.live.values())
-            .map(|id| self.file_len(*id))
-            .sum()
+        dirs.flat_map(|directory| directory.live.values().copied())
+    }
+
+    /// Bytes of all files that have a name.
+    pub(super) fn live_bytes(&self) -> u64 {
+        let named: BTreeSet<NodeId> = self.names().collect();
+        named.into_iter().map(|id| self.file_len(id)).sum()
     }
 }
 

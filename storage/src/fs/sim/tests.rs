@@ -415,3 +415,46 @@ fn bit_rot_shows_at_once_and_after_a_crash() {
     assert_eq!(read(&fs.crash(3), "/f"), b"aX?");
     assert!(fs.rot(Path::new("/g"), 0, b"").is_err());
 }
+
+#[test]
+fn a_second_name_in_another_directory_keeps_the_file_and_its_space() {
+    let (fs, file) = disk_with_file();
+    write(&*file, 0, &[1; 9000]).unwrap();
+    file.sync_data().unwrap();
+    fs.set_free_bytes(1000);
+    fs.create_dir_all(Path::new("/d")).unwrap();
+    let (first, second) = (Path::new("/f"), Path::new("/d/f"));
+    fs.hard_link(first, second).unwrap();
+    let again = fs.hard_link(first, second).unwrap_err();
+    assert_eq!(again.kind(), ErrorKind::AlreadyExists);
+    fs.remove_file(first).unwrap();
+    assert_eq!(fs.space(second).unwrap().free_bytes, 1000);
+    assert_eq!(read(&fs, "/d/f"), [1; 9000]);
+    assert!(!exists(&fs.crash_lose_all_unsynced(), "/d/f"));
+    for dir in ["/d", "/"] {
+        fs.sync_dir(Path::new(dir)).unwrap();
+    }
+    assert_eq!(read(&fs.crash_lose_all_unsynced(), "/d/f"), [1; 9000]);
+    fs.remove_file(second).unwrap();
+    assert_eq!(fs.space(Path::new("/d")).unwrap().free_bytes, 10_000);
+}
+
+#[test]
+fn what_survives_of_a_file_with_two_names_is_the_same_under_both() {
+    let (fs, file) = disk_with_file();
+    fs.create_dir_all(Path::new("/d")).unwrap();
+    fs.hard_link(Path::new("/f"), Path::new("/d/f")).unwrap();
+    for dir in ["/d", "/"] {
+        fs.sync_dir(Path::new(dir)).unwrap();
+    }
+    write(&*file, 0, &[1; 90_000]).unwrap();
+    for seed in 0..50 {
+        let after = fs.crash(seed);
+        assert_eq!(read(&after, "/f"), read(&after, "/d/f"), "seed {seed}");
+        let free = after.space(Path::new("/")).unwrap();
+        assert_eq!(
+            free.total_bytes,
+            fs.space(Path::new("/")).unwrap().total_bytes
+        );
+    }
+}
