@@ -5,6 +5,7 @@
 //! delays touch none of this, and where nothing was ever delayed neither thread finds anything to do.
 
 mod admin;
+mod damage;
 mod dead_letters;
 mod deliver;
 mod overview;
@@ -109,6 +110,10 @@ struct Counts {
     cancelled: AtomicU64,
     /// The same of those that had expired.
     expired: AtomicU64,
+    /// Places of the store's files that were found damaged.
+    damaged: AtomicU64,
+    /// Records that damage took.
+    lost: AtomicU64,
 }
 
 #[derive(Debug)]

@@ -15,6 +15,7 @@ use tidewheel_storage::delay::{
 };
 use tracing::{debug, error, info, warn};
 
+use super::damage::Recount;
 use super::start::partition_of;
 use super::{DelayDir, NEVER, Store, dead_letters};
 use crate::broker::Broker;
@@ -44,6 +45,7 @@ pub(super) struct Deliverer<'a> {
     checkpoint_due: tokio::time::Instant,
     /// Something was due at the last look that lies in a file yet.
     wants_maintenance: bool,
+    recount: Recount,
 }
 
 /// Delivers until told to stop.
@@ -69,6 +71,7 @@ impl<'a> Deliverer<'a> {
             homeless: HashSet::new(),
             checkpoint_due: clock::deadline(checkpoint_period(broker)),
             wants_maintenance: false,
+            recount: Recount::default(),
         }
     }
 }
@@ -109,7 +112,10 @@ impl Deliverer<'_> {
             // What waits is moved between files all the same.
             Err(now_ms) => self.maintain(now_ms),
         };
+        self.dir.with(|queue| self.dir.tell_damage(queue));
+        let counts = self.recount.step(self.dir);
         self.checkpoint_if_due();
+        let worked = worked.map(|more| more || counts);
         match worked {
             Ok(more) => {
                 if self.failing.ends() {

@@ -37,6 +37,10 @@ pub(crate) struct DelayFigures {
     pub(crate) cancelled: u64,
     /// What had expired when it was due, counted likewise.
     pub(crate) expired: u64,
+    /// Places of files that were found damaged since the start.
+    pub(crate) damaged: u64,
+    /// Records that damage took.
+    pub(crate) lost: u64,
 }
 
 /// What is pending in the store of a log directory.
@@ -129,6 +133,8 @@ pub(crate) fn figures(broker: &Broker) -> DelayFigures {
         all.delivered += counts.delivered.load(Ordering::Relaxed);
         all.cancelled += counts.cancelled.load(Ordering::Relaxed);
         all.expired += counts.expired.load(Ordering::Relaxed);
+        all.damaged += counts.damaged.load(Ordering::Relaxed);
+        all.lost += counts.lost.load(Ordering::Relaxed);
         all.pending = match (all.pending, dir.try_with(|queue| queue.totals().pending)) {
             (Some(mut sum), Some(count)) => {
                 sum.join(count.unwrap_or_default());

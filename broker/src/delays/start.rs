@@ -85,7 +85,7 @@ fn open(
     };
     let (number, near) = (dir.number, dir.near_records_max);
     let opened = logs.open_delays(number, false, near, random_u64(), now_ms, &mut tails)?;
-    let Some((queue, report)) = opened else {
+    let Some((mut queue, report)) = opened else {
         return Ok(None);
     };
     for repair in &report.repairs {
@@ -111,7 +111,7 @@ fn open(
             partition.log().keep_from(queue.scans_from(id));
         }
     }
-    tell(&queue, &report, now_ms);
+    tell(dir, &mut queue, &report, now_ms);
     Ok(Some(queue))
 }
 
@@ -132,7 +132,7 @@ fn append_missing(
     appended.map(|_| ())
 }
 
-fn tell(queue: &DelayQueue, report: &DelayOpenReport, now_ms: i64) {
+fn tell(dir: &DelayDir, queue: &mut DelayQueue, report: &DelayOpenReport, now_ms: i64) {
     let totals = queue.totals();
     let last_ms = report.last_checkpoint_ms.unwrap_or(now_ms);
     info!(
@@ -145,6 +145,7 @@ fn tell(queue: &DelayQueue, report: &DelayOpenReport, now_ms: i64) {
     for id in &report.rewound {
         warn!(topic_id = %id.topic_id, partition = id.partition, "its log lost deliveries; what is still stored comes again");
     }
+    dir.tell_damage(queue);
     if report.damaged > 0 || report.checkpoint_lost {
         let (places, bytes) = (report.damaged, report.damaged_bytes);
         let checkpoint_lost = report.checkpoint_lost;

@@ -39,6 +39,7 @@ pub(super) const LOGGERS: &[&str] = &[
     "tidewheel_broker::compaction",
     "tidewheel_broker::connection",
     "tidewheel_broker::delays",
+    "tidewheel_broker::delays::damage",
     "tidewheel_broker::delays::dead_letters",
     "tidewheel_broker::delays::deliver",
     "tidewheel_broker::delays::reveal",

@@ -108,6 +108,8 @@ impl DelayedMetrics {
         out.single(&family::DELAYED_DELIVERED, figures.delivered);
         out.single(&family::DELAYED_CANCELLED, figures.cancelled);
         out.single(&family::DELAYED_EXPIRED, figures.expired);
+        out.single(&family::DELAYED_DAMAGED, figures.damaged);
+        out.single(&family::DELAYED_LOST, figures.lost);
         let state = broker.delays().state();
         out.single(&family::DELAYED_CLOCK_HELD, state.clock_held);
         let mut samples = out.family(&family::DELAYED_DIR_OFFLINE);

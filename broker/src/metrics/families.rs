@@ -210,6 +210,10 @@ families! {
         "Records, or batches that were due as a whole, that had been cancelled when they were due.";
     DELAYED_EXPIRED = counter "tidewheel_delayed_expired_total" []
         "Records, or batches that were due as a whole, that had expired when they were due.";
+    DELAYED_DAMAGED = counter "tidewheel_delayed_damaged_total" []
+        "Places of delay stores' files that were found damaged or missing at the start or since. The log names each.";
+    DELAYED_LOST = counter "tidewheel_delayed_lost_total" []
+        "Delayed records that damage took, since the start.";
     DELAYED_CLOCK_HELD = gauge "tidewheel_delayed_clock_held" []
         "Whether nothing is delivered, because the clock jumped ahead.";
     DELAYED_DIR_OFFLINE = gauge "tidewheel_delayed_dir_offline" ["dir"]

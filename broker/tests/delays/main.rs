@@ -9,6 +9,7 @@
 
 mod admin;
 mod cases;
+mod damaged;
 #[path = "../support/delay_watch.rs"]
 mod delay_watch;
 #[path = "../support/delays.rs"]

@@ -16,6 +16,7 @@ use std::sync::Arc;
 
 use super::block::RECORD_MAGIC;
 use super::bucket::{Bucket, Span, Width};
+use super::damage::DelayDamage;
 use super::key::DelayKey;
 use super::record::Record;
 use super::scan::{BlockScan, FILE_HEAD_LEN, FileKind, Found, ScanRange, file_head};
@@ -80,9 +81,8 @@ pub(super) struct Buckets {
     pub(super) new_names: bool,
     /// The file that a record was read from last.
     reading: Option<(u64, PathBuf, Arc<dyn LogFile>)>,
-    /// Damaged bytes that were met, and how often.
-    pub(super) damaged_bytes: u64,
-    pub(super) damaged: u64,
+    /// What was found to be damaged and is not noted yet.
+    pub(super) damages: Vec<DelayDamage>,
 }
 
 impl Buckets {
@@ -99,8 +99,7 @@ impl Buckets {
             retired: Vec::new(),
             new_names: false,
             reading: None,
-            damaged_bytes: 0,
-            damaged: 0,
+            damages: Vec::new(),
         }
     }
 
@@ -142,6 +141,13 @@ impl Buckets {
         bucket.next_ticket = first_ticket;
         self.waiting.insert((bucket.bound(), id));
         self.all.insert(id, bucket);
+    }
+
+    /// Something in a bucket is damaged: its file is kept.
+    pub(super) fn mark_damaged(&mut self, id: u64) {
+        if let Some(bucket) = self.all.get_mut(&id) {
+            bucket.damaged = true;
+        }
     }
 
     /// No record that still has to be loaded has a smaller key.
@@ -320,20 +326,18 @@ impl Buckets {
         let bucket = &self.all[&id];
         let mut scan = self.reader(bucket, bucket.loaded)?;
         let (mut loaded, mut to, end) = (Vec::new(), bucket.loaded, bucket.loaded + bytes);
-        let (mut damage, mut damaged_bytes) = (0, 0);
+        let mut damages = Vec::new();
         while loaded.len() < records && scan.position() < end {
             match scan.next()? {
                 None => {
                     // Shorter than it should be: what is missing is damage, too.
-                    damage += u64::from(to < bucket.len);
-                    damaged_bytes += bucket.len - to;
+                    if to < bucket.len {
+                        damages.push((to, bucket.len));
+                    }
                     to = bucket.len;
                     break;
                 }
-                Some(Found::Damage { len, .. }) => {
-                    damage += 1;
-                    damaged_bytes += len;
-                }
+                Some(Found::Damage { .. }) => damages.push((to, scan.position())),
                 Some(Found::Block(position, len, body)) => match Record::parse_fields(&body) {
                     Some(record) => loaded.push(Loaded {
                         record,
@@ -341,16 +345,16 @@ impl Buckets {
                         position,
                         len: u32::try_from(len).unwrap_or(u32::MAX),
                     }),
-                    None => damage += 1,
+                    None => damages.push((to, scan.position())),
                 },
             }
             to = scan.position();
         }
-        self.damaged += damage;
-        self.damaged_bytes += damaged_bytes;
+        let is_damaged = !damages.is_empty();
+        self.note(scan.path(), damages);
         let bucket = self.all.get_mut(&id).expect("it was looked up");
         self.waiting.remove(&(bucket.bound(), id));
-        bucket.damaged |= damage > 0;
+        bucket.damaged |= is_damaged;
         bucket.loaded = to;
         if let Some(last) = loaded.last() {
             bucket.next_ticket = last.record.key.ticket + 1;
@@ -385,22 +389,20 @@ impl Buckets {
         let parent = &self.all[&split.parent];
         let (len, mut scan) = (parent.len, self.reader(parent, split.at)?);
         let (mut writes, end) = (BucketWrites::default(), split.at + bytes);
-        let (mut damage, mut damaged_bytes) = (0, 0);
-        let mut children = Vec::new();
+        let (mut damages, mut children) = (Vec::new(), Vec::new());
         while scan.position() < end {
+            let from = scan.position();
             match scan.next()? {
                 None => {
-                    damage += u64::from(scan.position() < len);
-                    damaged_bytes += len - scan.position();
+                    if from < len {
+                        damages.push((from, len));
+                    }
                     break;
                 }
-                Some(Found::Damage { len, .. }) => {
-                    damage += 1;
-                    damaged_bytes += len;
-                }
+                Some(Found::Damage { .. }) => damages.push((from, scan.position())),
                 Some(Found::Block(_, _, body)) => match Record::parse(&body) {
                     Some(record) => children.push(record),
-                    None => damage += 1,
+                    None => damages.push((from, scan.position())),
                 },
             }
         }
@@ -428,11 +430,16 @@ impl Buckets {
         }
         self.new_names = true;
         split.at = at;
-        self.damaged += damage;
-        self.damaged_bytes += damaged_bytes;
         let parent = self.all.get_mut(&split.parent).expect("it is being split");
-        parent.damaged |= damage > 0;
+        parent.damaged |= !damages.is_empty();
+        self.note(scan.path(), damages);
         Ok(())
+    }
+
+    fn note(&mut self, path: &Path, damages: Vec<(u64, u64)>) {
+        let damages = damages.into_iter();
+        self.damages
+            .extend(damages.map(|(from, to)| DelayDamage::new(path, from, to)));
     }
 
     /// Takes out the buckets of which nothing is needed any more.

@@ -201,6 +201,9 @@ impl DelayQueue {
             spilled: self.spilled,
             next_ticket: self.next_ticket,
             next_bucket: self.buckets.next_id,
+            log_start: self.log.start(),
+            log_end: self.log.end(),
+            uncounted: self.uncounted,
             partitions,
             buckets: self
                 .buckets

@@ -199,6 +199,17 @@ impl DelayLog {
         self.begins.unwrap_or(last)
     }
 
+    /// The position behind the last file, `None` where there is none.
+    pub(super) fn last_end(&self) -> Option<u64> {
+        self.segments.back().map(LogSegment::end)
+    }
+
+    /// The position of the first file.
+    pub(super) fn start(&self) -> u64 {
+        let first = self.segments.front();
+        first.map_or(self.end(), |first| first.base)
+    }
+
     /// The position at which a group would begin now. Starts a new file where the last one is full.
     pub(super) fn next_position(&mut self, first_ticket: u64) -> Result<u64, StorageError> {
         let last = self.segments.back();
@@ -212,9 +223,12 @@ impl DelayLog {
     /// Writes a group that was encoded for [`DelayLog::next_position`].
     pub(super) fn append(&mut self, group: &[u8]) -> Result<&mut LogSegment, StorageError> {
         let last = self.segments.back_mut().expect("a position was asked for");
-        last.file
-            .write_all_at(&[IoSlice::new(group)], last.len)
-            .map_err(|error| StorageError::from_io("write", &last.path, error))?;
+        if let Err(error) = last.file.write_all_at(&[IoSlice::new(group)], last.len) {
+            // A shorter group that is written here next would have the rest of this one behind it, which a start
+            // takes for damage. Where this fails as well nothing worse comes of it.
+            last.file.set_len(last.len).ok();
+            return Err(StorageError::from_io("write", &last.path, error));
+        }
         last.len += group.len() as u64;
         let end = last.base + last.len;
         match self.unsynced.last_mut() {

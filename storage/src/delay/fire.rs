@@ -1,10 +1,11 @@
 //! Handing out what is due.
 
 use super::buckets::BUCKET_IDS;
+use super::damage::DelayDamage;
 use super::delay_log::read_record;
 use super::group::{about, plain_record};
 use super::key::{DUE_MS_MAX, DelayKey, PartitionId, unsigned_ms};
-use super::partitions::{RETRY_MS, key_of};
+use super::partitions::{RETRY_MS, count_of, key_of};
 use super::pending::PendingRecord;
 use super::queue::{DelayQueue, own_group};
 use super::record::{Kind, Record};
@@ -25,6 +26,12 @@ pub(super) fn place_in_bucket(bucket: u64, position: u64) -> u64 {
         "bucket {bucket} at {position} is beyond what a place can say"
     );
     IN_BUCKET | (bucket << POSITION_BITS) | (position / 8)
+}
+
+/// The bucket in which a record lies, and its position there.
+fn bucket_place(place: u64) -> (u64, u64) {
+    let id = (place & !IN_BUCKET) >> POSITION_BITS;
+    (id, (place & ((1 << POSITION_BITS) - 1)) * 8)
 }
 
 /// What one partition is to be given now, in this order.
@@ -215,7 +222,7 @@ impl DelayQueue {
                 fired.more = true;
                 break;
             }
-            let record = self.read_entry(&entry)?;
+            let record = self.read_place(&entry)?;
             let fate = self.fate_at(number, record.as_ref(), now);
             if fate == Fate::Waits {
                 fired.wants_sync = true;
@@ -227,7 +234,7 @@ impl DelayQueue {
             }
             self.partitions.get_mut(number).hand_out();
             (records, bytes) = (records + 1, bytes + entry.len as usize);
-            self.take_turn(number, (key_of(&entry), record), fate, &mut turn, fired);
+            self.take_turn(&entry, record, fate, &mut turn, fired);
         }
         turn.finish();
         if records > 0 {
@@ -288,21 +295,25 @@ impl DelayQueue {
 
     /// Takes a record into the turn in which it is handed out.
     fn take_turn(
-        &self,
-        number: u32,
-        (key, record): (DelayKey, Option<Record>),
+        &mut self,
+        entry: &WheelEntry,
+        record: Option<Record>,
         fate: Fate,
         turn: &mut Turn,
         fired: &mut Fired,
     ) {
-        let partition = self.partitions.get(number).id;
+        let (partition, key) = (self.partitions.get(entry.partition).id, key_of(entry));
         match (fate, record) {
             (Fate::Cancelled, _) => fired.cancelled += 1,
             (Fate::Buried, _) => fired.expired += 1,
             (Fate::Expired, _) => turn.expired.push(key),
             (Fate::Delivered, Some(record)) if turn.put(&record).is_ok() => {}
             // It was a batch when it was accepted.
-            _ => fired.damaged.push(DamagedRecord { partition, key }),
+            _ => {
+                self.note_damage(entry);
+                self.lost.join(count_of(entry));
+                fired.damaged.push(DamagedRecord { partition, key });
+            }
         }
     }
 
@@ -367,8 +378,7 @@ impl DelayQueue {
         let read = if entry.place & IN_BUCKET == 0 {
             self.log.read(entry.place, entry.len)?
         } else {
-            let id = (entry.place & !IN_BUCKET) >> POSITION_BITS;
-            let position = (entry.place & ((1 << POSITION_BITS) - 1)) * 8;
+            let (id, position) = bucket_place(entry.place);
             let (path, file) = self.buckets.open_file(id)?;
             read_record(
                 &path,
@@ -381,18 +391,24 @@ impl DelayQueue {
         Ok(read.filter(|record| record.key.ticket == key_of(entry).ticket))
     }
 
+    /// Notes that the bytes of an entry are damaged, which is passed over and not counted as pending then.
     fn note_damage(&mut self, entry: &WheelEntry) {
-        self.damaged += 1;
-        self.damaged_bytes += u64::from(entry.len);
-        let id = (entry.place & !IN_BUCKET) >> POSITION_BITS;
-        if entry.place & IN_BUCKET == 0 {
-            let segments = self.log.segments.iter_mut();
-            segments
-                .filter(|segment| segment.base <= entry.place && entry.place < segment.end())
-                .for_each(|segment| segment.damaged = true);
-        } else if let Some(bucket) = self.buckets.all.get_mut(&id) {
+        let (path, from) = if entry.place & IN_BUCKET == 0 {
+            let Some(segment) = self.log.segment_at_mut(entry.place) else {
+                return;
+            };
+            segment.damaged = true;
+            (segment.path.clone(), entry.place - segment.base)
+        } else {
+            let (id, position) = bucket_place(entry.place);
+            let Some(bucket) = self.buckets.all.get_mut(&id) else {
+                return;
+            };
             bucket.damaged = true;
-        }
+            (bucket.path(&self.buckets.dir), position)
+        };
+        let to = from + u64::from(entry.len);
+        self.damages.note(DelayDamage::new(&path, from, to));
     }
 
     /// Everything of the partition's delivery up to `up_to` was appended; its log ends at `log_end` now.

@@ -1,6 +1,7 @@
 //! Moving records between the delay log, buckets and memory, a bounded step at a time.
 
 use super::buckets::{BucketWrites, Loaded};
+use super::damage::DelayDamage;
 use super::delay_log::LogSegment;
 use super::fire::place_in_bucket;
 use super::key::unsigned_ms;
@@ -53,11 +54,11 @@ impl DelayQueue {
                     to = stop;
                     break;
                 }
-                // It was counted when the log was read at the start, or will be then.
-                Some(Found::Damage { .. }) => {}
+                Some(Found::Damage { .. }) => self.note_damaged_log(at, to, scan.position()),
                 Some(Found::Block(position, _, body)) => {
-                    if let Some(group) = parse_group(&body, self.log.salt, position) {
-                        self.spill_group(&group.records, now, &mut writes);
+                    match parse_group(&body, self.log.salt, position) {
+                        Some(group) => self.spill_group(&group.records, now, &mut writes),
+                        None => self.note_damaged_log(at, to, scan.position()),
                     }
                 }
             }
@@ -67,6 +68,15 @@ impl DelayQueue {
         self.spilled = to;
         self.note_spilled();
         Ok(self.segment_to_spill().is_some())
+    }
+
+    /// Bytes of a file of the delay log, from one position to another, are damaged, and the far records in them
+    /// lost. A start may have noted that.
+    fn note_damaged_log(&mut self, at: usize, from: u64, to: u64) {
+        let segment = &self.log.segments[at];
+        let damage = DelayDamage::new(&segment.path, from - segment.base, to - segment.base);
+        let is_new = self.note_uncounted(damage);
+        self.log.segments[at].damaged |= is_new;
     }
 
     /// Whether far records are to be copied now: a few at a time would touch as many files as many do.
@@ -146,8 +156,11 @@ impl DelayQueue {
         if room == 0 && !too_many && !divides {
             return Ok(false);
         }
-        let loaded = self.buckets.load(id, room, self.options.step_bytes)?;
-        for loaded in loaded {
+        let loaded = self.buckets.load(id, room, self.options.step_bytes);
+        for damage in std::mem::take(&mut self.buckets.damages) {
+            self.note_uncounted(damage);
+        }
+        for loaded in loaded? {
             self.take_loaded(&loaded);
         }
         let next = self.buckets.first_waiting();

@@ -18,9 +18,10 @@ use bytes::Bytes;
 
 use super::bucket::{self, Span};
 use super::buckets::Buckets;
+use super::damage::{Damages, DelayDamage};
 use super::delay_log::{DelayLog, base_of_name};
 use super::key::{DelayKey, PartitionId, unsigned_ms};
-use super::partitions::Partitions;
+use super::partitions::{DelayCount, Partitions};
 use super::producers::{DelayProducers, DelayedProducerBatch};
 use super::queue::{DelayOptions, DelayQueue};
 use super::replay::Replay;
@@ -64,11 +65,11 @@ pub struct DelayOpenReport {
     /// Partitions whose log lost deliveries. What is still stored is delivered again.
     pub rewound: Vec<PartitionId>,
     /// Places that were damaged, or are missing. After a power cut also what it left of groups that were
-    /// not durable, where it kept a later one.
+    /// not durable, where it kept a later one. [`DelayQueue::take_damage`] tells which.
     pub damaged: u64,
     /// Bytes of them.
     pub damaged_bytes: u64,
-    /// Bytes at the ends of files that a crash left unfinished, or that were damaged there.
+    /// Bytes at the ends of files that a crash left unfinished.
     pub torn_bytes: u64,
     /// The checkpoint was lost: cancellations that were older than the delay log are forgotten.
     pub checkpoint_lost: bool,
@@ -157,23 +158,29 @@ impl DelayQueue {
             }
         };
         let mut report = DelayOpenReport {
-            damaged: damaged_checkpoints as u64,
             last_checkpoint_ms: snapshot.as_ref().map(|snapshot| snapshot.written_ms),
             // The delay log is cut only after a checkpoint: where it begins at 0 there was none, or
             // nothing that it alone knows.
             checkpoint_lost: snapshot.is_none()
                 && !is_new
-                && (damaged_checkpoints > 0 || files.log.first().is_none_or(|base| *base > 0)),
+                && (!damaged_checkpoints.is_empty()
+                    || files.log.first().is_none_or(|base| *base > 0)),
             ..DelayOpenReport::default()
         };
         let mut queue = Self::empty(fs, dir, options, salt, now_ms);
+        for damage in damaged_checkpoints {
+            queue.damages.note(damage);
+        }
         let snapshot = snapshot.unwrap_or_default();
-        queue.restore_buckets(&snapshot, &mut files, &mut report)?;
-        let mut replay = Replay::new(tails, &mut report);
+        queue.uncounted = snapshot.uncounted;
+        queue.restore_buckets(&snapshot, &mut files, &report)?;
+        let mut replay = Replay::new(tails, &mut report, snapshot.log_end);
         queue.restore_partitions(&snapshot, &mut replay)?;
         for base in &files.log {
+            queue.note_missing(snapshot.log_start, *base, &replay);
             queue.replay_segment(*base, snapshot.spilled, &mut replay)?;
         }
+        queue.note_missing(snapshot.log_start, snapshot.log_end, &replay);
         if replay.report.checkpoint_lost {
             queue.count_buckets(&mut replay)?;
         } else {
@@ -181,6 +188,9 @@ impl DelayQueue {
         }
         queue.partitions.count_topics();
         queue.begin(&snapshot)?;
+        report.damaged = queue.damages.places;
+        report.damaged_bytes = queue.damages.bytes;
+        report.torn_bytes = queue.damages.torn_bytes;
         Ok((queue, report))
     }
 
@@ -212,8 +222,9 @@ impl DelayQueue {
             spilled_ms: 0,
             fired_ms: 0,
             checkpoint_sequence: 0,
-            damaged: 0,
-            damaged_bytes: 0,
+            damages: Damages::default(),
+            uncounted: false,
+            lost: DelayCount::default(),
             offline: false,
         }
     }
@@ -223,15 +234,15 @@ impl DelayQueue {
         &mut self,
         snapshot: &Snapshot,
         files: &mut Files,
-        report: &mut DelayOpenReport,
+        report: &DelayOpenReport,
     ) -> Result<(), StorageError> {
         for bucket in &snapshot.buckets {
             let found = files.buckets.remove(&bucket.id);
             match found.filter(|(_, span, _)| *span == bucket.span) {
                 Some(_) => self.buckets.restore(bucket.restore()),
                 None => {
-                    report.damaged += 1;
-                    report.damaged_bytes += bucket.len;
+                    let path = bucket.restore().path(&self.dir);
+                    self.note_uncounted(DelayDamage::new(&path, 0, bucket.len));
                 }
             }
         }
@@ -287,7 +298,7 @@ impl DelayQueue {
         let least = cursors.max().map_or(1, |ticket| ticket + 1);
         self.next_ticket = self.next_ticket.max(snapshot.next_ticket).max(least);
         self.checkpoint_sequence = snapshot.sequence;
-        let end = self.log.end().max(snapshot.spilled);
+        let end = self.log.end().max(snapshot.spilled).max(snapshot.log_end);
         self.spilled = snapshot.spilled;
         self.log.begin(end, self.next_ticket)?;
         if let Some(sync) = self.sync_work() {

@@ -33,6 +33,7 @@ use tidewheel_config::limits;
 use tidewheel_protocol::Uuid;
 
 use super::buckets::Buckets;
+use super::damage::Damages;
 use super::delay_log::{DelayLog, DelaySync};
 use super::group::{Accepted, DelayGroup, DelayOperation, plain_record, record_of};
 use super::key::{DUE_MS_MAX, DelayKey, PartitionId, TICKET_MAX, unsigned_ms};
@@ -99,10 +100,12 @@ pub struct DelayTotals {
     pub buckets: usize,
     /// Bytes of the delay log that have to be copied to buckets yet.
     pub spill_lag_bytes: u64,
-    /// Times that damage was met since the start, and the bytes of it.
+    /// Places that were found damaged at the start and since, and the bytes of them.
     pub damaged: u64,
     /// See `damaged`.
     pub damaged_bytes: u64,
+    /// What they took, as far as that is known: see [`DelayQueue::wants_recount`].
+    pub lost: DelayCount,
 }
 
 /// See the module's head.
@@ -135,8 +138,12 @@ pub struct DelayQueue {
     /// When the queue was asked last for what is due, ms since 1970.
     pub(super) fired_ms: u64,
     pub(super) checkpoint_sequence: u64,
-    pub(super) damaged: u64,
-    pub(super) damaged_bytes: u64,
+    /// What was found to be damaged.
+    pub(super) damages: Damages,
+    /// Damage took records that count as pending still.
+    pub(super) uncounted: bool,
+    /// What damage took since the start, as far as it counted as pending.
+    pub(super) lost: DelayCount,
     pub(super) offline: bool,
 }
 
@@ -465,8 +472,9 @@ impl DelayQueue {
             tombstones: self.tombstones.len(),
             buckets: self.buckets.all.len(),
             spill_lag_bytes: self.log.end().saturating_sub(self.spilled),
-            damaged: self.damaged + self.buckets.damaged,
-            damaged_bytes: self.damaged_bytes + self.buckets.damaged_bytes,
+            damaged: self.damages.places,
+            damaged_bytes: self.damages.bytes,
+            lost: self.lost,
         }
     }
 

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use bytes::Bytes;
 
+use super::damage::DelayDamage;
 use super::key::{DelayKey, PartitionId};
 use super::opening::{DelayOpenReport, ImmediateRepair, TailReader};
 use super::partitions::{DelayCount, PartitionState, entry_of};
@@ -19,14 +20,21 @@ pub(super) struct Replay<'a, 'b> {
     pub(super) report: &'a mut DelayOpenReport,
     /// Tickets of the delay log, where buckets have to be counted too.
     tickets: HashSet<u64>,
+    /// The delay log was durable up to this position when the checkpoint was written.
+    durable: u64,
 }
 
 impl<'a, 'b> Replay<'a, 'b> {
-    pub(super) fn new(tails: &'a mut TailReader<'b>, report: &'a mut DelayOpenReport) -> Self {
+    pub(super) fn new(
+        tails: &'a mut TailReader<'b>,
+        report: &'a mut DelayOpenReport,
+        durable: u64,
+    ) -> Self {
         Self {
             tails,
             report,
             tickets: HashSet::new(),
+            durable,
         }
     }
 
@@ -78,34 +86,50 @@ impl DelayQueue {
         self.log.restore(base, file)?;
         let at = self.log.segments.len() - 1;
         let mut scan = self.log.scan(at, base);
-        while let Some(found) = scan.next()? {
-            let group = match found {
-                Found::Block(position, len, body) => {
-                    match parse_group(&body, self.log.salt, position) {
-                        Some(group) => group,
-                        None => {
-                            self.note_damaged_log(at, len, replay);
-                            continue;
-                        }
-                    }
-                }
-                Found::Damage { len, tail } => {
-                    match tail {
-                        true => replay.report.torn_bytes += len,
-                        false => self.note_damaged_log(at, len, replay),
-                    }
-                    continue;
-                }
+        loop {
+            let from = scan.position();
+            let Some(found) = scan.next()? else {
+                return Ok(());
             };
-            self.replay_group(&group, at, spilled, replay)?;
+            let (group, torn) = match found {
+                Found::Block(position, _, body) => {
+                    (parse_group(&body, self.log.salt, position), false)
+                }
+                // What a checkpoint knows to be durable was whole.
+                Found::Damage { torn, .. } => (None, torn && from >= replay.durable),
+            };
+            if let Some(group) = group {
+                self.replay_group(&group, at, spilled, replay)?;
+                continue;
+            }
+            let damage = DelayDamage::new(&path, from - base, scan.position() - base);
+            match torn {
+                true => drop(self.damages.note(DelayDamage { torn, ..damage })),
+                false => {
+                    self.note_uncounted(damage);
+                    self.log.segments[at].damaged = true;
+                }
+            }
         }
-        Ok(())
     }
 
-    fn note_damaged_log(&mut self, segment: usize, len: u64, replay: &mut Replay<'_, '_>) {
-        self.log.segments[segment].damaged = true;
-        replay.report.damaged += 1;
-        replay.report.damaged_bytes += len;
+    /// Notes what is missing of the delay log, of which the checkpoint needs what lies behind `start`, between the
+    /// files that were read and a position. What was not durable may be: a power cut took it.
+    pub(super) fn note_missing(&mut self, start: u64, to: u64, replay: &Replay<'_, '_>) {
+        let to = to.min(replay.durable);
+        let from = self.log.last_end().unwrap_or(start).max(start);
+        if from >= to {
+            return;
+        }
+        let last = self.log.segments.back_mut();
+        let (path, base) = match last.filter(|last| last.end() == from) {
+            Some(last) => {
+                last.damaged = true;
+                (last.path.clone(), last.base)
+            }
+            None => (self.dir.join(format!("{from:020}.delaylog")), from),
+        };
+        self.note_uncounted(DelayDamage::new(&path, from - base, to - base));
     }
 
     fn replay_group(
@@ -232,12 +256,19 @@ impl DelayQueue {
         for id in ids {
             let mut scan = self.buckets.scan(id)?;
             let (mut count, mut first_ticket) = (0, u64::MAX);
-            while let Some(found) = scan.next()? {
+            loop {
+                let from = scan.position();
+                let Some(found) = scan.next()? else {
+                    break;
+                };
                 let record = match &found {
                     Found::Block(_, _, body) => Record::parse_fields(body),
                     Found::Damage { .. } => None,
                 };
                 let Some(record) = record else {
+                    let damage = DelayDamage::new(scan.path(), from, scan.position());
+                    self.damages.note(damage);
+                    self.buckets.mark_damaged(id);
                     continue;
                 };
                 count += 1;

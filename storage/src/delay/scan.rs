@@ -23,6 +23,8 @@ pub(super) const FILE_HEAD_BYTES: usize = 32;
 const FILE_MAGIC: &[u8; 8] = b"TWDELAY1";
 /// Bytes that are read at a time, at least.
 const READ_BYTES: u64 = 1 << 20;
+/// So many zeros at the end of a block were never written: a sector.
+const UNFINISHED_BYTES: u64 = 512;
 
 /// What a file is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,8 +70,8 @@ pub(super) enum Found {
     Damage {
         /// How many.
         len: u64,
-        /// Nothing sound follows: what a write left that never ended looks like this.
-        tail: bool,
+        /// It looks like what a write left that never ended, see [`BlockScan::is_unfinished`].
+        torn: bool,
     },
 }
 
@@ -114,6 +116,11 @@ impl BlockScan {
         }
     }
 
+    /// The file.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// The position of what comes next.
     pub(super) fn position(&self) -> u64 {
         self.base + self.at
@@ -143,10 +150,7 @@ impl BlockScan {
                 len,
                 Bytes::copy_from_slice(body),
             ))),
-            None => {
-                let tail = self.at >= self.end;
-                Ok(Some(self.damage(start, tail)))
-            }
+            None => self.unsound(start).map(Some),
         }
     }
 
@@ -157,13 +161,34 @@ impl BlockScan {
             at += ALIGNMENT;
         }
         self.at = at.min(self.end);
-        Ok(self.damage(start, at >= self.end))
+        self.unsound(start)
     }
 
-    fn damage(&self, start: u64, tail: bool) -> Found {
+    /// The damage from `start` on to where the scan goes on.
+    fn unsound(&mut self, start: u64) -> Result<Found, StorageError> {
+        let torn = self.at >= self.end && self.is_unfinished(start)?;
+        Ok(self.damage(start, torn))
+    }
+
+    /// Whether the bytes from `start` to the end look like what a write left that never ended: fewer than a head
+    /// has, or zeros at the end, where the file had grown already and its content had not come. Anything
+    /// else was written and was changed.
+    fn is_unfinished(&mut self, start: u64) -> Result<bool, StorageError> {
+        let len = self.end - start;
+        if len < HEAD_LEN as u64 {
+            return Ok(true);
+        }
+        let zeros = len
+            .saturating_sub(HEAD_LEN as u64)
+            .clamp(1, UNFINISHED_BYTES);
+        let last = self.bytes(self.end - zeros, zeros)?;
+        Ok(last.iter().all(|byte| *byte == 0))
+    }
+
+    fn damage(&self, start: u64, torn: bool) -> Found {
         Found::Damage {
             len: self.at - start,
-            tail,
+            torn,
         }
     }
 
@@ -242,7 +267,7 @@ mod tests {
         while let Some(found) = scan.next().unwrap() {
             match found {
                 Found::Block(..) => blocks += 1,
-                Found::Damage { len, tail } => damage.push((scan.position() - len, len, tail)),
+                Found::Damage { len, torn } => damage.push((scan.position() - len, len, torn)),
             }
         }
         (blocks, damage)
@@ -262,7 +287,7 @@ mod tests {
                 assert_eq!(damage.len(), 1);
                 assert_eq!(damage[0].0, *start as u64);
                 assert_eq!(damage[0].1, (starts[at + 1] - start) as u64);
-                assert_eq!(damage[0].2, at + 1 == BODIES.len());
+                assert!(!damage[0].2, "it was written");
             }
         }
     }
@@ -275,7 +300,14 @@ mod tests {
             let (blocks, damage) = scan(&bytes[..len]);
             assert_eq!(blocks, whole, "cut to {len}");
             assert_eq!(damage.is_empty(), starts.contains(&len));
-            assert!(damage.iter().all(|(_, _, tail)| *tail));
+            assert!(damage.iter().all(|(_, _, torn)| *torn));
+        }
+        for start in starts {
+            // The file had grown and nothing had come.
+            let mut grown = bytes[..start].to_vec();
+            grown.resize(start + 700, 0);
+            let (_, damage) = scan(&grown);
+            assert_eq!(damage, [(start as u64, 700, true)]);
         }
     }
 

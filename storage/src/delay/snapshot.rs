@@ -2,8 +2,8 @@
 //!
 //! Big-endian; lists begin with their length as u32:
 //! ```text
-//! "TWDELAYC" | version u32 = 1 | sequence u64 | salt u64 | written ms i64 | spilled u64 |
-//! next ticket u64 | next bucket u64 |
+//! "TWDELAYC" | version u32 = 2 | sequence u64 | salt u64 | written ms i64 | spilled u64 |
+//! next ticket u64 | next bucket u64 | start of the delay log u64 | end u64 | uncounted u8 |
 //! partitions: topic id 16 bytes, partition i32, due u64, ticket u64, scan from i64, records u64, bytes u64 |
 //! buckets:    id u64, width u8, start u64, length u64, records u64, first ticket u64, damaged u8 |
 //! cancelled ids:     partition u32, before ticket u64, id length u8, id |
@@ -12,6 +12,7 @@
 //! producer batches:  partition u32, producer i64, epoch i16, first i32, last i32, accepted ms i64 |
 //! CRC-32 u32 of everything before it
 //! ```
+//! Version 1 has neither start nor end of the delay log nor `uncounted`, and is read as well.
 //! A `partition u32` is the place in the list of partitions. Two files hold the same, written one after the
 //! other, each replaced as a whole: damage to one of them loses nothing.
 
@@ -21,8 +22,10 @@ use std::path::Path;
 use bytes::{Buf, BufMut, Bytes, TryGetError};
 use tidewheel_protocol::Uuid;
 
+use super::block::ALIGNMENT;
 use super::bucket::{Bucket, Span, Width};
 use super::buckets::{BUCKET_BYTES_MAX, BUCKET_IDS};
+use super::damage::DelayDamage;
 use super::delay_log::POSITIONS;
 use super::key::{DUE_MS_MAX, DelayKey, PartitionId, TICKET_MAX};
 use super::partitions::DelayCount;
@@ -36,7 +39,7 @@ use crate::fs::FileSystem;
 /// The two files, in the order in which they are written.
 pub(super) const CHECKPOINT_FILES: [&str; 2] = ["delay-checkpoint", "delay-checkpoint.copy"];
 const MAGIC: &[u8; 8] = b"TWDELAYC";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// A partition at the time of a checkpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,6 +98,12 @@ pub(super) struct Snapshot {
     pub(super) spilled: u64,
     pub(super) next_ticket: u64,
     pub(super) next_bucket: u64,
+    /// The first file of the delay log that is needed begins here.
+    pub(super) log_start: u64,
+    /// All of the delay log before it is on the disk.
+    pub(super) log_end: u64,
+    /// Damage took records that are counted as pending.
+    pub(super) uncounted: bool,
     pub(super) partitions: Vec<PartitionSnapshot>,
     pub(super) buckets: Vec<BucketSnapshot>,
     pub(super) cancelled_ids: Vec<(u32, u64, Bytes)>,
@@ -114,6 +123,9 @@ impl Snapshot {
         out.put_u64(self.spilled);
         out.put_u64(self.next_ticket);
         out.put_u64(self.next_bucket);
+        out.put_u64(self.log_start);
+        out.put_u64(self.log_end);
+        out.put_u8(self.uncounted.into());
         put_len(&mut out, self.partitions.len());
         for partition in &self.partitions {
             out.put_slice(&partition.id.topic_id.0);
@@ -175,10 +187,11 @@ impl Snapshot {
             return None;
         }
         let mut bytes = content.strip_prefix(MAGIC)?;
-        if bytes.try_get_u32().ok()? != VERSION {
+        let version = bytes.try_get_u32().ok()?;
+        if !(1..=VERSION).contains(&version) {
             return None;
         }
-        let snapshot = Self::decode_fields(&mut bytes).ok()??;
+        let snapshot = Self::decode_fields(&mut bytes, version).ok()??;
         let count = snapshot.partitions.len();
         let known = |partition: &u32| (*partition as usize) < count;
         let sound = snapshot.cancelled_ids.iter().all(|(at, ..)| known(at))
@@ -210,6 +223,9 @@ impl Snapshot {
             .collect();
         ids.len() == self.partitions.len()
             && self.spilled < POSITIONS
+            && self.log_start <= self.log_end
+            && self.log_end < POSITIONS
+            && self.log_end.is_multiple_of(ALIGNMENT)
             && self.next_ticket <= TICKET_MAX
             && self
                 .partitions
@@ -222,7 +238,7 @@ impl Snapshot {
             && self.buckets.iter().all(bucket)
     }
 
-    fn decode_fields(bytes: &mut &[u8]) -> Result<Option<Self>, TryGetError> {
+    fn decode_fields(bytes: &mut &[u8], version: u32) -> Result<Option<Self>, TryGetError> {
         let mut snapshot = Self {
             sequence: bytes.try_get_u64()?,
             salt: bytes.try_get_u64()?,
@@ -232,19 +248,13 @@ impl Snapshot {
             next_bucket: bytes.try_get_u64()?,
             ..Self::default()
         };
+        if version > 1 {
+            snapshot.log_start = bytes.try_get_u64()?;
+            snapshot.log_end = bytes.try_get_u64()?;
+            snapshot.uncounted = bytes.try_get_u8()? != 0;
+        }
         for _ in 0..bytes.try_get_u32()? {
-            snapshot.partitions.push(PartitionSnapshot {
-                id: PartitionId {
-                    topic_id: get_uuid(bytes)?,
-                    partition: bytes.try_get_i32()?,
-                },
-                cursor: get_key(bytes)?,
-                scan_from: bytes.try_get_i64()?,
-                pending: DelayCount {
-                    records: bytes.try_get_u64()?,
-                    bytes: bytes.try_get_u64()?,
-                },
-            });
+            snapshot.partitions.push(get_partition(bytes)?);
         }
         for _ in 0..bytes.try_get_u32()? {
             let (id, width) = (bytes.try_get_u64()?, bytes.try_get_u8()?);
@@ -303,18 +313,19 @@ impl Snapshot {
         Ok(())
     }
 
-    /// The newest of the files that is sound, and how many are damaged.
+    /// The newest of the files that is sound, and those that are damaged.
     pub(super) fn read(
         fs: &dyn FileSystem,
         dir: &Path,
-    ) -> Result<(Option<Self>, usize), StorageError> {
-        let (mut newest, mut damaged): (Option<Self>, usize) = (None, 0);
+    ) -> Result<(Option<Self>, Vec<DelayDamage>), StorageError> {
+        let (mut newest, mut damaged): (Option<Self>, _) = (None, Vec::new());
         for name in CHECKPOINT_FILES {
-            let Some(bytes) = checkpoint::read_small(fs, &dir.join(name))? else {
+            let path = dir.join(name);
+            let Some(bytes) = checkpoint::read_small(fs, &path)? else {
                 continue;
             };
             match Self::decode(&bytes) {
-                None => damaged += 1,
+                None => damaged.push(DelayDamage::new(&path, 0, bytes.len() as u64)),
                 Some(found) => {
                     if newest
                         .as_ref()
@@ -339,9 +350,59 @@ fn get_uuid(bytes: &mut &[u8]) -> Result<Uuid, TryGetError> {
     Ok(uuid)
 }
 
+fn get_partition(bytes: &mut &[u8]) -> Result<PartitionSnapshot, TryGetError> {
+    Ok(PartitionSnapshot {
+        id: PartitionId {
+            topic_id: get_uuid(bytes)?,
+            partition: bytes.try_get_i32()?,
+        },
+        cursor: get_key(bytes)?,
+        scan_from: bytes.try_get_i64()?,
+        pending: DelayCount {
+            records: bytes.try_get_u64()?,
+            bytes: bytes.try_get_u64()?,
+        },
+    })
+}
+
 fn get_key(bytes: &mut &[u8]) -> Result<DelayKey, TryGetError> {
     Ok(DelayKey {
         due_ms: bytes.try_get_u64()?,
         ticket: bytes.try_get_u64()?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_checkpoint_of_version_1_is_read_and_knows_no_end_of_the_delay_log() {
+        let snapshot = Snapshot {
+            sequence: 3,
+            salt: 4,
+            next_bucket: 5,
+            log_start: 64,
+            log_end: 128,
+            uncounted: true,
+            paused: vec![Uuid([7; 16])],
+            ..Snapshot::default()
+        };
+        let bytes = snapshot.encode();
+        assert_eq!(Snapshot::decode(&bytes), Some(snapshot.clone()));
+        // The fields that came with version 2 lie behind six numbers.
+        let fields = MAGIC.len() + 4 + 6 * 8;
+        let mut old = MAGIC.to_vec();
+        old.put_u32(1);
+        old.extend(&bytes[MAGIC.len() + 4..fields]);
+        old.extend(&bytes[fields + 17..bytes.len() - 4]);
+        old.put_u32(crc32fast::hash(&old));
+        let expected = Snapshot {
+            log_start: 0,
+            log_end: 0,
+            uncounted: false,
+            ..snapshot
+        };
+        assert_eq!(Snapshot::decode(&old), Some(expected));
+    }
 }

@@ -241,6 +241,14 @@ impl TimingWheel {
         self.seconds.iter().map(|(second, count)| (*second, *count))
     }
 
+    /// All records that hang in it, in no order.
+    pub(super) fn entries(&self) -> impl Iterator<Item = &WheelEntry> {
+        let chunks = self.arena.chunks.iter();
+        let entries = chunks.flat_map(|chunk| chunk.entries.iter());
+        // A free place has the entry of nobody, which stands for no records.
+        entries.filter(|entry| entry.ticket != 0)
+    }
+
     /// A record that is due then and is wanted, unless the slot in which it hangs has more than so many before it.
     pub(super) fn find(
         &self,

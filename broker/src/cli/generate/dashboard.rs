@@ -313,7 +313,7 @@ pub(super) const ROWS: &[Row] = &[
                 )],
             ),
             panel(
-                "Taken, delivered, cancelled and expired",
+                "Taken, delivered, cancelled, expired and lost",
                 "cps",
                 &[
                     (
@@ -331,6 +331,10 @@ pub(super) const ROWS: &[Row] = &[
                     (
                         "sum(rate(tidewheel_delayed_expired_total{instance=~\"$instance\"}[$__rate_interval]))",
                         "expired",
+                    ),
+                    (
+                        "sum(rate(tidewheel_delayed_lost_total{instance=~\"$instance\"}[$__rate_interval]))",
+                        "lost",
                     ),
                 ],
             ),
