@@ -178,7 +178,8 @@ impl DelayQueue {
             let is_next = |entry: &WheelEntry| {
                 entry.due_ms <= now && bound.is_none_or(|bound| key_of(entry) < bound)
             };
-            let paused = self.paused.contains(&state.id.topic_id);
+            // What a topic or a log refuses does not leave, however long the others wait for its room.
+            let paused = self.paused.contains(&state.id.topic_id) || state.rests(now);
             !state.in_flight.is_empty() || (!paused && state.ready.front().is_some_and(is_next))
         };
         self.wheel.next_ms().is_none_or(|next| next > now) && !self.active.iter().any(can_go)

@@ -71,6 +71,37 @@ fn when_all_is_due_soon_the_rest_waits_in_files_and_comes_in_time() {
     assert_eq!((last, store.pending()), (3_000, 0));
 }
 
+/// Case I4: it fills the memory with what it was to be given.
+#[test]
+fn what_one_partition_refuses_stops_no_other() {
+    let options = DelayOptions {
+        near_records_max: 4,
+        ..small()
+    };
+    let mut store = Store::new(Arc::new(SimFs::new()), options);
+    let refused = partition(1);
+    for number in 0..10 {
+        store.accept(1, vec![add(number, NOW + 100, "", false)]);
+    }
+    store.add((0..50).map(|number| (number, NOW + 1_000 + i64::try_from(number).unwrap() * 10)));
+    for now in (NOW..NOW + 4_000).step_by(20) {
+        store.now = now;
+        store.sync();
+        store.maintain().unwrap();
+        let fired = store.queue.fire(now).unwrap();
+        for delivery in &fired.deliveries {
+            match delivery.partition == refused {
+                true => store.queue.delivery_failed(refused),
+                false => store.append(delivery),
+            }
+        }
+    }
+    assert_eq!(store.given(), (0..50).collect::<Vec<u64>>());
+    assert_eq!(store.pending(), 10, "those of the partition that refuses");
+    store.deliver_at(NOW + 5_000);
+    assert_eq!(store.logs[&refused].len(), 10);
+}
+
 /// Case S3.
 #[test]
 fn ten_thousand_partitions_have_one_record_each() {
