@@ -1,5 +1,7 @@
 //! Delayed delivery where it meets what takes records away: limits, deletion and retention.
 
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
 use crate::delays::{Asked, batch, due_in, produce, wait_for};
 use crate::support::topics::delete_records;
 use crate::support::{self, Broker, Client, eventually, now_ms};
@@ -44,6 +46,53 @@ fn a_topic_has_no_more_pending_than_it_may() {
     assert_eq!((&*seen[0].value, &*seen[8].value), ("plain", "early"));
     let (room, waits) = produce_and_wait(&mut client, 0, &vec![tomorrow; 7]);
     assert_eq!((room.error_code, waits), (0, 0));
+}
+
+/// Case I2: its producers ask again and again, each with many records, and are refused.
+#[test]
+fn a_topic_that_is_full_slows_no_plain_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::start(dir.path());
+    let mut client = broker.connect();
+    client.create_topic("t", 1, &[BOTH, ("delay.max.pending.records", "10")]);
+    client.create_topic("plain", 1, &[]);
+    let tomorrow = due_in(86_400_000);
+    let ahead = |count: i64| -> Vec<Asked> {
+        (0..count)
+            .map(|at| Asked::at(tomorrow + at * 1_000, "v"))
+            .collect()
+    };
+    assert_eq!(produce_and_wait(&mut client, 0, &ahead(10)).0.error_code, 0);
+    let (is_over, refused) = (AtomicBool::new(false), AtomicU32::new(0));
+    let mut slowest_ms = 0;
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            let mut client = broker.connect();
+            let many = ahead(2_000);
+            let (is_over, refused) = (&is_over, &refused);
+            scope.spawn(move || {
+                while !is_over.load(Ordering::Relaxed) {
+                    let (answer, _) = produce_and_wait(&mut client, 0, &many);
+                    assert_eq!(answer.error_code, ErrorCode::PolicyViolation.code());
+                    refused.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+        eventually("some were refused", || refused.load(Ordering::Relaxed) >= 8);
+        for offset in 0..200 {
+            let bytes = batch(&[Asked::now("v")]).build().unwrap().bytes;
+            let request = support::produce_request("plain", 0, 1, Some(bytes));
+            let began = now_ms();
+            let answer: ProduceResponse = client.call(9, &request);
+            slowest_ms = slowest_ms.max(now_ms() - began);
+            let told = &answer.responses[0].partition_responses[0];
+            let (code, waits) = (told.error_code, answer.throttle_time_ms);
+            assert_eq!((code, told.base_offset, waits), (0, offset, 0));
+        }
+        is_over.store(true, Ordering::Relaxed);
+    });
+    // Generous, for a busy machine: what waits for the others waits for all of them.
+    assert!(slowest_ms < 1_000, "{slowest_ms} ms");
 }
 
 /// Produces them in one batch; the answer, and how many ms the client is asked to wait.

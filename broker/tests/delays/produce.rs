@@ -433,6 +433,22 @@ fn without_an_answer_records_are_delayed_too() {
     });
 }
 
+/// What `message.max.bytes` is where nobody sets it.
+const MESSAGE_BYTES_MAX: usize = 1_048_588;
+
+/// A record whose batch has so many bytes.
+fn of_len(due_ms: i64, len: usize) -> Asked {
+    let mut asked = Asked::at(due_ms, &"y".repeat(len - 100));
+    let missing = len
+        - batch(std::slice::from_ref(&asked))
+            .build()
+            .unwrap()
+            .bytes
+            .len();
+    asked.value += &"y".repeat(missing);
+    asked
+}
+
 /// Cases B2, B3 and B7.
 #[test]
 fn a_year_of_days_in_one_batch_and_thousands_of_one_moment_stand_kills() {
@@ -447,11 +463,11 @@ fn a_year_of_days_in_one_batch_and_thousands_of_one_moment_stand_kills() {
     let bytes = batch(&days).compression(Compression::Lz4).build().unwrap();
     assert_eq!(client.produce("year", 0, -1, bytes.bytes).error_code, 0);
     let due = due_in(6_000);
-    for first in (0..5_000).step_by(500) {
+    for first in (0..10_000).step_by(1_000) {
         // Every other batch is split, for a part of it is due much later.
-        let numbers = first..first + 500;
+        let numbers = first..first + 1_000;
         let mut asked: Vec<Asked> = numbers.map(|n| Asked::at(due, &format!("{n}"))).collect();
-        if first % 1_000 == 0 {
+        if first % 2_000 == 0 {
             asked.push(Asked::at(due + day, "tomorrow"));
         }
         assert_eq!(produce(&mut client, "burst", &asked).error_code, 0);
@@ -462,15 +478,21 @@ fn a_year_of_days_in_one_batch_and_thousands_of_one_moment_stand_kills() {
         Asked::at(due + day, "tomorrow"),
     ];
     assert_eq!(produce(&mut client, "burst", &late).error_code, 0);
+    let greatest = of_len(due + 1, MESSAGE_BYTES_MAX);
+    let sent = produce(&mut client, "burst", std::slice::from_ref(&greatest));
+    assert_eq!(sent.error_code, 0);
+    let too_large = of_len(due + 1, MESSAGE_BYTES_MAX + 1);
+    let refused = produce(&mut client, "burst", &[too_large]).error_code;
+    assert_eq!(refused, ErrorCode::MessageTooLarge.code());
     for _ in 0..2 {
         broker.kill();
         broker = Broker::start(dir.path());
     }
     let mut client = broker.connect();
-    let seen = wait_for(&mut client, "burst", 5_001);
-    for (number, seen) in seen.iter().take(5_000).enumerate() {
+    let seen = wait_for(&mut client, "burst", 10_002);
+    for (number, seen) in seen.iter().take(10_000).enumerate() {
         assert_eq!(seen.value, number.to_string(), "in the order of acceptance");
     }
-    assert_eq!(seen[5_000].value, largest);
+    assert!(seen[10_000].value == largest && seen[10_001].value == greatest.value);
     assert_eq!(wait_for(&mut client, "year", 1).len(), 1);
 }
