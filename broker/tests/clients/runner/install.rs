@@ -103,6 +103,7 @@ pub(crate) struct Installs {
     dev_example: Installed,
     node: Installed,
     console: Installed,
+    reference: Mutex<HashMap<&'static str, Arc<Installed>>>,
     java: Mutex<HashMap<&'static str, Arc<Installed>>>,
 }
 
@@ -147,6 +148,18 @@ impl Installs {
             .clone()
     }
 
+    /// The program of the case that delayed delivery was made for, with a version of sarama.
+    pub(crate) fn reference(&self, version: &'static str) -> Result<PathBuf, Fault> {
+        let mod_file = match version {
+            "1.38" => "go.mod".to_owned(),
+            other => format!("v{}.mod", other.replace('.', "_")),
+        };
+        let one = one_of(&self.reference, version);
+        let name = format!("reference-{version}");
+        one.get_or_init(|| go(&name, "reference", &mod_file))
+            .clone()
+    }
+
     /// The kafka-go program.
     pub(crate) fn kafka_go(&self) -> Result<PathBuf, Fault> {
         self.kafka_go
@@ -186,9 +199,7 @@ impl Installs {
 
     /// The folder with `classes` and `lib` of the Java program with a generation of the client.
     pub(crate) fn java(&self, generation: &'static str) -> Result<PathBuf, Fault> {
-        let mut all = self.java.lock().unwrap_or_else(PoisonError::into_inner);
-        let one = Arc::clone(all.entry(generation).or_default());
-        drop(all); // others may build at the same time
+        let one = one_of(&self.java, generation);
         one.get_or_init(|| java(&format!("kafka-{generation}")))
             .clone()
     }
@@ -197,6 +208,15 @@ impl Installs {
     pub(crate) fn java_4(&self) -> Result<PathBuf, Fault> {
         self.java("4")
     }
+}
+
+/// The install of a version. Others may build at the same time.
+fn one_of(
+    all: &Mutex<HashMap<&'static str, Arc<Installed>>>,
+    version: &'static str,
+) -> Arc<Installed> {
+    let mut all = all.lock().unwrap_or_else(PoisonError::into_inner);
+    Arc::clone(all.entry(version).or_default())
 }
 
 /// The interpreter of an environment with what `FOLDER/requirements.txt` names.

@@ -26,6 +26,7 @@ mod matrix;
 mod offsets_topic;
 mod openapi;
 mod process;
+mod reference;
 mod restless;
 mod rust_suites;
 mod shipper;
@@ -54,6 +55,7 @@ pub(crate) fn main() -> ExitCode {
     trials.extend(consumers::trials(&context));
     trials.extend(dataset::trials(&context));
     trials.extend(crash::trials(&context));
+    trials.extend(reference::trials(&context));
     trials.extend(restless::trials(&context));
     trials.extend(dump_log::trials(&context));
     trials.extend(tools::trials(&context));
