@@ -17,6 +17,8 @@ TOPIC, BROKER = 2, 4
 OF_TOPIC, OF_BROKER, BY_DEFAULT = 1, 2, 5
 # How far in the future delayed records are dated.
 DELAY_MS = 4_000
+# How long after it was due, or after it is asked for where that is later, a record may be read.
+LATE_MS = 5_000
 # Offsets that are asked for by name instead of by a time.
 LATEST, EARLIEST, MAX_TIMESTAMP = -1, -2, -3
 # Error codes of the protocol.
@@ -307,7 +309,7 @@ class Admin:
         if self.library.settle:  # Apache Kafka has no delays.
             return
         self.library.create_topic(topic, 1, {"delay.mode": "both"})
-        sent, due = [], 0
+        sent, dues, due = [], [], 0
 
         def early(what):
             left = due - int(time.time() * 1000)
@@ -323,16 +325,25 @@ class Admin:
                     record.timestamp = now
                     record.headers = [("delay-until", str(due).encode())]
                 sent.append(record)
+                dues.append(due)
                 ((_, offset),) = self.library.produce(topic, sent[-1:], codec, acks, idempotent)
                 if offset is not None and offset >= 0 and acks != 0:
                     early(f"{codec} {mode}: acked at {offset}")
         if self.library.end_offset(topic, 0) == len(sent):
             early("the log ended")
-        for _ in range(2):
-            got = self.library.read(topic, 0, 0, len(sent), READ_TIMEOUT_S)
-            early("read")
-            harness.compare(got, sent, 0, "delayed records")
+        for at, due in enumerate(dues):
+            self.in_time(topic, at, due)
+        got = self.library.read(topic, 0, 0, len(sent), READ_TIMEOUT_S)
+        harness.compare(got, sent, 0, "delayed records")
         check(self.library.end_offset(topic, 0) == len(sent), "more than was sent")
+
+    def in_time(self, topic, offset, due):
+        """A record is read when its own time has come, not before and not long after."""
+        asked = int(time.time() * 1000)
+        got = self.library.read(topic, 0, offset, 1, READ_TIMEOUT_S)
+        now = int(time.time() * 1000)
+        check(len(got) == 1 and now >= due, f"{offset}: {len(got)} read {due - now} ms early")
+        check(now - max(asked, due) <= LATE_MS, f"{offset}: read {now - due} ms after it was due")
 
     def alter_configs(self, topic):
         self.library.create_topic(topic, 1, {"retention.ms": "3600000"})

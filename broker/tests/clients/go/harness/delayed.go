@@ -7,8 +7,12 @@ import (
 	"time"
 )
 
-// delay is how far in the future delayed records are dated.
-const delay = 4 * time.Second
+const (
+	// delay is how far in the future delayed records are dated.
+	delay = 4 * time.Second
+	// late is how long after it was due, or after it is asked for where that is later, a record may be read.
+	late = 5 * time.Second
+)
 
 // delayed: records from the future are read when their time has come, by every reader, and not before, with
 // every codec and whatever acknowledgement is asked for; some ask by a header.
@@ -27,6 +31,7 @@ func (w *World) delayed(_ context.Context, topic string) error {
 		return Wants(now >= due, "%s %d ms before it was due", what, due-now)
 	}
 	var want []Record
+	var dues []int64
 	for _, codec := range traits.Codecs {
 		for _, mode := range traits.Modes {
 			// Each a moment after the last one, so that their order is known.
@@ -46,7 +51,7 @@ func (w *World) delayed(_ context.Context, topic string) error {
 					return err
 				}
 			}
-			want = append(want, record)
+			want, dues = append(want, record), append(dues, due)
 		}
 	}
 	ends, err := w.Ends(topic, 1)
@@ -56,19 +61,33 @@ func (w *World) delayed(_ context.Context, topic string) error {
 	if err != nil {
 		return err
 	}
-	for range 2 {
-		if err := w.Expect(topic, 0, 0, want); err != nil {
-			return err
-		}
-		if err := early("read"); err != nil {
-			return err
-		}
+	if err := w.eachInTime(topic, want, dues); err != nil {
+		return err
+	}
+	if err := w.Expect(topic, 0, 0, want); err != nil {
+		return err
 	}
 	ends, err = w.Ends(topic, 1)
 	if err == nil && ends[0] != int64(len(want)) {
 		err = fmt.Errorf("the log ends at %d, %d records were sent", ends[0], len(want))
 	}
 	return err
+}
+
+// eachInTime: each record is read when its own time has come, not before and not long after.
+func (w *World) eachInTime(topic string, want []Record, dues []int64) error {
+	for i, due := range dues {
+		asked := time.Now().UnixMilli()
+		if err := w.Expect(topic, 0, int64(i), want[i:i+1]); err != nil {
+			return err
+		}
+		now := time.Now().UnixMilli()
+		after := now - max(asked, due)
+		if now < due || after > late.Milliseconds() {
+			return fmt.Errorf("%s: read %d ms after it was due, %d ms after it was asked for", want[i].Value, now-due, now-asked)
+		}
+	}
+	return nil
 }
 
 // delayed: every group takes records from the future once, and not before their time has come.

@@ -41,6 +41,9 @@ final class AdminCases {
     /** How far in the future delayed records are dated. */
     static final long DELAY_MS = 4_000;
 
+    /** How long after it was due, or asked for where that is later, a record may be read. */
+    private static final long LATE_MS = 5_000;
+
     /** How an id of zeroes is written. */
     private static final String NO_ID = "AAAAAAAAAAAAAAAAAAAAAA";
 
@@ -298,6 +301,7 @@ final class AdminCases {
         }
         world.create(topic, 1, Map.of("delay.mode", "both"));
         List<Sent> sent = new ArrayList<>();
+        List<Long> dues = new ArrayList<>();
         long due = 0;
         for (String codec : Api.CODECS) {
             for (String mode : Matrix.MODES) {
@@ -311,6 +315,7 @@ final class AdminCases {
                                 ? List.of(new RecordHeader("delay-until", Sent.utf8("" + due)))
                                 : List.of();
                 sent.add(new Sent(0, asks ? now : due, Sent.utf8("k"), value, headers));
+                dues.add(due);
                 List<Sent> last = sent.subList(sent.size() - 1, sent.size());
                 long at = world.produce(topic, last, codec, mode).get(0).offset();
                 boolean early = at >= 0 && !mode.equals("acks=0") && left(due) > 0;
@@ -319,10 +324,14 @@ final class AdminCases {
         }
         boolean all = world.end(topic, 0) == sent.size();
         check(!all || left(due) <= 0, "the log ended %d ms early", left(due));
-        for (int round = 0; round < 2; round++) {
-            world.expect(topic, 0, 0, sent);
-            check(left(due) <= 0, "read %d ms before it was due", left(due));
+        for (int at = 0; at < dues.size(); at++) {
+            long asked = System.currentTimeMillis();
+            world.expect(topic, 0, at, sent.subList(at, at + 1));
+            long after = -left(dues.get(at));
+            check(after >= 0, "%d was read %d ms before it was due", at, -after);
+            check(-left(Math.max(asked, dues.get(at))) <= LATE_MS, "%d: %d ms late", at, after);
         }
+        world.expect(topic, 0, 0, sent);
         check(world.end(topic, 0) == sent.size(), "more than was sent");
     }
 
