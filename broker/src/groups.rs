@@ -3,6 +3,7 @@
 //! Each partition of that topic has a [`Shard`]: the state machine of `tidewheel-consumer-groups` with
 //! the log it writes to. The topic is made when the first client looks for a coordinator.
 
+mod commit_history;
 mod known_topics;
 mod lag;
 mod loading;
@@ -27,6 +28,7 @@ use tidewheel_protocol::{StrBytes, Uuid};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tracing::info;
 
+pub(crate) use self::commit_history::{Commit, CommitHistory, Progress, RECENT_MS};
 pub use self::lag::{GroupLag, Lag, PartitionLag};
 pub(crate) use self::lag::{GroupOffset, committed_offsets, group_lag};
 use self::loading::{Loaded, load, until_settled};
@@ -50,6 +52,8 @@ pub(crate) struct Groups {
     times: ArcSwap<GroupTimes>,
     /// Whose lag is computed at the same time.
     lags: Semaphore,
+    /// What groups committed lately.
+    history: Arc<CommitHistory>,
 }
 
 impl Default for Groups {
@@ -58,6 +62,7 @@ impl Default for Groups {
             shards: OnceLock::new(),
             times: ArcSwap::default(),
             lags: Semaphore::new(limits::GROUP_LAGS_AT_ONCE),
+            history: Arc::default(),
         }
     }
 }
@@ -134,6 +139,11 @@ impl Groups {
     /// Waits for a place among those that compute the lag of a group. Nobody closes it.
     async fn lag_turn(&self) -> Option<SemaphorePermit<'_>> {
         self.lags.acquire().await.ok()
+    }
+
+    /// What groups committed lately.
+    pub(crate) fn history(&self) -> &Arc<CommitHistory> {
+        &self.history
     }
 
     /// Estimated bytes of what a group holds.
@@ -269,6 +279,8 @@ struct Known {
     topics: Arc<TopicsSnapshot>,
     /// What is set on single groups.
     times: Arc<GroupTimes>,
+    /// Where commits are noted.
+    history: Arc<CommitHistory>,
 }
 
 impl Known {
@@ -276,6 +288,7 @@ impl Known {
         Self {
             topics: broker.topics(),
             times: broker.groups().times(),
+            history: Arc::clone(broker.groups().history()),
         }
     }
 }
@@ -311,6 +324,7 @@ fn open(broker: &Arc<Broker>, topic: &Arc<Topic>) {
         return;
     }
     info!(partitions = shards.len(), "consumer groups are loading");
+    tokio::spawn(commit_history::look_at_ends(Arc::downgrade(broker)));
     let places = Arc::new(Semaphore::new(LOADED_AT_ONCE));
     for (shard, coordinator) in made {
         let loading = coordinator.map(|coordinator| {

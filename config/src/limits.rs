@@ -297,6 +297,10 @@ pub const GROUP_OFFSETS_MAX: usize = 200_000;
 /// Groups whose lag is computed at the same time; the next ones wait. Each takes some 150 bytes for an offset.
 pub const GROUP_LAGS_AT_ONCE: usize = 2;
 
+/// Committed offsets whose last commits are remembered to tell how their groups get on, over all groups: each takes
+/// some 350 bytes.
+pub const GROUP_WATCHED_OFFSETS_MAX: usize = 50_000;
+
 /// Estimated bytes of all groups, members and offsets.
 pub const GROUP_STATE_BYTES_MAX: usize = 64 * 1024 * 1024;
 
@@ -482,9 +486,6 @@ pub const ADMIN_TOKENS_FILE_BYTES_MAX: u64 = 256 * 1024;
 
 /// How often the file of tokens is looked at, at most.
 pub const ADMIN_TOKENS_LOOK: Duration = Duration::from_secs(1);
-
-/// Committed offsets whose last commits are remembered to tell how their groups get on, over all groups.
-pub const ADMIN_WATCHED_OFFSETS_MAX: usize = 50_000;
 
 /// Partitions in which one request sends a group elsewhere.
 pub const ADMIN_SEEK_MAX: usize = 10_000;

@@ -5,10 +5,10 @@ import { badge } from "../dom.js";
 const KINDS = { OK: "good", WARN: "warn", STALL: "bad", STOP: "bad", REWIND: "warn" };
 const MEANING = {
   OK: "everything is read, or the lag falls",
-  UNKNOWN: "fewer than two commits were seen",
+  UNKNOWN: "only one commit is known, and it is young",
   WARN: "offsets move on, but the lag never falls",
   STALL: "commits come, always with the same offset",
-  STOP: "no commit for long, or unread records and no members",
+  STOP: "no commit for longer than the last ones took together",
   REWIND: "the offset went back",
 };
 

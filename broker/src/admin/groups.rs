@@ -12,7 +12,7 @@ use tidewheel_config::limits;
 use utoipa::ToSchema;
 
 use self::view::{GroupView, GroupWithOffsets, MemberView, OffsetView};
-use super::lag_history::LagStatus;
+use super::lag_status::LagStatus;
 use super::listing::{ListQuery, Listing, Page};
 use super::problem::Problem;
 use super::queries::NumberQuery;
@@ -201,7 +201,7 @@ pub(crate) async fn list(
     let left_out = if listing.stats {
         let told =
             |group: &GroupWithOffsets| found.push(GroupSummary::new(&group.view, Some(group)));
-        let ask = |group| view::with_offsets(&admin, broker, group);
+        let ask = |group| view::with_offsets(broker, group);
         view::each(&chosen.keys, wait, ask, told).await?
     } else {
         let told = |group: &GroupView| found.push(GroupSummary::new(group, None));
@@ -225,7 +225,7 @@ pub(crate) async fn one(
     Query(query): Query<NumberQuery>,
 ) -> Result<Json<GroupDetail>, Problem> {
     let broker = admin.broker()?;
-    let group = view::with_offsets(&admin, broker, &Arc::from(group)).await?;
+    let group = view::with_offsets(broker, &Arc::from(group)).await?;
     let page = offsets(&admin, &group, query).await?;
     let ages = page.items.iter().filter_map(|one| one.lag_seconds);
     let oldest = ages.fold(None, |oldest: Option<f64>, age| {
@@ -250,7 +250,7 @@ pub(crate) async fn lag(
     Query(query): Query<NumberQuery>,
 ) -> Result<Json<Page<GroupPartition>>, Problem> {
     let broker = admin.broker()?;
-    let group = view::with_offsets(&admin, broker, &Arc::from(group)).await?;
+    let group = view::with_offsets(broker, &Arc::from(group)).await?;
     Ok(Json(offsets(&admin, &group, query).await?))
 }
 

@@ -24,7 +24,7 @@ mod guard;
 mod health;
 mod idempotency;
 mod idle;
-mod lag_history;
+mod lag_status;
 mod listing;
 mod loggers;
 mod look;

@@ -16,7 +16,7 @@ use tokio::sync::Semaphore;
 use utoipa::ToSchema;
 
 use super::groups::view::{self, GroupWithOffsets};
-use super::lag_history::LagStatus;
+use super::lag_status::LagStatus;
 use super::problem::Problem;
 use super::state::Admin;
 use super::topics::Figures;
@@ -200,7 +200,7 @@ pub(crate) async fn overview(State(admin): State<Arc<Admin>>) -> Result<Json<Ove
         *groups.entry(group.state).or_default() += 1;
     }
     let names: Vec<Arc<str>> = listed.into_iter().map(|group| group.group_id).collect();
-    let worst = admin.worst_lag.find(&admin, broker, &names).await?;
+    let worst = admin.worst_lag.find(broker, &names).await?;
     let alarms = super::health::alarms(&admin).await.into_iter();
     let alarms = alarms.map(|(check, detail)| Alarm { check, detail });
     let (state, alarms) = (admin.lifecycle.state(), alarms.collect());
@@ -266,12 +266,7 @@ fn after(wait: Duration, from_ms: i64) -> i64 {
 
 impl WorstLagSearch {
     /// What was found a moment ago, or is found now.
-    async fn find(
-        &self,
-        admin: &Admin,
-        broker: &Broker,
-        names: &[Arc<str>],
-    ) -> Result<Arc<WorstGroups>, Problem> {
+    async fn find(&self, broker: &Broker, names: &[Arc<str>]) -> Result<Arc<WorstGroups>, Problem> {
         // It is never closed.
         let _turn = self.turn.acquire().await.ok();
         let now_ms = clock::steady_ms();
@@ -282,7 +277,7 @@ impl WorstLagSearch {
         }
         let mut worst = WorstGroups::default();
         let told = |group: &GroupWithOffsets| worst.take(group);
-        let ask = |group| view::with_offsets(admin, broker, group);
+        let ask = |group| view::with_offsets(broker, group);
         let wait = limits::ADMIN_WORST_LAG_WAIT;
         worst.left_out = view::each(names, wait, ask, told).await?;
         worst.at_ms = clock::steady_ms();

@@ -12,7 +12,6 @@ use super::changes::Changes;
 use super::guard::AllowedHosts;
 use super::health::Probes;
 use super::idempotency::Repeats;
-use super::lag_history::LagHistory;
 use super::overview::WorstLagSearch;
 use super::problem::Problem;
 use super::records::{RecordProduced, Turns};
@@ -37,8 +36,6 @@ pub(crate) struct Admin {
     pub(crate) produce: bool,
     /// Where it listens.
     pub(crate) address: SocketAddr,
-    /// How groups got on lately.
-    pub(crate) history: LagHistory,
     /// The log, where the broker is a process of its own.
     pub(crate) logging: Option<Arc<Logging>>,
     /// What probes look at.
@@ -129,7 +126,6 @@ impl Admin {
             metrics_open: config.metrics_open,
             produce: config.produce,
             address,
-            history: LagHistory::default(),
             logging,
             reads: Arc::new(Semaphore::new(1)),
             look_ups: Arc::new(Semaphore::new(1)),

@@ -7,14 +7,15 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use tidewheel_consumer_groups::{
-    GroupCoordinator, GroupError, GroupReply, GroupRequest, GroupTimes, Output, ReplyToken,
+    GroupCoordinator, GroupError, GroupReply, GroupRequest, GroupTimes, OffsetsRecord, Output,
+    ReplyToken,
 };
 use tokio::sync::oneshot;
 use tracing::warn;
 
-use super::Known;
 use super::offsets_log::{OffsetsLog, append_error, send};
 use super::wall_clock::WallClock;
+use super::{CommitHistory, Known};
 use crate::topics::TopicsSnapshot;
 use crate::trouble::Trouble;
 
@@ -25,6 +26,9 @@ pub(super) struct Running {
     next_token: u64,
     waiting: HashMap<ReplyToken, oneshot::Sender<GroupReply>>,
     appends: Trouble,
+    /// Those that the coordinator knows.
+    topics: Arc<TopicsSnapshot>,
+    history: Arc<CommitHistory>,
 }
 
 impl Running {
@@ -32,7 +36,11 @@ impl Running {
     pub(super) fn new(
         mut coordinator: GroupCoordinator,
         log: OffsetsLog,
-        Known { topics, times }: Known,
+        Known {
+            topics,
+            times,
+            history,
+        }: Known,
     ) -> Self {
         coordinator.set_topics(Arc::<TopicsSnapshot>::clone(&topics));
         coordinator.set_times(times);
@@ -43,12 +51,27 @@ impl Running {
             next_token: 0,
             waiting: HashMap::new(),
             appends: Trouble::default(),
+            topics: Arc::clone(&topics),
+            history,
         };
         let now_ms = running.now_ms();
         let topic_id = |name: &str| topics.named(name).map(|topic| topic.id);
         let output = running.coordinator.loaded(now_ms, topic_id);
         running.carry_out(output, false);
+        running.note_loaded(now_ms);
         running
+    }
+
+    /// What was committed before a start counts as committed at the start: how long ago it was says nothing of
+    /// whether anybody reads on.
+    fn note_loaded(&self, now_ms: i64) {
+        for group in self.coordinator.views() {
+            for offset in group.offsets() {
+                let place = (offset.topic, offset.partition);
+                let history = &self.history;
+                history.note(group.group_id, place, offset.offset, &self.topics, now_ms);
+            }
+        }
     }
 
     pub(super) fn coordinator(&self) -> &GroupCoordinator {
@@ -57,6 +80,7 @@ impl Running {
 
     /// The topics are these from now on.
     pub(super) fn set_topics(&mut self, topics: Arc<TopicsSnapshot>) {
+        self.topics = Arc::clone(&topics);
         self.coordinator.set_topics(topics);
     }
 
@@ -140,7 +164,12 @@ impl Running {
                 break;
             }
             let coordinator = &mut self.coordinator;
-            let replay = |record: &_| coordinator.replay(record);
+            let (history, topics) = (&self.history, &self.topics);
+            let now_ms = self.log.clock().now_ms();
+            let replay = |record: &OffsetsRecord| {
+                coordinator.replay(record);
+                history.note_record(record, topics, now_ms);
+            };
             match self.log.append(&mut output.records, replay) {
                 Ok(()) => drop(self.appends.ends()),
                 Err(error) => {

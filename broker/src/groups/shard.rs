@@ -108,7 +108,7 @@ impl Shard {
     /// The same of one that serves already.
     pub(super) fn set_known(&self, known: impl FnOnce() -> Known) {
         if let Ok(running) = &mut *self.lock() {
-            let Known { topics, times } = known();
+            let Known { topics, times, .. } = known();
             running.set_topics(topics);
             running.set_times(times);
         }

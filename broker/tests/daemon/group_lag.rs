@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use crate::embedded::Embedded;
 use crate::support::groups::{codes, commit_request, find};
+use crate::support::http::raw;
 use crate::support::topics::delete_records;
 use crate::support::{Client, batch, eventually, now_ms};
 use bytes::Bytes;
-use tidewheel_broker::{GroupLag, Lag, NoCoordinator};
+use tidewheel_broker::{EmbeddedBroker, GroupLag, Lag, NoCoordinator, TestClock};
 use tidewheel_protocol::messages::offset_commit::OffsetCommitResponse;
 use tidewheel_protocol::{Compression, ErrorCode, RecordBatchBuilder};
 
@@ -152,4 +153,66 @@ fn lag_is_the_same_after_a_restart_and_gone_with_its_topic() {
     });
     assert_eq!(behind(&lag.unwrap()), [(1, 2, 6)]);
     embedded.stop();
+}
+
+impl Embedded {
+    /// What the HTTP API says of how a group gets on, once its coordinator serves.
+    fn status(&self, group: &str) -> String {
+        let address = self.broker.admin().unwrap();
+        let request = format!(
+            "GET /v1/groups/{group} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n"
+        );
+        let mut status = String::new();
+        eventually("the group is told", || {
+            let answer = raw(&address, request.as_bytes()).unwrap();
+            let is_told = answer.status == 200;
+            if is_told {
+                status = answer.json()["status"].as_str().unwrap().to_owned();
+            }
+            is_told
+        });
+        status
+    }
+}
+
+/// Nobody looks at the group while it commits.
+#[test]
+fn a_group_that_kept_up_and_hangs_has_stopped_and_one_that_went_back_is_told_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = TestClock::new();
+    let start = || {
+        let builder = EmbeddedBroker::builder().data_dir(dir.path()).topic("t", 1);
+        let builder = builder.setting("tidewheel.admin.listen", "127.0.0.1:0");
+        Embedded::build(builder.clock(&clock))
+    };
+    let produce = |client: &mut Client| {
+        assert_eq!(client.produce("t", 0, -1, batch(&["v"])).error_code, 0);
+    };
+    let seconds = Duration::from_secs;
+    let broker = start();
+    let mut client = broker.connect();
+    for offset in 1..=4 {
+        produce(&mut client);
+        commit(&mut client, "g", "t", &[(0, offset)]);
+        clock.advance(seconds(5));
+    }
+    clock.advance(seconds(60));
+    produce(&mut client);
+    assert_eq!(broker.status("g"), "OK", "it had read everything lately");
+    clock.advance(seconds(120));
+    assert_eq!(broker.status("g"), "STOP");
+    commit(&mut client, "g", "t", &[(0, 0)]);
+    assert_eq!(broker.status("g"), "REWIND");
+    clock.advance(seconds(5));
+    commit(&mut client, "g", "t", &[(0, 5)]);
+    assert_eq!(broker.status("g"), "OK");
+    broker.stop();
+
+    let broker = start();
+    assert_eq!(broker.status("g"), "OK");
+    produce(&mut broker.connect());
+    assert_eq!(broker.status("g"), "OK", "it had read everything before");
+    clock.advance(seconds(101));
+    assert_eq!(broker.status("g"), "STOP");
+    broker.stop();
 }

@@ -16,11 +16,9 @@ use tidewheel_consumer_groups::{GroupError, GroupReply, GroupRequest};
 use tidewheel_protocol::consumer_protocol::{ConsumerProtocolAssignment, PROTOCOL_TYPE};
 use tokio::time::sleep;
 
-use crate::admin::lag_history::{Commit, LagStatus};
+use crate::admin::lag_status::{LagStatus, status};
 use crate::admin::problem::Problem;
-use crate::admin::state::Admin;
 use crate::broker::Broker;
-use crate::clock;
 use crate::groups::{GroupOffset, Lag, committed_offsets};
 
 /// A group.
@@ -212,41 +210,35 @@ fn consumer(group: &Arc<str>, found: ConsumerGroupDescription) -> GroupView {
 /// # Errors
 /// As [`describe`].
 pub(crate) async fn with_offsets(
-    admin: &Admin,
     broker: &Broker,
     group: &Arc<str>,
 ) -> Result<GroupWithOffsets, Problem> {
     let view = describe(broker, group).await?;
     let offsets = committed_offsets(broker, group).await?;
-    let mut lags = Vec::with_capacity(offsets.len());
-    let mut commits = Vec::with_capacity(offsets.len());
-    for offset in &offsets {
+    let has_members = !view.members.is_empty();
+    let now_ms = broker.clock().now_ms();
+    let mut told = Vec::with_capacity(offsets.len());
+    for offset in offsets {
         let lag = offset.records(broker);
-        let commit = Commit {
-            offset: offset.committed.offset,
-            commit_ms: offset.committed.commit_timestamp_ms,
-            lag: match lag {
-                Lag::Behind { records, .. } => records,
-                Lag::BeyondEnd { .. } | Lag::Gone | Lag::Offline => 0,
-            },
+        let behind = match lag {
+            Lag::Behind { records, .. } => records,
+            Lag::BeyondEnd { .. } | Lag::Gone | Lag::Offline => 0,
         };
-        lags.push(lag);
-        commits.push(((Arc::clone(&offset.topic), offset.partition), commit));
+        let status = broker.groups().history().look(group, |known| {
+            let progress = known.and_then(|known| known.progress(&offset.topic, offset.partition));
+            status(progress, behind, has_members, now_ms)
+        });
+        told.push(OffsetView {
+            offset,
+            lag,
+            status,
+        });
         // There may be many thousands.
         tokio::task::consume_budget().await;
     }
-    let has_members = !view.members.is_empty();
-    let now_ms = clock::now_ms();
-    let statuses = admin.history.note(group, &commits, has_members, now_ms);
-    let offsets = offsets.into_iter().zip(lags).zip(statuses);
-    let offsets = offsets.map(|((offset, lag), status)| OffsetView {
-        offset,
-        lag,
-        status,
-    });
     Ok(GroupWithOffsets {
         view,
-        offsets: offsets.collect(),
+        offsets: told,
     })
 }
 

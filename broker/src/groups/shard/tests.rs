@@ -82,6 +82,7 @@ fn known(id: Option<Uuid>) -> Known {
     Known {
         topics: registry.snapshot(),
         times: Arc::default(),
+        history: Arc::default(),
     }
 }
 
