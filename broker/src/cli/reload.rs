@@ -1,5 +1,6 @@
 //! SIGHUP: the settings are read again, and what a running broker can follow acts at once.
 
+use std::io::{IsTerminal, stderr};
 use std::sync::Arc;
 
 use tidewheel_config::BrokerConfig;
@@ -13,20 +14,26 @@ use crate::service_manager;
 /// Characters of a problem that the service manager is told.
 const STATUS_LEN_MAX: usize = 300;
 
+/// Why nothing can have changed.
+const NO_FILE: &str = "there is no file of settings to be read again (--config): variables and arguments of a process stay \
+     what they were when it was started";
+
 /// Reads the settings again whenever somebody asks for it, as long as this is awaited. Where there is no file to be
-/// read it ends then: the terminal is gone in which the broker ran.
+/// read it ends when the terminal is closed in which the broker ran.
 pub(super) async fn on_hangup(
     mut hangup: Signal,
     settings: &SettingsArguments,
     broker: &Arc<Broker>,
 ) {
-    if !settings.has_file() {
-        hangup.recv().await;
-        return;
-    }
+    let had_terminal = stderr().is_terminal();
     loop {
         if hangup.recv().await.is_none() {
             std::future::pending::<()>().await;
+        }
+        // One that was closed is none any more.
+        let is_closed = had_terminal && !stderr().is_terminal();
+        if !settings.has_file() && is_closed {
+            return;
         }
         service_manager::reloading();
         let followed = match read_again(settings).await {
@@ -39,6 +46,9 @@ pub(super) async fn on_hangup(
         match followed {
             Ok(followed) => {
                 tell(&followed);
+                if !settings.has_file() {
+                    warn!("{NO_FILE}");
+                }
                 service_manager::ready(service_manager::SERVING);
             }
             Err(problems) => service_manager::ready(&refused(&problems)),

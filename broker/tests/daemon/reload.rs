@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use serde_json::json;
 use tidewheel_protocol::StrBytes;
@@ -200,13 +201,71 @@ fn a_broken_file_changes_nothing_and_all_its_errors_are_told() {
     assert!(configured.broker.stop());
 }
 
+/// As a container or a supervisor runs it: by variables only.
+#[test]
+fn without_a_file_a_hangup_changes_nothing_and_says_why() {
+    let dir = tempfile::tempdir().unwrap();
+    let manager = ServiceManager::listen(dir.path());
+    let said = dir.path().join("said");
+    let mut command = tidewheel(&["serve"]);
+    command
+        .env("KAFKA_LISTENERS", "PLAINTEXT://127.0.0.1:0")
+        .env("TIDEWHEEL_ADMIN_LISTEN", "off")
+        .env("KAFKA_NUM_PARTITIONS", "3")
+        .envs([manager.variable()])
+        .stderr(File::create(&said).unwrap());
+    let broker = Broker::spawn(&mut command, &dir.path().join("data"));
+    assert_eq!(manager.heard(), "READY=1\nSTATUS=serving clients\n");
+    for times in 1..3 {
+        broker.signal("-HUP");
+        assert!(manager.heard().contains("RELOADING=1"));
+        assert_eq!(manager.heard(), "READY=1\nSTATUS=serving clients\n");
+        let told = fs::read_to_string(&said).unwrap();
+        assert_eq!(told.matches("--config").count(), times, "{told}");
+    }
+    let mut client = broker.connect();
+    let partitions = described(&mut client, BROKER, "1", "num.partitions");
+    assert_eq!(partitions, "3 4:3 5:1");
+    assert!(broker.stop());
+}
+
 /// Whoever closes a terminal wants to have ended what runs in it.
 #[test]
-fn without_a_file_a_hangup_is_a_clean_stop() {
+fn a_broker_without_a_file_ends_with_its_terminal() {
     let dir = tempfile::tempdir().unwrap();
-    let broker = Broker::start(dir.path());
-    broker.connect().create_topic("t", 1, &[]);
-    assert!(broker.stop_by("-HUP"));
+    let (data, port_file) = (dir.path().join("data"), dir.path().join("ready"));
+    let serve = format!(
+        "exec {} serve --set listeners=PLAINTEXT://127.0.0.1:0 --set tidewheel.admin.listen=off \
+         --data-dir {} --port-file {}",
+        env!("CARGO_BIN_EXE_tidewheel"),
+        data.display(),
+        port_file.display(),
+    );
+    // It makes a terminal, which goes with it.
+    let mut terminal = Command::new("script")
+        .args(["--quiet", "--command", &serve, "/dev/null"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("script of util-linux, which every Debian has");
+    let mut ready = String::new();
+    eventually("it is ready", || {
+        ready = fs::read_to_string(&port_file).unwrap_or_default();
+        ready.ends_with('\n')
+    });
+    let ready: serde_json::Value = serde_json::from_str(&ready).unwrap();
+    let pid = ready["pid"].as_u64().unwrap();
+    terminal.kill().unwrap();
+    terminal.wait().unwrap();
+    // Whoever inherits it may take its time to look after it.
+    let stat = || fs::read_to_string(format!("/proc/{pid}/stat"));
+    eventually("the broker is gone", || {
+        stat().is_ok_and(|stat| stat.contains(") Z ")) || stat().is_err()
+    });
+    let broker = Configured::start_in(dir.path(), "", &[], &[]);
+    let recovery = get(&broker, "/readyz/recovery").good();
+    assert_eq!(recovery["detail"], json!(null), "it had stopped cleanly");
+    assert!(broker.stop());
 }
 
 #[test]
