@@ -113,7 +113,8 @@ impl EmbeddedBroker {
     /// What operators measure, as a scrape of `page` would tell it. `None` where another one has kept this waiting
     /// for seconds: a disk hangs, mostly.
     pub async fn metrics(&self, page: MetricsPage, format: MetricsFormat) -> Option<String> {
-        metrics::scrape(self.running.broker(), Stage::RUNNING, page, format).await
+        let stage = Stage::of(self.running.lifecycle());
+        metrics::scrape(self.running.broker(), stage, page, format).await
     }
 
     /// The delayed records: to list them, to look into them, and to cancel, move, pause and resume them.

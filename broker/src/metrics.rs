@@ -35,12 +35,11 @@ pub(crate) use self::requests::{Left, Meter, Phases, RequestTimer};
 use self::storage::StorageMetrics;
 pub(crate) use self::traffic::{TopicTraffic, Traffic};
 use crate::broker::Broker;
-use crate::clock;
+use crate::lifecycle::Lifecycle;
 
 /// All that is counted while the broker lives.
 #[derive(Debug)]
 pub(crate) struct Metrics {
-    started_ms: i64,
     requests: Arc<Requests>,
     connections: Arc<Connections>,
     traffic: Traffic,
@@ -55,7 +54,6 @@ impl Metrics {
     /// Nothing has happened yet on listeners with these names.
     pub(crate) fn new(listeners: impl Iterator<Item = String>) -> Self {
         Self {
-            started_ms: clock::now_ms(),
             requests: Arc::default(),
             connections: Arc::new(Connections::new(listeners)),
             traffic: Traffic::default(),
@@ -134,24 +132,50 @@ pub enum MetricsPage {
     KafkaExporter,
 }
 
+/// Where the broker stands, for a scrape.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stage {
+    /// When it began, ms since 1970.
+    began_ms: i64,
+    /// Kafka's number of the state.
+    state: u8,
+    /// Partitions that the start has to check.
+    recovery_partitions: u64,
+    /// How many of them are not checked yet.
+    recovery_remaining: u64,
+}
+
 impl Stage {
     /// Clients are served.
+    #[cfg(test)]
     pub(crate) const RUNNING: Self = Self {
+        began_ms: 0,
         state: 3,
         recovery_partitions: 0,
         recovery_remaining: 0,
     };
+
+    /// Where a broker stands in its life.
+    pub(crate) fn of(life: &Lifecycle) -> Self {
+        let recovery = life.recovery();
+        let (done, total) = (recovery.done(), recovery.total());
+        let count = |partitions: usize| u64::try_from(partitions).unwrap_or(u64::MAX);
+        Self {
+            began_ms: life.began_ms(),
+            state: life.state() as u8,
+            recovery_partitions: count(total),
+            recovery_remaining: count(total.saturating_sub(done)),
+        }
+    }
 }
 
-/// Where the broker stands, for a scrape.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Stage {
-    /// Kafka's number of the state.
-    pub(crate) state: u8,
-    /// Partitions that the start has to check.
-    pub(crate) recovery_partitions: u64,
-    /// How many of them are not checked yet.
-    pub(crate) recovery_remaining: u64,
+/// The text of a scrape of a broker that still reads its data: what runs, where it stands, and what the system says of
+/// the process. Opens some files of `/proc`.
+pub(crate) fn scrape_start(stage: Stage, format: MetricsFormat) -> String {
+    let mut out = Exposition::new(format);
+    gather::expose_stage(stage, &mut out);
+    process::expose(&mut out, stage.began_ms);
+    out.finish()
 }
 
 /// The text of a scrape, in a form that goes with [`MetricsFormat::content_type`]. `None` where another one has kept it

@@ -143,6 +143,10 @@ impl Running {
         &self.broker
     }
 
+    pub(crate) fn lifecycle(&self) -> &Lifecycle {
+        &self.lifecycle
+    }
+
     /// `PLAINTEXT://HOST:PORT` of each listener, with the ports that were really taken.
     pub(crate) fn listeners(&self) -> &[String] {
         &self.listeners

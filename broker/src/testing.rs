@@ -9,7 +9,7 @@ use tidewheel_consumer_groups::GroupRequest;
 use tidewheel_consumer_groups::request::{CommitOffsetsRequest, CommitPartition, CommitTopic};
 use tidewheel_protocol::{Message, RecordBatchBuilder, RequestHeader, Uuid, encode_request_frame};
 use tidewheel_storage::fs::{FileSystem, RealFs};
-use tidewheel_storage::{LogManager, LogManagerOptions, RecordSlice};
+use tidewheel_storage::{LogManager, LogManagerOptions, RecordSlice, RecoveryProgress};
 use tokio::sync::watch;
 
 use crate::api::{Call, RequestMemory};
@@ -29,6 +29,24 @@ pub(crate) fn broker(dir: &Path, settings: &[&str]) -> Arc<Broker> {
 
 /// The same on another file system.
 pub(crate) fn broker_on(fs: Arc<dyn FileSystem>, dir: &Path, settings: &[&str]) -> Arc<Broker> {
+    opened(fs, dir, settings, Arc::default())
+}
+
+/// One that tells how far it is while it reads its data.
+pub(crate) fn broker_that_tells(
+    fs: Arc<dyn FileSystem>,
+    dir: &Path,
+    progress: Arc<RecoveryProgress>,
+) -> Arc<Broker> {
+    opened(fs, dir, &[], progress)
+}
+
+fn opened(
+    fs: Arc<dyn FileSystem>,
+    dir: &Path,
+    settings: &[&str],
+    progress: Arc<RecoveryProgress>,
+) -> Arc<Broker> {
     crate::logging::let_tests_note();
     let mut sets = vec![format!("log.dirs={}", dir.display())];
     sets.extend(settings.iter().map(|setting| (*setting).to_owned()));
@@ -37,18 +55,23 @@ pub(crate) fn broker_on(fs: Arc<dyn FileSystem>, dir: &Path, settings: &[&str]) 
         ..Sources::default()
     })
     .expect("good settings");
-    let options = LogManagerOptions::new(
-        config.log_dirs.clone(),
-        config.node_id,
-        "cluster".to_owned(),
-        config.log_dirs.iter().map(|_| ids::random_uuid()).collect(),
-    );
-    let logs = LogManager::open(fs, options).expect("a fresh directory");
+    let directory_ids = config.log_dirs.iter().map(|_| ids::random_uuid()).collect();
+    let cluster = "cluster".to_owned();
+    let options = LogManagerOptions {
+        progress,
+        ..LogManagerOptions::new(
+            config.log_dirs.clone(),
+            config.node_id,
+            cluster,
+            directory_ids,
+        )
+    };
+    let logs = LogManager::open(fs, options).expect("a good directory");
     let endpoint = Endpoint {
         host: "localhost".to_owned(),
         port: 1,
     };
-    Arc::new(Broker::open(config, vec![endpoint], logs, Clock::default()).expect("a fresh broker"))
+    Arc::new(Broker::open(config, vec![endpoint], logs, Clock::default()).expect("good data"))
 }
 
 /// Creates a topic, which must work.

@@ -9,7 +9,7 @@ use axum::response::IntoResponse;
 
 use super::problem::Problem;
 use super::state::Admin;
-use crate::metrics::{MetricsFormat, MetricsPage, Stage, scrape};
+use crate::metrics::{MetricsFormat, MetricsPage, Stage, scrape, scrape_start};
 
 /// Whether a path is one of these.
 pub(super) fn is_scrape(path: &str) -> bool {
@@ -23,14 +23,14 @@ async fn page(
 ) -> Result<impl IntoResponse + use<>, Problem> {
     let accept = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok());
     let format = MetricsFormat::accepted(accept.unwrap_or_default());
-    let recovery = admin.lifecycle.recovery();
-    let count = |partitions: usize| u64::try_from(partitions).unwrap_or(u64::MAX);
-    let stage = Stage {
-        state: admin.lifecycle.state() as u8,
-        recovery_partitions: count(recovery.total()),
-        recovery_remaining: count(recovery.total().saturating_sub(recovery.done())),
+    let stage = Stage::of(&admin.lifecycle);
+    let text = match (admin.broker(), page) {
+        (Ok(broker), _) => scrape(broker, stage, page, format).await,
+        // Who waits for the end of a start wants to know how far it is.
+        (Err(_), MetricsPage::Default | MetricsPage::Detailed) => Some(scrape_start(stage, format)),
+        // Of offsets and groups nothing is known yet.
+        (Err(problem), MetricsPage::KafkaExporter) => return Err(problem),
     };
-    let text = scrape(admin.broker()?, stage, page, format).await;
     let late = || {
         let detail = "another scrape has kept this one waiting; a disk may hang";
         Problem::unavailable("/problems/timed-out", detail)

@@ -9,6 +9,7 @@ use axum::http::{Request, Response, StatusCode};
 use futures_util::StreamExt;
 use futures_util::future::{join_all, join3};
 use serde_json::{Value, json};
+use tidewheel_storage::fs::SimFs;
 use tower::ServiceExt;
 
 use super::idle::Activity;
@@ -17,7 +18,7 @@ use super::state::Admin;
 use crate::broker::Broker;
 use crate::groups::find_groups;
 use crate::lifecycle::Lifecycle;
-use crate::testing;
+use crate::testing::{self, gate::Gate};
 
 /// The API of a broker that has read its data.
 fn admin(broker: &Arc<Broker>) -> Arc<Admin> {
@@ -61,10 +62,15 @@ async fn a_broker_that_reads_its_data_says_so() {
         assert_eq!(names, ["broker", "recovery"], "nothing is said of the data");
     }
     assert_eq!(asked(&admin, "/livez").await.0, StatusCode::OK);
+    let scraped = text(&admin, "/metrics").await;
+    assert!(
+        scraped.contains("\ntidewheel_broker_state 1\n"),
+        "{scraped}"
+    );
     for path in [
         "/readyz/storage",
         "/readyz/disk",
-        "/metrics",
+        "/metrics/kafka-exporter",
         "/v1/overview",
         "/v1/stats",
         "/v1/stats/stream",
@@ -79,6 +85,71 @@ async fn a_broker_that_reads_its_data_says_so() {
         let (status, problem) = asked(&admin, path).await;
         assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{path}");
         assert_eq!(problem["type"], "/problems/starting", "{path}");
+    }
+}
+
+/// The text of a page, which must be there.
+async fn text(admin: &Arc<Admin>, path: &str) -> String {
+    let answer = answer(admin, path, None).await;
+    assert_eq!(answer.status(), StatusCode::OK, "{path}");
+    let body = to_bytes(answer.into_body(), 1 << 20).await.unwrap();
+    String::from_utf8(body.to_vec()).unwrap()
+}
+
+/// One partition is looked at at a time, and the last one takes very long.
+#[tokio::test]
+async fn a_recovery_under_way_is_told_to_probes_and_scrapes() {
+    let disk = SimFs::new();
+    let dir = Path::new("/data");
+    let broker = testing::broker_on(Arc::new(disk.clone()), dir, &[]);
+    for topic in ["a", "z"] {
+        testing::create_topic(&broker, topic, 1).await;
+        drop(testing::written(&broker, topic, b"v"));
+    }
+    drop(broker);
+    let gate = Gate::new(disk, "/data/z-0");
+    gate.shut();
+    let admin = Admin::of(Lifecycle::begin());
+    let life = Arc::clone(&admin.lifecycle);
+    let (fs, progress) = (Arc::new(gate.clone()), Arc::clone(life.recovery()));
+    let opening = tokio::task::spawn_blocking(move || {
+        let broker = testing::broker_that_tells(fs, dir, progress);
+        life.has_read(&broker);
+        life.serves();
+    });
+    gate.visited().await;
+    let began_ms = admin.lifecycle.began_ms();
+    let start_time = format!("tidewheel_start_time_seconds {}", began_ms as f64 / 1_000.0);
+    for path in ["/metrics", "/metrics/detailed"] {
+        let scraped = text(&admin, path).await;
+        for line in [
+            "tidewheel_broker_state 2",
+            "tidewheel_recovery_partitions 2",
+            "tidewheel_recovery_remaining_partitions 1",
+            &start_time,
+        ] {
+            assert!(
+                scraped.lines().any(|other| other == line),
+                "{line}: {scraped}"
+            );
+        }
+        assert!(scraped.contains("\nprocess_resident_memory_bytes "));
+    }
+    let (status, told) = asked(&admin, "/readyz/recovery").await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(told["detail"], "1 of 2 partitions are back");
+    gate.open();
+    opening.await.unwrap();
+    let scraped = text(&admin, "/metrics").await;
+    for line in [
+        "tidewheel_broker_state 3",
+        "tidewheel_recovery_remaining_partitions 0",
+        &start_time,
+    ] {
+        assert!(
+            scraped.lines().any(|other| other == line),
+            "{line}: {scraped}"
+        );
     }
 }
 

@@ -27,7 +27,7 @@ pub(super) fn expose(
     out: &mut Exposition,
 ) {
     let metrics = broker.metrics();
-    expose_stage(stage, metrics.started_ms, out);
+    expose_stage(stage, out);
     metrics.requests.expose(out);
     metrics.connections.expose(out);
     let wanted = match (detailed, broker.config().metrics_per_partition) {
@@ -58,18 +58,18 @@ pub(super) fn expose(
     omitted.samples = out.left_out();
     omitted.expose(out);
     expose_process(broker, runtime, out);
-    process::expose(out, metrics.started_ms);
+    process::expose(out, stage.began_ms);
 }
 
 /// Tells what runs and where it stands.
-pub(super) fn expose_stage(stage: Stage, started_ms: i64, out: &mut Exposition) {
+pub(super) fn expose_stage(stage: Stage, out: &mut Exposition) {
     let labels = [
         env!("CARGO_PKG_VERSION"),
         env!("BUILT_FROM_REVISION"),
         env!("BUILT_WITH_RUSTC"),
     ];
     out.family(&family::BUILD_INFO).add(&labels, 1_u64);
-    out.single(&family::START_TIME, seconds(started_ms));
+    out.single(&family::START_TIME, seconds(stage.began_ms));
     out.single(&family::BROKER_STATE, u64::from(stage.state));
     out.single(&family::RECOVERY_PARTITIONS, stage.recovery_partitions);
     out.single(&family::RECOVERY_REMAINING, stage.recovery_remaining);
