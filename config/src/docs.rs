@@ -63,10 +63,10 @@ authorizer, a policy class. Where an unsafe setting is empty or says \"none\", n
 
 Listeners named in `controller.listener.names` are not opened and not advertised. Where the
 environment names `KAFKA_ADVERTISED_LISTENERS` and nothing says where to listen, the broker listens
-on every address at the advertised ports, as in Kafka's images. `CLUSTER_ID` has no effect: a data
-directory makes its own. Variables that only the scripts of those images read (`KAFKA_HEAP_OPTS`,
-`KAFKA_OPTS`, `KAFKA_JMX_PORT`, `KAFKA_LOG4J_LOGGERS` and the like) are passed over, others that name
-no setting are a warning.
+on every address at the advertised ports, as in Kafka's images. Variables that only
+the scripts of those images read (`KAFKA_HEAP_OPTS`, `KAFKA_OPTS`, `KAFKA_JMX_PORT`, `KAFKA_LOG4J_LOGGERS` and
+the like), and `CLUSTER_ID` beside any of `KAFKA_`, are named in a warning each with the reason: a data directory
+makes a cluster id of its own, and keeps it. Others that name no setting are a warning, too.
 
 A `.properties` file has the syntax of `java.util.Properties`: `=`, `:` or white space after the
 key, comments with `#` and `!`, a backslash at the end of a line that goes on in the next, `\\t`,

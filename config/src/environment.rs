@@ -19,24 +19,30 @@ const OTHER_VARIABLES: &[&str] = &[
     "TIDEWHEEL_ADMIN_URL",
 ];
 
-/// Variables that Kafka's start scripts and images read themselves; those that end in `_OPTS` too.
-const SCRIPT_VARIABLES: &[&str] = &[
-    "KAFKA_CLASSPATH",
-    "KAFKA_CLUSTER_ID",
-    "KAFKA_DEBUG",
-    "KAFKA_GID",
-    "KAFKA_GROUP",
-    "KAFKA_HOME",
-    "KAFKA_JMX_HOSTNAME",
-    "KAFKA_JMX_PORT",
-    "KAFKA_LOG4J_CMD_OPTS",
-    "KAFKA_LOG4J_LOGGERS",
-    "KAFKA_LOG4J_ROOT_LOGLEVEL",
-    "KAFKA_TOOLS_LOG4J_LOGLEVEL",
-    "KAFKA_UID",
-    "KAFKA_USER",
-    "KAFKA_VERSION",
-];
+/// The id of a cluster, as Kafka's images take it to format a directory; other programs may have one of this name.
+const CLUSTER_ID: &str = "CLUSTER_ID";
+
+const OWN_CLUSTER_ID: &str = "a data directory makes an id of its own, and keeps it";
+const NO_JVM: &str = "there is no JVM here, and nothing has to be set in its place";
+const NO_JMX: &str = "there is no JMX here; /metrics of the HTTP API is for Prometheus";
+const NO_LOG4J: &str = "there is no Log4j here; TIDEWHEEL_LOG says which lines are written";
+const OF_IMAGE: &str = "it is for the scripts of an image of Kafka";
+
+/// Why a variable has no effect that Kafka's start scripts and images read themselves, and that names no setting.
+fn script_variable(name: &str) -> Option<&'static str> {
+    let starts = |start| name.starts_with(start);
+    match name {
+        CLUSTER_ID | "KAFKA_CLUSTER_ID" => Some(OWN_CLUSTER_ID),
+        "KAFKA_CLASSPATH" | "KAFKA_DEBUG" => Some(NO_JVM),
+        "KAFKA_GID" | "KAFKA_GROUP" | "KAFKA_HOME" | "KAFKA_UID" | "KAFKA_USER"
+        | "KAFKA_VERSION" => Some(OF_IMAGE),
+        "KAFKA_TOOLS_LOG4J_LOGLEVEL" => Some(NO_LOG4J),
+        _ if starts("KAFKA_JMX_") => Some(NO_JMX),
+        _ if starts("KAFKA_LOG4J_") => Some(NO_LOG4J),
+        _ if starts("KAFKA_") && name.ends_with("_OPTS") => Some(NO_JVM),
+        _ => None,
+    }
+}
 
 /// The settings in variables that begin with `TIDEWHEEL_`.
 pub(crate) fn own(variables: &[(String, String)]) -> SourceContent {
@@ -74,13 +80,18 @@ pub(crate) fn of_kafka(variables: &[(String, String)], has_listeners: bool) -> S
             error: ConfigError::Syntax(format!("it must be on or off, not {:?}", shorten(other))),
         }),
     }
+    let is_for_kafka = variables.iter().any(|(name, _)| name.starts_with("KAFKA_"));
     for (name, value) in variables {
-        let Some(rest) = name.strip_prefix("KAFKA_") else {
-            continue;
-        };
-        if SCRIPT_VARIABLES.contains(&name.as_str()) || name.ends_with("_OPTS") {
+        let rest = name.strip_prefix("KAFKA_");
+        if let Some(reason) = script_variable(name) {
+            if rest.is_some() || is_for_kafka {
+                content.warnings.push(without_effect(name, reason));
+            }
             continue;
         }
+        let Some(rest) = rest else {
+            continue;
+        };
         let key = kafka_name(rest.strip_prefix("CFG_").unwrap_or(rest));
         if registry::is_known(&key, value) {
             content.entries.push(entry(name, key, value));
@@ -139,6 +150,13 @@ fn entry(variable: &str, key: String, value: &str) -> Entry {
         place: Place::Environment(variable.to_owned()),
         key,
         value: value.to_owned(),
+    }
+}
+
+fn without_effect(variable: &str, reason: &str) -> Warning {
+    Warning::Note {
+        place: Place::Environment(shorten(variable)),
+        sentence: format!("it has no effect: {reason}"),
     }
 }
 

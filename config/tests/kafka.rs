@@ -7,68 +7,10 @@ use tidewheel_config::{BrokerConfig, ConfigFile, Listener, Sources, Warning};
 const STOCK: &str = include_str!("data/kafka-4-server.properties");
 
 /// As the documentation of the image `apache/kafka` starts one node.
-const APACHE_IMAGE: &[(&str, &str)] = &[
-    ("KAFKA_NODE_ID", "1"),
-    (
-        "KAFKA_LISTENER_SECURITY_PROTOCOL_MAP",
-        "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,PLAINTEXT_HOST:PLAINTEXT",
-    ),
-    (
-        "KAFKA_ADVERTISED_LISTENERS",
-        "PLAINTEXT_HOST://localhost:9092,PLAINTEXT://broker:19092",
-    ),
-    ("KAFKA_PROCESS_ROLES", "broker,controller"),
-    ("KAFKA_CONTROLLER_QUORUM_VOTERS", "1@broker:29093"),
-    (
-        "KAFKA_LISTENERS",
-        "CONTROLLER://:29093,PLAINTEXT_HOST://:9092,PLAINTEXT://:19092",
-    ),
-    ("KAFKA_INTER_BROKER_LISTENER_NAME", "PLAINTEXT"),
-    ("KAFKA_CONTROLLER_LISTENER_NAMES", "CONTROLLER"),
-    ("CLUSTER_ID", "4L6g3nShT-eMCtK--X86sw"),
-    ("KAFKA_OFFSETS_TOPIC_REPLICATION_FACTOR", "1"),
-    ("KAFKA_GROUP_INITIAL_REBALANCE_DELAY_MS", "0"),
-    ("KAFKA_TRANSACTION_STATE_LOG_MIN_ISR", "1"),
-    ("KAFKA_TRANSACTION_STATE_LOG_REPLICATION_FACTOR", "1"),
-    ("KAFKA_LOG_DIRS", "/tmp/kraft-combined-logs"),
-    ("KAFKA_HEAP_OPTS", "-Xmx1g"),
-    ("KAFKA_LOG4J_ROOT_LOGLEVEL", "WARN"),
-];
+const APACHE_IMAGE: &str = include_str!("data/apache-image.env");
 
 /// As compose files with the image `confluentinc/cp-kafka` do.
-const CONFLUENT_IMAGE: &[(&str, &str)] = &[
-    ("KAFKA_NODE_ID", "1"),
-    (
-        "KAFKA_LISTENER_SECURITY_PROTOCOL_MAP",
-        "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,PLAINTEXT_HOST:PLAINTEXT",
-    ),
-    (
-        "KAFKA_ADVERTISED_LISTENERS",
-        "PLAINTEXT://broker:29092,PLAINTEXT_HOST://localhost:9092",
-    ),
-    ("KAFKA_OFFSETS_TOPIC_REPLICATION_FACTOR", "1"),
-    ("KAFKA_GROUP_INITIAL_REBALANCE_DELAY_MS", "0"),
-    ("KAFKA_TRANSACTION_STATE_LOG_MIN_ISR", "1"),
-    ("KAFKA_TRANSACTION_STATE_LOG_REPLICATION_FACTOR", "1"),
-    ("KAFKA_CONFLUENT_LICENSE_TOPIC_REPLICATION_FACTOR", "1"),
-    (
-        "KAFKA_METRIC_REPORTERS",
-        "io.confluent.metrics.reporter.ConfluentMetricsReporter",
-    ),
-    ("KAFKA_JMX_PORT", "9101"),
-    ("KAFKA_JMX_HOSTNAME", "localhost"),
-    ("KAFKA_PROCESS_ROLES", "broker,controller"),
-    ("KAFKA_CONTROLLER_QUORUM_VOTERS", "1@broker:29093"),
-    (
-        "KAFKA_LISTENERS",
-        "PLAINTEXT://broker:29092,CONTROLLER://broker:29093,PLAINTEXT_HOST://0.0.0.0:9092",
-    ),
-    ("KAFKA_INTER_BROKER_LISTENER_NAME", "PLAINTEXT"),
-    ("KAFKA_CONTROLLER_LISTENER_NAMES", "CONTROLLER"),
-    ("KAFKA_LOG_DIRS", "/tmp/kraft-combined-logs"),
-    ("KAFKA_AUTO_CREATE_TOPICS_ENABLE", "false"),
-    ("CLUSTER_ID", "MkU3OEVBNTcwNTJENDM2Qk"),
-];
+const CONFLUENT_IMAGE: &str = include_str!("data/confluent-image.env");
 
 fn properties(text: &str) -> Sources {
     Sources {
@@ -86,6 +28,12 @@ fn environment(variables: &[(&str, &str)]) -> Sources {
         environment: variables.iter().map(owned).collect(),
         ..Sources::default()
     }
+}
+
+/// Variables of a file with one a line.
+fn image(text: &str) -> Vec<(&str, &str)> {
+    let lines = text.lines();
+    lines.map(|line| line.split_once('=').unwrap()).collect()
 }
 
 fn load(sources: &Sources) -> BrokerConfig {
@@ -161,7 +109,7 @@ fn the_stock_file_of_kafka_4_serves_clients_and_names_what_has_no_effect() {
 
 #[test]
 fn an_environment_of_apaches_image_starts_unchanged() {
-    let config = load(&environment(APACHE_IMAGE));
+    let config = load(&environment(&image(APACHE_IMAGE)));
     assert_eq!(
         told(&config.listeners),
         ["PLAINTEXT_HOST://:9092", "PLAINTEXT://:19092"]
@@ -180,15 +128,25 @@ fn an_environment_of_apaches_image_starts_unchanged() {
         "environment KAFKA_PROCESS_ROLES: process.roles has no effect: there is no controller \
          quorum here"
     );
-    assert!(
-        !warnings.iter().any(|warning| warning.contains("OPTS")),
-        "options of a JVM are no settings: {warnings:?}"
-    );
+    for (variable, reason) in [
+        (
+            "CLUSTER_ID",
+            "a data directory makes an id of its own, and keeps it",
+        ),
+        ("KAFKA_HEAP_OPTS", "there is no JVM here"),
+        ("KAFKA_JMX_OPTS", "there is no JMX here"),
+        ("KAFKA_LOG4J_ROOT_LOGLEVEL", "there is no Log4j here"),
+        ("KAFKA_LOG4J_LOGGERS", "there is no Log4j here"),
+    ] {
+        let start = format!("environment {variable}: it has no effect: {reason}");
+        let told = warnings.iter().filter(|told| told.starts_with(&start));
+        assert_eq!(told.count(), 1, "{variable}: {warnings:?}");
+    }
 }
 
 #[test]
 fn an_environment_of_confluents_image_starts_unchanged() {
-    let config = load(&environment(CONFLUENT_IMAGE));
+    let config = load(&environment(&image(CONFLUENT_IMAGE)));
     assert_eq!(
         told(&config.listeners),
         ["PLAINTEXT://broker:29092", "PLAINTEXT_HOST://0.0.0.0:9092"]
@@ -196,7 +154,23 @@ fn an_environment_of_confluents_image_starts_unchanged() {
     assert!(!config.auto_create_topics_enable);
     let ignored = ignored(&config);
     assert!(ignored.contains(&"confluent.license.topic.replication.factor"));
-    assert!(!ignored.iter().any(|key| key.contains("jmx")));
+    let told = warnings(&config);
+    for variable in ["KAFKA_JMX_PORT", "KAFKA_JMX_HOSTNAME"] {
+        let start = format!("environment {variable}: it has no effect: there is no JMX here");
+        let named = told.iter().filter(|told| told.starts_with(&start));
+        assert_eq!(named.count(), 1, "{variable}: {told:?}");
+    }
+}
+
+#[test]
+fn a_cluster_id_beside_no_variable_of_kafka_is_somebody_elses() {
+    let config = load(&environment(&[("CLUSTER_ID", "x")]));
+    assert_eq!(warnings(&config), [""; 0]);
+    let switched = [
+        ("TIDEWHEEL_KAFKA_ENV", "off"),
+        ("KAFKA_HEAP_OPTS", "-Xmx1g"),
+    ];
+    assert_eq!(warnings(&load(&environment(&switched))), [""; 0]);
 }
 
 #[test]

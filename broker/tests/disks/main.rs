@@ -1,4 +1,5 @@
-//! Disks that fail, fill up and lose their power under a broker at work.
+//! Disks that fail, fill up and lose their power under a broker at work, and what else needs more of the machine than
+//! a user has.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -12,6 +13,7 @@ mod full;
 mod ledger;
 #[path = "../support/machine.rs"]
 mod machine;
+mod namespace;
 mod power_cut;
 #[path = "../support/mod.rs"]
 mod support;
@@ -20,6 +22,7 @@ fn main() -> std::process::ExitCode {
     let arguments = libtest_mimic::Arguments::from_args();
     let mut trials = errors::trials();
     trials.extend(full::trials());
+    trials.extend(namespace::trials());
     trials.extend(power_cut::trials());
     libtest_mimic::run(&arguments, trials).exit_code()
 }
