@@ -1,5 +1,4 @@
 //! What `tidewheel generate` prints, judged by Prometheus' own tool.
-#![allow(clippy::print_stdout, reason = "what was skipped is said")]
 
 use std::fs;
 use std::path::Path;
@@ -7,7 +6,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::support::commands::Ran;
+use crate::support::commands::{Ran, skipped};
 use crate::support::{run, tidewheel};
 
 fn generated(what: &str) -> String {
@@ -24,7 +23,7 @@ fn promtool(dir: &Path, arguments: &[&str]) {
         .output()
     {
         Ok(output) => output,
-        Err(error) => return println!("skipped: promtool of the package prometheus: {error}"),
+        Err(error) => return skipped("promtool of the package prometheus", &error),
     };
     let said = [output.stdout, output.stderr].concat();
     let said = String::from_utf8_lossy(&said);

@@ -24,6 +24,7 @@ mod hostile_memory;
 mod logs;
 mod metrics;
 mod pages;
+mod prometheus;
 mod records;
 mod relay;
 mod reload;

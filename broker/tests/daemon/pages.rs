@@ -1,10 +1,10 @@
 //! What is made from the commands themselves: the version, scripts of shells, manual pages.
-#![allow(clippy::print_stdout, reason = "what was skipped is said")]
 
 use std::fs;
 use std::io::Write;
 use std::process::{Command, Stdio};
 
+use crate::support::commands::skipped;
 use crate::support::run;
 
 fn printed(arguments: &[&str]) -> String {
@@ -38,7 +38,7 @@ fn bash_completes_commands_and_flags() {
         .spawn()
     {
         Ok(bash) => bash,
-        Err(error) => return println!("skipped: bash: {error}"),
+        Err(error) => return skipped("bash", &error),
     };
     let mut input = bash.stdin.take().unwrap();
     input

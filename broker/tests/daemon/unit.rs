@@ -1,11 +1,11 @@
 //! The unit that `tidewheel generate systemd` prints, judged by systemd's own tool and by what a broker does.
-#![allow(clippy::print_stdout, reason = "what was skipped is said")]
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use crate::support::commands::skipped;
 use crate::support::{Broker, batch, eventually, run};
 
 /// Of 10, by `systemd-analyze security`: how much of the machine somebody has who breaks into it. It says 1.7.
@@ -27,7 +27,7 @@ fn systemd_analyze(arguments: &[&str]) -> Option<String> {
             Some(said)
         }
         Err(error) => {
-            println!("skipped: systemd-analyze of the package systemd: {error}");
+            skipped("systemd-analyze of the package systemd", &error);
             None
         }
     }
@@ -105,7 +105,7 @@ fn calls_made(trace: &Path) -> BTreeSet<String> {
 #[test]
 fn a_broker_makes_no_call_that_its_unit_forbids() {
     if let Err(error) = Command::new("strace").arg("-V").output() {
-        return println!("skipped: strace: {error}");
+        return skipped("strace", &error);
     }
     let unit = unit();
     let filters = unit
