@@ -277,6 +277,60 @@ fn fact_22_configs(context: &Context) -> Result<(), Fault> {
     tools.says(class, &args, &[due]).map(|_| ())
 }
 
+/// Settings of one broker and of all, by their names and by default: altered, told with where each comes from, and
+/// deleted again.
+fn broker_configs(context: &Context) -> Result<(), Fault> {
+    let tools = Tools::new(context, "broker-configs")?;
+    let class = "kafka.admin.ConfigCommand";
+    let (one, all) = (["--entity-name", "1"], ["--entity-default"]);
+    let with = |action: &'static str, whom: &[&'static str]| {
+        [&[action, "--entity-type", "brokers"], whom].concat()
+    };
+    let (own, default) = (
+        "DYNAMIC_BROKER_CONFIG:log.retention.ms=7200000",
+        "DYNAMIC_DEFAULT_BROKER_CONFIG:log.retention.ms=10800000",
+    );
+    let done_for_one = "Completed updating config for broker 1.";
+    let done_for_all = "Completed updating default config for brokers in the cluster.";
+    for (whom, value, done) in [
+        (&one[..], "log.retention.ms=7200000", done_for_one),
+        (&all[..], "log.retention.ms=10800000", done_for_all),
+    ] {
+        let add = [&with("--alter", whom)[..], &["--add-config", value]].concat();
+        tools.says(class, &add, &[done])?;
+    }
+    let describe = |whom| tools.says(class, &with("--describe", whom), &[]);
+    let synonyms = format!("log.retention.ms=7200000 sensitive=false synonyms={{{own}, {default}");
+    let told = describe(&one)?;
+    if !told.contains(&synonyms) {
+        return Err(format!("no \"{synonyms}\" in: {told}"));
+    }
+    let told = describe(&all)?;
+    if !told.contains(default) || told.contains(own) {
+        return Err(format!("of all brokers: {told}"));
+    }
+    // What only a start reads, and a value that is none.
+    for (setting, due) in [
+        ("num.partitions=5", "InvalidRequestException"),
+        ("log.retention.ms=soon", "InvalidConfigurationException"),
+    ] {
+        let wrong = [&with("--alter", &one)[..], &["--add-config", setting]].concat();
+        tools.says(class, &wrong, &[due])?;
+    }
+    for (whom, done) in [(&one[..], done_for_one), (&all[..], done_for_all)] {
+        let delete = ["--delete-config", "log.retention.ms"];
+        tools.says(
+            class,
+            &[&with("--alter", whom)[..], &delete].concat(),
+            &[done],
+        )?;
+    }
+    match describe(&one)? {
+        told if told.contains("DYNAMIC") => Err(format!("what was deleted is left: {told}")),
+        _ => Ok(()),
+    }
+}
+
 /// Levels of the log: described, set, refused and set back. The tool takes only names that the broker lists.
 fn broker_loggers(context: &Context) -> Result<(), Fault> {
     let tools = Tools::new(context, "loggers")?;
@@ -445,11 +499,12 @@ fn compatibility_once(tools: &Tools<'_>, topic: &str) -> Result<String, Fault> {
 /// `tools::NAME`.
 pub(crate) fn trials(context: &Arc<Context>) -> Vec<Trial> {
     type Body = fn(&Context) -> Result<(), Fault>;
-    let all: [(&str, Body); 9] = [
+    let all: [(&str, Body); 10] = [
         ("topics", topics),
         ("console", console),
         ("versions", versions),
         ("fact_22_configs", fact_22_configs),
+        ("broker-configs", broker_configs),
         ("broker-loggers", broker_loggers),
         ("log-dirs", log_dirs),
         ("delete-records", delete_records),
