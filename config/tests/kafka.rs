@@ -33,7 +33,9 @@ fn environment(variables: &[(&str, &str)]) -> Sources {
 /// Variables of a file with one a line.
 fn image(text: &str) -> Vec<(&str, &str)> {
     let lines = text.lines();
-    lines.map(|line| line.split_once('=').unwrap()).collect()
+    lines
+        .map(|line| line.split_once('=').expect("a variable"))
+        .collect()
 }
 
 fn load(sources: &Sources) -> BrokerConfig {
