@@ -47,8 +47,8 @@ SIGHUP has the broker read the file of `--config` again. Defaults of topics, and
 `/v1/config/schema` says that they need no restart, act at once; those that were altered while it ran
 (`kafka-configs`) stay above them. Settings that act after a restart only are named in one warning, and in
 `/v1/config/status`. A file with errors changes nothing; all of them are told in the log. Variables and
-arguments stay what they were. A broker without `--config` ends cleanly at SIGHUP, as when the terminal is closed in
-which it runs.
+arguments stay what they were: a broker without `--config` goes on at SIGHUP with what it has, and says so. Only
+where the terminal is closed in which it runs does it end, cleanly.
 
 Where a row says \"only\", the setting exists for tools that read it: another value has no effect and
 is named in a warning; of a topic it is refused.
