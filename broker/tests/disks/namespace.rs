@@ -7,6 +7,7 @@
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use libtest_mimic::Trial;
 
@@ -91,16 +92,21 @@ fn missing() -> Option<String> {
     }
 }
 
+/// One at a time has [`LOG_DIR`]: whoever removes it takes it from others, also where they have mounted something there.
+static TURN: Mutex<()> = Mutex::new(());
+
 /// A broker with a network of its own.
 struct Apart {
     child: Child,
     dir: tempfile::TempDir,
-    /// Made by this test.
+    /// Whether the test has made [`LOG_DIR`].
     made: bool,
+    _turn: MutexGuard<'static, ()>,
 }
 
 impl Apart {
     fn start(arguments: &[&str], variables: &[(&str, &str)]) -> Self {
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let dir = tempfile::tempdir().unwrap();
         let made = fs::create_dir(LOG_DIR).is_ok();
         let (hosts, data) = (dir.path().join("hosts"), dir.path().join("data"));
@@ -118,7 +124,12 @@ impl Apart {
             .stderr(File::create(dir.path().join("said")).unwrap());
         set_apart(&mut command);
         let child = command.spawn().unwrap();
-        let mut apart = Self { child, dir, made };
+        let mut apart = Self {
+            child,
+            dir,
+            made,
+            _turn: turn,
+        };
         let mut ready = String::new();
         let out = apart.child.stdout.take().unwrap();
         BufReader::new(out).read_line(&mut ready).unwrap();
