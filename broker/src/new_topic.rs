@@ -182,11 +182,16 @@ fn given_configs(
     given.collect()
 }
 
-/// Refuses the later of two topics of one request whose metric names are the same.
+/// Refuses the later of two topics of one request that have one name, or whose metric names are the same.
 pub(crate) fn refuse_collisions(topics: &mut [Result<ValidTopic, BrokerError>]) {
-    let mut seen = HashSet::new();
+    let (mut names, mut seen) = (HashSet::new(), HashSet::new());
     for entry in topics {
         if let Ok(topic) = entry
+            && !names.insert(topic.name.clone())
+        {
+            let name = topic.name.as_ref().to_owned();
+            *entry = Err(BrokerError::TopicExists { name });
+        } else if let Ok(topic) = entry
             && metric_name(&topic.name).is_some_and(|metric| !seen.insert(metric))
         {
             *entry = Err(collision(topic.name.as_ref().to_owned()));

@@ -2,6 +2,7 @@
 
 mod seed;
 
+use std::collections::HashSet;
 use std::fmt;
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
@@ -132,6 +133,10 @@ fn serve(arguments: &DevArguments) -> Result<(), Failure> {
     let mut topics = arguments.topics.clone();
     if let Some(path) = &arguments.seed {
         topics.extend(seed::read(path).map_err(usage)?);
+    }
+    let mut names = HashSet::new();
+    if let Some(twice) = topics.iter().find(|topic| !names.insert(&topic.name)) {
+        return Err(usage(format!("topic {} is named twice", twice.name)));
     }
     let own = own_settings(arguments.port, arguments.ephemeral);
     let service = Service {

@@ -7,6 +7,7 @@
 mod repair;
 
 use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -112,7 +113,7 @@ pub(crate) fn run(args: &LogArguments) -> ExitCode {
                 interval_bytes: *index_interval_bytes,
                 dry_run: *dry_run,
             };
-            reindex(&fs, target, options, &mut out)
+            may_write(target, *dry_run).and_then(|()| reindex(&fs, target, options, &mut out))
         }
         LogCommand::Repair {
             target,
@@ -128,7 +129,8 @@ pub(crate) fn run(args: &LogArguments) -> ExitCode {
                 path: repair::full_path(&target.path),
                 ..target.clone()
             };
-            repair::repair(&fs, &target, options, &mut out)
+            may_write(&target, *dry_run)
+                .and_then(|()| repair::repair(&fs, &target, options, &mut out))
         }
     };
     match code {
@@ -138,6 +140,25 @@ pub(crate) fn run(args: &LogArguments) -> ExitCode {
             ExitCode::from(EXIT_ENVIRONMENT)
         }
     }
+}
+
+/// Whether this user may write there: a broker that runs as another one, as root's does not, could not open what is
+/// written.
+fn may_write(target: &TargetArguments, dry_run: bool) -> Result<(), Failure> {
+    let path = target.path.display();
+    let owner = match std::fs::metadata(&target.path) {
+        Ok(metadata) => metadata.uid(),
+        // It is said by what looks into it.
+        Err(_) => return Ok(()),
+    };
+    let own = rustix::process::geteuid().as_raw();
+    if dry_run || owner == own {
+        return Ok(());
+    }
+    Err(Failure::Owner(format!(
+        "{path} belongs to the user with the number {owner}, and this runs as {own}: the broker could not open what \
+         is written; run it as its user (sudo -u '#{owner}' ...)"
+    )))
 }
 
 fn report(failure: &Failure) {
@@ -150,6 +171,7 @@ fn report(failure: &Failure) {
             dir.display()
         )),
         Failure::Storage(error) => say(&error.to_string()),
+        Failure::Owner(sentence) => say(sentence),
     }
 }
 
@@ -157,6 +179,8 @@ fn report(failure: &Failure) {
 enum Failure {
     Storage(StorageError),
     Output(io::Error),
+    /// The directory is somebody else's.
+    Owner(String),
 }
 
 fn dump(

@@ -258,6 +258,7 @@ fn contradictions_are_told_and_start_nothing() {
         (&["--ephemeral", "--set", &setting], "log.dirs"),
         (&["--topic", "orders:none"], "none"),
         (&["--topic", "no good name"], "topic"),
+        (&["--topic", "a", "--topic", "a:2"], "named twice"),
         (&["--port", "70000"], "70000"),
         (&["--seed", seed], "replicas"),
         (&["--seed", data], "cannot read"),

@@ -275,7 +275,7 @@ fn a_partition_without_a_leader_keeps_nobody_from_the_others() {
     fed_at(&address, &["topic", "add-partitions", "t", "-n", "1"], b"").good();
     // Whoever waits for that leader waits for 30 s.
     assert!(now_ms() - began_ms < 25_000);
-    let read = ["consume", "t", "-p", "1", "-e", "--timeout", "1"];
+    let read = ["consume", "t", "-p", "1", "-e", "--timeout", "5"];
     let ran = fed_at(&address, &read, b"");
     assert_eq!(ran.exit, Some(1), "{ran:?}");
     assert!(ran.said.contains("t-1: LEADER_NOT_AVAILABLE"), "{ran:?}");
@@ -323,7 +323,7 @@ fn a_topic_that_has_to_wait_is_asked_for_again_alone() {
 fn a_topic_that_is_deleted_ends_who_follows_it() {
     let dir = tempfile::tempdir().unwrap();
     let broker = scene(dir.path(), 1);
-    let consume = ["consume", "t", "--timeout", "1", "-f", "%v\\n"];
+    let consume = ["consume", "t", "--timeout", "5", "-f", "%v\\n"];
     let mut consumer = Running::start(&broker, &consume);
     good_fed(&broker, &["produce", "t"], b"a\n");
     assert_eq!(consumer.line(), "a\n");
@@ -341,7 +341,7 @@ fn a_topic_that_is_deleted_ends_who_follows_it() {
 fn who_wants_so_many_records_gives_up_on_a_broker_that_is_gone() {
     let dir = tempfile::tempdir().unwrap();
     let broker = scene(dir.path(), 1);
-    let consume = ["consume", "t", "-n", "5", "--timeout", "1", "-f", "%v\\n"];
+    let consume = ["consume", "t", "-n", "5", "--timeout", "5", "-f", "%v\\n"];
     let mut consumer = Running::start(&broker, &consume);
     good_fed(&broker, &["produce", "t"], b"a\n");
     assert_eq!(consumer.line(), "a\n");
@@ -389,7 +389,7 @@ fn an_end_that_is_never_reached_is_not_waited_for() {
             answer.topics[0].partitions[0].offset += if is_end { 5 } else { 0 };
         })
     });
-    let read = ["consume", "t", "-e", "--timeout", "1", "-f", "%v"];
+    let read = ["consume", "t", "-e", "--timeout", "5", "-f", "%v"];
     let ran = fed_at(&address, &read, b"");
     assert_eq!((ran.exit, ran.out.as_str()), (Some(0), "ab"), "{ran:?}");
     assert!(

@@ -64,8 +64,10 @@ fn a_topic_that_is_full_slows_no_plain_one() {
     };
     assert_eq!(produce_and_wait(&mut client, 0, &ahead(10)).0.error_code, 0);
     let (is_over, refused) = (AtomicBool::new(false), AtomicU32::new(0));
-    let mut slowest_ms = 0;
+    let mut times_ms = Vec::new();
     std::thread::scope(|scope| {
+        // Also where an assertion fails: they would go on for ever.
+        let _over = Ends(&is_over);
         for _ in 0..4 {
             let mut client = broker.connect();
             let many = ahead(2_000);
@@ -84,15 +86,25 @@ fn a_topic_that_is_full_slows_no_plain_one() {
             let request = support::produce_request("plain", 0, 1, Some(bytes));
             let began = now_ms();
             let answer: ProduceResponse = client.call(9, &request);
-            slowest_ms = slowest_ms.max(now_ms() - began);
+            times_ms.push(now_ms() - began);
             let told = &answer.responses[0].partition_responses[0];
             let (code, waits) = (told.error_code, answer.throttle_time_ms);
             assert_eq!((code, told.base_offset, waits), (0, offset, 0));
         }
-        is_over.store(true, Ordering::Relaxed);
     });
-    // Generous, for a busy machine: what waits for the others waits for all of them.
-    assert!(slowest_ms < 1_000, "{slowest_ms} ms");
+    times_ms.sort_unstable();
+    // Generous, for a busy machine: what waits for the others waits for all of them each time.
+    let median_ms = times_ms[times_ms.len() / 2];
+    assert!(median_ms < 1_000, "{median_ms} ms");
+}
+
+/// Says that it is over once it is dropped.
+struct Ends<'a>(&'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// Produces them in one batch; the answer, and how many ms the client is asked to wait.

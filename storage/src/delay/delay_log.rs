@@ -149,6 +149,28 @@ impl DelayLog {
         Ok(())
     }
 
+    /// Cuts off what a write left behind the position `end` of the last file that never ended. Once a checkpoint
+    /// knows of what is written next, a start would take it for damage.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub(super) fn cut_torn(&mut self, end: u64) -> Result<(), StorageError> {
+        let Some(last) = self.segments.back_mut() else {
+            return Ok(());
+        };
+        let len = end.saturating_sub(last.base);
+        if len < FILE_HEAD_LEN {
+            return Ok(());
+        }
+        let cut = last.file.set_len(len).and_then(|()| last.file.sync_data());
+        cut.map_err(|error| StorageError::from_io("cut", &last.path, error))?;
+        last.len = len;
+        if let Some((_, _, written)) = self.unsynced.last_mut() {
+            *written = end;
+        }
+        Ok(())
+    }
+
     /// Begins a new file at `base` behind what a start found; where the disk is full the next group does it.
     pub(super) fn begin(&mut self, base: u64, first_ticket: u64) -> Result<(), StorageError> {
         self.begins = Some(base);

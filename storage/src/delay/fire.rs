@@ -310,8 +310,9 @@ impl DelayQueue {
             (Fate::Delivered, Some(record)) if turn.put(&record).is_ok() => {}
             // It was a batch when it was accepted.
             _ => {
-                self.note_damage(entry);
-                self.lost.join(count_of(entry));
+                if self.note_damage(entry) {
+                    self.lost.join(count_of(entry));
+                }
                 fired.damaged.push(DamagedRecord { partition, key });
             }
         }
@@ -391,24 +392,25 @@ impl DelayQueue {
         Ok(read.filter(|record| record.key.ticket == key_of(entry).ticket))
     }
 
-    /// Notes that the bytes of an entry are damaged, which is passed over and not counted as pending then.
-    fn note_damage(&mut self, entry: &WheelEntry) {
+    /// Notes that the bytes of an entry are damaged, which is passed over and not counted as pending then; whether
+    /// that is new: what comes due together with it may be refused, and is handed out again with it.
+    fn note_damage(&mut self, entry: &WheelEntry) -> bool {
         let (path, from) = if entry.place & IN_BUCKET == 0 {
             let Some(segment) = self.log.segment_at_mut(entry.place) else {
-                return;
+                return true;
             };
             segment.damaged = true;
             (segment.path.clone(), entry.place - segment.base)
         } else {
             let (id, position) = bucket_place(entry.place);
             let Some(bucket) = self.buckets.all.get_mut(&id) else {
-                return;
+                return true;
             };
             bucket.damaged = true;
             (bucket.path(&self.buckets.dir), position)
         };
         let to = from + u64::from(entry.len);
-        self.damages.note(DelayDamage::new(&path, from, to));
+        self.damages.note(DelayDamage::new(&path, from, to))
     }
 
     /// Everything of the partition's delivery up to `up_to` was appended; its log ends at `log_end` now.

@@ -181,6 +181,9 @@ impl DelayQueue {
             queue.replay_segment(*base, snapshot.spilled, &mut replay)?;
         }
         queue.note_missing(snapshot.log_start, snapshot.log_end, &replay);
+        if let Some(end) = replay.torn {
+            queue.log.cut_torn(end)?;
+        }
         if replay.report.checkpoint_lost {
             queue.count_buckets(&mut replay)?;
         } else {

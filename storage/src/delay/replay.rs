@@ -22,6 +22,8 @@ pub(super) struct Replay<'a, 'b> {
     tickets: HashSet<u64>,
     /// The delay log was durable up to this position when the checkpoint was written.
     durable: u64,
+    /// Where what a write left that never ended begins in the file that was read last.
+    pub(super) torn: Option<u64>,
 }
 
 impl<'a, 'b> Replay<'a, 'b> {
@@ -35,6 +37,7 @@ impl<'a, 'b> Replay<'a, 'b> {
             report,
             tickets: HashSet::new(),
             durable,
+            torn: None,
         }
     }
 
@@ -86,6 +89,7 @@ impl DelayQueue {
         self.log.restore(base, file)?;
         let at = self.log.segments.len() - 1;
         let mut scan = self.log.scan(at, base);
+        replay.torn = None;
         loop {
             let from = scan.position();
             let Some(found) = scan.next()? else {
@@ -104,7 +108,10 @@ impl DelayQueue {
             }
             let damage = DelayDamage::new(&path, from - base, scan.position() - base);
             match torn {
-                true => drop(self.damages.note(DelayDamage { torn, ..damage })),
+                true => {
+                    self.damages.note(DelayDamage { torn, ..damage });
+                    replay.torn = Some(from);
+                }
                 false => {
                     self.note_uncounted(damage);
                     self.log.segments[at].damaged = true;

@@ -267,6 +267,28 @@ fn the_end_of_a_delay_log_that_was_not_stopped_is_damaged_or_torn() {
     }
 }
 
+/// What a kill left of a write stays no damage when a checkpoint knows of what came behind it.
+#[test]
+fn a_torn_end_is_no_damage_to_later_starts() {
+    let disk = written();
+    let (mut queue, _) = open(&disk);
+    accept(&disk, &mut queue, GROUPS);
+    drop(queue);
+    let last = last_log(&disk);
+    for len in 33..last.1 {
+        let torn = disk.kill();
+        let path = dir().join(&last.0);
+        let file = torn.open(&path, OpenMode::ReadWrite).unwrap();
+        file.set_len(len).unwrap();
+        let (mut queue, _) = open(&torn);
+        accept(&torn, &mut queue, GROUPS);
+        checkpoint(&torn, &mut queue);
+        drop(queue);
+        let (_, report) = open(&torn);
+        assert_eq!((report.damaged, report.torn_bytes), (0, 0), "cut to {len}");
+    }
+}
+
 /// The last file of the delay log that holds something, and its length.
 fn last_log(disk: &SimFs) -> (String, u64) {
     let entries = disk.read_dir(dir()).unwrap().into_iter();
