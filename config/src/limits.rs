@@ -275,6 +275,15 @@ pub const GROUP_PENDING_MEMBERS_MAX: usize = 25_000;
 /// client calls itself, which may be 32 KiB.
 pub const GROUP_PENDING_BYTES_MAX: usize = GROUP_STATE_BYTES_MAX / 4;
 
+/// Groups that are new: nothing of them was ever finished, no assignment of a classic group and no second heartbeat
+/// of a member of the newer protocol, and they have no offsets. Beyond, the oldest of them is dismissed.
+pub const GROUPS_NEW_MAX: usize = GROUPS_MAX / 4;
+
+/// Estimated bytes of them of [`GROUP_STATE_BYTES_MAX`], some 6,000 of one member each: whoever joins invented groups and
+/// does no more fills this. With [`GROUP_PENDING_BYTES_MAX`], and as much again that all coordinators have for new
+/// groups whatever others hold, it is no more than [`GROUP_NEW_STATE_BYTES_MAX`].
+pub const GROUP_NEW_BYTES_MAX: usize = GROUP_STATE_BYTES_MAX / 16 * 3;
+
 /// How long a member id that was given out waits for its member at most, and how long a new member, which
 /// cannot send heartbeats yet, may wait for a rebalance to end.
 pub const GROUP_NEW_MEMBER_WAIT: Duration = Duration::from_secs(300);
@@ -307,6 +316,10 @@ pub const GROUP_STATE_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// How many of these may be taken when members bring something: the rest is kept for offsets, so that consumers commit
 /// whatever others join with.
 pub const GROUP_MEMBER_STATE_BYTES_MAX: usize = GROUP_STATE_BYTES_MAX / 4 * 3;
+
+/// How many of these may be taken when new groups begin or their members bring something: the rest is kept for members
+/// of groups that others have worked with.
+pub const GROUP_NEW_STATE_BYTES_MAX: usize = GROUP_STATE_BYTES_MAX / 8 * 5;
 
 /// Estimated bytes of one group with its offsets: the largest leaves room for others. [`GROUP_OFFSETS_MAX`] without
 /// notes take 25 MB.

@@ -4,6 +4,7 @@ mod answers;
 mod consumer_requests;
 mod deletions;
 mod joins;
+mod newcomers;
 mod offset_requests;
 mod retention;
 mod view;
@@ -16,8 +17,10 @@ use tidewheel_protocol::Uuid;
 use tidewheel_protocol::consumer_protocol::PROTOCOL_TYPE;
 
 use self::deletions::Deletions;
+use self::newcomers::Standing;
 use self::offset_requests::is_same_topic;
 pub use self::view::{GroupView, OffsetView};
+use crate::by_age::ByAge;
 use crate::classic::group::ClassicGroup;
 use crate::classic::rebalance::Context;
 use crate::consumer::group::ConsumerGroup;
@@ -26,7 +29,6 @@ use crate::deadlines::{Deadlines, Timer};
 use crate::error::GroupError;
 use crate::footprint::{Footprint, GroupLimits, HeldBytes, Listed, Total};
 use crate::offsets::GroupOffsets;
-use crate::pending_members::PendingMembers;
 use crate::records::OffsetsRecord;
 use crate::reply::{GroupReply, MemberLeft, Output};
 use crate::request::{GroupRequest, LeaveRequest, ReplyToken, SyncRequest};
@@ -50,7 +52,9 @@ pub struct GroupCoordinator {
     groups: BTreeMap<Arc<str>, Group>,
     deadlines: Deadlines,
     /// Member ids that were given out and not used yet.
-    pending: PendingMembers,
+    pending: ByAge,
+    /// Groups that are new.
+    newcomers: ByAge,
     /// What all groups hold.
     total: Total,
     /// Where the look for expired offsets goes on, if one is under way.
@@ -67,6 +71,8 @@ struct Group {
     /// Whether offsets were deleted: such a group stays, as in Kafka, until expired offsets are looked for,
     /// so that an administrator who deletes the offsets and then the group finds it.
     lingers: bool,
+    /// Whether it may have to make room for others.
+    standing: Standing,
     /// Whether the log says that it is being deleted: what is left of it goes, also after a start.
     is_deleted: bool,
 }
@@ -102,6 +108,7 @@ impl Group {
             membership: Membership::Classic(ClassicGroup::new(Arc::clone(id), now_ms)),
             offsets: GroupOffsets::default(),
             lingers: false,
+            standing: Standing::default(),
             is_deleted: false,
         }
     }
@@ -113,10 +120,14 @@ impl Group {
         };
         let own_bytes = GROUP_BYTES + id.len();
         let is_for_pending = pending_members > 0 && self.is_nothing_but_pending();
+        let bytes = own_bytes + self.membership.bytes() + self.offsets.bytes();
+        let is_new = !is_for_pending && matches!(self.standing, Standing::New(_));
         Footprint {
             pending_members,
             pending_bytes: pending_bytes + if is_for_pending { own_bytes } else { 0 },
-            bytes: own_bytes + self.membership.bytes() + self.offsets.bytes(),
+            new_groups: usize::from(is_new),
+            new_bytes: if is_new { bytes } else { 0 },
+            bytes,
         }
     }
 
@@ -151,7 +162,8 @@ impl GroupCoordinator {
             times: Arc::default(),
             groups: BTreeMap::new(),
             deadlines: Deadlines::default(),
-            pending: PendingMembers::default(),
+            pending: ByAge::default(),
+            newcomers: ByAge::default(),
             total: Total::default(),
             retention_at: None,
             deletions: Deletions::default(),
@@ -177,6 +189,7 @@ impl GroupCoordinator {
         let group_ids: Vec<Arc<str>> = self.groups.keys().map(Arc::clone).collect();
         for group_id in group_ids {
             self.change(&group_id, now_ms, &mut out, |group, cx| {
+                group.standing = Standing::Known;
                 let group = match &mut group.membership {
                     Membership::Classic(group) => group,
                     Membership::Consumer(group) => return conversion::loaded(group, cx),
@@ -190,6 +203,7 @@ impl GroupCoordinator {
                 }
             });
         }
+        self.newcomers = ByAge::default();
         self.go_on_deleting(now_ms);
         self.arm_retention(now_ms);
         out
@@ -349,13 +363,22 @@ impl GroupCoordinator {
         let mut nothing = Output::default();
         self.change(group_id, 0, &mut nothing, |group, cx| match record {
             OffsetsRecord::OffsetCommit { key, value } => match value {
-                Some(value) => group.offsets.put(&key.topic, key.partition, value.clone()),
+                Some(value) => {
+                    group.standing = Standing::Known;
+                    group.offsets.put(&key.topic, key.partition, value.clone());
+                }
                 None => {
                     group.lingers |= !group.offsets.is_empty();
                     group.offsets.remove(&key.topic, key.partition);
                 }
             },
             OffsetsRecord::GroupMetadata { value, .. } => {
+                if value
+                    .as_ref()
+                    .is_some_and(|value| !value.members.is_empty())
+                {
+                    group.standing = Standing::Known;
+                }
                 group.replay_classic(value.as_ref(), cx.deadlines);
             }
             OffsetsRecord::ConsumerGroup { change, .. } => {
@@ -416,7 +439,8 @@ impl GroupCoordinator {
         }
         self.close_deletions(error, &mut out);
         self.deadlines = Deadlines::default();
-        self.pending = PendingMembers::default();
+        self.pending = ByAge::default();
+        self.newcomers = ByAge::default();
         self.total.clear();
         self.retention_at = None;
         out
@@ -443,10 +467,17 @@ impl GroupCoordinator {
             total: self.total.get(),
             group_bytes: before.bytes,
             membership_bytes: group.membership.bytes(),
+            state_bytes_max: match group.standing {
+                Standing::Known => self.limits.member_state_bytes,
+                Standing::Unseen | Standing::New(_) => self.limits.new_state_bytes_max(),
+            },
             now_ms,
             out,
         };
         let result = change(group, &mut cx);
+        if group.standing == Standing::Unseen && !group.is_nothing_but_pending() {
+            group.standing = Standing::New(self.newcomers.add(group_id));
+        }
         self.total.replace(before, group.footprint());
         if group.is_nothing() {
             if let Membership::Classic(classic) = &group.membership {

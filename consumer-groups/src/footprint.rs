@@ -37,12 +37,23 @@ pub struct GroupLimits {
     pub group_bytes: usize,
     /// Of these, bytes beyond which there is no room for members, but still for offsets: refused in the same way.
     pub membership_bytes: usize,
+    /// Groups that are new: nothing of them was ever finished, see [`GroupLimits::new_bytes`]. For the next one the oldest
+    /// of them is dismissed: its members are told that they are unknown, and join again if they are there.
+    pub new_groups: usize,
+    /// Bytes of new groups, estimated, in all coordinators that share [`HeldBytes`]: where they hold more, a coordinator
+    /// with more than [`GroupLimits::new_bytes_share`] dismisses the oldest of its own for the next one.
+    pub new_bytes: usize,
+    /// Bytes that new groups of one coordinator may hold whatever those of others do.
+    pub new_bytes_share: usize,
     /// Bytes of everything, estimated, in all coordinators that share [`HeldBytes`]: offsets beyond are refused with
     /// [`CoordinatorNotAvailable`](crate::GroupError::CoordinatorNotAvailable).
     pub state_bytes: usize,
     /// Of these, bytes beyond which there is no room for what members bring, but still for offsets: refused with
     /// [`CoordinatorNotAvailable`](crate::GroupError::CoordinatorNotAvailable).
     pub member_state_bytes: usize,
+    /// Of these, bytes beyond which there is no room for new groups and what their members bring, but still for
+    /// members of the others: refused in the same way.
+    pub new_state_bytes: usize,
     /// Groups and offsets that one look for expired offsets goes over before others have their turn, but for
     /// the last of the groups; and offsets that it deletes.
     pub retention_step: usize,
@@ -58,8 +69,15 @@ impl GroupLimits {
             groups: part(self.groups),
             pending_members: part(self.pending_members),
             pending_bytes: part(self.pending_bytes),
+            new_groups: part(self.new_groups),
+            new_bytes_share: part(self.new_bytes_share),
             ..self
         }
+    }
+
+    /// Bytes of everything beyond which no group begins.
+    pub(crate) fn new_state_bytes_max(&self) -> usize {
+        self.new_state_bytes.min(self.member_state_bytes)
     }
 }
 
@@ -75,8 +93,12 @@ impl Default for GroupLimits {
             offsets_per_group: limits::GROUP_OFFSETS_MAX,
             group_bytes: limits::GROUP_BYTES_MAX,
             membership_bytes: limits::GROUP_MEMBERSHIP_BYTES_MAX,
+            new_groups: limits::GROUPS_NEW_MAX,
+            new_bytes: limits::GROUP_NEW_BYTES_MAX,
+            new_bytes_share: limits::GROUP_NEW_BYTES_MAX,
             state_bytes: limits::GROUP_STATE_BYTES_MAX,
             member_state_bytes: limits::GROUP_MEMBER_STATE_BYTES_MAX,
+            new_state_bytes: limits::GROUP_NEW_STATE_BYTES_MAX,
             retention_step: limits::GROUP_RETENTION_STEP,
         }
     }
@@ -84,18 +106,23 @@ impl Default for GroupLimits {
 
 /// The bytes that several coordinators hold together, estimated. Clones count the same bytes.
 #[derive(Clone, Debug, Default)]
-pub struct HeldBytes(Arc<AtomicUsize>);
+pub struct HeldBytes(Arc<Held>);
+
+#[derive(Debug, Default)]
+struct Held {
+    all: AtomicUsize,
+    /// Of new groups.
+    new: AtomicUsize,
+}
 
 impl HeldBytes {
-    fn get(&self) -> usize {
-        self.0.load(Ordering::Relaxed)
-    }
-
-    /// A part that held so much holds so much now. Each coordinator counts its own parts only, so the sum
-    /// never falls below zero.
-    fn replace(&self, before: usize, after: usize) {
-        self.0.fetch_add(after, Ordering::Relaxed);
-        self.0.fetch_sub(before, Ordering::Relaxed);
+    /// A part that held so much holds so much now. Each coordinator counts its own parts only, so the sums
+    /// never fall below zero.
+    fn replace(&self, before: Footprint, after: Footprint) {
+        self.0.all.fetch_add(after.bytes, Ordering::Relaxed);
+        self.0.all.fetch_sub(before.bytes, Ordering::Relaxed);
+        self.0.new.fetch_add(after.new_bytes, Ordering::Relaxed);
+        self.0.new.fetch_sub(before.new_bytes, Ordering::Relaxed);
     }
 }
 
@@ -114,6 +141,9 @@ pub(crate) struct Footprint {
     pub(crate) pending_members: usize,
     /// Of these and of the groups that are there for them only.
     pub(crate) pending_bytes: usize,
+    /// Groups of which nothing was ever finished.
+    pub(crate) new_groups: usize,
+    pub(crate) new_bytes: usize,
     pub(crate) bytes: usize,
 }
 
@@ -123,6 +153,8 @@ impl Footprint {
         self.pending_members =
             self.pending_members + after.pending_members - before.pending_members;
         self.pending_bytes = self.pending_bytes + after.pending_bytes - before.pending_bytes;
+        self.new_groups = self.new_groups + after.new_groups - before.new_groups;
+        self.new_bytes = self.new_bytes + after.new_bytes - before.new_bytes;
         self.bytes = self.bytes + after.bytes - before.bytes;
     }
 }
@@ -142,23 +174,28 @@ impl Total {
         }
     }
 
-    /// Its own pending members, and the bytes of all that share them.
+    /// Its own pending members and new groups, and the bytes of all that share them.
     pub(crate) fn get(&self) -> Footprint {
         Footprint {
-            bytes: self.held.get(),
+            bytes: self.held.0.all.load(Ordering::Relaxed),
             ..self.own
         }
+    }
+
+    /// Bytes of the new groups of all coordinators that share them.
+    pub(crate) fn all_new_bytes(&self) -> usize {
+        self.held.0.new.load(Ordering::Relaxed)
     }
 
     /// Replaces what a part held by what it holds now.
     pub(crate) fn replace(&mut self, before: Footprint, after: Footprint) {
         self.own.replace(before, after);
-        self.held.replace(before.bytes, after.bytes);
+        self.held.replace(before, after);
     }
 
     /// Nothing is held any more.
     pub(crate) fn clear(&mut self) {
-        self.held.replace(self.own.bytes, 0);
+        self.held.replace(self.own, Footprint::default());
         self.own = Footprint::default();
     }
 }

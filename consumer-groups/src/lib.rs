@@ -48,13 +48,13 @@ pub mod records;
 pub mod reply;
 pub mod request;
 
+mod by_age;
 mod classic;
 mod consumer;
 mod coordinator;
 mod deadlines;
 mod footprint;
 mod offsets;
-mod pending_members;
 mod topics;
 
 pub use coordinator::{GroupCoordinator, GroupTimes, GroupView, OffsetView};

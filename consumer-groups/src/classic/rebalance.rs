@@ -14,10 +14,10 @@ use tidewheel_config::{ConsumerTimes, GroupConfig, limits};
 
 use super::group::{ClassicGroup, InitialDelay, Replaced, State};
 use super::member::Member;
+use crate::by_age::ByAge;
 use crate::deadlines::{Deadlines, Timer};
 use crate::error::GroupError;
 use crate::footprint::{Footprint, GroupLimits};
-use crate::pending_members::PendingMembers;
 use crate::reply::{GroupReply, JoinReply, Joined, Output};
 use crate::topics::Topics;
 
@@ -57,13 +57,15 @@ pub(crate) struct Context<'a> {
     pub(crate) topics: &'a dyn Topics,
     pub(crate) deadlines: &'a mut Deadlines,
     /// The member ids that were given out.
-    pub(crate) pending: &'a mut PendingMembers,
+    pub(crate) pending: &'a mut ByAge,
     /// What all groups held before this change.
     pub(crate) total: Footprint,
     /// Estimated bytes that this group held before it.
     pub(crate) group_bytes: usize,
     /// Of these, what its members took.
     pub(crate) membership_bytes: usize,
+    /// Bytes that all groups may hold for this one's members to bring more.
+    pub(crate) state_bytes_max: usize,
     pub(crate) now_ms: i64,
     pub(crate) out: &'a mut Output,
 }
@@ -97,7 +99,7 @@ impl Context<'_> {
         }
         let is_full = are_members_full
             || is_beyond(self.group_bytes, self.limits.group_bytes)
-            || is_beyond(self.total.bytes, self.limits.member_state_bytes);
+            || is_beyond(self.total.bytes, self.state_bytes_max);
         match is_full {
             true => Err(GroupError::CoordinatorNotAvailable),
             false => Ok(()),
@@ -336,6 +338,25 @@ impl ClassicGroup {
         if let Some(member) = self.remove(member_id) {
             answer_parked(member, "".into(), GroupError::UnknownMemberId, cx);
         }
+    }
+
+    /// Everybody is out, also who was given an id and has not come back: nothing is left of a group that the log knows
+    /// nothing of.
+    pub(crate) fn dissolve(&mut self, cx: &mut Context) {
+        let members: Vec<Arc<str>> = self.members().keys().map(Arc::clone).collect();
+        for member_id in members {
+            self.dismiss(&member_id, cx);
+        }
+        let pending: Vec<Arc<str>> = self.pending().map(Arc::clone).collect();
+        for member_id in pending {
+            cx.deadlines.disarm(&self.session_timer(&member_id));
+            self.remove_pending(&member_id);
+        }
+        self.pending_sync.clear();
+        cx.deadlines.disarm(&self.join_timer());
+        cx.deadlines.disarm(&self.sync_timer());
+        (self.protocol_name, self.leader) = (None, None);
+        self.enter(State::Empty, cx.now_ms);
     }
 
     /// Goes on after members have left.

@@ -8,7 +8,7 @@ use tidewheel_protocol::Uuid;
 
 use super::advance::{Advanced, Heard, advance, write};
 use super::assignor::Assignor;
-use super::group::{ConsumerGroup, Member, member_bytes};
+use super::group::{ConsumerGroup, Member, member_bytes, place_bytes};
 use super::{removal, timers};
 use crate::classic::rebalance::Context;
 use crate::error::GroupError;
@@ -244,6 +244,11 @@ fn updated(
         member.regex = Some(Arc::clone(regex)).filter(|regex| !regex.is_empty());
     }
     Arc::new(member)
+}
+
+/// Bytes that a new member brings, about.
+pub(crate) fn newcomer_bytes(request: &ConsumerHeartbeatRequest) -> usize {
+    place_bytes(&request.member_id) + member_bytes(&updated(None, request))
 }
 
 fn leave(

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::newcomers::Standing;
 use super::{Group, GroupCoordinator, GroupTimes, Membership};
 use crate::classic::group::ClassicGroup;
 use crate::classic::rebalance::{Context, Who};
@@ -158,18 +159,28 @@ impl GroupCoordinator {
         heartbeat::validate(request)?;
         let group_id = &request.group_id;
         let joins = request.epoch == heartbeat::JOINS;
+        if joins {
+            let brought_bytes = heartbeat::newcomer_bytes(request);
+            self.make_room_for_newcomer(group_id, brought_bytes, now_ms, out);
+        }
         if !self.groups.contains_key(group_id) {
             if !joins {
                 return Err(GroupError::GroupIdNotFound);
             }
-            if !self.has_room_for_group(self.limits.member_state_bytes) {
+            if !self.has_room_for_group(self.limits.new_state_bytes_max()) {
                 return Err(GroupError::CoordinatorNotAvailable);
             }
             self.insert(Group::new(group_id, Some(now_ms)), group_id);
         }
         let heard = self.change(group_id, now_ms, out, |group, cx| {
             let classic = match &mut group.membership {
-                Membership::Consumer(group) => return heartbeat::heartbeat(group, request, cx),
+                Membership::Consumer(consumer) => {
+                    let reply = heartbeat::heartbeat(consumer, request, cx)?;
+                    if request.epoch > heartbeat::JOINS {
+                        group.standing = Standing::Known;
+                    }
+                    return Ok(reply);
+                }
                 Membership::Classic(classic) if joins => classic,
                 Membership::Classic(_) => return Err(GroupError::GroupIdNotFound),
             };

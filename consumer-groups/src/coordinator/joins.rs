@@ -26,10 +26,11 @@ impl GroupCoordinator {
             let member_id = Arc::clone(&request.member_id);
             return out.reply(token, GroupReply::join_refused(member_id, error));
         }
-        if request.asks_for_id() {
-            self.make_room_for_pending(request, now_ms, out);
-        }
         let group_id = &request.group_id;
+        match request.asks_for_id() {
+            true => self.make_room_for_pending(request, now_ms, out),
+            false => self.make_room_for_newcomer(group_id, request.bytes(), now_ms, out),
+        }
         if !self.groups.contains_key(group_id) {
             self.insert(Group::new(group_id, Some(now_ms)), group_id);
         }
@@ -92,7 +93,7 @@ impl GroupCoordinator {
         if !request.member_id.is_empty() {
             return Err(GroupError::UnknownMemberId);
         }
-        match self.has_room_for_group(self.limits.member_state_bytes) {
+        match self.has_room_for_group(self.limits.new_state_bytes_max()) {
             true => Ok(()),
             false => Err(GroupError::CoordinatorNotAvailable),
         }

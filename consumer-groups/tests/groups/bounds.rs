@@ -260,6 +260,7 @@ fn whatever_a_client_calls_itself_it_is_told_all_of_its_member_id() {
 fn groups_of_the_newer_protocol_that_are_invented_are_bounded_and_forgotten() {
     let limits = GroupLimits {
         groups: 1_000,
+        new_groups: 2_000,
         ..GroupLimits::default()
     };
     let mut runner = Runner::new(GroupConfig::default(), limits);

@@ -9,6 +9,7 @@ mod bounds;
 mod consumers;
 mod deletions;
 mod history;
+mod newcomers;
 mod random_histories;
 mod scenarios;
 mod script;

@@ -1,42 +1,47 @@
-//! The member ids of all groups that were given out and not used yet, by age.
+//! What makes room for others, by age: member ids that nobody has come back with, and groups that are new.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// Member ids that were given out, the oldest first, as a number and the group that knows it. Those that were used
-/// or have expired since stay for a while.
+/// Things of groups, the oldest first, as a number and the group that knows it. Those that are none any more stay for
+/// a while.
 #[derive(Debug, Default)]
-pub(crate) struct PendingMembers {
+pub(crate) struct ByAge {
     next: u64,
-    given: VecDeque<(u64, Arc<str>)>,
+    known: VecDeque<(u64, Arc<str>)>,
 }
 
-impl PendingMembers {
+impl ByAge {
     /// Notes one of a group; returns its number.
     pub(crate) fn add(&mut self, group_id: &Arc<str>) -> u64 {
         let number = self.next;
         self.next += 1;
-        self.given.push_back((number, Arc::clone(group_id)));
+        self.known.push_back((number, Arc::clone(group_id)));
         number
     }
 
     /// Takes the oldest one, which may be none any more.
     pub(crate) fn pop_oldest(&mut self) -> Option<(u64, Arc<str>)> {
-        self.given.pop_front()
+        self.known.pop_front()
+    }
+
+    /// Puts back what was taken as the oldest one.
+    pub(crate) fn put_back(&mut self, oldest: (u64, Arc<str>)) {
+        self.known.push_front(oldest);
     }
 
     /// Forgets those that are none any more, once they are some more than a quarter of `count`, which is how many are.
-    pub(crate) fn tidy(&mut self, count: usize, is_pending: impl Fn(u64, &str) -> bool) {
+    pub(crate) fn tidy(&mut self, count: usize, is_one: impl Fn(u64, &str) -> bool) {
         const FEW: usize = 64;
-        if self.given.len() > count + count / 4 + FEW {
-            self.given
-                .retain(|(number, group_id)| is_pending(*number, group_id));
+        if self.known.len() > count + count / 4 + FEW {
+            self.known
+                .retain(|(number, group_id)| is_one(*number, group_id));
         }
     }
 
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
-        self.given.len()
+        self.known.len()
     }
 }
 
@@ -46,7 +51,7 @@ mod tests {
 
     #[test]
     fn what_was_used_does_not_add_up() {
-        let (mut pending, group_id) = (PendingMembers::default(), Arc::from("g"));
+        let (mut pending, group_id) = (ByAge::default(), Arc::from("g"));
         let first = pending.add(&group_id);
         for _ in 0..10_000 {
             let number = pending.add(&group_id);
