@@ -13,9 +13,12 @@ use tidewheel_consumer_groups::{GroupLimits, GroupReply, GroupRequest, ReplyToke
 use tidewheel_protocol::Uuid;
 
 use crate::support::{Runner, Step};
+use crate::transitions::Transition;
 
 const GROUPS: [&str; 2] = ["g", "h"];
 const TOPICS: [&str; 3] = ["t", "u", "v"];
+/// Histories.
+const SEEDS: u64 = 60;
 
 /// Which protocol a client uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -276,20 +279,38 @@ impl History {
     }
 }
 
-/// Runs one history and returns its trace.
-fn run(seed: u64, steps: usize) -> Vec<String> {
-    let mut history = History::new(seed);
+/// Runs one history to its end.
+fn lived(mut history: History, seed: u64, steps: usize) -> History {
     for _ in 0..steps {
         history.step();
     }
     history.settle(seed.is_multiple_of(2));
     history.end();
-    history.trace
+    history
+}
+
+/// Runs one history and returns its trace.
+fn run(seed: u64, steps: usize) -> Vec<String> {
+    lived(History::new(seed), seed, steps).trace
+}
+
+/// What groups go through.
+pub(crate) fn transitions() -> BTreeSet<Transition> {
+    let found = (0..SEEDS).flat_map(|seed| {
+        let mut history = History::new(seed);
+        history.runner.watch();
+        lived(history, seed, 250)
+            .runner
+            .watch
+            .unwrap_or_default()
+            .seen
+    });
+    found.collect()
 }
 
 #[test]
 fn whatever_members_of_either_protocol_do_the_promises_hold() {
-    for seed in 0..60 {
+    for seed in 0..SEEDS {
         println!("seed {seed}");
         assert!(run(seed, 250).len() > 250);
     }

@@ -15,3 +15,4 @@ mod scenarios;
 mod script;
 mod shares;
 mod support;
+mod transitions;

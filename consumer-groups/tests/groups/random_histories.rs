@@ -1,20 +1,40 @@
 //! Random requests in random order, from a seed: what must hold whatever members do.
 
-use crate::history::History;
+use std::collections::BTreeSet;
 
-/// Runs one history and returns its trace.
-fn run(seed: u64, steps: usize) -> Vec<String> {
-    let mut history = History::new(seed);
+use crate::history::History;
+use crate::transitions::Transition;
+
+/// Histories of each kind.
+const SEEDS: u64 = 150;
+
+/// Runs one history to its end.
+fn lived(mut history: History, steps: usize) -> History {
     for _ in 0..steps {
         history.step();
     }
     history.end();
-    history.trace
+    history
+}
+
+/// Runs one history and returns its trace.
+fn run(seed: u64, steps: usize) -> Vec<String> {
+    lived(History::new(seed), steps).trace
+}
+
+/// What groups go through.
+pub(crate) fn transitions() -> BTreeSet<Transition> {
+    let found = (0..SEEDS).flat_map(|seed| {
+        let mut history = History::new(seed);
+        history.runner.watch();
+        lived(history, 300).runner.watch.unwrap_or_default().seen
+    });
+    found.collect()
 }
 
 #[test]
 fn whatever_members_do_the_promises_hold() {
-    for seed in 0..150 {
+    for seed in 0..SEEDS {
         println!("seed {seed}");
         let trace = run(seed, 300);
         assert!(trace.len() > 300);

@@ -21,13 +21,15 @@
 //! | `set-clock MS` | the clock is set that much ahead, or back |
 //! | `fail-append`, `restart [TOPIC=ID\|gone…]`, `set NAME=VALUE…` | the log refuses what comes next; a new start, before which topics were made again or deleted; settings |
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::script::Script;
+use crate::transitions::Transition;
 
-/// Runs the commands of a file and returns the file as it should be.
-fn run(text: &str) -> String {
+/// Runs the commands of a file and returns the file as it should be, and what groups went through.
+fn run(text: &str) -> (String, BTreeSet<Transition>) {
     let mut script = Script::new();
     let mut written = String::new();
     let mut in_output = false;
@@ -46,21 +48,37 @@ fn run(text: &str) -> String {
             written.push('\n');
         }
     }
-    written
+    (written, script.transitions())
+}
+
+/// The files with scenarios, by name.
+fn files() -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scenarios");
+    let paths = fs::read_dir(folder).unwrap().map(|e| e.unwrap().path());
+    let is_one = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "txt");
+    let mut paths: Vec<_> = paths.filter(is_one).collect();
+    paths.sort();
+    assert!(paths.len() >= 10, "scenarios are missing");
+    paths
+}
+
+/// What groups go through in the scenarios, with the files that show it.
+pub(crate) fn transitions() -> BTreeMap<Transition, BTreeSet<String>> {
+    let mut shown: BTreeMap<Transition, BTreeSet<String>> = BTreeMap::new();
+    for path in files() {
+        let name = path.file_name().unwrap().to_str().unwrap();
+        for transition in run(&fs::read_to_string(&path).unwrap()).1 {
+            shown.entry(transition).or_default().insert(name.to_owned());
+        }
+    }
+    shown
 }
 
 #[test]
 fn every_scenario_goes_as_it_is_written() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scenarios");
-    let mut paths: Vec<_> = fs::read_dir(folder)
-        .unwrap()
-        .map(|e| e.unwrap().path())
-        .collect();
-    paths.sort();
-    assert!(paths.len() >= 10, "scenarios are missing");
-    for path in paths {
+    for path in files() {
         let text = fs::read_to_string(&path).unwrap();
-        let now = run(&text);
+        let (now, _) = run(&text);
         if std::env::var_os("TIDEWHEEL_REGENERATE").is_some() {
             fs::write(&path, now).unwrap();
         } else if now != text {

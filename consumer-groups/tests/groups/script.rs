@@ -4,7 +4,7 @@ mod consumer;
 mod render;
 mod render_consumer;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::sync::Arc;
 
@@ -19,6 +19,7 @@ use tidewheel_protocol::consumer_protocol::{
 
 use self::consumer::Topics;
 use crate::support::{Runner, Step, subscription};
+use crate::transitions::Transition;
 
 pub(crate) struct Script {
     runner: Runner,
@@ -110,13 +111,20 @@ fn partitions(names: &[&str], topic_id: Uuid) -> Vec<TopicPartitions> {
 
 impl Script {
     pub(crate) fn new() -> Script {
+        let mut runner = Runner::new(GroupConfig::default(), GroupLimits::default());
+        runner.watch();
         Script {
-            runner: Runner::new(GroupConfig::default(), GroupLimits::default()),
+            runner,
             aliases: BTreeMap::new(),
             made: BTreeMap::new(),
             requests: 0,
             topics: Topics::default(),
         }
+    }
+
+    /// What groups went through.
+    pub(crate) fn transitions(self) -> BTreeSet<Transition> {
+        self.runner.watch.unwrap_or_default().seen
     }
 
     /// Carries out one command and returns the lines that come of it.

@@ -11,6 +11,8 @@ use tidewheel_consumer_groups::{
 };
 use tidewheel_protocol::Uuid;
 
+use crate::transitions::{Watch, cause};
+
 /// What the log says when it takes nothing.
 pub(crate) const LOG_ERROR: GroupError = GroupError::NotCoordinator;
 
@@ -31,6 +33,8 @@ pub(crate) struct Runner {
     pub(crate) append_takes: usize,
     /// What became of topics: gone, or made again with this id. Others are there.
     pub(crate) topics: BTreeMap<String, Option<Uuid>>,
+    /// What groups go through, where that is watched.
+    pub(crate) watch: Option<Watch>,
     next_token: u64,
     image: Arc<TopicsImage>,
 }
@@ -82,6 +86,7 @@ impl Runner {
             append_fails: false,
             append_takes: 0,
             topics: BTreeMap::new(),
+            watch: None,
             next_token: 1,
             image: Arc::default(),
         };
@@ -94,8 +99,27 @@ impl Runner {
         let token = ReplyToken(self.next_token);
         self.next_token += 1;
         self.parked.insert(token, self.now_ms);
+        let by = cause(&request);
         let output = self.coordinator.handle(request, token, self.now_ms);
-        (token, self.apply(output))
+        let step = self.apply(output);
+        self.look(by, &step);
+        (token, step)
+    }
+
+    /// Watches what groups go through from now on.
+    pub(crate) fn watch(&mut self) {
+        self.watch = Some(Watch::default());
+    }
+
+    fn look(&mut self, by: &str, step: &Step) {
+        let Some(watch) = &mut self.watch else {
+            return;
+        };
+        let by = match step.refused_records {
+            0 => by.to_owned(),
+            _ => format!("{by}, which the log refuses"),
+        };
+        watch.look(&mut self.coordinator, &by, self.now_ms);
     }
 
     /// The topics are these from now on.
@@ -123,7 +147,9 @@ impl Runner {
         }
         self.now_ms = self.now_ms.max(due_ms);
         let output = self.coordinator.tick(self.now_ms);
-        Some(self.apply(output))
+        let step = self.apply(output);
+        self.look("time", &step);
+        Some(step)
     }
 
     /// Sets the clock. What lasts goes on as long as it would have.
@@ -145,6 +171,7 @@ impl Runner {
         let topic_id = |topic: &str| topics.get(topic).copied().unwrap_or(Some(Uuid::ZERO));
         let loaded = self.coordinator.loaded(self.now_ms, topic_id);
         let loaded = self.apply(loaded);
+        self.look("a restart", &loaded);
         Step {
             records: loaded.records,
             refused_records: loaded.refused_records,
