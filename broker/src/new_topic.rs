@@ -187,7 +187,7 @@ pub(crate) fn refuse_collisions(topics: &mut [Result<ValidTopic, BrokerError>]) 
     let (mut names, mut seen) = (HashSet::new(), HashSet::new());
     for entry in topics {
         if let Ok(topic) = entry
-            && !names.insert(topic.name.clone())
+            && !names.insert(Arc::clone(&topic.name))
         {
             let name = topic.name.as_ref().to_owned();
             *entry = Err(BrokerError::TopicExists { name });

@@ -64,9 +64,9 @@ enum LogCommand {
     /// Batches that are whole stay, with their offsets, unless nothing tells where they belong. What is cut out is
     /// kept in the folder cut-out.<time> of the partition, beside the old files, which take their room until the
     /// folder is deleted, and report.txt, which says what the output says: what was cut out and which offsets are
-    /// lost. A partition without damage is not touched. Stop the broker before; try --dry-run first; where a run
-    /// was cut off, run it again. Exit code 5: something is left that it cannot repair, or --dry-run found
-    /// something to do.
+    /// lost. A partition without damage is not touched. Stop the broker before, and run this as the user that the
+    /// broker runs as; try --dry-run first; where a run was cut off, run it again. Exit code 5: something is left
+    /// that it cannot repair, or --dry-run found something to do.
     Repair {
         #[command(flatten)]
         target: TargetArguments,

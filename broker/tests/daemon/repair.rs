@@ -159,3 +159,24 @@ fn a_damaged_partition_is_read_only_until_it_is_repaired_and_then_all_else_is_th
     let verified = support::run(&["log", "verify", dir.path().to_str().unwrap()]);
     assert!(verified.status.success(), "{verified:?}");
 }
+
+/// The broker could not open files of another user, and would not start any more.
+#[test]
+fn nobody_but_the_owner_writes_to_a_directory() {
+    if !rustix::process::geteuid().is_root() {
+        println!("not run: only root gives a directory away");
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    killed_with_data(dir.path());
+    std::os::unix::fs::chown(dir.path(), Some(12_345), None).unwrap();
+    let path = dir.path().to_str().unwrap();
+    for command in ["repair", "reindex"] {
+        let output = support::run(&["log", command, path]);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains("sudo -u '#12345'"), "{said}");
+        let looked = support::run(&["log", command, path, "--dry-run"]);
+        assert_ne!(looked.status.code(), Some(1));
+    }
+}
