@@ -417,7 +417,7 @@ fn lag_is_watched_over_a_broker_that_comes_back() {
     let broker = Broker::spawn(&mut command, dir.path());
     good_fed(&broker, &["produce", "t"], b"a\n");
     while objects(&lag.line())[0]["total_lag"] != 1 {}
-    lag.signal("-INT");
+    lag.signal("-TERM");
     lag.end();
     assert!(broker.stop());
 }
