@@ -46,6 +46,8 @@ class Member(groups.Member, ConsumerRebalanceListener):
             auto_offset_reset="earliest",
             heartbeat_interval_ms=groups.HEARTBEAT_MS,
             fetch_max_wait_ms=20,
+            # A leader that did not know the topic yet assigns nothing until it hears of it again: by default in 5 min.
+            metadata_max_age_ms=5_000,
         )
         self.consumer.partitions_for_topic(topic)
         self.consumer.subscribe([topic], listener=self)
