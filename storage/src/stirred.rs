@@ -4,6 +4,7 @@
 //! a core. So whoever takes a log's mutex, or opens one of its files, has it listed, and it stays listed until
 //! nothing is left to be written, removed or closed.
 
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
@@ -13,10 +14,18 @@ use crate::partition_log::PartitionLog;
 
 /// The listed partitions of a log directory.
 #[derive(Debug, Default)]
-pub(crate) struct Stirred(Mutex<Vec<Weak<PartitionDir>>>);
+pub(crate) struct Stirred(Mutex<Lists>);
+
+#[derive(Debug, Default)]
+struct Lists {
+    listed: Vec<Weak<PartitionDir>>,
+    /// Those that are being looked at whether they stay listed. Until that is known another thread has to see
+    /// them: its checkpoint is not to miss one.
+    settling: Vec<Weak<PartitionDir>>,
+}
 
 impl Stirred {
-    fn list(&self) -> MutexGuard<'_, Vec<Weak<PartitionDir>>> {
+    fn lists(&self) -> MutexGuard<'_, Lists> {
         // Nothing panics while it is held.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -24,26 +33,44 @@ impl Stirred {
     /// Lists a partition; each is listed once.
     pub(crate) fn add(&self, dir: &Arc<PartitionDir>, is_listed: &AtomicBool) {
         // Read first: a log that is appended to is listed already.
-        if !is_listed.load(Ordering::SeqCst) && !is_listed.swap(true, Ordering::SeqCst) {
-            self.list().push(Arc::downgrade(dir));
+        if is_listed.load(Ordering::SeqCst) {
+            return;
+        }
+        // Held over both, so that nobody who finds it noted misses it.
+        let mut lists = self.lists();
+        if !is_listed.swap(true, Ordering::SeqCst) {
+            lists.listed.push(Arc::downgrade(dir));
         }
     }
 
     fn logs(&self) -> Vec<Arc<PartitionLog>> {
-        let listed = self.list();
-        let dirs = listed.iter().filter_map(Weak::upgrade);
+        let lists = self.lists();
+        let known: HashSet<*const PartitionDir> = lists.listed.iter().map(Weak::as_ptr).collect();
+        let settling = lists.settling.iter();
+        let settling = settling.filter(|dir| !known.contains(&dir.as_ptr()));
+        let dirs = lists.listed.iter().chain(settling);
+        let dirs = dirs.filter_map(Weak::upgrade);
         dirs.filter_map(|dir| dir.log()).collect()
     }
 
     /// Takes those off the list of which nothing is to be looked at. Who is stirred meanwhile is listed again.
+    /// Where another thread does so already, nothing happens.
     fn settle(&self) {
-        let listed = std::mem::take(&mut *self.list());
-        for dir in listed.iter().filter_map(Weak::upgrade) {
+        let settling = {
+            let mut lists = self.lists();
+            if !lists.settling.is_empty() {
+                return;
+            }
+            lists.settling = std::mem::take(&mut lists.listed);
+            lists.settling.clone()
+        };
+        for dir in settling.iter().filter_map(Weak::upgrade) {
             dir.unlisted();
             if dir.log().is_some_and(|log| log.needs_care()) {
                 dir.stir();
             }
         }
+        self.lists().settling.clear();
     }
 }
 
@@ -121,5 +148,37 @@ mod tests {
         assert_eq!(look(1_700), 1);
         assert_eq!(look(1_800), 0);
         assert_eq!(manager.open_counts().files, 0);
+    }
+
+    #[test]
+    fn a_log_that_has_something_to_do_is_seen_while_another_thread_settles() {
+        let options = LogManagerOptions {
+            checkpoint_bytes: 1 << 20,
+            ..LogManagerOptions::new(
+                vec![PathBuf::from("/data")],
+                1,
+                "cluster".to_owned(),
+                vec![Uuid([1; 16])],
+            )
+        };
+        let manager: LogManager<()> = LogManager::open(Arc::new(SimFs::new()), options).unwrap();
+        let log = manager.load(vec![live(0)], 0, 0).unwrap().logs.pop();
+        let log = log.unwrap();
+        let batch = RecordBatchBuilder::new().record(1, None, Some(b"v"));
+        let valid = validate(batch.build().unwrap(), &log.config(), 1).unwrap();
+        log.append(valid, false, (), 0).pop().unwrap().1.unwrap();
+        let done = AtomicBool::new(false);
+        let missed = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    manager.settle_stirred(0);
+                }
+            });
+            let looks = (0..200_000).map(|_| manager.stirred_logs_of(0).len());
+            let missed = looks.filter(|seen| *seen != 1).count();
+            done.store(true, Ordering::Relaxed);
+            missed
+        });
+        assert_eq!(missed, 0, "a checkpoint then would have passed it over");
     }
 }
