@@ -48,16 +48,7 @@ enum LogCommand {
         target: TargetArguments,
     },
     /// Make those indexes of a stopped data directory anew in which verify finds damage
-    Reindex {
-        #[command(flatten)]
-        target: TargetArguments,
-        /// Only say what would be made anew
-        #[arg(long)]
-        dry_run: bool,
-        /// The topic's index.interval.bytes
-        #[arg(long, value_name = "BYTES", default_value_t = 4096)]
-        index_interval_bytes: u32,
-    },
+    Reindex(ChangeArguments),
     /// Bring back damaged partitions of a stopped data directory
     ///
     /// A broker serves a partition read-only where bytes of it are damaged. This cuts them out of its log.
@@ -67,16 +58,20 @@ enum LogCommand {
     /// lost. A partition without damage is not touched. Stop the broker before, and run this as the user that the
     /// broker runs as; try --dry-run first; where a run was cut off, run it again. Exit code 5: something is left
     /// that it cannot repair, or --dry-run found something to do.
-    Repair {
-        #[command(flatten)]
-        target: TargetArguments,
-        /// Only say what would be done
-        #[arg(long)]
-        dry_run: bool,
-        /// The topic's index.interval.bytes
-        #[arg(long, value_name = "BYTES", default_value_t = 4096)]
-        index_interval_bytes: u32,
-    },
+    Repair(ChangeArguments),
+}
+
+/// Arguments of what writes to a data directory.
+#[derive(Args, Clone, Debug)]
+struct ChangeArguments {
+    #[command(flatten)]
+    target: TargetArguments,
+    /// Only say what would be done
+    #[arg(long)]
+    dry_run: bool,
+    /// The topic's index.interval.bytes
+    #[arg(long, value_name = "BYTES", default_value_t = 4096)]
+    index_interval_bytes: u32,
 }
 
 #[derive(Args, Clone, Debug)]
@@ -104,33 +99,20 @@ pub(crate) fn run(args: &LogArguments) -> ExitCode {
             dump(&fs, target, DumpOptions { records: *records }, &mut out)
         }
         LogCommand::Verify { target } => verify(&fs, target, &mut out),
-        LogCommand::Reindex {
-            target,
-            dry_run,
-            index_interval_bytes,
-        } => {
+        LogCommand::Reindex(change) => {
             let options = ReindexOptions {
-                interval_bytes: *index_interval_bytes,
-                dry_run: *dry_run,
+                interval_bytes: change.index_interval_bytes,
+                dry_run: change.dry_run,
             };
-            may_write(target, *dry_run).and_then(|()| reindex(&fs, target, options, &mut out))
+            may_write(change).and_then(|()| reindex(&fs, &change.target, options, &mut out))
         }
-        LogCommand::Repair {
-            target,
-            dry_run,
-            index_interval_bytes,
-        } => {
+        LogCommand::Repair(change) => {
             let options = RepairOptions {
-                interval_bytes: *index_interval_bytes,
-                dry_run: *dry_run,
+                interval_bytes: change.index_interval_bytes,
+                dry_run: change.dry_run,
                 now_ms: clock::now_ms(),
             };
-            let target = TargetArguments {
-                path: repair::full_path(&target.path),
-                ..target.clone()
-            };
-            may_write(&target, *dry_run)
-                .and_then(|()| repair::repair(&fs, &target, options, &mut out))
+            may_write(change).and_then(|()| repair::repair(&fs, &change.target, options, &mut out))
         }
     };
     match code {
@@ -144,17 +126,18 @@ pub(crate) fn run(args: &LogArguments) -> ExitCode {
 
 /// Whether this user may write there: a broker that runs as another one, as root's does not, could not open what is
 /// written.
-fn may_write(target: &TargetArguments, dry_run: bool) -> Result<(), Failure> {
-    let path = target.path.display();
-    let owner = match std::fs::metadata(&target.path) {
+fn may_write(change: &ChangeArguments) -> Result<(), Failure> {
+    let path = &change.target.path;
+    let owner = match std::fs::metadata(path) {
         Ok(metadata) => metadata.uid(),
         // It is said by what looks into it.
         Err(_) => return Ok(()),
     };
     let own = rustix::process::geteuid().as_raw();
-    if dry_run || owner == own {
+    if change.dry_run || owner == own {
         return Ok(());
     }
+    let path = path.display();
     Err(Failure::Owner(format!(
         "{path} belongs to the user with the number {owner}, and this runs as {own}: the broker could not open what \
          is written; run it as its user (sudo -u '#{owner}' ...)"

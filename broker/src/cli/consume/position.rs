@@ -1,6 +1,5 @@
 //! How far a partition is read, and what of it is printed.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::time::Duration;
 
@@ -13,7 +12,7 @@ use tokio::time::Instant;
 use super::output::Printer;
 use super::span::Span;
 use crate::cli::kafka::client::Client;
-use crate::cli::kafka::offsets::{END, Leaders, START, all_offsets};
+use crate::cli::kafka::offsets::{Leaders, all_bounds};
 use crate::cli::kafka::place::{Bounds, Place};
 use crate::cli::outcome::{Failure, failed};
 use crate::cli::table::escaped;
@@ -61,25 +60,12 @@ pub(super) async fn positions(
     span: Span,
     at_end: bool,
 ) -> Result<Vec<Position>, Failure> {
-    let starts = all_offsets(client, leaders, START).await?;
-    let ends = all_offsets(client, leaders, END).await?;
-    let mut by_time = [BTreeMap::new(), BTreeMap::new()];
     let times = [span.from.time(), span.to.and_then(Place::time)];
-    for (found, time) in by_time.iter_mut().zip(times) {
-        if let Some(time) = time {
-            *found = all_offsets(client, leaders, time).await?;
-        }
-    }
-    let [from_times, to_times] = by_time;
-    let mut positions = Vec::with_capacity(starts.len());
-    for (partition, start) in starts {
-        let end = ends.get(&partition).copied().unwrap_or(start).max(start);
-        let within = |found: &BTreeMap<TopicPartition, i64>| Bounds {
-            start,
-            end,
-            found: found.get(&partition).copied().unwrap_or(-1),
-        };
-        let from = span.from.offset(within(&from_times));
+    let bounds = all_bounds(client, leaders, times).await?;
+    let mut positions = Vec::with_capacity(bounds.len());
+    for (partition, [from_bounds, to_bounds]) in bounds {
+        let Bounds { start, end, .. } = from_bounds;
+        let from = span.from.offset(from_bounds);
         let next = from.clamp(start, end);
         if next != from {
             let partition = escaped(&partition.to_string());
@@ -91,7 +77,7 @@ pub(super) async fn positions(
                 "tidewheel: {partition}: offset {from} is {begins}"
             ));
         }
-        let to = span.to.map(|to| to.offset(within(&to_times)));
+        let to = span.to.map(|to| to.offset(to_bounds));
         let until = to.into_iter().chain(at_end.then_some(end)).min();
         positions.push(Position {
             partition,

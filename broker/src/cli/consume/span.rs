@@ -15,10 +15,10 @@ impl FromStr for Span {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let whole = text.parse();
-        if let Ok(from) = whole {
-            return Ok(Self { from, to: None });
-        }
+        let wrong = match text.parse() {
+            Ok(from) => return Ok(Self { from, to: None }),
+            Err(wrong) => wrong,
+        };
         // Times have colons of their own.
         let halves = text.match_indices(':').find_map(|(at, _)| {
             let (from, to) = (text.get(..at)?, text.get(at + 1..)?);
@@ -29,11 +29,7 @@ impl FromStr for Span {
             let to = Some(to.parse().ok()?);
             Some(Self { from, to })
         });
-        match (halves, whole) {
-            (Some(span), _) => Ok(span),
-            (None, Err(error)) => Err(error),
-            (None, Ok(from)) => Ok(Self { from, to: None }),
-        }
+        halves.ok_or(wrong)
     }
 }
 

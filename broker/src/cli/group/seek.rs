@@ -12,7 +12,7 @@ use super::commit;
 use super::look::{self, of};
 use crate::cli::EXIT_ENVIRONMENT;
 use crate::cli::kafka::client::Client;
-use crate::cli::kafka::offsets::{END, Leaders, START, all_offsets, leaders, topics};
+use crate::cli::kafka::offsets::{Leaders, all_bounds, leaders, must_be_there, topics};
 use crate::cli::kafka::place::{Bounds, Place};
 use crate::cli::kafka::time::parse_time;
 use crate::cli::kafka::{ClusterArguments, Tried, refused, untold};
@@ -224,14 +224,7 @@ async fn chosen(
     all.extend(leaders(&topics(client, &names, false, |_| true).await?));
     for choice in choices {
         for &partition in &choice.partitions {
-            let wanted = TopicPartition {
-                topic: choice.topic.as_str().into(),
-                partition,
-            };
-            if !all.contains_key(&wanted) {
-                let code = ErrorCode::UnknownTopicOrPartition.code();
-                return Err(refused(&escaped(&wanted.to_string()), code, None));
-            }
+            must_be_there(&all, &choice.topic.as_str().into(), partition)?;
         }
     }
     all.retain(|partition, _| choices.iter().any(|choice| choice.has(partition)));
@@ -245,20 +238,13 @@ async fn plan(
     committed: &BTreeMap<TopicPartition, i64>,
     target: Target,
 ) -> Result<BTreeMap<TopicPartition, i64>, Failure> {
-    let starts = all_offsets(client, leaders, START).await?;
-    let ends = all_offsets(client, leaders, END).await?;
-    let found = match target {
-        Target::Place(Place::Time(time)) => all_offsets(client, leaders, time).await?,
-        _ => BTreeMap::new(),
+    let time = match target {
+        Target::Place(place) => place.time(),
+        Target::Shift(_) => None,
     };
     let mut planned = BTreeMap::new();
-    for (partition, start) in starts {
-        let end = ends.get(&partition).copied().unwrap_or(start).max(start);
-        let bounds = Bounds {
-            start,
-            end,
-            found: found.get(&partition).copied().unwrap_or(-1),
-        };
+    for (partition, [bounds]) in all_bounds(client, leaders, [time]).await? {
+        let Bounds { start, end, .. } = bounds;
         let offset = match target {
             Target::Place(place) => place.offset(bounds),
             Target::Shift(count) => {

@@ -10,6 +10,7 @@ use tidewheel_protocol::messages::metadata::MetadataResponseTopic;
 use tidewheel_protocol::{ErrorCode, StrBytes, TopicPartition};
 
 use super::client::{Client, ClientError, Patience, To, will_pass};
+use super::place::Bounds;
 use super::refused;
 use super::table::escaped;
 use crate::cli::outcome::Failure;
@@ -104,19 +105,32 @@ pub(crate) fn only(leaders: Leaders, numbers: &[i32]) -> Result<Leaders, Failure
     let topics: Vec<Arc<str>> = leaders.keys().map(|one| Arc::clone(&one.topic)).collect();
     for &partition in numbers {
         for topic in &topics {
-            let wanted = TopicPartition {
-                topic: Arc::clone(topic),
-                partition,
-            };
-            if !leaders.contains_key(&wanted) {
-                let code = ErrorCode::UnknownTopicOrPartition.code();
-                return Err(refused(&escaped(&wanted.to_string()), code, None));
-            }
+            must_be_there(&leaders, topic, partition)?;
         }
     }
     let mut leaders = leaders;
     leaders.retain(|one, _| numbers.contains(&one.partition));
     Ok(leaders)
+}
+
+/// Whether a partition is one of these.
+///
+/// # Errors
+/// Where it is not.
+pub(crate) fn must_be_there(
+    leaders: &Leaders,
+    topic: &Arc<str>,
+    partition: i32,
+) -> Result<(), Failure> {
+    let wanted = TopicPartition {
+        topic: Arc::clone(topic),
+        partition,
+    };
+    if leaders.contains_key(&wanted) {
+        return Ok(());
+    }
+    let code = ErrorCode::UnknownTopicOrPartition.code();
+    Err(refused(&escaped(&wanted.to_string()), code, None))
 }
 
 /// One offset of each partition: the first one, the end, or the first record that is not older than a time, where -1
@@ -165,7 +179,7 @@ pub(crate) async fn offsets(
 ///
 /// # Errors
 /// Also where one partition has none.
-pub(crate) async fn all_offsets(
+async fn all_offsets(
     client: &mut Client,
     leaders: &Leaders,
     timestamp: i64,
@@ -198,6 +212,35 @@ pub(crate) async fn all_offsets(
         }
         look_again(client, &mut left).await?;
     }
+}
+
+/// Where each partition begins and ends, and for each of the times where its first record stands that is not older.
+///
+/// # Errors
+/// As of [`all_offsets`].
+pub(crate) async fn all_bounds<const N: usize>(
+    client: &mut Client,
+    leaders: &Leaders,
+    times: [Option<i64>; N],
+) -> Result<BTreeMap<TopicPartition, [Bounds; N]>, Failure> {
+    let starts = all_offsets(client, leaders, START).await?;
+    let ends = all_offsets(client, leaders, END).await?;
+    let mut by_time = [const { BTreeMap::new() }; N];
+    for (found, time) in by_time.iter_mut().zip(times) {
+        if let Some(time) = time {
+            *found = all_offsets(client, leaders, time).await?;
+        }
+    }
+    let bounds = starts.into_iter().map(|(partition, start)| {
+        let end = ends.get(&partition).copied().unwrap_or(start).max(start);
+        let of_each = by_time.each_ref().map(|found| Bounds {
+            start,
+            end,
+            found: found.get(&partition).copied().unwrap_or(-1),
+        });
+        (partition, of_each)
+    });
+    Ok(bounds.collect())
 }
 
 /// Whether another broker can tell, or the same one soon.

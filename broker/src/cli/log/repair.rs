@@ -19,7 +19,7 @@ struct SummaryLine {
 
 /// The path by which a directory can be told: what it is called and where it lies say which partition it is, so `.` is
 /// not enough.
-pub(super) fn full_path(path: &Path) -> PathBuf {
+fn full_path(path: &Path) -> PathBuf {
     let full = match path.file_name() {
         Some(_) => std::path::absolute(path),
         None => path.canonicalize(),
@@ -34,8 +34,9 @@ pub(super) fn repair(
     options: RepairOptions,
     out: &mut dyn Write,
 ) -> Result<ExitCode, Failure> {
+    let path = full_path(&target.path);
     let mut printer = Printer::new(out, target.format);
-    let outcome = inspect::repair(fs, &target.path, options, &mut |line| {
+    let outcome = inspect::repair(fs, &path, options, &mut |line| {
         printer.line(&line, &line.to_string());
         // What was done is known also where the rest is cut off.
         printer.flush();
@@ -45,7 +46,7 @@ pub(super) fn repair(
             r#type: "summary",
             summary,
         };
-        printer.line(&line, &summary_text(&target.path, &summary));
+        printer.line(&line, &summary_text(&path, &summary));
     }
     printer.finish()?;
     let summary = outcome.map_err(Failure::Storage)?;

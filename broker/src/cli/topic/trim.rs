@@ -12,7 +12,7 @@ use tidewheel_protocol::messages::delete_records::{
 use tidewheel_protocol::{ErrorCode, StrBytes, TopicPartition};
 
 use crate::cli::kafka::client::{Client, To};
-use crate::cli::kafka::offsets::{END, Leaders, START, all_offsets, leaders, only, topics};
+use crate::cli::kafka::offsets::{Leaders, all_bounds, leaders, only, topics};
 use crate::cli::kafka::place::{Bounds, Place};
 use crate::cli::kafka::{ClusterArguments, PartitionsArguments, Tried, refused};
 use crate::cli::outcome::{Failure, Format, print_json};
@@ -98,20 +98,9 @@ type Planned = BTreeMap<TopicPartition, (i64, i64)>;
 
 /// What is to become of each partition: where one of them cannot be what was asked for, nothing is deleted in any.
 async fn plan(client: &mut Client, leaders: &Leaders, to: Place) -> Result<Planned, Failure> {
-    let starts = all_offsets(client, leaders, START).await?;
-    let ends = all_offsets(client, leaders, END).await?;
-    let found = match to.time() {
-        Some(time) => all_offsets(client, leaders, time).await?,
-        None => BTreeMap::new(),
-    };
     let (mut planned, mut tried) = (Planned::new(), Tried::default());
-    for (partition, start) in starts {
-        let end = ends.get(&partition).copied().unwrap_or(start).max(start);
-        let bounds = Bounds {
-            start,
-            end,
-            found: found.get(&partition).copied().unwrap_or(-1),
-        };
+    for (partition, [bounds]) in all_bounds(client, leaders, [to.time()]).await? {
+        let Bounds { start, end, .. } = bounds;
         let to = to.offset(bounds).max(start);
         if to > end {
             let code = ErrorCode::OffsetOutOfRange.code();
