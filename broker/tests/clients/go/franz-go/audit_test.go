@@ -116,6 +116,54 @@ func TestABrokenHistoryIsFound(t *testing.T) {
 	}
 }
 
+// A record that kcat drops when it ends is no fault, nor is kafka-python that goes on where it left off.
+func TestWhatClientsAreKnownToDoIsNoFault(t *testing.T) {
+	const dropped = `
+10 assigned 1 a 0,1
+15 take 0 0 0
+25 take 1 0 2
+30 ok 1 3`
+	const goesOn = `
+10 assigned 1 a 0,1
+15 take 0 0 0
+25 take 1 0 2
+30 ok 1 3
+31 revoked 0,1
+32 assigned 1 a 0,1
+33 take 0 1 1
+40 revoked 0,1
+41 assigned 2 a 1`
+	const tookTurns = `
+10 assigned 1 a 0,1
+15 take 0 0 0
+25 take 1 0 2
+30 ok 1 3
+31 revoked 0,1
+32 assigned 1 a 1
+33 assigned 1 a 0,1
+34 take 0 1 1`
+	for name, c := range map[string]struct {
+		path, journal string
+		ends          []int64
+		seenBy        []string
+	}{
+		"kcat drops one":                  {"kcat-7", dropped, []int64{4, 3}, nil},
+		"kcat drops two":                  {"kcat-7", dropped, []int64{4, 4}, []string{"delivered", "commits"}},
+		"another one drops one":           {"sarama-7", dropped, []int64{4, 3}, []string{"delivered"}},
+		"kafka-python keeps its place":    {"kafka-python-7", goesOn, []int64{4, 3}, nil},
+		"sarama keeps its place":          {"sarama-7", goesOn, []int64{4, 3}, []string{"order"}},
+		"kafka-python keeps an older one": {"kafka-python-7", tookTurns, []int64{4, 3}, []string{"order"}},
+	} {
+		a := history(t, journalOfA, journalOfB, observed)
+		a.ends = c.ends
+		delete(a.members, "A")
+		a.members[filepath.Join("x", c.path)] = events(t, c.journal)
+		if got := faults(a); !slices.Equal(got, c.seenBy) {
+			t.Errorf("%s: seen by %v, expected of %v", name, got, c.seenBy)
+		}
+	}
+}
+
 func TestBrokenRecordsOfAGroupAreFound(t *testing.T) {
 	for name, c := range map[string]struct {
 		breaks func(a *audit)

@@ -165,6 +165,7 @@ func runFlow(w *world, args []string) (bool, error) {
 		return false, err
 	}
 	var acked, failed atomic.Int64
+	var reason atomic.Value
 	sent, started := int64(0), time.Now()
 	for ctx := harness.UntilInputCloses(); ctx.Err() == nil; time.Sleep(flowTick) {
 		for range flowPerTick {
@@ -173,6 +174,7 @@ func runFlow(w *world, args []string) (bool, error) {
 			client.Produce(context.Background(), record, func(_ *kgo.Record, err error) {
 				if err != nil {
 					failed.Add(1)
+					reason.Store(err.Error())
 				}
 				acked.Add(1)
 			})
@@ -185,7 +187,7 @@ func runFlow(w *world, args []string) (bool, error) {
 	end, cancel := harness.Deadline(time.Minute)
 	defer cancel()
 	if err = client.Flush(end); err == nil {
-		err = harness.Wants(failed.Load() == 0, "%d of %d records were not acknowledged", failed.Load(), sent)
+		err = harness.Wants(failed.Load() == 0, "%d of %d records were not acknowledged: %v", failed.Load(), sent, reason.Load())
 	}
 	client.Close()
 	return harness.Report("flow", fmt.Sprintf("%d records", sent), err, started), nil
