@@ -207,6 +207,21 @@ type place struct {
 	offset    int64
 }
 
+// keptPlaces is where a member goes on that keeps its places, given partitions of which it has left some and taken from
+// some since.
+func keptPlaces(given []int32, left, taken map[int32]int64) map[int32]int64 {
+	out := map[int32]int64{}
+	for _, p := range given {
+		if at, had := left[p]; had {
+			out[p] = at
+		}
+		if at, had := taken[p]; had {
+			out[p] = at
+		}
+	}
+	return out
+}
+
 // drops are the records that kcat may have dropped.
 type drops struct {
 	by    map[place]string
@@ -299,7 +314,7 @@ func (a *audit) order() (string, error) {
 			case "assigned":
 				sessions++
 				if keepsPlaces {
-					left, next = next, map[int32]int64{}
+					left, next = keptPlaces(e.partitions, left, next), map[int32]int64{}
 				}
 				for _, p := range e.partitions {
 					given[p] = e.at

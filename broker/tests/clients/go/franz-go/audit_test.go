@@ -130,6 +130,8 @@ func TestWhatClientsAreKnownToDoIsNoFault(t *testing.T) {
 30 ok 1 3
 31 revoked 0,1
 32 assigned 1 a 0,1
+32 revoked 0,1
+32 assigned 1 a 0,1
 33 take 0 1 1
 40 revoked 0,1
 41 assigned 2 a 1`
