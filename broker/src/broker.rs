@@ -25,7 +25,7 @@ pub(crate) use self::error::{BrokerError, WrongConfigs};
 use self::load::Loading;
 pub(crate) use self::reload::{Followed, Given, follow};
 pub(crate) use self::topic_changes::{
-    TopicRef, create_partitions, create_topics, delete_topics, next_producer_id,
+    TopicRef, create_missing, create_partitions, create_topics, delete_topics, next_producer_id,
 };
 use crate::change_queue::ChangeQueue;
 use crate::clients::Clients;

@@ -37,7 +37,7 @@ pub use self::pending::NoCoordinator;
 use self::pending::Pending;
 use self::shard::Shard;
 pub(crate) use self::watch::{WatchedGroup, WatchedOffset};
-use crate::broker::{Broker, BrokerError, NewTopic, create_topics};
+use crate::broker::{Broker, BrokerError, NewTopic, create_missing};
 use crate::topics::{OFFSETS_TOPIC, Topic, TopicsSnapshot};
 
 /// How many partitions are loaded at the same time: the blocking pool has other work too.
@@ -260,14 +260,7 @@ pub(crate) async fn find_groups(broker: &Arc<Broker>) -> Result<(), BrokerError>
     }
     if broker.topics().named(OFFSETS_TOPIC).is_none() {
         let topic = NewTopic::with_defaults(OFFSETS_TOPIC, broker.config());
-        let made = create_topics(broker, vec![topic], false, limits::METADATA_CHANGE_WAIT).await;
-        for result in made {
-            match result {
-                // Somebody else was first.
-                Ok(_) | Err(BrokerError::TopicExists { .. }) => {}
-                Err(error) => return Err(error),
-            }
-        }
+        create_missing(broker, vec![topic]).await?;
     }
     start_groups(broker);
     Ok(())

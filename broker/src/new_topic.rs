@@ -186,15 +186,12 @@ fn given_configs(
 pub(crate) fn refuse_collisions(topics: &mut [Result<ValidTopic, BrokerError>]) {
     let (mut names, mut seen) = (HashSet::new(), HashSet::new());
     for entry in topics {
-        if let Ok(topic) = entry
-            && !names.insert(Arc::clone(&topic.name))
-        {
-            let name = topic.name.as_ref().to_owned();
-            *entry = Err(BrokerError::TopicExists { name });
-        } else if let Ok(topic) = entry
-            && metric_name(&topic.name).is_some_and(|metric| !seen.insert(metric))
-        {
-            *entry = Err(collision(topic.name.as_ref().to_owned()));
+        let Ok(topic) = entry else { continue };
+        let name = || topic.name.as_ref().to_owned();
+        if !names.insert(Arc::clone(&topic.name)) {
+            *entry = Err(BrokerError::TopicExists { name: name() });
+        } else if metric_name(&topic.name).is_some_and(|metric| !seen.insert(metric)) {
+            *entry = Err(collision(name()));
         }
     }
 }

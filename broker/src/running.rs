@@ -9,7 +9,7 @@ use tidewheel_storage::{LogManager, LogManagerOptions, RecoveryProgress, SpaceLi
 use tokio::task::JoinSet;
 
 use crate::admin::{AdminServer, AdminStart};
-use crate::broker::{Broker, BrokerError, Endpoint, NewTopic, create_topics};
+use crate::broker::{Broker, Endpoint, NewTopic, create_missing};
 use crate::clock::Clock;
 use crate::descriptors;
 use crate::faults::Faults;
@@ -129,14 +129,7 @@ impl Running {
     /// # Errors
     /// Where one of them cannot be made.
     pub(crate) async fn make_topics(&self, topics: Vec<NewTopic>) -> Result<(), EmbeddedError> {
-        let made = create_topics(&self.broker, topics, false, limits::METADATA_CHANGE_WAIT).await;
-        for topic in made {
-            match topic {
-                Ok(_) | Err(BrokerError::TopicExists { .. }) => {}
-                Err(error) => return Err(failed(error)),
-            }
-        }
-        Ok(())
+        create_missing(&self.broker, topics).await.map_err(failed)
     }
 
     pub(crate) fn broker(&self) -> &Arc<Broker> {

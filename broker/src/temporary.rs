@@ -5,8 +5,9 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FsWord, statfs, statvfs};
+use rustix::fs::{FsWord, statfs};
 use tempfile::{Builder, TempDir};
+use tidewheel_storage::fs::{FileSystem, RealFs};
 
 /// Where most Linux systems have a file system in memory.
 const SHARED_MEMORY: &str = "/dev/shm";
@@ -63,9 +64,8 @@ pub(crate) fn setting(dir: &Path) -> io::Result<String> {
 fn in_memory() -> Option<PathBuf> {
     let base = PathBuf::from(SHARED_MEMORY);
     let kind = statfs(&base).ok()?.f_type;
-    let space = statvfs(&base).ok()?;
-    let free = space.f_bavail.saturating_mul(space.f_frsize);
-    (kind == TMPFS_MAGIC && free >= ROOM_MIN).then_some(base)
+    let free_bytes = RealFs.space(&base).ok()?.free_bytes;
+    (kind == TMPFS_MAGIC && free_bytes >= ROOM_MIN).then_some(base)
 }
 
 #[cfg(test)]

@@ -159,7 +159,7 @@ mod tests {
     use tidewheel_protocol::messages::sync_group::{SyncGroupRequest, SyncGroupRequestAssignment};
 
     use super::*;
-    use crate::api::{Refused, dispatch};
+    use crate::api::{Answering, Refused, dispatch};
     use crate::broker::Broker;
     use crate::groups::find_groups;
     use crate::testing;
@@ -192,10 +192,7 @@ mod tests {
         }
     }
 
-    async fn begun(
-        broker: &Arc<Broker>,
-        request: &JoinGroupRequest,
-    ) -> Pin<Box<dyn Future<Output = Answer> + Send>> {
+    async fn begun(broker: &Arc<Broker>, request: &JoinGroupRequest) -> Answering {
         match dispatch(testing::call(broker, JOIN_VERSION, request))
             .await
             .unwrap()

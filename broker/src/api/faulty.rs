@@ -1,10 +1,8 @@
 //! Requests to which a fault happens that a test has made.
 
-use std::pin::Pin;
-
 use tidewheel_protocol::RequestHeader;
 
-use super::{Answer, Call, Refused, Reply, dispatch, refusal, served_by};
+use super::{Answer, Answering, Call, Refused, Reply, dispatch, refusal, served_by};
 use crate::faults::FaultKind;
 
 /// Whether a request with this header is one that faults may happen to: others close their connection.
@@ -46,8 +44,6 @@ fn unanswered(reply: Reply) -> Reply {
         Reply::Barrier(answer) => Reply::Barrier(lost(answer)),
     }
 }
-
-type Answering = Pin<Box<dyn Future<Output = Answer> + Send>>;
 
 fn lost(answer: Answering) -> Answering {
     Box::pin(async move {

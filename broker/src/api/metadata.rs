@@ -16,13 +16,6 @@ use crate::broker::{NewTopic, create_topics};
 use crate::topics::{Topic, TopicsSnapshot, topic_name_problem};
 
 pub(super) async fn handle(context: Context, request: MetadataRequest) -> MetadataResponse {
-    let endpoint = context.endpoint();
-    let broker = MetadataResponseBroker {
-        node_id: context.broker.node_id(),
-        host: StrBytes::from(endpoint.host.as_str()),
-        port: i32::from(endpoint.port),
-        ..MetadataResponseBroker::default()
-    };
     let operations = rights::told(request.include_topic_authorized_operations, rights::TOPIC);
     let cluster_authorized_operations = rights::told(
         request.include_cluster_authorized_operations,
@@ -36,11 +29,24 @@ pub(super) async fn handle(context: Context, request: MetadataRequest) -> Metada
         }
     }
     MetadataResponse {
-        brokers: vec![broker],
-        cluster_id: Some(StrBytes::from(context.broker.cluster_id())),
-        controller_id: context.broker.node_id(),
         cluster_authorized_operations,
         topics,
+        ..this_broker(&context)
+    }
+}
+
+/// An answer that names this broker, the only one and the controller, and no topics.
+pub(super) fn this_broker(context: &Context) -> MetadataResponse {
+    let (broker, endpoint) = (&context.broker, context.endpoint());
+    MetadataResponse {
+        brokers: vec![MetadataResponseBroker {
+            node_id: broker.node_id(),
+            host: StrBytes::from(endpoint.host.as_str()),
+            port: i32::from(endpoint.port),
+            ..MetadataResponseBroker::default()
+        }],
+        cluster_id: Some(StrBytes::from(broker.cluster_id())),
+        controller_id: broker.node_id(),
         ..MetadataResponse::default()
     }
 }

@@ -65,7 +65,7 @@ use tracing::debug;
 
 pub(crate) use self::faulty::{dispatch_faulty, is_served};
 pub(crate) use self::refusal::can_refuse;
-pub(crate) use self::reply::{Answer, Reply, bytes};
+pub(crate) use self::reply::{Answer, Answering, Reply, bytes};
 use crate::broker::{Broker, Endpoint};
 use crate::connection::Session;
 use crate::memory_pool::{MemoryPool, MemoryShare};

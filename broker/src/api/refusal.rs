@@ -29,7 +29,7 @@ use tidewheel_protocol::messages::list_offsets::{
     ListOffsetsPartitionResponse, ListOffsetsRequest, ListOffsetsResponse, ListOffsetsTopicResponse,
 };
 use tidewheel_protocol::messages::metadata::{
-    MetadataRequest, MetadataResponse, MetadataResponseBroker, MetadataResponseTopic,
+    MetadataRequest, MetadataResponse, MetadataResponseTopic,
 };
 use tidewheel_protocol::messages::offset_commit::{
     OffsetCommitRequest, OffsetCommitResponse, OffsetCommitResponsePartition,
@@ -49,6 +49,7 @@ use tidewheel_protocol::messages::produce::{
 use tidewheel_protocol::messages::sync_group::{SyncGroupRequest, SyncGroupResponse};
 use tidewheel_protocol::{ApiKey, DecodeError, ErrorCode, Message, StrBytes, Uuid};
 
+use super::metadata::this_broker;
 use super::{Answer, Call, Context, Refused};
 
 type Refuse = fn(Call, i16) -> Result<Answer, DecodeError>;
@@ -56,33 +57,36 @@ type Refuse = fn(Call, i16) -> Result<Answer, DecodeError>;
 /// The APIs whose requests can be answered by an error alone.
 const REFUSALS: &[(ApiKey, Refuse)] = &[
     (ApiKey::Produce, produce),
-    (ApiKey::Fetch, |call, code| {
-        call.refused(code, |_, request, code| fetch(request, code))
-    }),
+    (ApiKey::Fetch, |call, code| call.refused(code, fetch)),
     (ApiKey::ListOffsets, |call, code| {
-        call.refused(code, |_, request, code| list_offsets(request, code))
+        call.refused(code, list_offsets)
     }),
-    (ApiKey::Metadata, |call, code| call.refused(code, metadata)),
+    (ApiKey::Metadata, |mut call, code| {
+        let request = call.decode()?;
+        let responder = call.responder();
+        let response = metadata(&responder.context, request, code);
+        Ok(responder.frame(&response))
+    }),
     (ApiKey::OffsetForLeaderEpoch, |call, code| {
-        call.refused(code, |_, request, code| leader_epochs(request, code))
+        call.refused(code, leader_epochs)
     }),
     (ApiKey::CreateTopics, |call, code| {
-        call.refused(code, |_, request, code| create_topics(request, code))
+        call.refused(code, create_topics)
     }),
     (ApiKey::DeleteTopics, |call, code| {
-        call.refused(code, |_, request, code| delete_topics(request, code))
+        call.refused(code, delete_topics)
     }),
     (ApiKey::FindCoordinator, |call, code| {
-        call.refused(code, |_, request, code| find_coordinator(request, code))
+        call.refused(code, find_coordinator)
     }),
     (ApiKey::OffsetCommit, |call, code| {
-        call.refused(code, |_, request, code| offset_commit(request, code))
+        call.refused(code, offset_commit)
     }),
     (ApiKey::OffsetFetch, |call, code| {
-        call.refused(code, |_, request, code| offset_fetch(request, code))
+        call.refused(code, offset_fetch)
     }),
     (ApiKey::InitProducerId, |call, code| {
-        call.refused(code, |_, _: InitProducerIdRequest, error_code| {
+        call.refused(code, |_: InitProducerIdRequest, error_code| {
             InitProducerIdResponse {
                 error_code,
                 producer_epoch: -1,
@@ -91,7 +95,7 @@ const REFUSALS: &[(ApiKey, Refuse)] = &[
         })
     }),
     (ApiKey::JoinGroup, |call, code| {
-        call.refused(code, |_, request: JoinGroupRequest, error_code| {
+        call.refused(code, |request: JoinGroupRequest, error_code| {
             JoinGroupResponse {
                 error_code,
                 member_id: request.member_id,
@@ -100,23 +104,19 @@ const REFUSALS: &[(ApiKey, Refuse)] = &[
         })
     }),
     (ApiKey::SyncGroup, |call, code| {
-        call.refused(code, |_, _: SyncGroupRequest, error_code| {
-            SyncGroupResponse {
-                error_code,
-                ..SyncGroupResponse::default()
-            }
+        call.refused(code, |_: SyncGroupRequest, error_code| SyncGroupResponse {
+            error_code,
+            ..SyncGroupResponse::default()
         })
     }),
     (ApiKey::Heartbeat, |call, code| {
-        call.refused(code, |_, _: HeartbeatRequest, error_code| {
-            HeartbeatResponse {
-                error_code,
-                ..HeartbeatResponse::default()
-            }
+        call.refused(code, |_: HeartbeatRequest, error_code| HeartbeatResponse {
+            error_code,
+            ..HeartbeatResponse::default()
         })
     }),
     (ApiKey::LeaveGroup, |call, code| {
-        call.refused(code, |_, _: LeaveGroupRequest, error_code| {
+        call.refused(code, |_: LeaveGroupRequest, error_code| {
             LeaveGroupResponse {
                 error_code,
                 ..LeaveGroupResponse::default()
@@ -124,7 +124,7 @@ const REFUSALS: &[(ApiKey, Refuse)] = &[
         })
     }),
     (ApiKey::ConsumerGroupHeartbeat, |call, code| {
-        call.refused(code, |_, _: ConsumerGroupHeartbeatRequest, error_code| {
+        call.refused(code, |_: ConsumerGroupHeartbeatRequest, error_code| {
             ConsumerGroupHeartbeatResponse {
                 error_code,
                 ..ConsumerGroupHeartbeatResponse::default()
@@ -159,12 +159,10 @@ impl Call {
     fn refused<Q: Message, A: Message>(
         mut self,
         code: i16,
-        response: fn(&Context, Q, i16) -> A,
+        response: fn(Q, i16) -> A,
     ) -> Result<Answer, DecodeError> {
         let request = self.decode()?;
-        let responder = self.responder();
-        let response = response(&responder.context, request, code);
-        Ok(responder.frame(&response))
+        Ok(self.responder().frame(&response(request, code)))
     }
 }
 
@@ -242,9 +240,8 @@ fn list_offsets(request: ListOffsetsRequest, error_code: i16) -> ListOffsetsResp
 
 /// The broker is named: without one, clients would not know whom to ask again.
 fn metadata(context: &Context, request: MetadataRequest, error_code: i16) -> MetadataResponse {
-    let (broker, endpoint) = (&context.broker, context.endpoint());
     let all = || {
-        let known = broker.topics();
+        let known = context.broker.topics();
         let named = known
             .iter()
             .map(|topic| (Some(StrBytes::from(&*topic.name)), topic.id));
@@ -265,17 +262,9 @@ fn metadata(context: &Context, request: MetadataRequest, error_code: i16) -> Met
     });
     let topics: Vec<_> = topics.collect();
     MetadataResponse {
-        brokers: vec![MetadataResponseBroker {
-            node_id: broker.node_id(),
-            host: StrBytes::from(endpoint.host.as_str()),
-            port: i32::from(endpoint.port),
-            rack: None,
-        }],
-        cluster_id: Some(StrBytes::from(broker.cluster_id())),
-        controller_id: broker.node_id(),
         error_code: if topics.is_empty() { error_code } else { 0 },
         topics,
-        ..MetadataResponse::default()
+        ..this_broker(context)
     }
 }
 

@@ -8,18 +8,21 @@ use bytes::Bytes;
 use crate::connection::{Files, Piece};
 use crate::memory_pool::MemoryShare;
 
+/// An answer under way.
+pub(crate) type Answering = Pin<Box<dyn Future<Output = Answer> + Send>>;
+
 /// What a handler hands to the write loop.
 pub(crate) enum Reply {
     /// Known at once.
     Now(Answer),
     /// Begun; the write loop finishes it in its turn. The request's bytes are no longer needed.
-    Started(Pin<Box<dyn Future<Output = Answer> + Send>>),
+    Started(Answering),
     /// The same, and the connection's next request is not read before it is finished.
-    Alone(Pin<Box<dyn Future<Output = Answer> + Send>>),
+    Alone(Answering),
     /// Finished by the write loop, in its turn.
-    Later(Pin<Box<dyn Future<Output = Answer> + Send>>),
+    Later(Answering),
     /// The same, and the connection's next request is not read before it is finished.
-    Barrier(Pin<Box<dyn Future<Output = Answer> + Send>>),
+    Barrier(Answering),
 }
 
 impl Reply {

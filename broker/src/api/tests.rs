@@ -7,7 +7,7 @@ use tidewheel_protocol::messages::metadata::MetadataRequest;
 use super::*;
 use crate::testing;
 
-async fn metadata_of_all(broker: &Arc<Broker>) -> Pin<Box<dyn Future<Output = Answer> + Send>> {
+async fn metadata_of_all(broker: &Arc<Broker>) -> Answering {
     let request = MetadataRequest {
         topics: None,
         ..MetadataRequest::default()

@@ -43,6 +43,24 @@ pub(crate) async fn create_topics(
     done.unwrap_or_else(|error| for_all(count, error))
 }
 
+/// Creates those of `topics` that are not there.
+///
+/// # Errors
+/// Where one of them cannot be made.
+pub(crate) async fn create_missing(
+    broker: &Arc<Broker>,
+    topics: Vec<NewTopic>,
+) -> Result<(), BrokerError> {
+    for made in create_topics(broker, topics, false, limits::METADATA_CHANGE_WAIT).await {
+        match made {
+            // Somebody else may have been first.
+            Ok(_) | Err(BrokerError::TopicExists { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
 /// Gives more partitions to those of `topics` for which that is valid, within `wait`.
 pub(crate) async fn create_partitions(
     broker: &Arc<Broker>,

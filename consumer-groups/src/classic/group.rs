@@ -7,8 +7,6 @@ use bytes::Bytes;
 use tidewheel_protocol::consumer_protocol;
 
 use super::member::Member;
-#[cfg(doc)]
-use crate::by_age::ByAge;
 use crate::error::GroupError;
 use crate::records::{GroupMetadata, OffsetsRecord};
 use crate::reply::JoinedMember;
@@ -77,7 +75,7 @@ pub(crate) struct ClassicGroup {
     /// Member ids by instance id.
     static_members: BTreeMap<Arc<str>, Arc<str>>,
     /// Members that were given an id and have not joined with it, with the numbers that they have in
-    /// [`ByAge`].
+    /// [`ByAge`](crate::by_age::ByAge).
     pending: BTreeMap<Arc<str>, u64>,
     /// The same by number.
     pending_numbers: BTreeMap<u64, Arc<str>>,
