@@ -10,20 +10,27 @@ use tidewheel_protocol::messages::consumer_group_heartbeat::{
 use tidewheel_protocol::{ErrorCode, StrBytes};
 
 use crate::case::bounded_on;
-use crate::groups::is_closed_for;
+use crate::groups::{is_closed_for, others_begin};
 use crate::support::consumers::{alive, assigned, heartbeat, join, joining};
 use crate::support::{Broker, Client};
 
-/// Members at most until their bytes are too many: each has a group of its own and long texts.
+/// Members whose bytes are too many: each has a group of its own and long texts.
 const INVENTED: usize = 20_000;
-const SETTINGS: &[&str] = &["offsets.topic.num.partitions=1"];
+const SETTINGS: &[&str] = &[
+    "offsets.topic.num.partitions=1",
+    "group.initial.rebalance.delay.ms=0",
+    // Members are heard of when a case is over, however long it takes.
+    "group.consumer.max.session.timeout.ms=600000",
+    "group.consumer.session.timeout.ms=600000",
+];
 
-/// Runs a hostile case beside a group with one member, which sees no error.
+/// Runs a hostile case beside a group with one member, which sees no error. Afterwards others begin, by both protocols.
 fn bounded<T>(hostile: impl FnOnce(&Broker) -> T) {
     let dir = tempfile::tempdir().unwrap();
     let broker = Broker::start_with(dir.path(), SETTINGS);
     let mut client = broker.connect();
     client.create_topic("read", 3, &[]);
+    client.create_topic("committed", 10, &[]);
     crate::support::groups::find(&mut client, &["well-behaved"]);
     let told = join(&mut client, "well-behaved", "m", &["read"]);
     assert_eq!(assigned(&told).unwrap()[0].1, [0, 1, 2]);
@@ -33,6 +40,11 @@ fn bounded<T>(hostile: impl FnOnce(&Broker) -> T) {
     bounded_on(&broker, |broker| {
         let peers = hostile(broker);
         let told = heartbeat(&mut client, &alive("well-behaved", "m", told.member_epoch));
+        assert_eq!(told.error_code, 0);
+        others_begin(&mut client, 1);
+        let told = heartbeat(&mut client, &joining("new", "m", &["read"]));
+        assert_eq!(assigned(&told).unwrap()[0].1, [0, 1, 2]);
+        let told = heartbeat(&mut client, &alive("new", "m", told.member_epoch));
         assert_eq!(told.error_code, 0);
         peers
     });
@@ -62,6 +74,43 @@ fn members_of_invented_groups_of_the_newer_protocol() {
         let gone = heartbeat(&mut client, &gone).error_code;
         assert_eq!(gone, ErrorCode::GroupIdNotFound.code());
     });
+}
+
+/// Members that also say that they are alive: their groups are like any others, until their bytes are too many. Who
+/// is known is let in all the same.
+#[test]
+fn members_of_invented_groups_of_the_newer_protocol_that_come_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::start_with(dir.path(), SETTINGS);
+    let mut client = broker.connect();
+    client.create_topic("read", 3, &[]);
+    crate::support::groups::find(&mut client, &["known"]);
+    let known = join(&mut client, "known", "m", &["read"]);
+    let told = heartbeat(&mut client, &alive("known", "m", known.member_epoch));
+    assert_eq!(told.error_code, 0);
+    let instance = "i".repeat(30_000);
+    let refused = (0..INVENTED).find_map(|number| {
+        let group = format!("invented-{number}");
+        let mut request = joining(&group, "m", &["read"]);
+        request.instance_id = Some(StrBytes::from(&*instance));
+        let told = heartbeat(&mut client, &request);
+        if told.error_code != 0 {
+            return Some((number, told.error_code));
+        }
+        let told = heartbeat(&mut client, &alive(&group, "m", told.member_epoch));
+        assert_eq!(told.error_code, 0);
+        None
+    });
+    let (number, code) = refused.unwrap();
+    assert_eq!(code, ErrorCode::CoordinatorNotAvailable.code());
+    assert!((1_000..2_000).contains(&number), "{number}");
+    for member in 0..100 {
+        let told = heartbeat(
+            &mut client,
+            &joining("known", &format!("more-{member}"), &["read"]),
+        );
+        assert_eq!(told.error_code, 0);
+    }
 }
 
 /// More than a coordinator takes in has an error of its own, or closes the connection before it is decoded.

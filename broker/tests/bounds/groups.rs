@@ -89,24 +89,31 @@ impl WellBehaved {
         request.generation_id_or_member_epoch = self.member.generation_id;
         request.member_id = self.member.member_id.clone();
         assert_eq!(committed(&mut self.client, &request), 0);
-        self.others_begin();
-    }
-
-    /// A consumer commits for the first time, and a new member of another group is let in.
-    fn others_begin(&mut self) {
         self.looks += 1;
-        let code = committed(
-            &mut self.client,
-            &commit(&format!("first-{}", self.looks), 10),
-        );
-        assert_eq!(code, 0);
-        let mut request = join(&format!("new-{}", self.looks), 10);
-        let asked: JoinGroupResponse = self.client.call(4, &request);
-        assert_eq!(asked.error_code, ErrorCode::MemberIdRequired.code());
-        request.member_id = asked.member_id;
-        let joined: JoinGroupResponse = self.client.call(4, &request);
-        assert_eq!(joined.error_code, 0);
+        others_begin(&mut self.client, self.looks);
     }
+}
+
+/// A consumer commits for the first time, and a new member of another group is let in and gets its assignment. No look
+/// has the number of another.
+pub(crate) fn others_begin(client: &mut Client, look: usize) {
+    let code = committed(client, &commit(&format!("first-{look}"), 10));
+    assert_eq!(code, 0);
+    let group = format!("new-{look}");
+    let joined = joins_in_steps(client, &group);
+    let synced: SyncGroupResponse = client.call(3, &sync(&group, &joined, vec![]));
+    assert_eq!(synced.error_code, 0);
+}
+
+/// A member joins as clients do: it asks for an id and comes back with it.
+fn joins_in_steps(client: &mut Client, group: &str) -> JoinGroupResponse {
+    let mut request = join(group, 10);
+    let asked: JoinGroupResponse = client.call(4, &request);
+    assert_eq!(asked.error_code, ErrorCode::MemberIdRequired.code());
+    request.member_id = asked.member_id;
+    let joined: JoinGroupResponse = client.call(4, &request);
+    assert_eq!(joined.error_code, 0);
+    joined
 }
 
 /// Runs a hostile case beside a well-behaved group.
@@ -223,30 +230,77 @@ pub(crate) fn is_closed_for<Q: Message>(broker: &Broker, version: i16, request: 
     }
 }
 
+/// Joins [`INVENTED`] groups, each in steps with requests of this version: a step makes the next request out of what
+/// was answered, none after the last.
+fn invented(
+    broker: &Broker,
+    version: i16,
+    next: impl Fn(JoinGroupRequest, &JoinGroupResponse) -> Option<JoinGroupRequest>,
+) -> Vec<Client> {
+    let mut peers: Vec<Client> = (0..8).map(|_| broker.connect()).collect();
+    for first in (0..INVENTED).step_by(peers.len()) {
+        let requests =
+            (first..first + peers.len()).map(|number| join(&format!("invented-{number}"), 10));
+        let mut requests: Vec<JoinGroupRequest> = requests.collect();
+        while !requests.is_empty() {
+            let pairs = peers.iter_mut().zip(&requests);
+            let sent: Vec<i32> = pairs
+                .map(|(peer, request)| peer.send(version, request))
+                .collect();
+            let answers = peers.iter_mut().zip(sent);
+            let answers: Vec<JoinGroupResponse> = answers
+                .map(|(peer, sent)| peer.receive(version, sent))
+                .collect();
+            let answered = requests.into_iter().zip(&answers);
+            requests = answered
+                .filter_map(|(request, answer)| next(request, answer))
+                .collect();
+        }
+    }
+    peers
+}
+
 /// Members that ask for an id in a group of their own and never come back, and members that never sync.
 #[test]
 fn joins_with_invented_group_names() {
     bounded(|broker| {
-        let mut peers: Vec<Client> = (0..8).map(|_| broker.connect()).collect();
-        let mut named = 0;
-        for first in (0..INVENTED).step_by(peers.len()) {
-            let sent: Vec<i32> = (first..)
-                .zip(&mut peers)
-                .map(|(number, peer)| peer.send(4, &join(&format!("invented-{number}"), 10)))
-                .collect();
-            for (peer, sent) in peers.iter_mut().zip(sent) {
-                let answer: JoinGroupResponse = peer.receive(4, sent);
-                assert_eq!(answer.error_code, ErrorCode::MemberIdRequired.code());
-                named += 1;
-            }
-        }
-        assert_eq!(named, INVENTED.next_multiple_of(peers.len()));
+        let mut peers = invented(broker, 4, |_, answer| {
+            assert_eq!(answer.error_code, ErrorCode::MemberIdRequired.code());
+            None
+        });
         for number in 0..1_000 {
             let group = format!("never-syncs-{number}");
             let joined: JoinGroupResponse = peers[0].call(3, &join(&group, 1_000));
             assert_eq!(joined.error_code, 0);
         }
         peers
+    });
+}
+
+/// Members of old clients, which join at once, each in a group of its own, and never sync.
+#[test]
+fn members_of_invented_groups_that_join_at_once() {
+    bounded(|broker| {
+        invented(broker, 3, |_, answer| {
+            assert_eq!(answer.error_code, 0);
+            None
+        })
+    });
+}
+
+/// Members that come back with the id they were given, each in a group of its own, and never sync.
+#[test]
+fn members_of_invented_groups_that_join_in_two_steps() {
+    bounded(|broker| {
+        invented(broker, 4, |mut request, answer| {
+            if !request.member_id.is_empty() {
+                assert_eq!(answer.error_code, 0);
+                return None;
+            }
+            assert_eq!(answer.error_code, ErrorCode::MemberIdRequired.code());
+            request.member_id = answer.member_id.clone();
+            Some(request)
+        })
     });
 }
 
