@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tidewheel_config::limits;
 use tidewheel_consumer_groups::{GroupCoordinator, OffsetsRecord};
-use tidewheel_protocol::{Batches, RecordBatch};
+use tidewheel_protocol::{Batches, RecordBatch, TopicPartition};
 use tidewheel_storage::StorageError;
 use tracing::{error, info, warn};
 
@@ -44,20 +44,62 @@ pub(super) enum Loaded {
     NotYet,
 }
 
-/// Replays the log and has the shard serve what it holds; blocks on the disk.
+/// How often a partition that takes long tells how far it is.
+const TOLD_EVERY_MS: i64 = 5_000;
+
+/// A partition that is being read.
+struct Reading<'a> {
+    partition: &'a TopicPartition,
+    coordinator: GroupCoordinator,
+    records: u64,
+    /// The monotonic clock.
+    now_ms: &'a dyn Fn() -> i64,
+    told_ms: i64,
+}
+
+impl Reading<'_> {
+    fn replay(&mut self, record: &OffsetsRecord) {
+        self.records += 1;
+        self.coordinator.replay(record);
+    }
+
+    /// Says now and then how far it is.
+    fn has_come_to(&mut self, offset: i64, end: i64) {
+        let now_ms = (self.now_ms)();
+        if now_ms.saturating_sub(self.told_ms) >= TOLD_EVERY_MS {
+            self.told_ms = now_ms;
+            let (partition, records) = (self.partition, self.records);
+            info!(%partition, records, offset, end, "groups are being read");
+        }
+    }
+}
+
+/// Replays the log and has the shard serve what it holds; blocks on the disk. Long reads tell how far they are.
 pub(super) fn load(
     shard: &Shard,
-    mut coordinator: GroupCoordinator,
+    coordinator: GroupCoordinator,
+    known: impl FnOnce() -> Known,
+) -> Loaded {
+    load_by(&clock::steady_ms, shard, coordinator, known)
+}
+
+/// The same by this monotonic clock.
+pub(super) fn load_by(
+    now_ms: &dyn Fn() -> i64,
+    shard: &Shard,
+    coordinator: GroupCoordinator,
     known: impl FnOnce() -> Known,
 ) -> Loaded {
     let partition = shard.log().log().topic_partition();
-    let began = clock::steady_ms();
-    let mut records = 0_u64;
-    let read = read_all(shard, &mut |record| {
-        records += 1;
-        coordinator.replay(&record);
-    });
-    match read {
+    let began = now_ms();
+    let mut reading = Reading {
+        partition,
+        coordinator,
+        records: 0,
+        now_ms,
+        told_ms: began,
+    };
+    match read_all(shard, &mut reading) {
         Err(error) if error.may_pass() => {
             warn!(%partition, %error, "its groups have no coordinator yet");
             return Loaded::NotYet;
@@ -67,8 +109,9 @@ pub(super) fn load(
             shard.fail();
         }
         Ok(()) => {
-            if shard.serve(coordinator, known) {
-                let took_ms = clock::steady_ms() - began;
+            let records = reading.records;
+            if shard.serve(reading.coordinator, known) {
+                let took_ms = now_ms() - began;
                 info!(%partition, records, took_ms, "groups are loaded");
             }
         }
@@ -87,7 +130,7 @@ pub(super) async fn until_settled<F: Future<Output = Loaded>>(mut attempt: impl 
     }
 }
 
-fn read_all(shard: &Shard, replay: &mut dyn FnMut(OffsetsRecord)) -> Result<(), LoadError> {
+fn read_all(shard: &Shard, reading: &mut Reading) -> Result<(), LoadError> {
     let log = shard.log().log();
     let mut offset = log.offsets().log_start;
     // A broker that stops need not know the rest.
@@ -101,17 +144,15 @@ fn read_all(shard: &Shard, replay: &mut dyn FnMut(OffsetsRecord)) -> Result<(), 
         };
         for batch in Batches::new(slice.bytes()?) {
             let batch = batch.map_err(|error| unreadable(offset, &error))?;
-            replay_batch(&batch, replay)?;
+            replay_batch(&batch, reading)?;
             offset = batch.header.next_offset();
         }
+        reading.has_come_to(offset, log.offsets().log_end);
     }
     Ok(())
 }
 
-fn replay_batch(
-    batch: &RecordBatch,
-    replay: &mut dyn FnMut(OffsetsRecord),
-) -> Result<(), LoadError> {
+fn replay_batch(batch: &RecordBatch, reading: &mut Reading) -> Result<(), LoadError> {
     let base_offset = batch.header.base_offset;
     if batch.header.is_control() {
         return Ok(());
@@ -122,7 +163,7 @@ fn replay_batch(
     for record in records {
         let record = record.map_err(|error| unreadable(base_offset, &error))?;
         match OffsetsRecord::decode(record.key.unwrap_or_default(), record.value) {
-            Ok(decoded) => replay(decoded),
+            Ok(decoded) => reading.replay(&decoded),
             // A newer version may have written it: the others still say what they say.
             Err(error) => {
                 warn!(offset = record.offset, %error, "a record of a group is passed over")

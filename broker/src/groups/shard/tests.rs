@@ -1,3 +1,4 @@
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -15,9 +16,10 @@ use tidewheel_storage::fs::{Fault, SimFs};
 use tokio::time::timeout;
 
 use super::super::Groups;
-use super::super::loading::{Loaded, load};
+use super::super::loading::{Loaded, load, load_by};
 use super::*;
 use crate::clock::{self, Clock};
+use crate::logging::LogLines;
 use crate::partition::tests::partition;
 use crate::partition::{AppendWaiter, Partition};
 use crate::topics::{Topic, TopicRegistry};
@@ -205,6 +207,42 @@ async fn who_asks_while_groups_are_read_is_told_at_once_and_later_commits_count(
     }
     assert_eq!(offsets(&shard).await, [(0, 5)]);
     assert_eq!(shard.listed().groups, 1);
+}
+
+/// Every look at the clock finds that two seconds have passed.
+#[tokio::test]
+async fn a_long_read_tells_every_few_seconds_how_far_it_is() {
+    const PARTITIONS: i32 = 250;
+    let world = World::new();
+    let shard = world.ready();
+    let note = "x".repeat(4_000);
+    for offset in 0..6 {
+        let answers = results(shard.ask(commit(PARTITIONS, offset, &note))).await;
+        assert!(answers.iter().all(Result::is_ok));
+    }
+    let (lines, _noted) = LogLines::of_this_thread();
+    let seconds = Cell::new(0);
+    let now_ms = || seconds.replace(seconds.get() + 2) * 1_000;
+    let shard = world.loading();
+    load_by(&now_ms, &shard, coordinator(), || known(Some(ID)));
+    let (said, _) = lines.follow();
+    let said: Vec<&str> = said.iter().map(|line| &*line.message).collect();
+    let [told @ .., last] = &said[..] else {
+        panic!("{said:?}");
+    };
+    assert!(last.starts_with("groups are loaded"), "{last}");
+    assert!(last.contains(" records=1500 "), "{last}");
+    assert!(told.len() >= 2, "{told:?}");
+    let records = told.iter().map(|line| {
+        assert!(line.starts_with("groups are being read"), "{line}");
+        assert!(line.ends_with(" end=1500"), "{line}");
+        let (_, rest) = line.split_once(" records=").unwrap();
+        let (records, rest) = rest.split_once(' ').unwrap();
+        assert_eq!(rest, format!("offset={records} end=1500"));
+        records.parse::<u64>().unwrap()
+    });
+    let records: Vec<u64> = records.collect();
+    assert!(records.is_sorted() && records[0] > 0, "{records:?}");
 }
 
 #[tokio::test]
