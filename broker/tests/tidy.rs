@@ -32,7 +32,7 @@ const FILE_LINES_MAX: usize = 600;
 type Behaviour = (&'static str, u32);
 
 /// How many there are of each.
-const BEHAVIOURS: &[Behaviour] = &[("gotcha", 39), ("fact", 29)];
+const BEHAVIOURS: &[Behaviour] = &[("gotcha", 48), ("fact", 29)];
 
 /// Those that no test shows yet, and what they need.
 const NOT_COVERED: &[(Behaviour, &str)] = &[

@@ -32,9 +32,13 @@ use tidewheel_protocol::messages::sync_group::{
 use tidewheel_protocol::{ErrorCode, StrBytes};
 
 /// So that a first rebalance does not wait for more members.
-const AT_ONCE: &[&str] = &["group.initial.rebalance.delay.ms=0"];
+pub(crate) const AT_ONCE: &[&str] = &["group.initial.rebalance.delay.ms=0"];
 
-fn join_request(group: &str, member_id: &str, session_timeout_ms: i32) -> JoinGroupRequest {
+pub(crate) fn join_request(
+    group: &str,
+    member_id: &str,
+    session_timeout_ms: i32,
+) -> JoinGroupRequest {
     JoinGroupRequest {
         group_id: StrBytes::from(group),
         session_timeout_ms,
@@ -50,7 +54,7 @@ fn join_request(group: &str, member_id: &str, session_timeout_ms: i32) -> JoinGr
 }
 
 /// Joins as a new member: once for its id, once with it.
-fn join(client: &mut Client, group: &str, session_timeout_ms: i32) -> JoinGroupResponse {
+pub(crate) fn join(client: &mut Client, group: &str, session_timeout_ms: i32) -> JoinGroupResponse {
     let first: JoinGroupResponse = client.call(7, &join_request(group, "", session_timeout_ms));
     assert_eq!(first.error_code, ErrorCode::MemberIdRequired.code());
     client.call(
@@ -59,7 +63,7 @@ fn join(client: &mut Client, group: &str, session_timeout_ms: i32) -> JoinGroupR
     )
 }
 
-fn sync(
+pub(crate) fn sync(
     client: &mut Client,
     group: &str,
     joined: &JoinGroupResponse,
@@ -68,7 +72,7 @@ fn sync(
     client.call(5, &sync_request(group, joined, assignments))
 }
 
-fn sync_request(
+pub(crate) fn sync_request(
     group: &str,
     joined: &JoinGroupResponse,
     assignments: &[(&str, &'static [u8])],
@@ -88,7 +92,12 @@ fn sync_request(
     }
 }
 
-fn heartbeat(client: &mut Client, group: &str, generation_id: i32, member_id: &str) -> i16 {
+pub(crate) fn heartbeat(
+    client: &mut Client,
+    group: &str,
+    generation_id: i32,
+    member_id: &str,
+) -> i16 {
     let request = HeartbeatRequest {
         group_id: StrBytes::from(group),
         generation_id,
@@ -99,7 +108,7 @@ fn heartbeat(client: &mut Client, group: &str, generation_id: i32, member_id: &s
     answer.error_code
 }
 
-fn described(client: &mut Client, group: &str) -> DescribedGroup {
+pub(crate) fn described(client: &mut Client, group: &str) -> DescribedGroup {
     let request = DescribeGroupsRequest {
         groups: vec![StrBytes::from(group)],
         ..DescribeGroupsRequest::default()
@@ -109,7 +118,7 @@ fn described(client: &mut Client, group: &str) -> DescribedGroup {
 }
 
 /// Two members with their connections in a stable group, the leader first.
-fn two_members(broker: &Broker, group: &str) -> [(Client, JoinGroupResponse); 2] {
+pub(crate) fn two_members(broker: &Broker, group: &str) -> [(Client, JoinGroupResponse); 2] {
     let (mut first, mut second) = (broker.connect(), broker.connect());
     let one = join(&mut first, group, 10_000);
     let given: &[(&str, &[u8])] = &[(&one.member_id, b"all")];
@@ -142,7 +151,7 @@ fn two_members(broker: &Broker, group: &str) -> [(Client, JoinGroupResponse); 2]
 }
 
 #[test]
-fn fact_05_the_first_who_looks_for_a_coordinator_finds_it_ready() {
+fn gotcha_48_fact_05_the_first_who_looks_for_a_coordinator_finds_it_ready() {
     let dir = tempfile::tempdir().unwrap();
     let broker = Broker::start_with(dir.path(), AT_ONCE);
     let mut client = broker.connect();
@@ -163,10 +172,28 @@ fn fact_05_the_first_who_looks_for_a_coordinator_finds_it_ready() {
     let refused: FindCoordinatorResponse = client.call(2, &request);
     assert_eq!(refused.error_code, ErrorCode::InvalidRequest.code());
     assert_eq!((refused.node_id, refused.port), (-1, -1));
+    // One at a time until version 3, of groups only in version 0; share groups have none here.
+    for version in 0..=3 {
+        let request = FindCoordinatorRequest {
+            key: StrBytes::from("a"),
+            ..FindCoordinatorRequest::default()
+        };
+        let found: FindCoordinatorResponse = client.call(version, &request);
+        assert_eq!((found.error_code, found.node_id), (0, 1));
+    }
+    let request = FindCoordinatorRequest {
+        key_type: 2,
+        coordinator_keys: vec![StrBytes::from("a:AAAAAAAAAAAAAAAAAAAAAQ:0")],
+        ..FindCoordinatorRequest::default()
+    };
+    let refused: FindCoordinatorResponse = client.call(6, &request);
+    let refused = &refused.coordinators[0];
+    assert_eq!(refused.error_code, ErrorCode::InvalidRequest.code());
+    assert_eq!((refused.node_id, refused.port), (-1, -1));
 }
 
 #[test]
-fn members_share_a_group_and_one_that_leaves_or_falls_silent_is_missed() {
+fn gotcha_43_members_share_a_group_and_one_that_leaves_or_falls_silent_is_missed() {
     let dir = tempfile::tempdir().unwrap();
     let settings = [AT_ONCE[0], "group.min.session.timeout.ms=100"];
     let broker = Broker::start_with(dir.path(), &settings);
@@ -206,7 +233,7 @@ fn members_share_a_group_and_one_that_leaves_or_falls_silent_is_missed() {
 }
 
 #[test]
-fn fact_01_16_what_was_committed_survives_a_kill_and_the_group_goes_on() {
+fn gotcha_45_fact_01_16_what_was_committed_survives_a_kill_and_the_group_goes_on() {
     let dir = tempfile::tempdir().unwrap();
     let broker = Broker::start_with(dir.path(), AT_ONCE);
     let mut client = broker.connect();
@@ -321,7 +348,7 @@ fn whoever_waits_for_a_rebalance_is_told_of_a_stop() {
 
 /// One broker coordinates all, so only a client that asks too early can hear this.
 #[test]
-fn without_a_coordinator_members_are_sent_to_look_for_it() {
+fn gotcha_48_without_a_coordinator_members_are_sent_to_look_for_it() {
     let dir = tempfile::tempdir().unwrap();
     let broker = Broker::start(dir.path());
     let mut client = broker.connect();
@@ -353,7 +380,7 @@ fn without_a_coordinator_members_are_sent_to_look_for_it() {
 
 /// Consumers commit what they have read when they hear of a rebalance, before they join again.
 #[test]
-fn fact_23_a_commit_of_the_current_generation_counts_during_a_rebalance() {
+fn gotcha_43_fact_23_a_commit_of_the_current_generation_counts_during_a_rebalance() {
     let dir = tempfile::tempdir().unwrap();
     let broker = Broker::start_with(dir.path(), AT_ONCE);
     let mut client = broker.connect();
@@ -388,7 +415,7 @@ fn subscription(topic: &str) -> Bytes {
 }
 
 #[test]
-fn fact_16_groups_are_described_listed_and_spared_as_in_kafka() {
+fn gotcha_47_fact_16_groups_are_described_listed_and_spared_as_in_kafka() {
     let dir = tempfile::tempdir().unwrap();
     let broker = Broker::start_with(dir.path(), AT_ONCE);
     let mut client = broker.connect();

@@ -344,7 +344,7 @@ fn groups_are_described_and_listed_by_what_they_are() {
 
 /// Offsets are committed and asked for with the member's epoch, from version 9 on.
 #[test]
-fn offsets_go_with_the_epoch_of_the_member() {
+fn gotcha_46_offsets_go_with_the_epoch_of_the_member() {
     let dir = tempfile::tempdir().unwrap();
     let (_broker, mut client, _) = with_topic(dir.path(), &[], 1);
     let one = join(&mut client, "g", "m", &["t"]);

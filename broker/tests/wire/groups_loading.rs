@@ -26,7 +26,7 @@ fn long_history() -> tempfile::TempDir {
 
 /// Who comes while the group is read is refused at once, so nothing that was asked early comes late.
 #[test]
-fn commits_that_come_while_groups_are_read_keep_their_order() {
+fn gotcha_48_commits_that_come_while_groups_are_read_keep_their_order() {
     const COMMITS: i64 = 300;
     let dir = long_history();
     let broker = Broker::start(dir.path());

@@ -13,6 +13,7 @@ mod create_partitions;
 mod fetch;
 mod fetch_sessions;
 mod first_moments;
+mod group_rules;
 mod groups;
 mod groups_consumer;
 mod groups_loading;
