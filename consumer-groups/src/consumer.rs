@@ -14,3 +14,4 @@ mod regex;
 pub(crate) mod removal;
 pub(crate) mod timers;
 mod view;
+mod wishes;

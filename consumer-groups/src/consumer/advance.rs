@@ -217,12 +217,12 @@ fn resolve(
     }
     if group
         .regex(regex)
-        .is_some_and(|known| known.topics == topics)
+        .is_some_and(|known| *known.topics == topics)
     {
         return Ok(Resolved::Confirmed(Arc::clone(regex)));
     }
     let resolved = ResolvedRegex {
-        topics,
+        topics: Arc::new(topics),
         version: version.cast_signed(),
         timestamp_ms: cx.now_ms,
     };

@@ -40,7 +40,7 @@ pub(super) fn classic_metadata(
         rack_id: subscription.rack_id.as_deref().map(Arc::from),
         client_id: Arc::clone(client.0),
         client_host: Arc::clone(client.1),
-        topics: names.map(|name| Arc::from(name.as_str())).collect(),
+        topics: Arc::new(names.map(|name| Arc::from(name.as_str())).collect()),
         regex: None,
         rebalance_timeout_ms: rebalance_timeout_ms.max(0),
         assignor: None,

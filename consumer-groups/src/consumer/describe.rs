@@ -74,9 +74,9 @@ impl ConsumerGroup {
         let named = self
             .members()
             .values()
-            .flat_map(|member| &member.metadata.topics);
+            .flat_map(|member| &*member.metadata.topics);
         let resolved = self.regexes().filter_map(|regex| self.regex(regex));
-        let resolved = resolved.flat_map(|resolved| &resolved.topics);
+        let resolved = resolved.flat_map(|resolved| &*resolved.topics);
         named.chain(resolved).map(|name| &**name).collect()
     }
 }

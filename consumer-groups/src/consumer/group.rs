@@ -3,11 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::wishes::{Wanted, WishId, Wishes};
 use crate::records::consumer::{
-    ConsumerGroupChange, ConsumerMember, CurrentAssignment, GroupEpoch, MemberState, ResolvedRegex,
-    TargetEpoch, TopicIdPartition,
+    ConsumerGroupChange, ConsumerMember, CurrentAssignment, GroupEpoch, MemberState, Names,
+    ResolvedRegex, TargetEpoch, TopicIdPartition,
 };
 use crate::request::JoinProtocol;
+use crate::topics::Topics;
 
 /// Estimated bytes of a member beside its texts, its timers included.
 const MEMBER_BYTES: usize = 1024;
@@ -21,9 +23,16 @@ const PARTITION_BYTES: usize = 48;
 pub(crate) struct Member {
     pub(crate) metadata: Arc<ConsumerMember>,
     pub(crate) current: Arc<CurrentAssignment>,
+    /// What it names, if it names anything.
+    wish: Option<WishId>,
 }
 
 impl Member {
+    /// What it names, if it names anything.
+    pub(super) fn wish(&self) -> Option<WishId> {
+        self.wish
+    }
+
     pub(crate) fn uses_classic_protocol(&self) -> bool {
         self.metadata.classic.is_some()
     }
@@ -75,9 +84,10 @@ pub(crate) fn regex_bytes(regex: &str, resolved: &ResolvedRegex) -> usize {
 }
 
 /// A regular expression of members.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Regex {
     resolved: ResolvedRegex,
+    wish: WishId,
     /// The version of the topics that it is known to be right for; 0 for none.
     right_for: u64,
 }
@@ -100,6 +110,8 @@ pub(crate) struct ConsumerGroup {
     regexes: BTreeMap<Arc<str>, Regex>,
     /// How many members have a regular expression.
     regex_users: BTreeMap<Arc<str>, usize>,
+    /// What members name, and what regular expressions stand for.
+    wishes: Wishes,
     /// Who has a partition: it may not be given to anybody else.
     owners: BTreeMap<TopicIdPartition, Arc<str>>,
     /// How many members use the classic protocol.
@@ -129,6 +141,7 @@ impl ConsumerGroup {
             targets: BTreeMap::new(),
             regexes: BTreeMap::new(),
             regex_users: BTreeMap::new(),
+            wishes: Wishes::default(),
             owners: BTreeMap::new(),
             classic_members: 0,
             right_for: 0,
@@ -159,6 +172,21 @@ impl ConsumerGroup {
 
     pub(crate) fn regex(&self, regex: &str) -> Option<&ResolvedRegex> {
         self.regexes.get(regex).map(|regex| &regex.resolved)
+    }
+
+    /// What the regular expression stands for, among the wishes.
+    pub(super) fn regex_wish(&self, regex: &str) -> Option<WishId> {
+        self.regexes.get(regex).map(|regex| regex.wish)
+    }
+
+    /// The wish of members who name these, if there are any.
+    pub(super) fn named_wish(&self, names: &Names) -> Option<WishId> {
+        self.wishes.find(names)
+    }
+
+    /// The topics that there are of a wish.
+    pub(super) fn wanted(&self, wish: WishId, topics: &dyn Topics) -> Wanted {
+        self.wishes.wanted(wish, topics)
     }
 
     /// Regular expressions that the log knows.
@@ -273,9 +301,7 @@ impl ConsumerGroup {
                 self.target_epoch = epoch.unwrap_or_default();
             }
             ConsumerGroupChange::Member { member_id, value } => match value {
-                Some(metadata) => {
-                    self.update(member_id, |member| member.metadata = Arc::clone(metadata));
-                }
+                Some(metadata) => self.set_metadata(member_id, metadata),
                 None => self.remove(member_id),
             },
             ConsumerGroupChange::Target { member_id, value } => {
@@ -293,6 +319,19 @@ impl ConsumerGroup {
                 None => {}
             },
             ConsumerGroupChange::Regex { regex, value } => self.set_regex(regex, value.as_ref()),
+        }
+    }
+
+    fn set_metadata(&mut self, member_id: &Arc<str>, metadata: &Arc<ConsumerMember>) {
+        // Before the one it had goes: mostly it is the same.
+        let wish = self.wishes.name(&metadata.topics);
+        let mut before = None;
+        self.update(member_id, |member| {
+            member.metadata = Arc::clone(metadata);
+            before = std::mem::replace(&mut member.wish, wish);
+        });
+        if let Some(before) = before {
+            self.wishes.leave(before);
         }
     }
 
@@ -354,7 +393,10 @@ impl ConsumerGroup {
     }
 
     fn remove(&mut self, member_id: &str) {
-        self.take(member_id);
+        let gone = self.take(member_id);
+        if let Some(wish) = gone.and_then(|member| member.wish) {
+            self.wishes.leave(wish);
+        }
     }
 
     fn set_target(
@@ -380,15 +422,18 @@ impl ConsumerGroup {
         let before = match value {
             Some(resolved) => {
                 self.bytes += regex_bytes(name, resolved);
-                let (resolved, right_for) = (resolved.clone(), 0);
                 let regex = Regex {
-                    resolved,
-                    right_for,
+                    resolved: resolved.clone(),
+                    wish: self.wishes.add(&resolved.topics),
+                    right_for: 0,
                 };
                 self.regexes.insert(Arc::clone(name), regex)
             }
             None => self.regexes.remove(name),
         };
-        self.bytes -= before.map_or(0, |before| regex_bytes(name, &before.resolved));
+        if let Some(before) = before {
+            self.bytes -= regex_bytes(name, &before.resolved);
+            self.wishes.leave(before.wish);
+        }
     }
 }

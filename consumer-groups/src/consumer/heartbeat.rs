@@ -238,7 +238,7 @@ fn updated(
         member.assignor = Some(Arc::clone(assignor));
     }
     if let Some(topics) = &request.topics {
-        member.topics = topics.iter().map(Arc::clone).collect();
+        member.topics = Arc::new(topics.iter().map(Arc::clone).collect());
     }
     if let Some(regex) = &request.regex {
         member.regex = Some(Arc::clone(regex)).filter(|regex| !regex.is_empty());

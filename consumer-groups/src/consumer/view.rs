@@ -8,6 +8,7 @@ use tidewheel_protocol::Uuid;
 
 use super::assignor::{Assignor, Demand, SubscribedTopic, Subscriber};
 use super::group::ConsumerGroup;
+use super::wishes::{Wanted, WishId, look_up};
 use crate::records::consumer::{ConsumerMember, ResolvedRegex, TopicIdPartition};
 use crate::topics::{TopicInfo, Topics};
 
@@ -27,19 +28,30 @@ pub(super) struct View<'a> {
     pub(super) gathered: OnceCell<Gathered<'a>>,
 }
 
-/// The places of what a member names and of what its regular expression stands for.
-type Wishes = [Option<usize>; 2];
-/// Topics as members want them.
-type Wanted<'a> = BTreeMap<&'a Arc<str>, TopicInfo>;
+/// What a member wants: what it names, or what its regular expression stands for.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Wish {
+    /// The group knows it.
+    Known(WishId),
+    /// Only the changed member names it.
+    Named,
+    /// The changed regular expression stands for it.
+    Resolved,
+}
 
-/// The members with what they want. Most members of a group want the same, which is looked up once; and what a
+/// The places of what a member names and of what its regular expression stands for.
+type Places = [Option<usize>; 2];
+
+/// The members with what they want. Most members of a group want the same, which is there once; and what a
 /// regular expression stands for is kept apart from what else its members name, so that this is never more than
 /// the group holds.
 pub(super) struct Gathered<'a> {
-    /// Ordered by id, with the places of what they name and of their regular expressions.
-    members: Vec<(&'a Arc<str>, &'a ConsumerMember, Wishes)>,
+    /// Ordered by id.
+    members: Vec<(&'a Arc<str>, &'a ConsumerMember, Places)>,
     /// The topics that there are of what is wanted, each wish once.
-    wanted: Vec<Wanted<'a>>,
+    wanted: Vec<Wanted>,
+    /// How many partitions the topics have that anybody wants.
+    topics: BTreeMap<Uuid, i32>,
 }
 
 impl<'a> View<'a> {
@@ -50,88 +62,92 @@ impl<'a> View<'a> {
     fn gather(&self) -> Gathered<'a> {
         let known = self.group.members().iter();
         let stay = known.filter(|(member_id, _)| !self.gone.contains(&***member_id));
-        let mut members: BTreeMap<_, _> =
-            stay.map(|(id, member)| (id, &*member.metadata)).collect();
-        members.extend(self.changed);
-        let mut gathered = Gathered {
-            members: Vec::with_capacity(members.len()),
-            wanted: Vec::new(),
+        let stay = stay.map(|(id, m)| (id, (&*m.metadata, m.wish().map(Wish::Known))));
+        let mut all: BTreeMap<_, _> = stay.collect();
+        all.extend(self.changed.map(|(id, m)| (id, (m, self.named(m)))));
+        let mut wanted = Vec::new();
+        let (mut places, mut regexes) = (BTreeMap::new(), BTreeMap::new());
+        let mut place_of = |wish| {
+            *places.entry(wish).or_insert_with(|| {
+                wanted.push(self.wanted(wish));
+                wanted.len() - 1
+            })
         };
-        let (mut named, mut regexes) = (BTreeMap::new(), BTreeMap::new());
-        for (member_id, member) in members {
-            let mut place_of = |topics| {
-                gathered.wanted.push(self.wanted(topics));
-                gathered.wanted.len() - 1
-            };
-            let topics = Some(&member.topics).filter(|topics| !topics.is_empty());
-            let topics = topics.map(|topics| {
-                let place = named.entry(topics);
-                *place.or_insert_with(|| place_of(topics))
-            });
+        let mut members = Vec::with_capacity(all.len());
+        for (member_id, (member, named)) in all {
+            let named = named.map(&mut place_of);
             let regex = member.regex.as_ref().and_then(|regex| {
-                let resolved = &self.resolved(regex)?.topics;
                 let place = regexes.entry(regex);
-                Some(*place.or_insert_with(|| place_of(resolved)))
+                *place.or_insert_with(|| self.resolved(regex).map(&mut place_of))
             });
-            gathered.members.push((member_id, member, [topics, regex]));
+            members.push((member_id, member, [named, regex]));
         }
-        gathered
+        let topics = wanted.iter().flat_map(|wanted: &Wanted| &**wanted);
+        let topics = topics.map(|topic| (topic.id, topic.partitions)).collect();
+        Gathered {
+            members,
+            wanted,
+            topics,
+        }
+    }
+
+    /// What the changed member names.
+    fn named(&self, member: &ConsumerMember) -> Option<Wish> {
+        let known = self.group.named_wish(&member.topics);
+        let wish = known.map_or(Wish::Named, Wish::Known);
+        Some(wish).filter(|_| !member.topics.is_empty())
     }
 
     /// What a regular expression stands for.
-    fn resolved(&self, regex: &str) -> Option<&'a ResolvedRegex> {
+    fn resolved(&self, regex: &str) -> Option<Wish> {
         match self.resolved {
-            Some((changed, resolved)) if *changed == *regex => Some(resolved),
-            _ => self.group.regex(regex),
+            Some((changed, _)) if *changed == *regex => Some(Wish::Resolved),
+            _ => self.group.regex_wish(regex).map(Wish::Known),
         }
     }
 
-    /// Those of the topics that there are.
-    fn wanted(&self, names: &'a BTreeSet<Arc<str>>) -> Wanted<'a> {
-        let topic = |name: &'a Arc<str>| Some((name, self.topics.topic(name)?));
-        names.iter().filter_map(topic).collect()
+    /// The topics that there are of a wish.
+    fn wanted(&self, wish: Wish) -> Wanted {
+        let names = match wish {
+            Wish::Known(id) => return self.group.wanted(id, self.topics),
+            Wish::Named => self.changed.map(|(_, member)| &member.topics),
+            Wish::Resolved => self.resolved.map(|(_, resolved)| &resolved.topics),
+        };
+        names.map_or_else(Wanted::default, |names| look_up(names, self.topics))
     }
 
     /// A hash of the topics that anybody wants, as they are; 0 for none. Only equality counts: Kafka's is
     /// another one, and takes a group over with one more epoch.
     pub(super) fn metadata_hash(&self) -> i64 {
-        let wanted: Wanted = self
-            .gathered()
-            .wanted
-            .iter()
-            .flatten()
-            .map(|(n, t)| (*n, *t))
-            .collect();
-        if wanted.is_empty() {
+        let topics = self.gathered().topics.iter();
+        let named = topics.filter_map(|topic| Some((self.topics.name(*topic.0)?, topic)));
+        let named: BTreeMap<&Arc<str>, (&Uuid, &i32)> = named.collect();
+        if named.is_empty() {
             return 0;
         }
         let mut hash = Fnv::default();
-        for (name, topic) in wanted {
+        for (name, (id, partitions)) in named {
             hash.add(&name.len().to_be_bytes());
             hash.add(name.as_bytes());
-            hash.add(&topic.id.0);
-            hash.add(&topic.partitions.to_be_bytes());
+            hash.add(&id.0);
+            hash.add(&partitions.to_be_bytes());
         }
         hash.0.cast_signed()
     }
 
     /// What everybody is to read.
     pub(super) fn assign(&self) -> BTreeMap<&'a Arc<str>, BTreeSet<TopicIdPartition>> {
-        let Gathered { members, wanted } = self.gathered();
-        let all = wanted.iter().flat_map(BTreeMap::values);
-        let all: BTreeMap<Uuid, i32> = all.map(|topic| (topic.id, topic.partitions)).collect();
-        let topics: Vec<SubscribedTopic> = all
-            .into_iter()
-            .map(|(id, partitions)| SubscribedTopic { id, partitions })
+        let gathered = self.gathered();
+        let members = &gathered.members;
+        let topics = gathered.topics.iter();
+        let topics: Vec<SubscribedTopic> = topics
+            .map(|(&id, &partitions)| SubscribedTopic { id, partitions })
             .collect();
         let position =
             |info: &TopicInfo| topics.binary_search_by_key(&info.id, |topic| topic.id).ok();
-        let positions = wanted.iter().map(|wanted| {
-            let mut positions: Vec<usize> = wanted.values().filter_map(position).collect();
-            positions.sort_unstable();
-            positions
-        });
-        let wishes = positions.collect();
+        // Both are ordered by id.
+        let positions = |wanted: &Wanted| wanted.iter().filter_map(position).collect();
+        let wishes = gathered.wanted.iter().map(positions).collect();
         let subscribers = members
             .iter()
             .map(|&(member_id, member, wishes)| Subscriber {

@@ -19,6 +19,9 @@ pub struct TopicIdPartition {
 /// Partitions with the member epoch that each of them came with; 0 where that is not known.
 pub type OwnedPartitions = BTreeMap<TopicIdPartition, i32>;
 
+/// Names of topics.
+pub type Names = BTreeSet<Arc<str>>;
+
 /// One change to a group. Where there is no value, what it names is gone.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ConsumerGroupChange {
@@ -103,7 +106,7 @@ pub struct ConsumerMember {
     /// The client's address.
     pub client_host: Arc<str>,
     /// The topics that it wants.
-    pub topics: BTreeSet<Arc<str>>,
+    pub topics: Arc<Names>,
     /// The regular expression of the topics that it wants.
     pub regex: Option<Arc<str>>,
     /// How long it may take to give partitions up.
@@ -154,7 +157,7 @@ pub struct CurrentAssignment {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ResolvedRegex {
     /// Their names.
-    pub topics: BTreeSet<Arc<str>>,
+    pub topics: Arc<Names>,
     /// The version of the topics that it was compared with.
     pub version: i64,
     /// When it was compared, in ms since 1970.

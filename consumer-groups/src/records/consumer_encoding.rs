@@ -136,7 +136,7 @@ fn member(value: &ConsumerGroupMemberMetadataValue) -> ConsumerMember {
         rack_id: value.rack_id.as_ref().map(text),
         client_id: text(&value.client_id),
         client_host: text(&value.client_host),
-        topics: value.subscribed_topic_names.iter().map(text).collect(),
+        topics: Arc::new(value.subscribed_topic_names.iter().map(text).collect()),
         regex: regex.filter(|regex| !regex.is_empty()).map(text),
         rebalance_timeout_ms: value.rebalance_timeout_ms,
         assignor: value.server_assignor.as_ref().map(text),
@@ -275,7 +275,7 @@ pub(super) fn regex_from_kafka(
 ) -> ConsumerGroupChange {
     let regex = text(regex);
     let value = value.map(|value| ResolvedRegex {
-        topics: value.topics.iter().map(text).collect(),
+        topics: Arc::new(value.topics.iter().map(text).collect()),
         version: value.version,
         timestamp_ms: value.timestamp,
     });

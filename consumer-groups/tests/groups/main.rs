@@ -16,3 +16,4 @@ mod script;
 mod shares;
 mod support;
 mod transitions;
+mod wishes;

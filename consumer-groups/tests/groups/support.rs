@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tidewheel_config::{ConsumerTimes, GroupConfig};
 use tidewheel_consumer_groups::request::{CommitOffsetsRequest, CommitPartition, CommitTopic};
@@ -44,6 +45,8 @@ pub(crate) struct Runner {
 struct TopicsImage {
     version: u64,
     by_name: BTreeMap<Arc<str>, TopicInfo>,
+    /// How many names were looked up.
+    looks: AtomicUsize,
 }
 
 impl Topics for TopicsImage {
@@ -52,6 +55,7 @@ impl Topics for TopicsImage {
     }
 
     fn topic(&self, name: &str) -> Option<TopicInfo> {
+        self.looks.fetch_add(1, Ordering::Relaxed);
         self.by_name.get(name).copied()
     }
 
@@ -127,9 +131,15 @@ impl Runner {
         self.image = Arc::new(TopicsImage {
             version: self.image.version + 1,
             by_name: topics.into_iter().collect(),
+            looks: AtomicUsize::new(0),
         });
         self.coordinator
             .set_topics(Arc::<TopicsImage>::clone(&self.image));
+    }
+
+    /// How many names of topics were looked up since [`Runner::set_topics`].
+    pub(crate) fn looks(&self) -> usize {
+        self.image.looks.load(Ordering::Relaxed)
     }
 
     /// This is set on a group from now on.

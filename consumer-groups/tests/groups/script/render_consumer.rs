@@ -149,7 +149,7 @@ impl Script {
             }
             ConsumerGroupChange::Regex { regex, value } => {
                 let value = value.as_ref();
-                let value = value.map(|value| format!("[{}]", joined(&value.topics)));
+                let value = value.map(|value| format!("[{}]", joined(&*value.topics)));
                 format!(
                     "regex {regex} {}",
                     value.unwrap_or_else(|| "gone".to_owned())
@@ -169,7 +169,7 @@ impl Script {
         });
         format!(
             "[{}]{}{}{}{}{}",
-            joined(&member.topics),
+            joined(&*member.topics),
             text("regex", &member.regex),
             text("instance", &member.instance_id),
             text("rack", &member.rack_id),
