@@ -70,9 +70,12 @@ fn members_of_invented_groups_of_the_newer_protocol() {
             // The oldest of them make room: together they would be ten times what all members may hold.
             assert_eq!(heartbeat(&mut client, &request).error_code, 0, "{number}");
         }
+        // A member of theirs is told to join again, and may.
         let gone = alive("invented-0", "m", 1);
         let gone = heartbeat(&mut client, &gone).error_code;
-        assert_eq!(gone, ErrorCode::GroupIdNotFound.code());
+        assert_eq!(gone, ErrorCode::UnknownMemberId.code());
+        let told = heartbeat(&mut client, &joining("invented-0", "m", &["read"]));
+        assert_eq!(assigned(&told).unwrap()[0].1, [0, 1, 2]);
     });
 }
 

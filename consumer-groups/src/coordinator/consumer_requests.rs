@@ -124,6 +124,16 @@ pub(super) fn make_room_for_classic(
     cx.out.reply(token, GroupReply::JoinAgain(request.clone()));
 }
 
+/// What a member with this epoch hears whose group is not there. Whoever reads has to join again: its group may have
+/// been dismissed. Kafka says that there is no such group, after which Java's consumers end for good and librdkafka's
+/// go on with an epoch that nobody knows.
+fn no_group(epoch: i32) -> GroupError {
+    match epoch > heartbeat::JOINS {
+        true => GroupError::UnknownMemberId,
+        false => GroupError::GroupIdNotFound,
+    }
+}
+
 impl GroupCoordinator {
     /// Takes note of the topics as they are now. Groups look at them when their members are next heard of.
     pub fn set_topics(&mut self, topics: Arc<dyn Topics>) {
@@ -165,7 +175,7 @@ impl GroupCoordinator {
         }
         if !self.groups.contains_key(group_id) {
             if !joins {
-                return Err(GroupError::GroupIdNotFound);
+                return Err(no_group(request.epoch));
             }
             if !self.has_room_for_group(self.limits.new_state_bytes_max()) {
                 return Err(GroupError::CoordinatorNotAvailable);

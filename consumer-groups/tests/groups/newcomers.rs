@@ -152,11 +152,14 @@ fn members_of_invented_groups_of_the_newer_protocol_keep_nobody_out() {
     assert!(bytes < limits::GROUP_NEW_BYTES_MAX + 10_000, "{bytes}");
     assert_eq!(runner.recovered().state_bytes(), bytes);
     assert!(consume_result(&beats_anew(&mut runner, "early", epoch)).is_ok());
-    let gone = Err(GroupError::GroupIdNotFound);
+    // Clients that are told that there is no such group end, or never join again.
+    let gone = Err(GroupError::UnknownMemberId);
     assert_eq!(
         consume_result(&beats_anew(&mut runner, "first", epoch)),
         gone
     );
+    let again = consume_result(&runner.send(consume("first", "m", "t")).1).unwrap();
+    assert!(consume_result(&beats_anew(&mut runner, "first", again)).is_ok());
     let last = format!("invented-{}", INVENTED - 1);
     assert!(consume_result(&beats_anew(&mut runner, &last, epoch)).is_ok());
     while runner.next_tick(1_200_000).is_some() {}
