@@ -20,6 +20,7 @@ use tidewheel_storage::inspect::{
     RepairOptions, VerifySummary,
 };
 
+use super::outcome::print_json;
 use super::{EXIT_ENVIRONMENT, say};
 use crate::clock;
 
@@ -335,9 +336,7 @@ impl<'a> Printer<'a> {
         }
         let written = match self.format {
             Format::Text => writeln!(self.out, "{text}"),
-            Format::Json => serde_json::to_writer(&mut self.out, object)
-                .map_err(io::Error::from)
-                .and_then(|()| writeln!(self.out)),
+            Format::Json => print_json(&mut self.out, object),
         };
         self.error = written.err();
     }

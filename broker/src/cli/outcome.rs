@@ -5,7 +5,10 @@ use std::process::ExitCode;
 
 use clap::ValueEnum;
 use serde::Serialize;
+use serde_json::Serializer;
+use serde_json::ser::Formatter;
 
+use super::table::is_hidden;
 use super::{EXIT_ENVIRONMENT, EXIT_USAGE, say};
 
 /// There is nothing of that name.
@@ -65,8 +68,59 @@ pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
     runtime.map_err(|error| failed(&format!("cannot start: {error}"), EXIT_ENVIRONMENT))
 }
 
-/// One object on a line of its own.
+/// One object on a line of its own. What [`table::escaped`](super::table::escaped) keeps from a terminal is escaped here,
+/// too, as JSON has it, which reads the same.
 pub(crate) fn print_json(out: &mut impl Write, value: &impl Serialize) -> io::Result<()> {
-    serde_json::to_writer(&mut *out, value)?;
+    value.serialize(&mut Serializer::with_formatter(&mut *out, Plain))?;
     writeln!(out)
+}
+
+/// JSON as it may stand on a terminal.
+struct Plain;
+
+impl Formatter for Plain {
+    fn write_string_fragment<W: ?Sized + Write>(
+        &mut self,
+        out: &mut W,
+        text: &str,
+    ) -> io::Result<()> {
+        let mut rest = text;
+        while let Some((at, hidden)) = rest.char_indices().find(|(_, c)| is_hidden(*c)) {
+            out.write_all(&rest.as_bytes()[..at])?;
+            // Those beyond 16 bits come in two halves.
+            for unit in hidden.encode_utf16(&mut [0; 2]) {
+                write!(out, "\\u{unit:04x}")?;
+            }
+            rest = &rest[at + hidden.len_utf8()..];
+        }
+        out.write_all(rest.as_bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_has_nothing_that_moves_the_cursor_and_reads_the_same() {
+        for (text, written) in [
+            ("größe \u{1f600}", "\"größe \u{1f600}\""),
+            ("a\u{1b}[2J\n", r#""a\u001b[2J\n""#),
+            (
+                "\u{9b}1m\u{7f}x\u{80}\u{9f}\u{a0}",
+                "\"\\u009b1m\\u007fx\\u0080\\u009f\u{a0}\"",
+            ),
+            ("\u{202e}\"\\\u{feff}", r#""\u202e\"\\\ufeff""#),
+        ] {
+            let mut out = Vec::new();
+            print_json(&mut out, &text).unwrap();
+            let line = String::from_utf8(out).unwrap();
+            assert_eq!(line, format!("{written}\n"));
+            assert_eq!(serde_json::from_str::<String>(&line).unwrap(), text);
+        }
+        // Names, too.
+        let mut out = Vec::new();
+        print_json(&mut out, &std::collections::BTreeMap::from([("\u{85}", 1)])).unwrap();
+        assert_eq!(out, b"{\"\\u0085\":1}\n");
+    }
 }

@@ -1,6 +1,6 @@
 //! `tidewheel health`: whether a broker serves clients, and what of it is not as it should be.
 
-use std::io::{self, Write};
+use std::io;
 use std::time::Duration;
 
 use axum::http::Method;
@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::client::Api;
 use super::text::{self, printable};
 use super::{Failure, Format, Target};
+use crate::cli::outcome::print_json;
 use crate::cli::say;
 
 /// The time between two looks.
@@ -89,7 +90,7 @@ fn serves(readiness: &Value) -> bool {
 fn tell(readiness: &Value, format: Format) -> io::Result<()> {
     let mut out = io::stdout().lock();
     if format == Format::Json {
-        return writeln!(out, "{readiness}");
+        return print_json(&mut out, readiness);
     }
     let word = |value: &Value| printable(value.as_str().unwrap_or_default());
     let checks = readiness["checks"].as_array().into_iter().flatten();

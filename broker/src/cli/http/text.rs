@@ -5,14 +5,15 @@ use std::io::{self, Write};
 use jiff::Timestamp;
 use tidewheel_config::time_unit_ms;
 
-use crate::cli::table::lines;
+use crate::cli::table::{is_hidden, lines};
 
 /// The longest time that may be asked for, in ms: a thousand years.
 const DURATION_MS_MAX: i64 = 1_000 * 366 * 86_400_000;
 
-/// The same without what moves a terminal's cursor or changes its colours: keys and names may hold anything.
+/// The same without what moves a terminal's cursor, changes its colours or cannot be seen: keys and names may hold
+/// anything.
 pub(super) fn printable(text: &str) -> String {
-    text.replace(char::is_control, "?")
+    text.replace(is_hidden, "?")
 }
 
 /// Rows under a heading, each column as wide as it has to be; the last one ends where it ends.

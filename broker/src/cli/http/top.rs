@@ -12,6 +12,7 @@ use self::look::Look;
 use super::client::Api;
 use super::text::printable;
 use super::{Failure, Format, Target};
+use crate::cli::outcome::print_json;
 use crate::cli::say;
 
 /// Arguments of `tidewheel top`.
@@ -75,12 +76,14 @@ pub(super) async fn run(arguments: &TopArguments) -> Result<(), Failure> {
 }
 
 fn tell(shape: Shape, api: &Api, before: Option<&Look>, now: &Look) -> io::Result<()> {
-    let text = match shape {
-        Shape::Screen => view::screen(before, now, api.url(), view::size()),
-        Shape::Lines => view::lines(before, now),
-        Shape::Json => view::json(before, now),
-    };
     let mut out = io::stdout().lock();
-    out.write_all(text.as_bytes())?;
+    match shape {
+        Shape::Screen => {
+            let screen = view::screen(before, now, api.url(), view::size());
+            out.write_all(screen.as_bytes())?;
+        }
+        Shape::Lines => out.write_all(view::lines(before, now).as_bytes())?,
+        Shape::Json => print_json(&mut out, &view::json(before, now))?,
+    }
     out.flush()
 }

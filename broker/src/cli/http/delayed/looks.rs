@@ -9,6 +9,7 @@ use super::super::client::{Api, encoded};
 use super::super::text::{self, printable};
 use super::super::{Failure, Format, Target};
 use super::{Filter, path_of};
+use crate::cli::outcome::print_json;
 use crate::cli::say;
 use crate::clock;
 
@@ -39,7 +40,7 @@ pub(super) fn print(
     let mut out = io::stdout().lock();
     match format {
         Format::Text => writeln!(out, "{}", printable(&told(answer))),
-        Format::Json => writeln!(out, "{answer}"),
+        Format::Json => print_json(&mut out, answer),
     }
 }
 
@@ -140,7 +141,7 @@ pub(super) async fn ls(arguments: &LsArguments) -> Result<(), Failure> {
 
 fn lines(items: &[Value]) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    items.iter().try_for_each(|item| writeln!(out, "{item}"))
+    items.iter().try_for_each(|item| print_json(&mut out, item))
 }
 
 fn row(item: &Value, now_ms: i64) -> Vec<String> {
@@ -160,7 +161,7 @@ pub(super) async fn show(id: &str, target: &Target) -> Result<(), Failure> {
     let record = Api::new(target)?.get(&path_of(id)).await?;
     let mut out = io::stdout().lock();
     if target.format == Format::Json {
-        return Ok(writeln!(out, "{record}")?);
+        return Ok(print_json(&mut out, &record)?);
     }
     let due_ms = record["deliver_at_ms"].as_i64().unwrap_or(0);
     let distance = text::distance(clock::now_ms(), due_ms);
@@ -197,7 +198,7 @@ pub(super) async fn stats(target: &Target) -> Result<(), Failure> {
     let summary = Api::new(target)?.get("/v1/delayed").await?;
     let mut out = io::stdout().lock();
     if target.format == Format::Json {
-        return Ok(writeln!(out, "{summary}")?);
+        return Ok(print_json(&mut out, &summary)?);
     }
     let next = summary["next_due_ms"].as_i64();
     let now_ms = clock::now_ms();

@@ -193,7 +193,7 @@ fn rounded(figure: f64) -> f64 {
 }
 
 /// One object in a line.
-pub(super) fn json(before: Option<&Look>, now: &Look) -> String {
+pub(super) fn json(before: Option<&Look>, now: &Look) -> Value {
     let topics = topics(before, now).into_iter().map(|(name, topic, rates)| {
         let mut told = json!({"topic": name});
         for (name, value) in figures(topic, rates) {
@@ -207,12 +207,11 @@ pub(super) fn json(before: Option<&Look>, now: &Look) -> String {
             "members": group.members, "total_lag": group.total_lag,
         })
     });
-    let told = json!({
+    json!({
         "time_ms": now.at_ms, "broker_state": now.broker_state, "status": now.status,
         "values": now.values, "topics": topics.collect::<Vec<Value>>(),
         "groups": groups.collect::<Vec<Value>>(),
-    });
-    format!("{told}\n")
+    })
 }
 
 #[cfg(test)]
@@ -286,7 +285,7 @@ mod tests {
         ] {
             assert!(lines.contains(part), "{part:?} in {lines}");
         }
-        let told: Value = serde_json::from_str(&json(None, &first)).unwrap();
+        let told = json(None, &first);
         assert_eq!(told["values"]["connections"], 3.0);
         assert_eq!(told["topics"][0]["bytes_in_per_second"], Value::Null);
         assert_eq!(told["groups"][39]["total_lag"], 39);
