@@ -1,13 +1,15 @@
 //! `tidewheel consume`: records of topics of this or any other Kafka cluster, on standard output.
 //!
-//! It belongs to no group and commits nothing, unless one is named. Batches of transactions that were aborted, or are under way, are shown.
-//! Exit codes: 0 all is well, also after Ctrl-C, 1 something cannot be read or written, 2 usage, 3 there is no such topic
-//! or partition, 4 no answer in time.
+//! It belongs to no group and commits nothing, unless one is named. Batches of transactions that were aborted, or are
+//! under way, are shown. Exit codes: 0 all is well, also after Ctrl-C and, with a group, SIGTERM, even while it still
+//! connects or joins; 1 something cannot be read, written or committed; 2 usage; 3 there is no such topic or partition;
+//! 4 no answer in time.
 
 mod follow;
 mod group;
 mod output;
 mod position;
+mod pulse;
 mod range;
 mod span;
 mod template;
@@ -25,7 +27,7 @@ use super::kafka::{ClusterArguments, PartitionsArguments, waited_for};
 use super::outcome::{Failure, exit_code};
 
 /// Arguments of `tidewheel consume`.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub(crate) struct ConsumeArguments {
     /// Names of topics
     #[arg(required = true, value_name = "TOPIC")]
@@ -99,14 +101,14 @@ impl ConsumeArguments {
 
 /// Runs the command on standard output.
 pub(crate) fn run(arguments: &ConsumeArguments) -> ExitCode {
-    exit_code(waited_for(consume(arguments)))
+    exit_code(match &arguments.group {
+        Some(group) => pulse::consume(arguments, group),
+        None => waited_for(consume(arguments)),
+    })
 }
 
 async fn consume(arguments: &ConsumeArguments) -> Result<(), Failure> {
     let printer = Printer::new(arguments.form(), io::stdout().lock());
-    if let Some(group) = &arguments.group {
-        return group::consume(arguments, group, printer).await;
-    }
     let consuming = async {
         let mut consumer = Consumer::open(arguments, printer).await?;
         consumer.run().await

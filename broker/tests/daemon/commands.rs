@@ -112,6 +112,15 @@ impl Running {
         self.leave()
     }
 
+    /// The same where nobody reads what comes out, and nobody closes it.
+    pub(crate) fn unread(mut self) -> (Option<i32>, String) {
+        let exit = self.child.wait().unwrap().code();
+        let mut said = String::new();
+        let mut stderr = self.child.stderr.take().unwrap();
+        stderr.read_to_string(&mut said).unwrap();
+        (exit, said)
+    }
+
     pub(crate) fn signal(&self, signal: &str) {
         let pid = self.child.id().to_string();
         let sent = Command::new("kill").args([signal, &pid]).status();

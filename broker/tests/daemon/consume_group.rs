@@ -1,10 +1,20 @@
 //! `tidewheel consume --group`: a member of a consumer group, beside others of its kind.
 
-use serde_json::Value;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use crate::commands::{Running, good, good_fed, refused};
+use serde_json::Value;
+use tidewheel_protocol::ErrorCode;
+use tidewheel_protocol::messages::api_versions::ApiVersionsRequest;
+use tidewheel_protocol::messages::fetch::FetchRequest;
+use tidewheel_protocol::messages::heartbeat::HeartbeatRequest;
+use tidewheel_protocol::messages::join_group::JoinGroupRequest;
+use tidewheel_protocol::messages::offset_commit::{OffsetCommitRequest, OffsetCommitResponse};
+
+use crate::commands::{Running, fed_at, good, good_fed, refused};
+use crate::relay::{Asked, relay};
 use crate::support::commands::objects;
-use crate::support::{Broker, eventually};
+use crate::support::{Broker, eventually, now_ms};
 
 /// A broker with a topic `t` of so many partitions, whose groups wait for nobody.
 fn scene(dir: &std::path::Path, partitions: i32) -> Broker {
@@ -176,5 +186,161 @@ fn what_a_group_cannot_be_asked_is_refused() {
             (&["consume", "t", "-g", ""], 1, "INVALID_GROUP_ID"),
         ],
     );
+    assert!(broker.stop());
+}
+
+/// Whether this asks to join, by an id that the coordinator has given.
+fn is_join(asked: &Asked) -> bool {
+    let join = asked.of::<JoinGroupRequest>();
+    join.is_some_and(|join| !join.member_id.is_empty())
+}
+
+/// Another member that does not join again keeps a coordinator from answering: who waits for it asks again some time, and
+/// does not give up.
+#[test]
+fn a_rebalance_that_takes_long_is_waited_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = scene(dir.path(), 1);
+    good_fed(&broker, &["produce", "t"], b"a\n");
+    let joins = AtomicUsize::new(0);
+    let address = relay(&broker.address, move |asked| {
+        if let Some(join) = asked.of::<JoinGroupRequest>() {
+            // Nobody has to wait for one that hangs for longer.
+            assert_eq!(
+                (join.rebalance_timeout_ms, join.session_timeout_ms),
+                (60_000, 45_000)
+            );
+        }
+        match is_join(asked) && joins.fetch_add(1, Ordering::SeqCst) == 0 {
+            true => Asked::silence(),
+            false => asked.passed(),
+        }
+    });
+    let consume = [
+        "consume",
+        "t",
+        "-g",
+        "g",
+        "-n",
+        "1",
+        "-f",
+        "%v",
+        "--timeout",
+        "1",
+    ];
+    let ran = fed_at(&address, &consume, b"");
+    assert_eq!((ran.exit, ran.out.as_str()), (Some(0), "a"), "{ran:?}");
+    assert_eq!(
+        ran.said,
+        "tidewheel: group g: waiting for its other members\n"
+    );
+    assert_eq!(lag(&broker)["total_lag"], 0);
+    assert!(broker.stop());
+}
+
+#[test]
+fn who_is_asked_to_end_while_it_connects_or_joins_ends_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = scene(dir.path(), 1);
+    let connects = |asked: &Asked| asked.of::<ApiVersionsRequest>().is_some();
+    for (is_last, signal) in [(connects as fn(&Asked) -> bool, "-TERM"), (is_join, "-INT")] {
+        let waits = Arc::new(AtomicBool::new(false));
+        let comes = Arc::clone(&waits);
+        let address = relay(&broker.address, move |asked| {
+            if !is_last(asked) {
+                return asked.passed();
+            }
+            comes.store(true, Ordering::SeqCst);
+            Asked::silence()
+        });
+        let one = Running::start_at(&address, &["consume", "t", "-g", "g"]);
+        eventually("it waits", || waits.load(Ordering::SeqCst));
+        let asked_ms = now_ms();
+        one.signal(signal);
+        assert_eq!(one.end(), (Some(0), String::new()), "{signal}");
+        let took_ms = now_ms() - asked_ms;
+        assert!(took_ms < 10_000, "{signal}: {took_ms} ms");
+    }
+    assert!(broker.stop());
+}
+
+/// A pager that shows the first page, for instance.
+#[test]
+fn a_member_whose_output_nobody_reads_stays_in_the_group_and_can_be_ended() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = scene(dir.path(), 1);
+    let (is_full, beats) = (
+        Arc::new(AtomicBool::new(false)),
+        Arc::new(AtomicUsize::new(0)),
+    );
+    let (fills, counts) = (Arc::clone(&is_full), Arc::clone(&beats));
+    let address = relay(&broker.address, move |asked| {
+        let is_fetch = asked.of::<FetchRequest>().is_some();
+        if asked.of::<HeartbeatRequest>().is_some() {
+            counts.fetch_add(1, Ordering::SeqCst);
+        }
+        let answer = asked.passed();
+        let len = answer.as_ref().map_or(0, |answer| answer.len());
+        fills.fetch_or(is_fetch && len > 500_000, Ordering::SeqCst);
+        answer
+    });
+    let mut one = Running::start_at(&address, &["consume", "t", "-g", "g", "-f", "%v\\n"]);
+    good_fed(&broker, &["produce", "t"], b"a\n");
+    assert_eq!(one.line(), "a\n");
+    // More than a pipe takes.
+    good_fed(&broker, &["produce", "t"], &[b'x'; 600_000]);
+    eventually("it has what it cannot write", || {
+        is_full.load(Ordering::SeqCst)
+    });
+    let before = beats.load(Ordering::SeqCst);
+    eventually("it says that it is there", || {
+        beats.load(Ordering::SeqCst) >= before + 3
+    });
+    assert_eq!(lag(&broker)["members"], 1);
+    one.signal("-TERM");
+    let (exit, said) = one.unread();
+    assert_eq!(exit, Some(1), "{said}");
+    assert!(
+        said.contains("group g: ended before what was printed last"),
+        "{said}"
+    );
+    assert_eq!(lag(&broker)["members"], 0, "it has left");
+    let again = good(&broker, &["consume", "t", "-g", "g", "-e", "-f", "%S "]);
+    assert!(again.ends_with("600000 "), "{again}");
+    assert!(broker.stop());
+}
+
+#[test]
+fn the_last_commit_is_made_again_and_told_where_it_cannot_be_made() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = scene(dir.path(), 1);
+    good_fed(&broker, &["produce", "t"], b"a\nb\nc\n");
+    let consume = ["consume", "t", "-g", "g", "-n", "1", "-f", "%v"];
+    let commits = AtomicUsize::new(0);
+    let address = relay(&broker.address, move |asked| {
+        let is_one = asked.of::<OffsetCommitRequest>().is_some();
+        match (
+            is_one,
+            commits.fetch_add(usize::from(is_one), Ordering::SeqCst),
+        ) {
+            (true, 0) => None,
+            (true, 1) => asked.changed(|answer: &mut OffsetCommitResponse| {
+                let code = ErrorCode::RebalanceInProgress.code();
+                answer.topics[0].partitions[0].error_code = code;
+            }),
+            _ => asked.passed(),
+        }
+    });
+    assert_eq!(fed_at(&address, &consume, b"").good(), "a");
+    assert_eq!(lag(&broker)["total_lag"], 2);
+    let address = relay(&broker.address, |asked| {
+        let is_one = asked.of::<OffsetCommitRequest>().is_some();
+        if is_one { None } else { asked.passed() }
+    });
+    let ran = fed_at(&address, &consume, b"");
+    assert_eq!((ran.exit, ran.out.as_str()), (Some(1), "b"), "{ran:?}");
+    let told = "group g: what was printed last could not be committed: it comes again";
+    assert!(ran.said.contains(told), "{ran:?}");
+    assert_eq!(good(&broker, &consume), "b");
     assert!(broker.stop());
 }

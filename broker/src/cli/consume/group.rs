@@ -2,72 +2,46 @@
 //! committed, and commits what it has printed. What is not committed when it ends suddenly comes again.
 
 use std::collections::BTreeMap;
-use std::io::StdoutLock;
+use std::io;
 use std::time::Duration;
 
 use tidewheel_protocol::consumer_protocol::{ConsumerProtocolSubscription, PROTOCOL_TYPE};
-use tidewheel_protocol::messages::heartbeat::{HeartbeatRequest, HeartbeatResponse};
 use tidewheel_protocol::messages::join_group::{
     JoinGroupRequest, JoinGroupRequestProtocol, JoinGroupResponse,
 };
-use tidewheel_protocol::messages::leave_group::{
-    LeaveGroupRequest, LeaveGroupResponse, MemberIdentity,
-};
 use tidewheel_protocol::messages::sync_group::{SyncGroupRequest, SyncGroupResponse};
-use tidewheel_protocol::{ErrorCode, StrBytes, TopicPartition};
-use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::time::sleep_until;
+use tidewheel_protocol::{ErrorCode, Message, StrBytes, TopicPartition};
+use tokio::time::{sleep, sleep_until, timeout_at};
 
 use super::ConsumeArguments;
 use super::follow::Consumer;
 use super::output::Printer;
 use super::position::{Position, positions};
+use super::pulse::{self, Pulse, Stop};
 use super::range::{self, RANGE};
-use crate::cli::EXIT_ENVIRONMENT;
 use crate::cli::group::{commit, look};
 use crate::cli::kafka::client::{Client, ClientError, Patience, To, may_be_repeated, will_pass};
 use crate::cli::kafka::offsets::{leaders, topics};
 use crate::cli::kafka::{Tried, refused};
-use crate::cli::outcome::{Failure, failed, usage};
+use crate::cli::outcome::{EXIT_TIMED_OUT, Failure, failed, usage};
+use crate::cli::say;
 use crate::clock;
 
 /// After so much silence the group goes on without it, as with Java's client.
 const SESSION_MS: i32 = 45_000;
-/// How long the group waits for its other members when one has come or gone, as with Java's client.
-const REBALANCE: Duration = Duration::from_secs(300);
-const REBALANCE_MS: i32 = 300_000;
-/// Between two signs of life.
-const HEARTBEAT: Duration = Duration::from_secs(3);
+/// How long the group waits for it when another member has come or gone: it joins again at once, unless nobody reads what
+/// it writes, and then it must not hold up the others for longer.
+const REBALANCE_MS: i32 = 60_000;
+/// How many times as long as any other answer one may take that waits for the other members, before it is asked for again.
+const WAITS: u32 = 10;
+/// After so much waiting for them it says so.
+const TOLD: Duration = Duration::from_secs(5);
 /// Between two commits.
 const COMMIT: Duration = Duration::from_secs(5);
+/// How long it tries to commit at the end.
+const LAST_COMMIT: Duration = Duration::from_secs(10);
 /// The version of what it says to the leader: every client reads it.
 const SUBSCRIPTION_VERSION: i16 = 1;
-
-/// What asks it to end.
-struct Stop {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Stop {
-    fn new() -> Result<Self, Failure> {
-        let hear = |kind| {
-            signal(kind)
-                .map_err(|error| failed(&format!("cannot hear signals: {error}"), EXIT_ENVIRONMENT))
-        };
-        Ok(Self {
-            interrupt: hear(SignalKind::interrupt())?,
-            terminate: hear(SignalKind::terminate())?,
-        })
-    }
-
-    async fn heard(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-        }
-    }
-}
 
 /// A member of a group.
 struct Member<'a> {
@@ -76,6 +50,7 @@ struct Member<'a> {
     /// Empty where the coordinator does not know it.
     member_id: StrBytes,
     generation: i32,
+    pulse: Pulse,
     /// What the group has committed, as far as it knows.
     committed: BTreeMap<TopicPartition, i64>,
 }
@@ -97,6 +72,19 @@ enum Trouble {
     Code(i16),
     /// It cannot be asked.
     Client(ClientError),
+    /// It was there, and has not answered for as long as the others may take.
+    Waited,
+}
+
+/// What ends a look at the partitions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Heard {
+    /// It is time to commit.
+    Clock,
+    /// The coordinator has something against it.
+    Code(i16),
+    /// It is to end.
+    Stop,
 }
 
 impl From<ClientError> for Trouble {
@@ -117,26 +105,36 @@ fn is_final(error: &ClientError) -> bool {
 pub(super) async fn consume(
     arguments: &ConsumeArguments,
     group: &str,
-    printer: Printer<StdoutLock<'_>>,
+    pulse: Pulse,
+    mut stop: Stop,
 ) -> Result<(), Failure> {
     if arguments.offset.to.is_some() {
         return Err(usage("the partitions of a group have no end by offset"));
     }
-    let mut stop = Stop::new()?;
-    let mut client = arguments.cluster.connect().await?;
-    // The group would wait for one that is not there, and say nothing.
-    topics(&mut client, &arguments.topics, false, |_| false).await?;
+    let printer = Printer::new(arguments.form(), io::stdout().lock());
+    let client = tokio::select! {
+        client = connect(arguments) => client?,
+        () = stop.heard() => return Ok(()),
+    };
     let mut consumer = Consumer::new(client, printer, arguments);
     let mut member = Member {
         arguments,
         group,
         member_id: StrBytes::default(),
         generation: -1,
+        pulse,
         committed: BTreeMap::new(),
     };
     let ended = member.work(&mut consumer, &mut stop).await;
-    member.leave(consumer.client()).await;
+    pulse::leave(consumer.client(), group, &member.member_id).await;
     ended
+}
+
+async fn connect(arguments: &ConsumeArguments) -> Result<Client, Failure> {
+    let mut client = arguments.cluster.connect().await?;
+    // The group would wait for one that is not there, and say nothing.
+    topics(&mut client, &arguments.topics, false, |_| false).await?;
+    Ok(client)
 }
 
 impl Member<'_> {
@@ -144,11 +142,7 @@ impl Member<'_> {
         loop {
             let positions = tokio::select! {
                 positions = self.join(consumer.client()) => positions?,
-                () = stop.heard() => {
-                    // The answer to what was asked last would be taken for another one.
-                    consumer.client().abandon();
-                    return Ok(());
-                }
+                () = stop.heard() => return Ok(()),
             };
             consumer.assign(positions);
             if self.read(consumer, stop).await? == Next::Ends {
@@ -165,12 +159,12 @@ impl Member<'_> {
     ) -> Result<Next, Failure> {
         let mut commit_at = clock::deadline(COMMIT);
         loop {
-            let mut is_stopped = false;
-            let beat_at = clock::deadline(HEARTBEAT);
+            let mut heard = Heard::Clock;
             let mut alarm = Box::pin(async {
                 tokio::select! {
-                    () = sleep_until(beat_at) => {}
-                    () = stop.heard() => is_stopped = true,
+                    () = sleep_until(commit_at) => {}
+                    code = self.pulse.told() => heard = Heard::Code(code),
+                    () = stop.heard() => heard = Heard::Stop,
                 }
             });
             let is_done = match consumer.has_to_wait() {
@@ -181,7 +175,7 @@ impl Member<'_> {
                 false => consumer.run_until(&mut alarm).await?,
             };
             drop(alarm);
-            if is_done || is_stopped {
+            if is_done || heard == Heard::Stop {
                 self.commit_all(consumer).await?;
                 return Ok(Next::Ends);
             }
@@ -191,7 +185,9 @@ impl Member<'_> {
                     return Ok(Next::Joins);
                 }
             }
-            if self.beat(consumer.client()).await? == Next::Joins {
+            if let Heard::Code(code) = heard
+                && self.turned_away(consumer.client(), code)? == Next::Joins
+            {
                 // A member may commit while the others come. Who is none any more must not: another one may have read on.
                 if !self.member_id.is_empty() {
                     self.commit(consumer).await?;
@@ -203,12 +199,15 @@ impl Member<'_> {
 
     /// Becomes a member, or one of the next generation; where to read on in the partitions that it is given.
     async fn join(&mut self, client: &mut Client) -> Result<Vec<Position>, Failure> {
-        let mut patience = Patience::new(client.wait());
-        // A group that does not come to rest takes as long as it waits for its members.
-        let mut restless = Patience::new(client.wait() + REBALANCE);
+        let (wait, long) = (client.wait(), client.wait() * WAITS);
+        // One for a coordinator that nobody reaches, one for what it says.
+        let (mut patience, mut restless) = (Patience::new(wait), Patience::new(long));
         loop {
             let trouble = match self.enter(client).await {
-                Ok(assigned) => return self.positions(client, &assigned).await,
+                Ok(assigned) => {
+                    self.pulse.is(&self.member_id, self.generation);
+                    return self.positions(client, &assigned).await;
+                }
                 Err(trouble) => trouble,
             };
             match trouble {
@@ -219,10 +218,20 @@ impl Member<'_> {
                     client.forget_coordinator(self.group);
                 }
                 Trouble::Code(code) => {
+                    patience.renew(wait);
                     self.turned_away(client, code)?;
+                    // A group that does not come to rest, or whose members take their time, will have it some time.
+                    if code == ErrorCode::RebalanceInProgress.code() {
+                        restless.renew(long);
+                    }
                     if !restless.pause().await {
                         return Err(refused(&look::of(self.group), code, None));
                     }
+                }
+                Trouble::Waited => {
+                    patience.renew(wait);
+                    restless.renew(long);
+                    client.forget_coordinator(self.group);
                 }
             }
         }
@@ -247,10 +256,7 @@ impl Member<'_> {
             }],
             ..JoinGroupRequest::default()
         };
-        // Others may take their time.
-        let (to, wait) = (To::Coordinator(self.group), client.wait() + REBALANCE);
-        let answer = client.call_within(to, i16::MAX, &request, wait).await;
-        let joined: JoinGroupResponse = answer?;
+        let joined: JoinGroupResponse = self.parked(client, &request).await?;
         if joined.error_code != 0 {
             if joined.error_code == ErrorCode::MemberIdRequired.code() {
                 self.member_id = joined.member_id;
@@ -272,12 +278,37 @@ impl Member<'_> {
             assignments,
             ..SyncGroupRequest::default()
         };
-        let answer = client.call_within(to, i16::MAX, &request, wait).await;
-        let synced: SyncGroupResponse = answer?;
+        let synced: SyncGroupResponse = self.parked(client, &request).await?;
         match synced.error_code {
             0 => Ok(look::assigned(synced.assignment)),
             code => Err(Trouble::Code(code)),
         }
+    }
+
+    /// Asks what is answered when the other members have come, too.
+    async fn parked<Q: Message, A: Message>(
+        &self,
+        client: &mut Client,
+        request: &Q,
+    ) -> Result<A, Trouble> {
+        let to = To::Coordinator(self.group);
+        client.reach(to).await?;
+        let (soon, long) = (clock::deadline(client.wait()), client.wait() * WAITS);
+        let mut answer = Box::pin(client.call_within(to, i16::MAX, request, long));
+        let answer = tokio::select! {
+            answer = &mut answer => answer,
+            () = sleep(TOLD) => {
+                let of = look::of(self.group);
+                say(&format!("tidewheel: {of}: waiting for its other members"));
+                answer.await
+            }
+        };
+        answer.map_err(
+            |error| match may_be_repeated(&error) && clock::has_come(soon) {
+                true => Trouble::Waited,
+                false => Trouble::Client(error),
+            },
+        )
     }
 
     /// What it does about an error of its coordinator.
@@ -324,45 +355,52 @@ impl Member<'_> {
         Ok(positions)
     }
 
-    /// Says that it is there.
-    async fn beat(&mut self, client: &mut Client) -> Result<Next, Failure> {
-        let request = HeartbeatRequest {
-            group_id: StrBytes::from(self.group),
-            generation_id: self.generation,
-            member_id: self.member_id.clone(),
-            ..HeartbeatRequest::default()
-        };
-        let to = To::Coordinator(self.group);
-        let answer = client.call_once(to, i16::MAX, &request).await;
-        let answer: HeartbeatResponse = match answer {
-            Err(error) if may_be_repeated(&error) => {
-                client.forget_coordinator(self.group);
-                return Ok(Next::Stays);
-            }
-            answer => answer?,
-        };
-        match answer.error_code {
-            0 => Ok(Next::Stays),
-            code => self.turned_away(client, code),
-        }
-    }
-
     /// Commits where it is in each partition, all before which was printed. Where nobody answers now, somebody may the next time.
     async fn commit(&mut self, consumer: &mut Consumer<'_>) -> Result<Next, Failure> {
         match self.try_commit(consumer).await {
             Ok(()) => Ok(Next::Stays),
-            Err(Trouble::Client(error)) if may_be_repeated(&error) => Ok(Next::Stays),
-            Err(Trouble::Client(error)) => Err(error.into()),
             Err(Trouble::Code(code)) => self.turned_away(consumer.client(), code),
+            Err(Trouble::Client(error)) if !may_be_repeated(&error) => Err(error.into()),
+            Err(Trouble::Client(_) | Trouble::Waited) => {
+                consumer.client().forget_coordinator(self.group);
+                Ok(Next::Stays)
+            }
         }
     }
 
-    /// The same at the end, where there is no next time.
+    /// The same at the end, where there is no next time: it tries again where that may help, and says where it did not.
     async fn commit_all(&mut self, consumer: &mut Consumer<'_>) -> Result<(), Failure> {
-        match self.try_commit(consumer).await {
-            Ok(()) => Ok(()),
-            Err(Trouble::Client(error)) => Err(error.into()),
-            Err(Trouble::Code(code)) => Err(refused(&look::of(self.group), code, None)),
+        let until = clock::deadline(LAST_COMMIT);
+        let mut patience = Patience::new(LAST_COMMIT);
+        loop {
+            let trouble = match timeout_at(until, self.try_commit(consumer)).await {
+                Ok(Ok(())) => return Ok(()),
+                Ok(Err(trouble)) => trouble,
+                Err(_) => Trouble::Waited,
+            };
+            let may_pass = match &trouble {
+                Trouble::Client(error) => !is_final(error),
+                Trouble::Code(code) => ErrorCode::from_code(*code)
+                    .is_some_and(|code| will_pass(code) || code == ErrorCode::RebalanceInProgress),
+                Trouble::Waited => false,
+            };
+            if may_pass && patience.pause().await {
+                consumer.client().forget_coordinator(self.group);
+                continue;
+            }
+            let of = look::of(self.group);
+            let failure = match trouble {
+                Trouble::Client(error) => error.into(),
+                Trouble::Code(code) => refused(&of, code, None),
+                Trouble::Waited => {
+                    let sentence = format!("{of}: no answer in {LAST_COMMIT:?}");
+                    failed(&sentence, EXIT_TIMED_OUT)
+                }
+            };
+            say(&format!(
+                "tidewheel: {of}: what was printed last could not be committed: it comes again"
+            ));
+            return Err(failure);
         }
     }
 
@@ -388,24 +426,5 @@ impl Member<'_> {
                 Ok(())
             }
         }
-    }
-
-    /// Lets the others have its partitions at once.
-    async fn leave(&self, client: &mut Client) {
-        if self.member_id.is_empty() {
-            return;
-        }
-        let request = LeaveGroupRequest {
-            group_id: StrBytes::from(self.group),
-            member_id: self.member_id.clone(),
-            members: vec![MemberIdentity {
-                member_id: self.member_id.clone(),
-                ..MemberIdentity::default()
-            }],
-        };
-        let to = To::Coordinator(self.group);
-        let left = client.call_once::<_, LeaveGroupResponse>(to, i16::MAX, &request);
-        // Who cannot leave is missed soon.
-        drop(left.await);
     }
 }

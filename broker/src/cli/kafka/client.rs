@@ -177,6 +177,15 @@ impl Client {
         answer
     }
 
+    /// Connects to whom it would ask.
+    ///
+    /// # Errors
+    /// Where nobody is there.
+    pub(crate) async fn reach(&mut self, to: To<'_>) -> Result<(), ClientError> {
+        let address = self.address(to).await?;
+        self.connection(&address).await.map(drop)
+    }
+
     /// Sends what is not answered, and waits until the kernel has it.
     ///
     /// # Errors
@@ -365,6 +374,11 @@ impl Patience {
             deadline: clock::deadline(wait),
             pause: Self::FIRST,
         }
+    }
+
+    /// Attempts may go on until `wait` from now.
+    pub(crate) fn renew(&mut self, wait: Duration) {
+        self.deadline = clock::deadline(wait);
     }
 
     /// Waits for the next attempt; false where there should be none any more.

@@ -41,8 +41,12 @@ impl ClusterArguments {
 
     /// Connects to the first broker that answers.
     pub(crate) async fn connect(&self) -> Result<Client, Failure> {
-        let brokers = &self.brokers.brokers;
-        Ok(Client::connect(brokers, self.wait()).await?)
+        Ok(self.reach(self.wait()).await?)
+    }
+
+    /// The same for who waits so long for each answer; nothing is said of it.
+    pub(crate) async fn reach(&self, wait: Duration) -> Result<Client, ClientError> {
+        Client::connect(&self.brokers.brokers, wait).await
     }
 }
 
