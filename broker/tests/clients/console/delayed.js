@@ -7,6 +7,7 @@ export async function all(world) {
   await run("delayed/cancel", () => cancel(world));
   await run("delayed/move", () => move(world));
   await run("delayed/pause", () => pause(world));
+  await run("delayed/cancel-all", () => cancelAll(world));
   await run("delayed/never", () => never(world));
 }
 
@@ -44,6 +45,35 @@ async function cancel({ page }) {
 async function never({ broker }) {
   await new Promise((resolve) => setTimeout(resolve, Math.max(0, due + 1000 - Date.now())));
   must(!delivered(broker).includes("cancel me"), "it was delivered all the same");
+}
+
+/** All that a filter shows, when their number is typed, and nothing else. */
+async function cancelAll({ page, broker, browser }) {
+  for (let i = 0; i < 3; i += 1) {
+    broker.kcat(["-P", "-t", "reminders", "-k", "batch", "-H", "delay-ms=7200000"], `one of three: ${i}`);
+  }
+  const pending = async () => (await broker.api("GET", "/v1/delayed/messages?topic=reminders&limit=100")).body.items.length;
+  const before = await pending();
+  must(before > 3, `others are pending, too: ${before}`);
+  const key = page.getByPlaceholder("exact key");
+  await key.fill("batch");
+  await key.press("Enter");
+  await eventually("the three are listed", async () => (await rows(page).count()) === 3);
+  await id(page, "cancel-all").click();
+  const confirm = id(page, "field-confirm");
+  await confirm.waitFor();
+  const line = await id(page, "curl").last().textContent();
+  must(line.includes("-X DELETE") && line.includes("confirm_count=3") && line.includes("key=batch"), line);
+  await confirm.fill("4");
+  must(await id(page, "do").isDisabled(), "another number does nothing");
+  await confirm.fill("3");
+  await browser.shot(page, "delayed-cancel-all");
+  await id(page, "do").click();
+  await eventually("they are gone", async () => (await pending()) === before - 3);
+  await id(page, "none-pending").waitFor();
+  await key.fill("");
+  await key.press("Enter");
+  await eventually("the others are still there", async () => (await rows(page).count()) === before - 3);
 }
 
 async function move({ page, broker }) {

@@ -8,7 +8,10 @@ import { Broker, eventually, go, id, must, run } from "./world.js";
 export async function all(world) {
   await run("connections", () => connections(world));
   await run("configuration", () => configuration(world));
+  await run("configuration/change", () => changeSetting(world));
   await run("storage", () => storage(world));
+  await run("storage/roll", () => roll(world));
+  await run("storage/verify", () => verify(world));
   await run("logs", () => logs(world));
 }
 
@@ -43,6 +46,43 @@ async function configuration({ page, browser }) {
   must((await id(page, "settings").textContent()).includes("--add-config 'log.retention.ms="), "the line is quoted");
 }
 
+/** A setting of the broker: refused, changed while it runs, and set back. */
+async function changeSetting({ page, broker, browser }) {
+  const name = "log.retention.ms";
+  const now = async () => (await broker.api("GET", "/v1/config?limit=1000")).body.items.find((one) => one.name === name);
+  const before = await now();
+  await go(page, "#/");
+  await go(page, "#/config");
+  await id(page, "which").selectOption("");
+  await id(page, "filter").fill(name);
+  const row = page.locator(`tr[data-key="${name}"]`);
+  const opened = async (button) => {
+    if ((await id(page, button).count()) === 0) await row.click();
+    return (await id(page, button).count()) > 0;
+  };
+  await eventually("it can be changed", () => opened(`change-${name}`));
+  await id(page, `change-${name}`).click();
+  browser.expected.push(/status of 400/);
+  await id(page, "field-value").fill("-5");
+  await id(page, "do").click();
+  await id(page, "problem").waitFor();
+  must((await now()).value === before.value, "what is refused changes nothing");
+  await id(page, "field-value").fill("7200000");
+  const line = await id(page, "dialog").locator('[data-testid="curl"]').textContent();
+  must(line.includes("-X PATCH") && line.includes("7200000"), line);
+  await id(page, "do").click();
+  await eventually("it is changed", async () => (await now()).value === "7200000");
+  await eventually("it is shown", async () => (await row.textContent()).includes("2 h"));
+  await browser.shot(page, "config-changed");
+  await eventually("it can be set back", () => opened(`reset-${name}`));
+  await id(page, `reset-${name}`).click();
+  await id(page, "do").click();
+  await eventually("it is as it was", async () => {
+    const one = await now();
+    return one.value === before.value && one.source === before.source;
+  });
+}
+
 async function storage({ page, broker, browser }) {
   await broker.api("POST", "/v1/topics", { name: "large", partitions: 1, configs: { "segment.bytes": "1048576" } });
   const line = "x".repeat(999);
@@ -51,6 +91,34 @@ async function storage({ page, broker, browser }) {
   await page.locator('[data-testid="sizes"] tr[data-key="large"] a').click();
   await eventually("its segments", async () => (await page.locator('[data-testid="segment-map"] .segment').count()) >= 3);
   await browser.shot(page, "storage");
+}
+
+/** The page of the case before: a new segment takes the place of the one that is written to. */
+async function roll({ page, broker }) {
+  const segments = async () => (await broker.api("GET", "/v1/topics/large/partitions/0/segments")).body.total;
+  const before = await segments();
+  await id(page, "roll").click();
+  must((await id(page, "curl").textContent()).includes("/v1/topics/large/partitions/0:roll"), "the curl line");
+  await id(page, "do").click();
+  await eventually("there is one more", async () => (await segments()) === before + 1);
+  await eventually("it is said", async () => (await id(page, "toast").allTextContents()).some((text) => text.includes("begins at 4")));
+  await eventually("it is shown", async () => (await page.locator('[data-testid="segment-map"] .segment').count()) === before + 1);
+  await id(page, "roll").click();
+  await id(page, "do").click();
+  await eventually("an empty one stays", async () => (await id(page, "toast").allTextContents()).some((text) => text.includes("holds nothing")));
+  must((await segments()) === before + 1, "no empty segments");
+}
+
+async function verify({ page, browser }) {
+  await id(page, "verify").click();
+  const dialog = id(page, "dialog");
+  must((await dialog.locator('[data-testid="curl"]').textContent()).includes("/v1/topics/large/partitions/0:verify"), "the curl line");
+  await dialog.getByRole("button", { name: "Check it" }).click();
+  await eventually("it is checked", async () => (await id(page, "verified").textContent()).includes("All is as it was written."));
+  must(/[1-9]\d* batches/.test(await id(page, "verified").textContent()), await id(page, "verified").textContent());
+  await browser.shot(page, "storage-verified");
+  await dialog.getByRole("button", { name: "Close" }).click();
+  await dialog.waitFor({ state: "detached" });
 }
 
 async function logs({ page, broker, browser }) {
