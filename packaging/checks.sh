@@ -1,4 +1,4 @@
-# Read by packaging/check-deb and packaging/check-container: checks with a name, and how many of them passed.
+# Read by packaging/check-deb, packaging/check-container and packaging/clean-root: checks with a name, and how many of them passed.
 
 passed=0
 failed=0
@@ -42,8 +42,10 @@ eventually() {
   return 1
 }
 
-# Prints how many checks passed, and fails where one did not.
+# Prints how many checks passed, in the words of cargo, by which .ci/run counts; fails where one did not.
 totals() {
-  printf '\n%s passed, %s failed\n' "$passed" "$failed"
+  local verdict=ok
+  [ "$failed" = 0 ] || verdict=FAILED
+  printf '\ntest result: %s. %s passed; %s failed; 0 ignored\n' "$verdict" "$passed" "$failed"
   [ "$failed" = 0 ]
 }

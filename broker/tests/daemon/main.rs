@@ -23,6 +23,7 @@ mod hostile;
 mod hostile_memory;
 mod logs;
 mod metrics;
+mod notices;
 mod pages;
 mod prometheus;
 mod records;
