@@ -43,26 +43,30 @@ fn the_alert_rules_are_good_and_fire_when_they_should() {
     promtool(dir.path(), &["test", "rules", "tests.yaml"]);
 }
 
-/// A rule that records a query is as good as the query.
-#[test]
-fn every_query_of_the_dashboard_can_be_asked() {
+/// The queries of the dashboard, of all instances, with rates over this long.
+pub(crate) fn dashboard_queries(interval: &str) -> Vec<String> {
     let dashboard: Value = serde_json::from_str(&generated("grafana")).unwrap();
     let panels = dashboard["panels"].as_array().unwrap();
     let targets = panels
         .iter()
         .filter_map(|panel| panel["targets"].as_array());
-    let queries = targets
-        .flatten()
-        .map(|target| target["expr"].as_str().unwrap());
-    let rules: Vec<Value> = queries
+    let queries = targets.flatten().map(|target| {
+        let query = target["expr"].as_str().unwrap();
+        let query = query.replace("$__rate_interval", interval);
+        let query = query.replace("$instance", ".*");
+        assert!(!query.contains('$'), "{query}");
+        query
+    });
+    queries.collect()
+}
+
+/// A rule that records a query is as good as the query.
+#[test]
+fn every_query_of_the_dashboard_can_be_asked() {
+    let rules: Vec<Value> = dashboard_queries("5m")
+        .iter()
         .enumerate()
-        .map(|(at, query)| {
-            let query = query
-                .replace("$__rate_interval", "5m")
-                .replace("$instance", ".*");
-            assert!(!query.contains('$'), "{query}");
-            serde_json::json!({ "record": format!("query:{at}"), "expr": query })
-        })
+        .map(|(at, query)| serde_json::json!({ "record": format!("query:{at}"), "expr": query }))
         .collect();
     assert!(rules.len() > 40, "{} are not many", rules.len());
     let rules = serde_json::json!({ "groups": [{ "name": "dashboard", "rules": rules }] });

@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 use serde_json::{Value, json};
 use tidewheel_protocol::messages::offset_commit::OffsetCommitResponse;
 
+use crate::generate::dashboard_queries;
 use crate::support::commands::skipped;
 use crate::support::groups::{codes, commit_request, find};
 use crate::support::http::{admin, raw, start};
@@ -57,13 +58,21 @@ impl Prometheus {
 
     /// The value of the one series that a query finds.
     fn value(&self, query: &str) -> Option<f64> {
-        let escaped = query.bytes().map(|byte| format!("%{byte:02x}"));
-        let path = format!("query?query={}", escaped.collect::<String>());
-        let found = self.asked(&path)?;
-        match found["result"].as_array()?.as_slice() {
+        match self.series(query)?.as_slice() {
             [one] => one["value"][1].as_str()?.parse().ok(),
             _ => None,
         }
+    }
+
+    /// How many series a query finds; `None` where it is not answered.
+    fn found(&self, query: &str) -> Option<usize> {
+        self.series(query).map(|series| series.len())
+    }
+
+    fn series(&self, query: &str) -> Option<Vec<Value>> {
+        let escaped = query.bytes().map(|byte| format!("%{byte:02x}"));
+        let path = format!("query?query={}", escaped.collect::<String>());
+        self.asked(&path)?["result"].as_array().cloned()
     }
 }
 
@@ -184,7 +193,33 @@ fn a_prometheus_scrapes_all_pages_and_goes_by_the_alert_rules() {
         assert_eq!(told[family][0]["type"], kind, "{family}: {told}");
     }
     assert_rules_hold(&prometheus);
+    assert_the_dashboard_is_answered(&prometheus);
     assert!(broker.stop());
+}
+
+/// Queries of the dashboard that find nothing here, by a word of theirs and why.
+const NOTHING_FOUND: &[(&str, &str)] = &[
+    ("_errors_total", "no request of a topic failed"),
+    ("tidewheel_group_rebalances_total", "no group has members"),
+    ("(topic) (tidewheel_delayed_pending", "no topic delays"),
+];
+
+/// Each query of the dashboard finds something, as soon as there are two scrapes between which to compare.
+fn assert_the_dashboard_is_answered(prometheus: &Prometheus) {
+    let queries = dashboard_queries("10s");
+    assert!(queries.len() > 40, "{} are not all", queries.len());
+    let mut empty = Vec::new();
+    eventually("the dashboard is full", || {
+        empty.clear();
+        for query in &queries {
+            let found = prometheus.found(query).unwrap_or_else(|| panic!("{query}"));
+            let is_expected = NOTHING_FOUND.iter().any(|(word, _)| query.contains(word));
+            if found == 0 && !is_expected {
+                empty.push(query.clone());
+            }
+        }
+        empty.is_empty()
+    });
 }
 
 /// Each rule was evaluated without an error, and none says that something is wrong with a broker that is well.
