@@ -9,6 +9,7 @@ mod follow;
 mod group;
 mod output;
 mod position;
+mod progress;
 mod pulse;
 mod range;
 mod span;
@@ -25,6 +26,7 @@ use self::span::Span;
 use self::template::Template;
 use super::kafka::{ClusterArguments, PartitionsArguments, waited_for};
 use super::outcome::{Failure, exit_code};
+use super::progress::ProgressArguments;
 
 /// Arguments of `tidewheel consume`.
 #[derive(Args, Clone, Debug)]
@@ -66,6 +68,8 @@ pub(crate) struct ConsumeArguments {
     /// Values, or one JSON object per record and line [text on a terminal, else jsonl]
     #[arg(long, value_enum)]
     format: Option<Format>,
+    #[command(flatten)]
+    progress: ProgressArguments,
 }
 
 /// How the output looks.

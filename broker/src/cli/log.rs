@@ -5,8 +5,9 @@
 //! 5 `verify` found damage, or damage is left after `reindex` or `repair`.
 
 mod repair;
+mod watched;
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -20,7 +21,9 @@ use tidewheel_storage::inspect::{
     RepairOptions, VerifySummary,
 };
 
+use self::watched::WatchedFs;
 use super::outcome::print_json;
+use super::progress::{Above, ProgressArguments};
 use super::{EXIT_ENVIRONMENT, say};
 use crate::clock;
 
@@ -83,6 +86,8 @@ struct TargetArguments {
     /// Text for people, or JSON with one object per line
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
+    #[command(flatten)]
+    progress: ProgressArguments,
 }
 
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,19 +98,20 @@ enum Format {
 
 /// Runs the command on the real file system and standard output.
 pub(crate) fn run(args: &LogArguments) -> ExitCode {
-    let fs = RealFs;
-    let mut out = io::BufWriter::new(io::stdout().lock());
+    let fs = watched(&args.command);
+    let fs = &*fs;
+    let mut out = io::BufWriter::new(Above(io::stdout().lock()));
     let code = match &args.command {
         LogCommand::Dump { target, records } => {
-            dump(&fs, target, DumpOptions { records: *records }, &mut out)
+            dump(fs, target, DumpOptions { records: *records }, &mut out)
         }
-        LogCommand::Verify { target } => verify(&fs, target, &mut out),
+        LogCommand::Verify { target } => verify(fs, target, &mut out),
         LogCommand::Reindex(change) => {
             let options = ReindexOptions {
                 interval_bytes: change.index_interval_bytes,
                 dry_run: change.dry_run,
             };
-            may_write(change).and_then(|()| reindex(&fs, &change.target, options, &mut out))
+            may_write(change).and_then(|()| reindex(fs, &change.target, options, &mut out))
         }
         LogCommand::Repair(change) => {
             let options = RepairOptions {
@@ -113,7 +119,7 @@ pub(crate) fn run(args: &LogArguments) -> ExitCode {
                 dry_run: change.dry_run,
                 now_ms: clock::now_ms(),
             };
-            may_write(change).and_then(|()| repair::repair(&fs, &change.target, options, &mut out))
+            may_write(change).and_then(|()| repair::repair(fs, &change.target, options, &mut out))
         }
     };
     match code {
@@ -122,6 +128,22 @@ pub(crate) fn run(args: &LogArguments) -> ExitCode {
             report(&error);
             ExitCode::from(EXIT_ENVIRONMENT)
         }
+    }
+}
+
+/// The real file system, which shows how far it has been read.
+fn watched(command: &LogCommand) -> Box<dyn FileSystem> {
+    let (target, title) = match command {
+        LogCommand::Dump { target, .. } => (target, "log dump"),
+        LogCommand::Verify { target } => (target, "log verify"),
+        LogCommand::Reindex(change) => (&change.target, "log reindex"),
+        LogCommand::Repair(change) => (&change.target, "log repair"),
+    };
+    // What is shown on a terminal tells by itself how far it is.
+    let tells = matches!(command, LogCommand::Dump { .. }) && io::stdout().is_terminal();
+    match tells || !target.progress.is_wanted() {
+        true => Box::new(RealFs),
+        false => Box::new(WatchedFs::new(RealFs, &target.path, title, target.progress)),
     }
 }
 
@@ -377,6 +399,7 @@ mod tests {
         let target = TargetArguments {
             path: PathBuf::from(path),
             format,
+            progress: ProgressArguments::default(),
         };
         let mut out = Vec::new();
         let code = verify(fs, &target, &mut out);
@@ -459,6 +482,7 @@ mod tests {
         let target = TargetArguments {
             path: PathBuf::from("/p"),
             format: Format::Json,
+            progress: ProgressArguments::default(),
         };
         let mut out = Vec::new();
         dump(

@@ -12,6 +12,7 @@ pub(crate) mod log;
 mod outcome;
 mod pages;
 mod produce;
+mod progress;
 mod reload;
 mod serve;
 mod settings;
@@ -112,7 +113,7 @@ pub fn run() -> ExitCode {
 /// Prints for people, to stderr.
 #[expect(clippy::print_stderr, reason = "this is the command line's voice")]
 pub(crate) fn say(text: &str) {
-    eprintln!("{text}");
+    progress::above(|| eprintln!("{text}"));
 }
 
 /// Writes what was asked for to standard output.

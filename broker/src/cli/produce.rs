@@ -7,11 +7,12 @@ mod delay;
 mod input;
 mod sender;
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
 use bytes::Bytes;
 use clap::{Args, ValueEnum};
+use rustix::fs::{FileType, fstat};
 use serde::Serialize;
 use tidewheel_protocol::{Compression, Record, RecordHeader};
 
@@ -21,6 +22,7 @@ use self::sender::{Sender, Sent};
 use super::kafka::ClusterArguments;
 use super::kafka::time::{parse_duration, parse_time};
 use super::outcome::{Failure, Format, exit_code, print_json, runtime, usage};
+use super::progress::{Progress, ProgressArguments, Unit};
 use super::table::escaped;
 use crate::clock;
 
@@ -67,6 +69,8 @@ pub(crate) struct ProduceArguments {
     /// What is said: a line at the end, or one JSON object per record and line
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
+    #[command(flatten)]
+    progress: ProgressArguments,
 }
 
 /// A codec under Kafka's name.
@@ -145,6 +149,7 @@ fn produce(arguments: &ProduceArguments) -> Result<(), Failure> {
         let delay = Delay::find(arguments, sender.client()).await?;
         Ok::<_, Failure>((sender, delay))
     })?;
+    let progress = progress(arguments);
     let mut reader = Reader::new(arguments, io::stdin().lock());
     let mut count: u64 = 0;
     let end = loop {
@@ -160,6 +165,7 @@ fn produce(arguments: &ProduceArguments) -> Result<(), Failure> {
             .iter()
             .map(|sent| sent.records.len() as u64)
             .sum::<u64>();
+        progress.reach(reader.bytes(), || format!("{count} records"));
         if arguments.format == Format::Json {
             print(&arguments.topic, &sent)?;
         }
@@ -170,12 +176,28 @@ fn produce(arguments: &ProduceArguments) -> Result<(), Failure> {
             (Err(failure), _) => break Err(failure),
         }
     };
+    drop(progress);
     if arguments.format == Format::Text {
         let topic = escaped(&arguments.topic);
         let records = if count == 1 { "record" } else { "records" };
         writeln!(io::stdout(), "topic {topic}: {count} {records} produced")?;
     }
     end
+}
+
+/// Shows how much of the input has been produced; not to who types it, or sees each record anyway.
+fn progress(arguments: &ProduceArguments) -> Progress {
+    let input = io::stdin();
+    let sees_all = arguments.format == Format::Json && io::stdout().is_terminal();
+    if input.is_terminal() || sees_all {
+        return Progress::none();
+    }
+    // Only a file tells how long it is.
+    let file = fstat(&input).ok();
+    let file = file.filter(|one| FileType::from_raw_mode(one.st_mode) == FileType::RegularFile);
+    let total = file.and_then(|file| u64::try_from(file.st_size).ok());
+    let title = format!("produce {}", arguments.topic);
+    Progress::new(arguments.progress, &title, Unit::Bytes, total)
 }
 
 fn headers(given: &[String]) -> Result<Vec<RecordHeader>, Failure> {

@@ -35,6 +35,7 @@ mod settings;
 mod stop;
 #[path = "../support/mod.rs"]
 mod support;
+mod terminal;
 mod topic_command;
 mod trouble;
 mod unit;

@@ -8,7 +8,7 @@ use std::thread;
 use serde_json::Value;
 use tidewheel_protocol::messages::offset_commit::OffsetCommitResponse;
 
-use crate::support::commands::{Ran, objects};
+use crate::support::commands::{Ran, objects, skipped};
 use crate::support::groups::{codes, commit_request, find};
 use crate::support::http::{admin, start};
 use crate::support::{Broker, batch, eventually, tidewheel};
@@ -302,7 +302,10 @@ fn top_fills_the_screen_of_a_terminal() {
         .args(["-qec", &line, "/dev/null"])
         .stdin(Stdio::null())
         .output();
-    let Ok(output) = output else { return };
+    let output = match output {
+        Ok(output) => output,
+        Err(error) => return skipped("script of the package bsdutils", &error),
+    };
     let shown = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success(), "{shown}");
     assert!(

@@ -19,6 +19,7 @@ use tokio::time::{Instant, sleep_until};
 use super::ConsumeArguments;
 use super::output::Printer;
 use super::position::{Position, positions, read};
+use super::progress::Reading;
 use crate::cli::kafka::client::{Client, ClientError, Connection, may_be_repeated};
 use crate::cli::kafka::offsets::{END, Leaders, START, leaders, offsets, only, topics};
 use crate::cli::kafka::refused;
@@ -77,6 +78,8 @@ pub(super) struct Consumer<'a> {
     at_end: bool,
     /// A partition that is not there any more, and when it is not waited for any longer.
     gone: Option<(TopicPartition, Instant)>,
+    /// Shows how far it is.
+    reading: Option<Reading>,
 }
 
 impl<'a> Consumer<'a> {
@@ -96,6 +99,7 @@ impl<'a> Consumer<'a> {
         let leaders = only(leaders(&topics), &arguments.only.partitions)?;
         let (span, at_end) = (arguments.offset, arguments.exit_at_end);
         let positions = positions(client, &leaders, span, at_end).await?;
+        consumer.reading = Reading::begin(arguments, &positions);
         consumer.assign(positions);
         Ok(consumer)
     }
@@ -120,6 +124,7 @@ impl<'a> Consumer<'a> {
             is_bounded: at_end || span.to.is_some() || arguments.num.is_some(),
             at_end,
             gone: None,
+            reading: None,
         }
     }
 
@@ -139,10 +144,14 @@ impl<'a> Consumer<'a> {
 
     /// What is to be read next of each partition.
     pub(super) fn offsets(&self) -> BTreeMap<TopicPartition, i64> {
-        let led = self.leaders.iter().flat_map(|leader| &leader.positions);
-        let all = led.chain(&self.homeless).chain(&self.finished);
-        all.map(|position| (position.partition.clone(), position.next))
+        self.positions()
+            .map(|position| (position.partition.clone(), position.next))
             .collect()
+    }
+
+    fn positions(&self) -> impl Iterator<Item = &Position> {
+        let led = self.leaders.iter().flat_map(|leader| &leader.positions);
+        led.chain(&self.homeless).chain(&self.finished)
     }
 
     /// Whether it has no partitions, but may be given some.
@@ -425,6 +434,9 @@ impl<'a> Consumer<'a> {
             }
         }
         self.printer.flush()?;
+        if let Some(reading) = &self.reading {
+            reading.reach(self.positions(), self.wanted);
+        }
         match (has_moved, self.leaders.get(index)) {
             (false, Some(leader)) => Err(in_vain(leader.connection.address()).into()),
             _ => Ok(()),

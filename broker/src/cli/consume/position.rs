@@ -42,6 +42,12 @@ impl Position {
         self.until.is_some_and(|until| self.next >= until)
     }
 
+    /// Offsets up to where it ends, if it ends.
+    pub(super) fn left(&self) -> Option<u64> {
+        let left = self.until?.saturating_sub(self.next);
+        Some(u64::try_from(left).unwrap_or(0))
+    }
+
     /// Begins at this offset, wherever that is.
     pub(super) fn go_on_at(&mut self, offset: i64) {
         (self.next, self.first) = (offset, offset);

@@ -85,13 +85,14 @@ mod tests {
     use tidewheel_storage::StorageError;
     use tidewheel_storage::fs::SimFs;
 
-    use super::super::Format;
+    use super::super::{Format, ProgressArguments};
     use super::*;
 
     fn run(fs: &SimFs, path: &str) -> (Result<ExitCode, Failure>, String) {
         let target = TargetArguments {
             path: PathBuf::from(path),
             format: Format::Json,
+            progress: ProgressArguments::default(),
         };
         let options = RepairOptions {
             interval_bytes: 4096,

@@ -217,6 +217,8 @@ pub(super) struct Reader<'a, R> {
     template: &'a Template,
     /// Records that were read.
     count: u64,
+    /// Bytes that were read of them and of what ends them.
+    bytes: u64,
 }
 
 /// Bytes that are read at once.
@@ -233,6 +235,7 @@ impl<'a, R: Read> Reader<'a, R> {
             input,
             template,
             count: 0,
+            bytes: 0,
         }
     }
 
@@ -267,6 +270,11 @@ impl<'a, R: Read> Reader<'a, R> {
             Input::Text => &self.template.end,
             Input::Jsonl => b"\n",
         }
+    }
+
+    /// How much of the source the records make that were read.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
     }
 
     fn record(&mut self) -> Result<Option<Record>, Failure> {
@@ -310,6 +318,7 @@ impl<'a, R: Read> Reader<'a, R> {
             let room = limits::COMMAND_RECORD_BYTES_MAX - piece.len();
             let mut bounded = (&mut self.source).take(room as u64);
             let read = bounded.read_until(last, &mut piece).map_err(cannot_read)?;
+            self.bytes += read as u64;
             if piece.ends_with(end) {
                 piece.truncate(piece.len() - end.len());
                 return Ok(Some(piece));

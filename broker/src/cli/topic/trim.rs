@@ -16,6 +16,7 @@ use crate::cli::kafka::offsets::{Leaders, all_bounds, leaders, only, topics};
 use crate::cli::kafka::place::{Bounds, Place};
 use crate::cli::kafka::{ClusterArguments, PartitionsArguments, Tried, refused};
 use crate::cli::outcome::{Failure, Format, print_json};
+use crate::cli::progress::{Progress, ProgressArguments, Unit};
 use crate::cli::table::{Table, escaped};
 
 /// Arguments of `topic trim`.
@@ -36,6 +37,8 @@ pub(super) struct TrimArguments {
     /// A table, or one JSON object per partition and line
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
+    #[command(flatten)]
+    progress: ProgressArguments,
 }
 
 /// What becomes of a partition.
@@ -58,8 +61,14 @@ pub(super) async fn trim(arguments: &TrimArguments) -> Result<(), Failure> {
     let mut planned = plan(&mut client, &leaders, arguments.to).await?;
     let mut tried = Tried::default();
     if !arguments.dry_run {
-        let wait_ms = arguments.cluster.wait_ms();
-        delete(&mut client, &leaders, &mut planned, wait_ms, &mut tried).await?;
+        let progress = Progress::new(
+            arguments.progress,
+            &format!("topic trim {}", arguments.topic),
+            Unit::Partitions,
+            Some(planned.len() as u64),
+        );
+        let how = (arguments.cluster.wait_ms(), &progress);
+        delete(&mut client, &leaders, &mut planned, how, &mut tried).await?;
     }
     let mut out = io::stdout().lock();
     let mut table = Table::new(&[
@@ -117,7 +126,7 @@ async fn delete(
     client: &mut Client,
     leaders: &Leaders,
     planned: &mut Planned,
-    wait_ms: i32,
+    (wait_ms, progress): (i32, &Progress),
     tried: &mut Tried,
 ) -> Result<(), Failure> {
     let mut by_node: BTreeMap<i32, Vec<DeleteRecordsPartition>> = BTreeMap::new();
@@ -135,7 +144,12 @@ async fn delete(
     let Some(topic) = planned.keys().next().map(|one| Arc::clone(&one.topic)) else {
         return Ok(());
     };
+    // Those that stay as they are need no time.
+    let to_do: usize = by_node.values().map(Vec::len).sum();
+    let mut done = planned.len().saturating_sub(to_do) as u64;
     for (node, partitions) in by_node {
+        progress.reach(done, || format!("asking broker {node}"));
+        done += partitions.len() as u64;
         let request = DeleteRecordsRequest {
             topics: vec![DeleteRecordsTopic {
                 name: StrBytes::from(&*topic),
