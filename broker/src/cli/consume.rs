@@ -56,7 +56,7 @@ pub(crate) struct ConsumeArguments {
     #[command(flatten)]
     only: PartitionsArguments,
     /// How a record is written: %t topic, %p partition, %o offset, %k key, %v or %s value, %h headers, %T timestamp in
-    /// ms, %K and %S bytes of key and value, %% a percent sign, \n \t \\ \xHH bytes
+    /// ms, %K and %S bytes of key and value, %R those of the value in four bytes, %% a percent sign, \n \t \\ \xHH bytes
     #[arg(short = 'f', long, conflicts_with = "format")]
     template: Option<Template>,
     /// End where the partitions end now, instead of waiting for more

@@ -273,8 +273,10 @@ impl Dev {
              console, API  {}\n  \
              data in       {data_dir}{kept}\n  \
              topics        {made}\n  \
-             produce       echo hello | kcat -b {bootstrap} -P -t {topic}\n  \
-             consume       kcat -b {bootstrap} -C -t {topic} -o beginning -e\n  \
+             produce       echo hello | tidewheel produce {topic} -b {bootstrap} --create-topic\n  \
+             consume       tidewheel consume {topic} -b {bootstrap} -e\n  \
+             with kcat     echo hello | kcat -b {bootstrap} -P -t {topic}\n                \
+             kcat -b {bootstrap} -C -t {topic} -o beginning -e\n  \
              stop          Ctrl-C\n",
             listeners.join(", "),
             ready.console(),

@@ -159,7 +159,9 @@ fn what_it_says_is_for_programs_and_for_people() {
     let (exit, said) = dev.end();
     assert_eq!(exit, Some(0), "{said}");
     for told in [
-        &*format!("kcat -b {bootstrap} -P -t orders"),
+        &*format!("tidewheel produce orders -b {bootstrap} "),
+        &format!("tidewheel consume orders -b {bootstrap} -e\n"),
+        &format!("kcat -b {bootstrap} -P -t orders"),
         &format!("kcat -b {bootstrap} -C -t orders"),
         &format!("http://{admin}"),
         &format!("{data}, gone when this ends"),

@@ -21,6 +21,8 @@ enum Piece {
     Timestamp,
     KeyLen,
     ValueLen,
+    /// Four bytes, the highest first.
+    BinaryValueLen,
 }
 
 /// The pieces in their order.
@@ -73,6 +75,10 @@ impl Template {
                 Piece::Timestamp => write!(out, "{}", record.timestamp)?,
                 Piece::KeyLen => write!(out, "{}", len(&record.key))?,
                 Piece::ValueLen => write!(out, "{}", len(&record.value))?,
+                Piece::BinaryValueLen => {
+                    let len = i32::try_from(len(&record.value)).unwrap_or(i32::MAX);
+                    out.write_all(&len.to_be_bytes())?;
+                }
             }
         }
         Ok(())
@@ -111,12 +117,13 @@ impl FromStr for Template {
                     Some('T') => Piece::Timestamp,
                     Some('K') => Piece::KeyLen,
                     Some('S') => Piece::ValueLen,
+                    Some('R') => Piece::BinaryValueLen,
                     Some('%') => {
                         literal.push(b'%');
                         continue;
                     }
                     _ => {
-                        let known = "%t, %p, %o, %k, %v, %s, %h, %T, %K, %S and %%";
+                        let known = "%t, %p, %o, %k, %v, %s, %h, %T, %K, %S, %R and %%";
                         return Err(format!("it knows {known}"));
                     }
                 },
@@ -183,6 +190,12 @@ mod tests {
         };
         let template: Template = "%k|%v|%h|%K|%S".parse().unwrap();
         assert_eq!(written(&template, &bare), "|||-1|-1");
+        for (record, expected) in [(record(), &[0, 0, 0, 7]), (bare, &[255; 4])] {
+            let mut out = Vec::new();
+            let template: Template = "%R".parse().unwrap();
+            template.write(&mut out, "orders", 3, &record).unwrap();
+            assert_eq!(out, expected);
+        }
         assert_eq!(written(&Template::value(), &record()), "größe\n");
         let meta = written(&Template::meta(), &record());
         assert_eq!(meta, "orders\t3\t42\t1796115600000\t7\tkey\n");
