@@ -37,5 +37,6 @@ mod stop;
 mod support;
 mod terminal;
 mod topic_command;
+mod tour;
 mod trouble;
 mod unit;
