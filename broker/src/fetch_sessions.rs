@@ -54,6 +54,19 @@ struct Cache {
     last_used: BTreeSet<(i64, i32)>,
     /// Number of partitions, and id: those that a larger session may take the place of.
     replaceable: BTreeSet<(usize, i32)>,
+    /// How many made way for others.
+    evicted: u64,
+}
+
+/// How many sessions there are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct SessionCounts {
+    /// Those that are remembered.
+    pub(crate) sessions: usize,
+    /// Their partitions, when they were last used.
+    pub(crate) partitions: usize,
+    /// Those that made way for others, since the start.
+    pub(crate) evicted: u64,
 }
 
 impl FetchSessions {
@@ -114,7 +127,7 @@ impl FetchSessions {
                 return Some(room);
             }
             match cache.last_used.first() {
-                Some(&(used_ms, id)) if is_past(used_ms, now_ms) => cache.remove(id),
+                Some(&(used_ms, id)) if is_past(used_ms, now_ms) => cache.evict(id),
                 _ if full => break,
                 _ => return None,
             }
@@ -124,7 +137,7 @@ impl FetchSessions {
         if len <= smallest || !fits {
             return None;
         }
-        cache.remove(id);
+        cache.evict(id);
         self.take_room(len)
     }
 
@@ -173,6 +186,16 @@ impl FetchSessions {
             .map(|entry| Arc::clone(&entry.session))
     }
 
+    /// How many there are.
+    pub(crate) fn counts(&self) -> SessionCounts {
+        let cache = self.lock();
+        SessionCounts {
+            sessions: cache.entries.len(),
+            partitions: cache.entries.values().map(|entry| entry.len).sum(),
+            evicted: cache.evicted,
+        }
+    }
+
     /// Closes a session, if there is one with this id. A request of it that waits is answered now.
     pub(crate) fn close(&self, id: i32) {
         self.lock().remove(id);
@@ -207,6 +230,12 @@ impl Cache {
         if is_past(session.created_ms, now_ms) {
             self.replaceable.insert((len, id));
         }
+    }
+
+    /// Removes one that makes way for another.
+    fn evict(&mut self, id: i32) {
+        self.remove(id);
+        self.evicted += 1;
     }
 
     fn remove(&mut self, id: i32) {

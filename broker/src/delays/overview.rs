@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use tidewheel_storage::delay::{DelayCount, DelayOutlook, DelayQueue};
+use tidewheel_storage::delay::{DelayCount, DelayOutlook, DelayQueue, DelayTotals};
 
 use super::Delays;
 use super::admin::DelayedTopic;
@@ -50,6 +50,8 @@ pub(crate) struct SeenStore {
     pub(crate) topics: BTreeMap<[u8; 16], DelayCount>,
     /// When it is due.
     pub(crate) outlook: DelayOutlook,
+    /// What the store holds.
+    pub(crate) totals: DelayTotals,
 }
 
 /// What keeps delayed records from being delivered.
@@ -86,6 +88,7 @@ pub(crate) fn seen(broker: &Broker) -> Vec<Arc<SeenStore>> {
             until: BTreeMap::new(),
             ..queue.outlook()
         },
+        totals: queue.totals(),
     };
     let dirs = broker.delays().dirs().iter();
     let stores = dirs.map(|dir| match dir.try_with(look) {

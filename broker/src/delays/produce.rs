@@ -73,6 +73,18 @@ impl From<(oneshot::Receiver<AppendOutcome>, bool)> for Begun {
 /// As [`Partition::append`], and where the batch asks for a delay that it cannot have.
 pub(crate) fn produce(
     broker: &Broker,
+    place: (&Topic, i32),
+    records: Bytes,
+    acks: Acks,
+    zstd_allowed: bool,
+    now_ms: i64,
+) -> Result<Begun, AppendError> {
+    let begun = begin(broker, place, records, acks, zstd_allowed, now_ms);
+    begun.inspect_err(|error| broker.metrics().delayed().rejected(error))
+}
+
+fn begin(
+    broker: &Broker,
     (topic, index): (&Topic, i32),
     records: Bytes,
     acks: Acks,

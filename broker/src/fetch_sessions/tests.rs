@@ -143,6 +143,12 @@ fn a_full_cache_evicts_what_was_not_used_for_two_minutes() {
     assert_eq!(create(&sessions, 5, LATER - 1), NO_SESSION);
     assert_eq!(create(&sessions, 1, LATER), second, "its id is free again");
     assert_eq!(next(&sessions, first, 2, LATER), Ok(true));
+    let counts = SessionCounts {
+        sessions: 2,
+        partitions: 6,
+        evicted: 1,
+    };
+    assert_eq!(sessions.counts(), counts);
 }
 
 /// A session of which nothing was heard since is new, however old it is: Kafka's rule.

@@ -2,7 +2,9 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use tidewheel_storage::delay::{DelayCount, DelayOutlook};
+use tidewheel_storage::StorageError;
+use tidewheel_storage::delay::request::DelayError;
+use tidewheel_storage::delay::{DelayCount, DelayOutlook, DelayTotals};
 
 use super::Traffic;
 use super::exposition::Exposition;
@@ -12,6 +14,7 @@ use super::process::seconds;
 use super::traffic::OTHERS;
 use crate::broker::Broker;
 use crate::delays;
+use crate::partition::AppendError;
 use crate::topics::TopicsSnapshot;
 
 /// What the way of delayed records is counted with.
@@ -19,6 +22,29 @@ use crate::topics::TopicsSnapshot;
 pub(crate) struct DelayedMetrics {
     lateness: Histogram,
     accepted: AtomicU64,
+    /// By the place of the reason in [`REASONS`].
+    rejected: [AtomicU64; REASONS.len()],
+}
+
+/// What batches are refused for, as it is named.
+const REASONS: [&str; 6] = ["time", "headers", "limits", "targets", "disk", "records"];
+
+/// The place in [`REASONS`] of an error.
+fn reason(error: &AppendError) -> usize {
+    match error {
+        AppendError::Delay(DelayError::Timestamp { .. }) => 0,
+        AppendError::Delay(DelayError::Invalid { .. }) => 1,
+        AppendError::TooMuchPending { .. } | AppendError::TooManyCancellations => 2,
+        AppendError::RetryTarget { .. } | AppendError::DeadLetters { .. } => 3,
+        AppendError::Storage(
+            StorageError::Io { .. }
+            | StorageError::DiskFull { .. }
+            | StorageError::NoRoom { .. }
+            | StorageError::LogDirOffline { .. }
+            | StorageError::Corrupt { .. },
+        ) => 4,
+        _ => 5,
+    }
 }
 
 impl Default for DelayedMetrics {
@@ -26,6 +52,7 @@ impl Default for DelayedMetrics {
         Self {
             lateness: Histogram::new(&LATENESS),
             accepted: AtomicU64::new(0),
+            rejected: Default::default(),
         }
     }
 }
@@ -34,6 +61,13 @@ impl DelayedMetrics {
     /// So many records were taken to become visible later.
     pub(crate) fn accepted(&self, records: u64) {
         self.accepted.fetch_add(records, Ordering::Relaxed);
+    }
+
+    /// A batch for a topic with delays was refused.
+    pub(crate) fn rejected(&self, error: &AppendError) {
+        if let Some(count) = self.rejected.get(reason(error)) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// A batch was appended whose last record was due then, ms since 1970.
@@ -52,7 +86,12 @@ impl DelayedMetrics {
     ) {
         let seen = delays::seen(broker);
         let (mut outlook, mut bytes) = (DelayOutlook::default(), 0);
+        let mut totals = DelayTotals::default();
         for store in &seen {
+            totals.near_records += store.totals.near_records;
+            totals.spilled_records += store.totals.spilled_records;
+            totals.promoted_records += store.totals.promoted_records;
+            totals.spill_lag_bytes += store.totals.spill_lag_bytes;
             outlook.join(store.outlook.clone());
             bytes += store.topics.values().map(|count| count.bytes).sum::<u64>();
         }
@@ -82,7 +121,7 @@ impl DelayedMetrics {
         }
         out.single(&family::DELAYED_PENDING_BYTES, bytes);
         self.expose_times(&outlook, broker.clock().now_ms(), out);
-        self.expose_counts(broker, out);
+        self.expose_counts(broker, &totals, out);
     }
 
     fn expose_times(&self, outlook: &DelayOutlook, now_ms: i64, out: &mut Exposition) {
@@ -101,7 +140,7 @@ impl DelayedMetrics {
             .add_histogram(&[], &lateness);
     }
 
-    fn expose_counts(&self, broker: &Broker, out: &mut Exposition) {
+    fn expose_counts(&self, broker: &Broker, totals: &DelayTotals, out: &mut Exposition) {
         let figures = delays::figures(broker);
         let accepted = self.accepted.load(Ordering::Relaxed);
         out.single(&family::DELAYED_ACCEPTED, accepted);
@@ -110,6 +149,14 @@ impl DelayedMetrics {
         out.single(&family::DELAYED_EXPIRED, figures.expired);
         out.single(&family::DELAYED_DAMAGED, figures.damaged);
         out.single(&family::DELAYED_LOST, figures.lost);
+        let mut samples = out.family(&family::DELAYED_REJECTED);
+        for (reason, count) in REASONS.iter().zip(&self.rejected) {
+            samples.add(&[reason], count.load(Ordering::Relaxed));
+        }
+        out.single(&family::DELAYED_NEAR, totals.near_records);
+        out.single(&family::DELAYED_SPILLED, totals.spilled_records);
+        out.single(&family::DELAYED_PROMOTED, totals.promoted_records);
+        out.single(&family::DELAYED_SPILL_LAG, totals.spill_lag_bytes);
         let state = broker.delays().state();
         out.single(&family::DELAYED_CLOCK_HELD, state.clock_held);
         let mut samples = out.family(&family::DELAYED_DIR_OFFLINE);

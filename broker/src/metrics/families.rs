@@ -132,6 +132,12 @@ families! {
         "Connections that were accepted.";
     CLOSED = counter "tidewheel_connections_closed_total" ["reason"]
         "Connections that ended, by what ended them.";
+    FETCH_SESSIONS = gauge "tidewheel_fetch_sessions" []
+        "Fetch sessions of clients that are remembered.";
+    FETCH_SESSION_PARTITIONS = gauge "tidewheel_fetch_session_partitions" []
+        "Partitions in them.";
+    FETCH_SESSION_EVICTIONS = counter "tidewheel_fetch_session_evictions_total" []
+        "Fetch sessions that made way for others.";
 
     TOPIC_RECORDS_IN = counter "tidewheel_topic_records_in_total" ["topic"]
         "Records that producers appended.";
@@ -214,6 +220,16 @@ families! {
         "Places of delay stores' files that were found damaged or missing at the start or since. The log names each.";
     DELAYED_LOST = counter "tidewheel_delayed_lost_total" []
         "Delayed records that damage took, since the start.";
+    DELAYED_REJECTED = counter "tidewheel_delayed_rejected_total" ["reason"]
+        "Batches for topics with delays that were refused: for a time, for headers, for limits of what may be pending, for topics that records should go to, for the records, or by the disk.";
+    DELAYED_NEAR = gauge "tidewheel_delayed_near_entries" []
+        "Delayed records that are in memory, because they are due soon; a batch that is due as a whole counts once.";
+    DELAYED_SPILLED = counter "tidewheel_delayed_spilled_total" []
+        "Delayed records that were copied to the file of their day or hour, because they are due late.";
+    DELAYED_PROMOTED = counter "tidewheel_delayed_promoted_total" []
+        "Delayed records that were loaded from such a file, because they are due soon.";
+    DELAYED_SPILL_LAG = gauge "tidewheel_delayed_spill_lag_bytes" []
+        "Bytes of delay logs of which nothing was copied yet.";
     DELAYED_CLOCK_HELD = gauge "tidewheel_delayed_clock_held" []
         "Whether nothing is delivered, because the clock jumped ahead.";
     DELAYED_DIR_OFFLINE = gauge "tidewheel_delayed_dir_offline" ["dir"]

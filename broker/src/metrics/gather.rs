@@ -30,6 +30,10 @@ pub(super) fn expose(
     expose_stage(stage, out);
     metrics.requests.expose(out);
     metrics.connections.expose(out);
+    let sessions = broker.fetch_sessions().counts();
+    out.single(&family::FETCH_SESSIONS, sessions.sessions);
+    out.single(&family::FETCH_SESSION_PARTITIONS, sessions.partitions);
+    out.single(&family::FETCH_SESSION_EVICTIONS, sessions.evicted);
     let wanted = match (detailed, broker.config().metrics_per_partition) {
         (true, _) => MetricsPerPartition::Always,
         (false, configured) => configured,

@@ -150,6 +150,9 @@ async fn a_scrape_tells_what_clients_did() {
             "tidewheel_delayed_overdue 0",
             "tidewheel_delayed_accepted_total 0",
             "tidewheel_delayed_clock_held 0",
+            "tidewheel_delayed_rejected_total{reason=\"time\"} 0",
+            "tidewheel_delayed_near_entries 0",
+            "tidewheel_fetch_sessions 0",
             "tidewheel_metrics_omitted{of=\"partitions\"} 0",
             &bytes_in,
             &bytes_out,
@@ -448,6 +451,13 @@ async fn delayed_records_of_topics_without_series_of_their_own_are_told_together
             crate::delays::produce(&broker, place, records, Acks::All, true, now_ms).unwrap();
         drop(begun);
     }
+    let topics = broker.topics();
+    let place = (&**topics.named("early").unwrap(), 0);
+    // Before 1970.
+    let now_ms = clock::now_ms();
+    let records = batch(1, now_ms + 60_000);
+    let refused = crate::delays::produce(&broker, place, records, Acks::All, true, now_ms);
+    assert!(refused.is_err());
     let text = scraped(&broker, MetricsPage::Default).await;
     assert_has(
         &text,
@@ -456,8 +466,13 @@ async fn delayed_records_of_topics_without_series_of_their_own_are_told_together
             "tidewheel_delayed_pending{topic=\"<others>\"} 4",
             "tidewheel_delayed_accepted_total 6",
             "tidewheel_delayed_oldest_overdue_seconds 0",
+            "tidewheel_delayed_rejected_total{reason=\"time\"} 1",
+            "tidewheel_delayed_rejected_total{reason=\"limits\"} 0",
+            "tidewheel_delayed_near_entries 0",
+            "tidewheel_delayed_promoted_total 0",
         ],
     );
+    assert!(!text.contains("tidewheel_delayed_spill_lag_bytes 0\n"));
     assert!(!text.contains("pending{topic=\"late"), "{text}");
     broker.metrics().delayed().delivered(1_000, 1_700);
     let text = scraped(&broker, MetricsPage::Default).await;

@@ -122,6 +122,7 @@ impl DelayQueue {
             });
             if wanted {
                 self.buckets.put(record, now, writes);
+                self.spilled_records += 1;
             }
         }
     }
@@ -203,6 +204,7 @@ impl DelayQueue {
             bucket.holding.add(number, record.key);
         }
         let place = place_in_bucket(*bucket, *position);
+        self.promoted_records += 1;
         self.insert_near(entry_of(number, record.key, (place, *len), record.target));
     }
 }

@@ -223,6 +223,8 @@ impl DelayQueue {
             spilled: 0,
             unspilled: Unspilled::none(),
             spilled_ms: 0,
+            spilled_records: 0,
+            promoted_records: 0,
             fired_ms: 0,
             checkpoint_sequence: 0,
             damages: Damages::default(),

@@ -100,6 +100,10 @@ pub struct DelayTotals {
     pub buckets: usize,
     /// Bytes of the delay log that have to be copied to buckets yet.
     pub spill_lag_bytes: u64,
+    /// Records that were copied to buckets since the start.
+    pub spilled_records: u64,
+    /// Records that were loaded from buckets into memory since the start.
+    pub promoted_records: u64,
     /// Places that were found damaged at the start and since, and the bytes of them.
     pub damaged: u64,
     /// See `damaged`.
@@ -135,6 +139,10 @@ pub struct DelayQueue {
     pub(super) unspilled: Unspilled,
     /// When far records were copied last, ms since 1970.
     pub(super) spilled_ms: u64,
+    /// See [`DelayTotals`].
+    pub(super) spilled_records: u64,
+    /// See [`DelayTotals`].
+    pub(super) promoted_records: u64,
     /// When the queue was asked last for what is due, ms since 1970.
     pub(super) fired_ms: u64,
     pub(super) checkpoint_sequence: u64,
@@ -472,6 +480,8 @@ impl DelayQueue {
             tombstones: self.tombstones.len(),
             buckets: self.buckets.all.len(),
             spill_lag_bytes: self.log.end().saturating_sub(self.spilled),
+            spilled_records: self.spilled_records,
+            promoted_records: self.promoted_records,
             damaged: self.damages.places,
             damaged_bytes: self.damages.bytes,
             lost: self.lost,

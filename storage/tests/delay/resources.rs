@@ -43,6 +43,12 @@ fn far_more_than_memory_holds_may_be_due_in_one_ms() {
         most = most.max(store.queue.totals().near_records);
     }
     assert!(most <= 150, "{most} in memory");
+    let totals = store.queue.totals();
+    let through_files = [totals.spilled_records, totals.promoted_records];
+    assert!(
+        through_files.iter().all(|count| *count >= 3_850),
+        "{totals:?}"
+    );
     assert_eq!(store.given(), (0..4_000).collect::<Vec<u64>>());
 }
 

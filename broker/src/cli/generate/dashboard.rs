@@ -363,6 +363,35 @@ pub(super) const ROWS: &[Row] = &[
         ],
     },
     Row {
+        title: "Fetch sessions",
+        panels: &[
+            panel(
+                "Sessions",
+                "none",
+                &[(
+                    "tidewheel_fetch_sessions{instance=~\"$instance\"}",
+                    "{{instance}}",
+                )],
+            ),
+            panel(
+                "Partitions in sessions",
+                "none",
+                &[(
+                    "tidewheel_fetch_session_partitions{instance=~\"$instance\"}",
+                    "{{instance}}",
+                )],
+            ),
+            panel(
+                "Evicted",
+                "cps",
+                &[(
+                    "rate(tidewheel_fetch_session_evictions_total{instance=~\"$instance\"}[$__rate_interval])",
+                    "{{instance}}",
+                )],
+            ),
+        ],
+    },
+    Row {
         title: "Connections",
         panels: &[
             panel(
