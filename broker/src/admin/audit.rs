@@ -11,11 +11,16 @@ use tracing::info;
 use super::auth::Principal;
 use super::guard::Peer;
 use crate::logging::AUDIT;
+use crate::rate_limit::RateLimit;
 
 /// Characters of a path or query that are kept.
 const TARGET_LEN_MAX: usize = 512;
 /// Bytes that are kept of what was asked for.
 const ASKED_BYTES_MAX: usize = 1_024;
+
+/// Of those who were refused before it was known who they are: else a stranger could fill a disk with lines, and push
+/// those of others out of the last ones.
+static STRANGERS: RateLimit = RateLimit::new();
 
 /// Who it was, once that is known.
 pub(crate) type Known = Arc<OnceLock<Principal>>;
@@ -88,6 +93,14 @@ impl Audit {
 
 impl Drop for Audit {
     fn drop(&mut self) {
+        let is_strangers = self.status.is_some() && self.known.get().is_none();
+        let unsaid = match is_strangers {
+            true => match STRANGERS.passes() {
+                Some(unsaid) => unsaid,
+                None => return,
+            },
+            false => 0,
+        };
         let target = self.uri.path_and_query();
         let target = target.map_or("", |target| target.as_str());
         let target: String = target.chars().take(TARGET_LEN_MAX).collect();
@@ -106,6 +119,7 @@ impl Drop for Audit {
             path = target,
             asked,
             %status,
+            unsaid = (unsaid > 0).then_some(unsaid),
             "HTTP request"
         );
     }
