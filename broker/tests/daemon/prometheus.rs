@@ -200,6 +200,8 @@ fn a_prometheus_scrapes_all_pages_and_goes_by_the_alert_rules() {
 /// Queries of the dashboard that find nothing here, by a word of theirs and why.
 const NOTHING_FOUND: &[(&str, &str)] = &[
     ("_errors_total", "no request of a topic failed"),
+    ("error!=\"NONE\"", "no other request failed, either"),
+    ("api=\"Fetch\"", "nobody fetches"),
     ("tidewheel_group_rebalances_total", "no group has members"),
     ("(topic) (tidewheel_delayed_pending", "no topic delays"),
 ];

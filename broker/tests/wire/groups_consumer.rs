@@ -121,7 +121,9 @@ fn who_is_not_what_the_coordinator_knows_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let (_broker, mut client, id) = with_topic(dir.path(), &[], 2);
     let mut ask = |request| refused(&heartbeat(&mut client, &request));
-    assert_eq!(ask(alive("g", "m", 1)), ErrorCode::GroupIdNotFound);
+    // Who reads has to join again, whatever became of its group; who leaves need not know more.
+    assert_eq!(ask(alive("g", "m", 1)), ErrorCode::UnknownMemberId);
+    assert_eq!(ask(alive("g", "m", -1)), ErrorCode::GroupIdNotFound);
     assert_eq!(ask(joining("g", "m", &["t"])), ErrorCode::None);
     assert_eq!(ask(alive("g", "m", 7)), ErrorCode::FencedMemberEpoch);
     assert_eq!(ask(alive("g", "n", 1)), ErrorCode::UnknownMemberId);

@@ -372,11 +372,10 @@ impl Member<'_> {
     async fn commit_all(&mut self, consumer: &mut Consumer<'_>) -> Result<(), Failure> {
         let until = clock::deadline(LAST_COMMIT);
         let mut patience = Patience::new(LAST_COMMIT);
-        loop {
-            let trouble = match timeout_at(until, self.try_commit(consumer)).await {
-                Ok(Ok(())) => return Ok(()),
-                Ok(Err(trouble)) => trouble,
-                Err(_) => Trouble::Waited,
+        let mut last = Trouble::Waited;
+        while let Ok(done) = timeout_at(until, self.try_commit(consumer)).await {
+            let Err(trouble) = done else {
+                return Ok(());
             };
             let may_pass = match &trouble {
                 Trouble::Client(error) => !is_final(error),
@@ -384,24 +383,25 @@ impl Member<'_> {
                     .is_some_and(|code| will_pass(code) || code == ErrorCode::RebalanceInProgress),
                 Trouble::Waited => false,
             };
-            if may_pass && patience.pause().await {
-                consumer.client().forget_coordinator(self.group);
-                continue;
+            last = trouble;
+            if !may_pass || !patience.pause().await {
+                break;
             }
-            let of = look::of(self.group);
-            let failure = match trouble {
-                Trouble::Client(error) => error.into(),
-                Trouble::Code(code) => refused(&of, code, None),
-                Trouble::Waited => {
-                    let sentence = format!("{of}: no answer in {LAST_COMMIT:?}");
-                    failed(&sentence, EXIT_TIMED_OUT)
-                }
-            };
-            say(&format!(
-                "tidewheel: {of}: what was printed last could not be committed: it comes again"
-            ));
-            return Err(failure);
+            consumer.client().forget_coordinator(self.group);
         }
+        let of = look::of(self.group);
+        let failure = match last {
+            Trouble::Client(error) => error.into(),
+            Trouble::Code(code) => refused(&of, code, None),
+            Trouble::Waited => {
+                let sentence = format!("{of}: no answer in {LAST_COMMIT:?}");
+                failed(&sentence, EXIT_TIMED_OUT)
+            }
+        };
+        say(&format!(
+            "tidewheel: {of}: what was printed last could not be committed: it comes again"
+        ));
+        Err(failure)
     }
 
     async fn try_commit(&mut self, consumer: &mut Consumer<'_>) -> Result<(), Trouble> {

@@ -44,7 +44,6 @@ const CASES: &[&str] = &[
     "delayed/never",
     "connections",
     "configuration",
-    "configuration/change",
     "storage",
     "storage/roll",
     "storage/verify",
