@@ -45,10 +45,12 @@ impl Stirred {
 
     fn logs(&self) -> Vec<Arc<PartitionLog>> {
         let lists = self.lists();
-        let known: HashSet<*const PartitionDir> = lists.listed.iter().map(Weak::as_ptr).collect();
-        let settling = lists.settling.iter();
-        let settling = settling.filter(|dir| !known.contains(&dir.as_ptr()));
-        let dirs = lists.listed.iter().chain(settling);
+        // Mostly none.
+        let settling: HashSet<*const PartitionDir> =
+            lists.settling.iter().map(Weak::as_ptr).collect();
+        let listed = lists.listed.iter();
+        let listed = listed.filter(|dir| !settling.contains(&dir.as_ptr()));
+        let dirs = lists.settling.iter().chain(listed);
         let dirs = dirs.filter_map(Weak::upgrade);
         dirs.filter_map(|dir| dir.log()).collect()
     }
@@ -98,6 +100,7 @@ mod tests {
 
     use super::*;
     use crate::fs::SimFs;
+    use crate::shared_log::SharedLog;
     use crate::{LivePartition, LogManagerOptions, validate};
 
     fn live(partition: i32) -> LivePartition {
@@ -111,15 +114,26 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_log_is_looked_at_until_nothing_of_it_is_left_to_do() {
+    /// Checkpoints come after a mebibyte or a second.
+    fn manager() -> LogManager<()> {
         let dirs = vec![PathBuf::from("/data")];
         let options = LogManagerOptions {
             checkpoint_bytes: 1 << 20,
             checkpoint_interval_ms: 1_000,
             ..LogManagerOptions::new(dirs, 1, "cluster".to_owned(), vec![Uuid([1; 16])])
         };
-        let manager: LogManager<()> = LogManager::open(Arc::new(SimFs::new()), options).unwrap();
+        LogManager::open(Arc::new(SimFs::new()), options).unwrap()
+    }
+
+    fn append(log: &SharedLog<()>) {
+        let batch = RecordBatchBuilder::new().record(1, None, Some(b"v"));
+        let valid = validate(batch.build().unwrap(), &log.config(), 1).unwrap();
+        log.append(valid, false, (), 0).pop().unwrap().1.unwrap();
+    }
+
+    #[test]
+    fn a_log_is_looked_at_until_nothing_of_it_is_left_to_do() {
+        let manager = manager();
         let all = manager
             .load((0..50).map(live).collect(), 0, 0)
             .unwrap()
@@ -133,11 +147,7 @@ mod tests {
         assert_eq!((manager.stirred_logs_of(0).len(), look(0)), (50, 0));
         let log = all.iter().find(|log| log.topic_partition().partition == 7);
         let log = log.unwrap();
-        let batch = RecordBatchBuilder::new()
-            .record(1, None, Some(b"v"))
-            .build();
-        let valid = validate(batch.unwrap(), &log.config(), 1).unwrap();
-        log.append(valid, false, (), 0).pop().unwrap().1.unwrap();
+        append(log);
         assert_eq!(look(1), 1, "its checkpoint is not due");
         assert!(manager.flush_round(0).error.is_none());
         assert_eq!(look(999), 1);
@@ -152,21 +162,9 @@ mod tests {
 
     #[test]
     fn a_log_that_has_something_to_do_is_seen_while_another_thread_settles() {
-        let options = LogManagerOptions {
-            checkpoint_bytes: 1 << 20,
-            ..LogManagerOptions::new(
-                vec![PathBuf::from("/data")],
-                1,
-                "cluster".to_owned(),
-                vec![Uuid([1; 16])],
-            )
-        };
-        let manager: LogManager<()> = LogManager::open(Arc::new(SimFs::new()), options).unwrap();
+        let manager = manager();
         let log = manager.load(vec![live(0)], 0, 0).unwrap().logs.pop();
-        let log = log.unwrap();
-        let batch = RecordBatchBuilder::new().record(1, None, Some(b"v"));
-        let valid = validate(batch.build().unwrap(), &log.config(), 1).unwrap();
-        log.append(valid, false, (), 0).pop().unwrap().1.unwrap();
+        append(&log.unwrap());
         let done = AtomicBool::new(false);
         let missed = std::thread::scope(|scope| {
             scope.spawn(|| {

@@ -11,15 +11,19 @@ use crate::support::http::{admin, start};
 use crate::support::{Broker, batch, eventually, run, set_apart, tidewheel};
 
 /// A shell that runs a line with the program's name before it, at a terminal.
+///
+/// The shell becomes the program, because what a shell makes of the key that ends both is its own
+/// affair: dash ends by the signal (130), bash with the exit code of the program.
 fn terminal(broker: Option<&Broker>, line: &str) -> Command {
     let mut command = Command::new("script");
-    let line = format!("{} {line}", env!("CARGO_BIN_EXE_tidewheel"));
+    let line = format!("exec {} {line}", env!("CARGO_BIN_EXE_tidewheel"));
     command.args(["--quiet", "--return", "--command", &line, "/dev/null"]);
     set_apart(&mut command);
     if let Some(broker) = broker {
         command.env("TIDEWHEEL_BROKERS", &broker.address);
     }
-    command.env("TERM", "xterm").stdin(Stdio::null());
+    command.env("SHELL", "/bin/sh").env("TERM", "xterm");
+    command.stdin(Stdio::null());
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }

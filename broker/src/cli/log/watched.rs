@@ -70,12 +70,11 @@ impl Watch {
     fn read(&self, path: &Path, end: u64) {
         let done = {
             let mut reached = self.reached.lock().unwrap_or_else(PoisonError::into_inner);
-            let before = reached.ends.insert(path.to_path_buf(), end).unwrap_or(0);
-            if before > end {
-                reached.ends.insert(path.to_path_buf(), before);
-            }
-            reached.sum += end.saturating_sub(before);
-            reached.sum
+            let Reached { ends, sum } = &mut *reached;
+            let before = ends.entry(path.to_path_buf()).or_default();
+            *sum += end.saturating_sub(*before);
+            *before = end.max(*before);
+            *sum
         };
         self.progress.reach(done, || {
             let mut names = path.iter().rev().map(|name| name.to_string_lossy());
