@@ -18,6 +18,7 @@ pub mod inspect;
 
 mod ballast;
 mod batch_scan;
+mod checkpoint_turn;
 mod compaction;
 mod dir_checkpoints;
 mod dir_names;

@@ -15,13 +15,14 @@
 use std::collections::HashMap;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
 use tidewheel_protocol::TopicPartition;
 
 use crate::checkpoint::{take_clean_shutdown, write_clean_shutdown};
+use crate::checkpoint_turn::CheckpointTurn;
 use crate::dir_checkpoints::DirCheckpoints;
 use crate::dir_names::DELETED_SUFFIX;
 use crate::error::StorageError;
@@ -52,8 +53,8 @@ pub(crate) struct ManagedDir {
     pub(crate) manifest: Mutex<HashMap<TopicPartition, PartitionManifest>>,
     /// Deleted partitions whose directories are kept for a while, by the name of the directory.
     pub(crate) deleted: Mutex<HashMap<String, DeletedDir>>,
-    /// A log has written a checkpoint that the directory's files do not know yet.
-    unfinished: AtomicBool,
+    /// Which of the logs' checkpoints its files know.
+    turn: CheckpointTurn,
     _lock: Box<dyn DirLock>,
 }
 
@@ -150,7 +151,7 @@ impl<W> LogManager<W> {
                 checkpoints: DirCheckpoints::read(&*fs, path)?,
                 dir,
                 deleted: Mutex::default(),
-                unfinished: AtomicBool::new(false),
+                turn: CheckpointTurn::default(),
                 _lock: lock,
                 manifest: Mutex::new(
                     partitions
@@ -316,25 +317,27 @@ impl<W> LogManager<W> {
         let managed = &self.dirs[number];
         managed.dir.check_online()?;
         let mut outcome = Ok(());
+        let mut wrote = false;
         for log in logs {
             match work(log) {
-                Ok(wrote) => managed.unfinished.fetch_or(wrote, Ordering::AcqRel),
-                Err(StorageError::PartitionDeleted) => continue,
+                Ok(true) => {
+                    managed.turn.want();
+                    wrote = true;
+                }
+                Ok(false) | Err(StorageError::PartitionDeleted) => {}
                 Err(error) => {
                     outcome = outcome.and(Err(error));
                     managed.dir.check_online()?;
-                    continue;
                 }
-            };
+            }
         }
-        // Taken before the files are written: what another thread finishes meanwhile is written again.
-        if managed.unfinished.swap(false, Ordering::AcqRel)
-            && let Err(error) = self
-                .write_dir_checkpoints(number)
-                .and_then(|()| self.remove_obsolete(number, logs, now_ms))
-        {
-            managed.unfinished.store(true, Ordering::Release);
-            return Err(error);
+        let write = || {
+            self.write_dir_checkpoints(number)?;
+            self.remove_obsolete(number, logs, now_ms)
+        };
+        if !managed.turn.take(write)? && wrote {
+            // Another thread wrote it down, and knows of its own logs only.
+            self.remove_obsolete(number, logs, now_ms)?;
         }
         outcome
     }
@@ -379,7 +382,7 @@ impl<W> LogManager<W> {
                 log.release_idle(now_ms, idle_ms);
             }
             // What a checkpoint wrote is not in the directory's files yet, or what it makes obsolete is there.
-            if !self.dirs[number].unfinished.load(Ordering::Acquire) {
+            if !self.dirs[number].turn.is_behind() {
                 self.settle_stirred(number);
             }
         }

@@ -2,9 +2,11 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::support::{self, Draft, Log, Manager, NOW, append, live, open};
 use tidewheel_storage::StorageError;
+use tidewheel_storage::checkpoint::{LOG_START_OFFSET_CHECKPOINT, read_offsets};
 use tidewheel_storage::fs::{FileSystem, SimFs};
 use tidewheel_storage::inspect::{self, Severity};
 
@@ -54,6 +56,40 @@ fn a_deletion_right_after_a_checkpoint_is_written_down_as_well() {
     let disk = disk.crash_lose_all_unsynced();
     let (_manager, logs) = start(&disk, 1);
     assert_eq!(logs[0].offsets().log_start, 30);
+}
+
+/// The cleaning thread may be about to write the directory's files for both; until it has, nobody is told.
+#[test]
+fn a_deletion_beside_checkpoints_is_on_the_disk_when_it_is_told() {
+    let disk = SimFs::new();
+    let fs: Arc<dyn FileSystem> = Arc::new(disk.clone());
+    // Many are looked at between the checkpoint of the log and the writing of the files.
+    let others = (0..3_000).map(|number| live(&format!("idle{number}"), 1, support::config()));
+    let busy = [("a", 1), ("b", 2)].map(|(topic, id)| live(topic, id, support::config()));
+    let (manager, _logs) = open(&fs, busy.into_iter().chain(others).collect(), 0).unwrap();
+    let [a, b] = ["a", "b"].map(|topic| manager.get(&support::tp(topic, 0)).unwrap());
+    let path = Path::new("/data").join(LOG_START_OFFSET_CHECKPOINT);
+    let done = AtomicBool::new(false);
+    let early = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                append(&b, &Draft::new(0), false, NOW).unwrap();
+                manager.checkpoint(NOW).unwrap();
+            }
+        });
+        let delete = |round: i64| {
+            append(&a, &Draft::new(0), false, NOW).unwrap();
+            let starts = manager.delete_records(&[(Arc::clone(&a), round)], NOW);
+            assert_eq!(starts[0].as_ref().unwrap(), &round);
+            let disk = disk.crash_lose_all_unsynced();
+            let written = read_offsets(&disk, &path).unwrap();
+            written.get(a.topic_partition()) != Some(&round)
+        };
+        let early = (1..=200).filter(|round| delete(*round)).count();
+        done.store(true, Ordering::Relaxed);
+        early
+    });
+    assert_eq!(early, 0, "a power cut would have brought them back");
 }
 
 #[test]
