@@ -395,7 +395,9 @@ impl PartitionDir {
         if self.open.load(Ordering::Relaxed) {
             self.used.store(true, Ordering::Relaxed);
         } else {
-            self.open.store(true, Ordering::Relaxed);
+            // Before `stir` looks whether it is listed; who takes it off that list looks at this afterwards. In
+            // any weaker order both could miss what the other did, and the files stayed open.
+            self.open.store(true, Ordering::SeqCst);
             self.queue_up();
             self.stir();
         }
@@ -430,7 +432,7 @@ impl PartitionDir {
 
     /// Whether a file may be open.
     pub(crate) fn is_open(&self) -> bool {
-        self.open.load(Ordering::Relaxed)
+        self.open.load(Ordering::SeqCst)
     }
 
     /// Says whose directory it is.
