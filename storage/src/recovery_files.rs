@@ -201,7 +201,9 @@ fn keep_torn(
         .join(format!("{:020}{TORN}{now_ms}", found.base_offset));
     match write_torn(dir, &path, &bytes) {
         Err(error) if error.is_disk_full() => remove(dir, &path),
-        outcome => outcome,
+        Err(error) => Err(error),
+        // Its name as well, before the bytes go from where they were.
+        Ok(()) => dir.sync(),
     }
 }
 

@@ -65,6 +65,47 @@ fn lose_half(disk: &SimFs) {
     disk.rot(&path, half, &vec![0; len]).unwrap();
 }
 
+/// What lies behind the first bad byte is copied before the log is shortened, name and all.
+#[test]
+fn a_torn_tail_is_not_lost_whenever_the_power_goes() {
+    let roomy = || LogConfig {
+        segment_bytes: 1 << 20,
+        ..support::config()
+    };
+    let log_file = "00000000000000000000.log";
+    let disk = SimFs::new();
+    let (manager, log) = start(&disk, roomy(), 0);
+    fill(&log, 0..8);
+    assert!(manager.flush_round(0).error.is_none());
+    drop((manager, log));
+    let disk = disk.crash_lose_all_unsynced();
+    let at = content(&disk, log_file).len() / 2;
+    disk.rot(&path(log_file), at as u64, b"\xff").unwrap();
+    let whole = content(&disk, log_file);
+    let again = |fs: &SimFs| {
+        let fs: Arc<dyn FileSystem> = Arc::new(fs.clone());
+        open(&fs, vec![live("t", 1, roomy())], 1).map(drop)
+    };
+    let sound = disk.kill();
+    again(&sound).unwrap();
+    let mut cut = 0;
+    for op in 0..=sound.op_count() {
+        let fs = disk.kill();
+        fs.fail_at(op, Fault::Crash);
+        again(&fs).ok();
+        for after in [fs.crash_lose_all_unsynced(), fs.crash(op), fs.crash(op + 1)] {
+            let left = content(&after, log_file).len();
+            if left < whole.len() {
+                cut += 1;
+                let kept = names(&after, &format!(".torn-{NOW}"));
+                assert_eq!(kept.len(), 1, "operation {op}");
+                assert_eq!(content(&after, &kept[0]), &whole[left..], "operation {op}");
+            }
+        }
+    }
+    assert!(cut > 0);
+}
+
 /// A checkpoint that was cut off leaves a snapshot beyond the recovery point. The offsets there are then
 /// written by others: a start that believes it knows batches that are not in the log.
 #[test]
