@@ -6,6 +6,8 @@ use tidewheel_protocol::{TopicPartition, Uuid};
 
 /// The ending of a partition directory whose topic was deleted.
 pub(crate) const DELETED_SUFFIX: &str = "-delete";
+/// The ending of a partition directory whose topic nobody knows; nobody removes it.
+pub(crate) const STRAY_SUFFIX: &str = "-stray";
 /// What the name of a segment's file ends with once the segment left the log.
 pub(crate) const DELETED_FILE_SUFFIX: &str = ".deleted";
 /// The longest file name that common file systems take, in bytes.
@@ -25,8 +27,18 @@ pub(crate) fn parse_partition_dir(name: &str) -> Option<TopicPartition> {
 /// The name that a deleted partition's directory gets: `<topic>-<partition>.<topic id>-delete`, like
 /// Kafka's; a long topic name is cut so that the whole stays a legal file name.
 pub(crate) fn deleted_dir_name(tp: &TopicPartition, topic_id: Uuid) -> String {
+    ended_name(tp, topic_id, DELETED_SUFFIX)
+}
+
+/// The name of the directory of a partition that bears the id of another topic, like Kafka's:
+/// `<topic>-<partition>.<id>-stray`.
+pub(crate) fn stray_dir_name(tp: &TopicPartition, topic_id: Uuid) -> String {
+    ended_name(tp, topic_id, STRAY_SUFFIX)
+}
+
+fn ended_name(tp: &TopicPartition, topic_id: Uuid, suffix: &str) -> String {
     let unique = topic_id.0.map(|byte| format!("{byte:02x}")).concat();
-    let ending = format!(".{unique}{DELETED_SUFFIX}");
+    let ending = format!(".{unique}{suffix}");
     let mut name = tp.to_string();
     name.truncate(FILE_NAME_BYTES_MAX.saturating_sub(ending.len()));
     name + &ending

@@ -17,7 +17,7 @@ use std::sync::{Arc, PoisonError};
 use tidewheel_config::LogConfig;
 use tidewheel_protocol::{TopicPartition, Uuid};
 
-use crate::dir_names::{DELETED_SUFFIX, parse_partition_dir};
+use crate::dir_names::{DELETED_SUFFIX, parse_partition_dir, stray_dir_name};
 use crate::error::StorageError;
 use crate::leader_epochs::LeaderEpochs;
 use crate::log::{Log, LogParts, Unopened};
@@ -26,7 +26,7 @@ use crate::log_manager::{DeletedDir, LogManager, ManagedDir};
 use crate::log_offsets::LogPoint;
 use crate::manifest::PartitionManifest;
 use crate::partition_log::{FoundLog, PartitionLog};
-use crate::partition_metadata;
+use crate::partition_metadata::{self, PARTITION_METADATA};
 use crate::partition_state::PartitionState;
 use crate::producer_state::ProducerState;
 use crate::recovering::Recovering;
@@ -139,8 +139,9 @@ impl<W> LogManager<W> {
         let wanted: HashMap<&TopicPartition, &LivePartition> =
             live.iter().map(|live| (&live.tp, live)).collect();
         let mut homes: HashMap<TopicPartition, usize> = HashMap::new();
+        let mut lost = Vec::new();
         for (number, managed) in self.dirs.iter().enumerate() {
-            for tp in self.find_partitions(managed, &wanted)? {
+            for tp in self.find_partitions(managed, &wanted, &mut lost)? {
                 homes.entry(tp).or_insert(number);
             }
         }
@@ -149,7 +150,7 @@ impl<W> LogManager<W> {
             .filter(|live| !homes.contains_key(&live.tp))
             .cloned()
             .collect();
-        let lost = missing.iter().filter_map(|live| self.loss(live)).collect();
+        lost.extend(missing.iter().filter_map(|live| self.loss(live)));
         let mut logs = Vec::with_capacity(live.len());
         let mut unknown = Vec::new();
         for live in &live {
@@ -218,11 +219,13 @@ impl<W> LogManager<W> {
         })
     }
 
-    /// The partitions of a directory that are wanted; renames the others away.
+    /// The partitions of a directory that are wanted; renames the others away, and tells `lost` of those that
+    /// nobody can have deleted.
     fn find_partitions(
         &self,
         managed: &ManagedDir,
         wanted: &HashMap<&TopicPartition, &LivePartition>,
+        lost: &mut Vec<StorageError>,
     ) -> Result<Vec<TopicPartition>, StorageError> {
         let (fs, path) = (managed.dir.fs(), managed.dir.path());
         let entries = fs
@@ -242,6 +245,10 @@ impl<W> LogManager<W> {
             let id = self.id_of_dir(managed, &entry.name)?;
             if id.is_some() && id == wanted.get(&tp).map(|live| live.topic_id) {
                 found.push(tp);
+            } else if let Some(id) = id.filter(|_| wanted.contains_key(&tp))
+                && managed.checkpoints.at_start(&tp).recovery_point > 0
+            {
+                lost.push(set_aside(managed, &tp, id)?);
             } else if id.is_some() || Self::is_unwritten(managed, &tp)? {
                 managed.dir.retire(&tp, id)?;
             } else if wanted.contains_key(&tp) {
@@ -499,6 +506,39 @@ pub(crate) fn partition_dir(
         false => Presence::Unknown,
     };
     Arc::new(PartitionDir::new(log_dir, tp, live.topic_id, presence))
+}
+
+/// Renames the directory of a partition that bears the id of another topic, although the checkpoints know the
+/// partition, and says so. A name that is used again is forgotten by them first; so most likely the id rotted,
+/// which is under no checksum. Else the power went between the note that there is a new topic and that.
+fn set_aside(
+    managed: &ManagedDir,
+    tp: &TopicPartition,
+    id: Uuid,
+) -> Result<StorageError, StorageError> {
+    let (fs, from) = (managed.dir.fs(), managed.dir.path().join(tp.to_string()));
+    let failed = |error| {
+        let error = StorageError::from_io("rename", &from, error);
+        managed.dir.write_failed(error)
+    };
+    let name = stray_dir_name(tp, id);
+    let mut to = managed.dir.path().join(&name);
+    let mut number = 0;
+    while fs.exists(&to).map_err(failed)? {
+        number += 1;
+        to = managed.dir.path().join(format!("{name}.{number}"));
+    }
+    fs.rename(&from, &to).map_err(failed)?;
+    managed.dir.sync_names()?;
+    let reason = format!(
+        "it names another topic; the directory is kept as {}",
+        to.display()
+    );
+    Ok(StorageError::corrupt(
+        &from.join(PARTITION_METADATA),
+        0,
+        reason,
+    ))
 }
 
 /// The settings of the metadata log: nothing in it expires.
