@@ -5,7 +5,9 @@
 //! the order in which they happened; `docs/on-disk-format.md` lists them. A change counts when its
 //! record is on disk. At start the log is replayed from its beginning. When most of it is history,
 //! the live state is appended once more and the log start moved up to it: the records are upserts,
-//! so a crash between the two steps only makes the next replay longer.
+//! so a crash between the two steps only makes the next replay longer. A replay that does not begin with the
+//! first record ever has to meet the live state once: else the log start is wrong or records are missing, and
+//! what would come out is a broker without topics, that deletes their partitions.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -184,7 +186,7 @@ impl MetadataState {
         Ok(config.with_dynamic(own, set_on(""))?)
     }
 
-    /// Changes that make this state out of any that it came from.
+    /// Changes that make this state out of any that it came from. By the first two a replay knows them.
     fn live_changes(&self) -> Vec<Change> {
         let MetadataState {
             topics,
@@ -242,21 +244,31 @@ impl MetadataStore {
     /// Replays the log.
     ///
     /// # Errors
-    /// Where the log cannot be read or holds a record of a newer version.
+    /// Where the log cannot be read, lacks its beginning, or holds a record of a newer version.
     pub(crate) fn open(log: Arc<PartitionLog>) -> Result<Self, MetadataError> {
         let mut state = MetadataState {
             leader_epoch: -1,
             ..MetadataState::default()
         };
-        let mut offset = log.offsets().log_start;
+        let begin = log.offsets().log_start;
+        let (mut offset, mut is_whole) = (begin, begin == 0);
         while offset < log.offsets().high_watermark {
             let read = log.read(offset, limits::METADATA_READ_BYTES, true)?;
-            let Some(slice) = read.slice else { break };
+            let slice = read
+                .slice
+                .ok_or_else(|| unreadable(offset, &"the log ends here"))?;
+            let from = offset;
             for batch in Batches::new(slice.bytes()?) {
                 let batch = batch.map_err(|error| unreadable(offset, &error))?;
-                replay_batch(&batch, &mut state)?;
+                is_whole |= replay_batch(&batch, &mut state)?;
                 offset = batch.header.next_offset();
             }
+            if offset <= from {
+                return Err(unreadable(offset, &"no batch reaches it"));
+            }
+        }
+        if !is_whole {
+            return Err(unreadable(begin, &"nothing from here on says all"));
         }
         Ok(Self { log, state })
     }
@@ -418,19 +430,24 @@ fn encode(change: &Change) -> Bytes {
     Bytes::from(serde_json::to_vec(change).unwrap_or_default())
 }
 
-fn replay_batch(batch: &RecordBatch, state: &mut MetadataState) -> Result<(), MetadataError> {
+/// Returns whether the batch is one of live changes, which say all that came before.
+fn replay_batch(batch: &RecordBatch, state: &mut MetadataState) -> Result<bool, MetadataError> {
     let base_offset = batch.header.base_offset;
     let records = batch
         .records(limits::METADATA_BATCH_BYTES_MAX)
         .map_err(|error| unreadable(base_offset, &error))?;
+    let (mut starts, mut says_all) = (false, false);
     for record in records {
         let record = record.map_err(|error| unreadable(base_offset, &error))?;
         let value = record.value.unwrap_or_default();
         let change =
             serde_json::from_slice(&value).map_err(|error| unreadable(record.offset, &error))?;
+        // A start is a batch of its own everywhere else.
+        says_all |= starts && matches!(change, Change::ProducerIdsReserved { .. });
+        starts |= matches!(change, Change::BrokerStarted { .. });
         state.apply(change);
     }
-    Ok(())
+    Ok(says_all)
 }
 
 fn unreadable(offset: i64, reason: &dyn fmt::Display) -> MetadataError {
@@ -442,7 +459,45 @@ fn unreadable(offset: i64, reason: &dyn fmt::Display) -> MetadataError {
 
 #[cfg(test)]
 mod tests {
+    use tidewheel_storage::fs::SimFs;
+    use tidewheel_storage::{LogManager, LogManagerOptions};
+
     use super::*;
+
+    #[test]
+    fn a_log_that_lacks_its_beginning_is_refused_unless_the_live_state_follows() {
+        let options = LogManagerOptions::new(
+            vec!["/data".into()],
+            1,
+            "cluster".to_owned(),
+            vec![Uuid([1; 16])],
+        );
+        let logs = LogManager::open(Arc::new(SimFs::new()), options).unwrap();
+        let log = logs.open_metadata_log(None, 0).unwrap();
+        let mut store = MetadataStore::open(Arc::clone(&log)).unwrap();
+        store.broker_started(0).unwrap();
+        let create = |store: &mut MetadataStore, len| {
+            let topic = TopicRecord {
+                name: "t".to_owned(),
+                id: "A".to_owned(),
+                partitions: 1,
+                configs: BTreeMap::from([("x".to_owned(), "y".repeat(len))]),
+            };
+            store.topics_created(vec![topic], 0).unwrap();
+        };
+        (0..5).for_each(|_| create(&mut store, 1 << 20));
+        create(&mut store, 1);
+        let history_end = log.offsets().log_end;
+        store.compact(0).unwrap();
+        assert_eq!(log.offsets().log_start, history_end);
+        let again = MetadataStore::open(Arc::clone(&log)).unwrap();
+        assert_eq!(again.state(), store.state());
+
+        create(&mut store, 2);
+        log.advance_log_start(log.offsets().log_end - 1).unwrap();
+        let refused = MetadataStore::open(log);
+        assert!(matches!(refused, Err(MetadataError::Unreadable { .. })));
+    }
 
     /// A crash while history is dropped leaves the live state behind the history it came from.
     #[test]

@@ -1,80 +1,74 @@
 //! The offset checkpoints of a log directory: recovery points, log starts, high watermarks, and how far
 //! logs are compacted.
 //!
-//! Each file is replaced as a whole, and only where it would change. What is remembered here is what
-//! the files hold now, so that a name that is used again never meets the numbers of the deleted
+//! All of it stands in one file under a checksum ([`crate::sealed_checkpoints`]), which is replaced first, and
+//! in Kafka's four. Each is replaced as a whole, and only where it would change. What is remembered here is what
+//! the first holds now, so that a name that is used again never meets the numbers of the deleted
 //! partition: before a partition is created, entries of that name are removed durably.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tidewheel_protocol::TopicPartition;
 
-use crate::checkpoint::{
-    CLEANER_OFFSET_CHECKPOINT, LOG_START_OFFSET_CHECKPOINT, RECOVERY_POINT_CHECKPOINT,
-    REPLICATION_OFFSET_CHECKPOINT, encode_offsets, read_offsets,
-};
+use crate::checkpoint::encode_offsets;
 use crate::error::StorageError;
 use crate::fs::FileSystem;
 use crate::log_dir::LogDir;
 use crate::partition_log::CheckpointOffsets;
+use crate::sealed_checkpoints::{
+    Noted, Offsets, SEALED_CHECKPOINTS, Texts, encode, find, texts_of,
+};
 
-type Offsets = HashMap<TopicPartition, i64>;
-
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Written {
-    recovery_points: Offsets,
-    log_starts: Offsets,
-    high_watermarks: Offsets,
-    cleaned: Offsets,
+    noted: Noted,
+    /// What is noted stands under a checksum on the disk; true also where nothing is.
+    is_sealed: bool,
+    /// Kafka's files; `None` for one that has to be written whatever it says.
+    texts: Texts<Option<Offsets>>,
     /// Partitions of earlier starts that are not loaded yet: their entries stay.
-    unloaded: HashMap<TopicPartition, CheckpointOffsets>,
+    unloaded: Noted,
+    doubts: Vec<StorageError>,
 }
 
 /// The checkpoint files of one log directory.
 #[derive(Debug)]
 pub(crate) struct DirCheckpoints {
     written: Mutex<Written>,
+    was_sealed: bool,
 }
 
 impl DirCheckpoints {
     /// Reads the files that are there.
     pub(crate) fn read(fs: &dyn FileSystem, dir: &std::path::Path) -> Result<Self, StorageError> {
-        let recovery_points = read_offsets(fs, &dir.join(RECOVERY_POINT_CHECKPOINT))?;
-        let log_starts = read_offsets(fs, &dir.join(LOG_START_OFFSET_CHECKPOINT))?;
-        let high_watermarks = read_offsets(fs, &dir.join(REPLICATION_OFFSET_CHECKPOINT))?;
-        let cleaned = read_offsets(fs, &dir.join(CLEANER_OFFSET_CHECKPOINT))?;
-        let value = |offsets: &Offsets, tp| offsets.get(tp).copied().unwrap_or(0);
-        let all = recovery_points
-            .keys()
-            .chain(log_starts.keys())
-            .chain(high_watermarks.keys())
-            .chain(cleaned.keys());
-        let unloaded = all
-            .map(|tp| {
-                let offsets = CheckpointOffsets {
-                    recovery_point: value(&recovery_points, tp),
-                    log_start: value(&log_starts, tp),
-                    high_watermark: value(&high_watermarks, tp),
-                    cleaned_to: cleaned.get(tp).copied(),
-                };
-                (tp.clone(), offsets)
-            })
-            .collect();
+        let found = find(fs, dir)?;
         let written = Written {
-            recovery_points,
-            log_starts,
-            high_watermarks,
-            cleaned,
-            unloaded,
+            unloaded: found.noted.clone(),
+            noted: found.noted,
+            is_sealed: found.is_sealed,
+            texts: found.texts,
+            doubts: found.doubts,
         };
         Ok(Self {
             written: Mutex::new(written),
+            was_sealed: found.is_sealed,
         })
     }
 
     fn written(&self) -> MutexGuard<'_, Written> {
         self.written.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether what [`Self::at_start`] says stood under a checksum: what does not is no reason to remove
+    /// anything.
+    pub(crate) fn was_sealed(&self) -> bool {
+        self.was_sealed
+    }
+
+    /// What was wrong with the files although the start went on; told once.
+    pub(crate) fn take_doubts(&self) -> Vec<StorageError> {
+        std::mem::take(&mut self.written().doubts)
     }
 
     /// What the files said about a partition at the start, all 0 for one they do not know.
@@ -89,14 +83,7 @@ impl DirCheckpoints {
 
     /// What the files hold for a partition, all 0 for one they do not know.
     pub(crate) fn written_for(&self, tp: &TopicPartition) -> CheckpointOffsets {
-        let written = self.written();
-        let value = |offsets: &Offsets| offsets.get(tp).copied().unwrap_or(0);
-        CheckpointOffsets {
-            recovery_point: value(&written.recovery_points),
-            log_start: value(&written.log_starts),
-            high_watermark: value(&written.high_watermarks),
-            cleaned_to: written.cleaned.get(tp).copied(),
-        }
+        self.written().noted.get(tp).copied().unwrap_or_default()
     }
 
     /// Brings the files to `loaded` and the partitions that are not loaded yet.
@@ -108,44 +95,7 @@ impl DirCheckpoints {
         let mut written = self.written();
         let mut all = written.unloaded.clone();
         all.extend(loaded.iter().cloned());
-        let pick = |value: fn(&CheckpointOffsets) -> i64| -> Offsets {
-            all.iter()
-                .map(|(tp, offsets)| (tp.clone(), value(offsets)))
-                .collect()
-        };
-        let recovery_points = pick(|offsets| offsets.recovery_point);
-        let mut log_starts = pick(|offsets| offsets.log_start);
-        // Kafka lists only what differs from the first segment's base offset; 0 says nothing.
-        log_starts.retain(|_, log_start| *log_start > 0);
-        let high_watermarks = pick(|offsets| offsets.high_watermark);
-        let cleaned = all
-            .iter()
-            .filter_map(|(tp, offsets)| Some((tp.clone(), offsets.cleaned_to?)))
-            .collect();
-        replace(
-            dir,
-            RECOVERY_POINT_CHECKPOINT,
-            &mut written.recovery_points,
-            recovery_points,
-        )?;
-        replace(
-            dir,
-            LOG_START_OFFSET_CHECKPOINT,
-            &mut written.log_starts,
-            log_starts,
-        )?;
-        replace(
-            dir,
-            REPLICATION_OFFSET_CHECKPOINT,
-            &mut written.high_watermarks,
-            high_watermarks,
-        )?;
-        replace(
-            dir,
-            CLEANER_OFFSET_CHECKPOINT,
-            &mut written.cleaned,
-            cleaned,
-        )
+        written.replace(dir, all)
     }
 
     /// Removes the entries of names that are about to be used anew.
@@ -156,37 +106,42 @@ impl DirCheckpoints {
     ) -> Result<(), StorageError> {
         let names: HashSet<&TopicPartition> = names.iter().collect();
         let mut written = self.written();
-        let written = &mut *written;
-        for (file, offsets) in [
-            (RECOVERY_POINT_CHECKPOINT, &mut written.recovery_points),
-            (LOG_START_OFFSET_CHECKPOINT, &mut written.log_starts),
-            (REPLICATION_OFFSET_CHECKPOINT, &mut written.high_watermarks),
-            (CLEANER_OFFSET_CHECKPOINT, &mut written.cleaned),
-        ] {
-            let mut kept = offsets.clone();
-            kept.retain(|tp, _| !names.contains(tp));
-            replace(dir, file, offsets, kept)?;
-        }
+        let mut kept = written.noted.clone();
+        kept.retain(|tp, _| !names.contains(tp));
+        written.replace(dir, kept)?;
         written.unloaded.retain(|tp, _| !names.contains(tp));
         Ok(())
     }
 }
 
-/// Writes one file where its content changes, and notes it.
-fn replace(
-    dir: &LogDir,
-    file: &str,
-    current: &mut Offsets,
-    next: Offsets,
-) -> Result<(), StorageError> {
-    if *current == next {
-        return Ok(());
+impl Written {
+    /// Writes the files whose content changes, and notes it.
+    fn replace(&mut self, dir: &LogDir, noted: Noted) -> Result<(), StorageError> {
+        if !self.is_sealed || self.noted != noted {
+            // Durable before Kafka's files change: a start takes them for older than this one.
+            dir.replace_file(SEALED_CHECKPOINTS, &encode(&noted))?;
+            self.noted = noted;
+            self.is_sealed = true;
+        }
+        let mut changed = false;
+        let mut next = texts_of(&self.noted);
+        let files = self.texts.by_file().into_iter().zip(next.by_file());
+        for ((name, current), (_, next)) in files {
+            if current.as_ref() == Some(&*next) {
+                continue;
+            }
+            changed = true;
+            // Until its name is durable as well.
+            *current = None;
+            let entries: Vec<_> = next.iter().map(|(tp, at)| (tp.clone(), *at)).collect();
+            dir.replace_unnamed(name, encode_offsets(&entries).as_bytes())?;
+        }
+        if changed {
+            dir.sync_names()?;
+            for ((_, current), (_, next)) in self.texts.by_file().into_iter().zip(next.by_file()) {
+                *current = Some(std::mem::take(next));
+            }
+        }
+        Ok(())
     }
-    let entries: Vec<_> = next
-        .iter()
-        .map(|(tp, offset)| (tp.clone(), *offset))
-        .collect();
-    dir.replace_file(file, encode_offsets(&entries).as_bytes())?;
-    *current = next;
-    Ok(())
 }

@@ -67,6 +67,7 @@ mod mmap;
 pub mod partition_metadata;
 pub mod producer_snapshot;
 pub mod producer_state;
+pub mod sealed_checkpoints;
 
 pub use batch_validator::{
     ValidBatch, contradicts_itself, must_decompress, validate, validate_header,

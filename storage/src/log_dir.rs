@@ -216,9 +216,14 @@ impl LogDir {
     /// Puts a file that holds `bytes` in the place of the one called `name`, durably. Names are synced by one
     /// at a time.
     pub(crate) fn replace_file(&self, name: &str, bytes: &[u8]) -> Result<(), StorageError> {
-        checkpoint::write_unnamed(&*self.fs, &self.path.join(name), bytes)
-            .map_err(|error| self.write_failed(error))?;
+        self.replace_unnamed(name, bytes)?;
         self.sync_names()
+    }
+
+    /// The same without the name: several share a call of [`Self::sync_names`].
+    pub(crate) fn replace_unnamed(&self, name: &str, bytes: &[u8]) -> Result<(), StorageError> {
+        checkpoint::write_unnamed(&*self.fs, &self.path.join(name), bytes)
+            .map_err(|error| self.write_failed(error))
     }
 
     /// Makes the names in this directory durable. Those who come while it is synced share the next sync. One

@@ -58,6 +58,9 @@ pub struct LoadedLogs<W> {
     /// Partitions whose directories are gone although records in them were durable. They begin anew,
     /// empty, as with Kafka; a person must know.
     pub lost: Vec<StorageError>,
+    /// Checkpoint files that are damaged, or missing beside others. What another one says was believed, or what
+    /// is left of them; a person should know.
+    pub doubts: Vec<StorageError>,
 }
 
 impl<W> LogManager<W> {
@@ -191,7 +194,13 @@ impl<W> LogManager<W> {
             managed.checkpoints.all_loaded();
         }
         self.registry().loaded = true;
-        Ok(LoadedLogs { logs, lost })
+        let doubts = self.dirs.iter();
+        let doubts = doubts.flat_map(|managed| managed.checkpoints.take_doubts());
+        Ok(LoadedLogs {
+            logs,
+            lost,
+            doubts: doubts.collect(),
+        })
     }
 
     /// What is known of the records of a partition that has no directory any more: it was durable before

@@ -127,10 +127,15 @@ fn encode(manifest: &Manifest) -> Result<Vec<u8>, serde_json::Error> {
         serde_json::to_writer(&mut bytes, partition)?;
         bytes.push(b'\n');
     }
-    let crc = crc32fast::hash(&bytes);
+    add_checksum(&mut bytes);
+    Ok(bytes)
+}
+
+/// Adds the line that [`checked_body`] goes by.
+pub(crate) fn add_checksum(bytes: &mut Vec<u8>) {
+    let crc = crc32fast::hash(bytes);
     bytes.extend_from_slice(CRC_PREFIX);
     bytes.extend_from_slice(format!("{crc:08x}\n").as_bytes());
-    Ok(bytes)
 }
 
 fn decode(bytes: &[u8]) -> Result<Manifest, (u64, String)> {
@@ -161,7 +166,7 @@ fn decode(bytes: &[u8]) -> Result<Manifest, (u64, String)> {
 }
 
 /// The bytes before the checksum line, where the checksum is right.
-fn checked_body(bytes: &[u8]) -> Result<&[u8], &'static str> {
+pub(crate) fn checked_body(bytes: &[u8]) -> Result<&[u8], &'static str> {
     let line_len = CRC_PREFIX.len() + 9;
     let at = bytes.len().checked_sub(line_len).ok_or("too short")?;
     let (body, line) = bytes.split_at(at);

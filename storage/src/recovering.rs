@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::error::StorageError;
 use crate::log::Log;
-use crate::log_loading::{LivePartition, partition_dir};
+use crate::log_loading::{LivePartition, METADATA_TOPIC, partition_dir};
 use crate::log_manager::ManagedDir;
 use crate::partition_log::FoundLog;
 use crate::recovery::{RecoveryInput, recover};
@@ -64,10 +64,15 @@ impl Recovering {
         // A recovery point is written after a sync of the directory.
         let dir = partition_dir(managed, live, at_start.recovery_point > 0);
         dir.make()?;
+        let is_sealed = managed.checkpoints.was_sealed();
+        // All that is read of the metadata log from an earlier start on comes to the same: see the broker's
+        // `metadata.rs`. From a later one on it would be without topics, and their partitions would go.
+        let is_hint = !is_sealed && &*live.tp.topic == METADATA_TOPIC;
         let recovered = recover(&RecoveryInput {
             dir: &dir,
             recovery_point: at_start.recovery_point,
-            log_start: at_start.log_start,
+            log_start: if is_hint { 0 } else { at_start.log_start },
+            is_sealed,
             may_have_holes: at_start.cleaned_to.is_some() || live.config.cleanup_policy.compact,
             config: &live.config,
             leader_epoch: self.leader_epoch,

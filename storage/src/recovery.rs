@@ -8,6 +8,9 @@
 //!   continues it, and from the last index entry to the RP. Anything wrong there is damage, not a torn
 //!   write: the partition goes into quarantine. It is served read-only up to the damage, nothing is
 //!   changed on the disk, and its checkpoint entries stay as they are.
+//! * **A number that may be wrong** (the checkpoint without its checksum, [`crate::sealed_checkpoints`]) is
+//!   followed, but no segment is removed because it lies below such a log start. A hole in a compacted segment is
+//!   no end of the log, wherever the RP is, as long as its batches end where the next segment begins.
 //! * **From the RP on** every batch is checked: header, CRC, offset chain, epochs that never fall (see
 //!   [`crate::recovery_epochs`]). The log ends at the first batch that fails; only acks=1 data or
 //!   unacknowledged data can lie behind it. A segment whose successor begins exactly where its good
@@ -62,6 +65,8 @@ pub(crate) struct RecoveryInput<'a> {
     pub(crate) recovery_point: i64,
     /// The log start in the log directory's checkpoint, 0 for none.
     pub(crate) log_start: i64,
+    /// Both stood under a checksum.
+    pub(crate) is_sealed: bool,
     /// Compaction may have made holes between batches.
     pub(crate) may_have_holes: bool,
     /// The settings.
@@ -130,7 +135,9 @@ pub(crate) fn recover(input: &RecoveryInput<'_>) -> Result<Recovered, StorageErr
         Err(damage @ StorageError::Corrupt { .. }) => return Ok(empty(input, Some(damage))),
         files => files?,
     };
-    files.remove_before_log_start(dir, input.log_start)?;
+    if input.is_sealed {
+        files.remove_before_log_start(dir, input.log_start)?;
+    }
     let Some(first) = files.segments.first().map(|segment| segment.base_offset) else {
         return fresh(input, &files);
     };
@@ -424,10 +431,12 @@ impl Walk<'_> {
         ))
     }
 
-    /// Whether there may be holes between the batches of a segment: only where all of it was durable when
-    /// it was compacted.
+    /// Whether there may be holes between the batches of a segment. A compacted one is followed by another,
+    /// which begins where its last batch ends, and lies below the RP; but the number of the RP may be lost or
+    /// wrong, and then a hole must not pass for the end of the log. No torn write leaves whole batches in their
+    /// order up to that very offset with some missing between them.
     fn may_have_holes(&self, found: &FoundSegment) -> bool {
-        self.input.may_have_holes && found.end_bound <= self.recovery_point
+        self.input.may_have_holes && found.end_bound < i64::MAX
     }
 
     /// What must hold for a batch that is durable, at or behind `base_offset` and before `end`.

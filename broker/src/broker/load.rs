@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tidewheel_config::{BrokerConfig, LogConfig};
 use tidewheel_protocol::TopicPartition;
 use tidewheel_storage::{LivePartition, LoadedLogs, LogManager, StorageError};
-use tracing::error;
+use tracing::{error, warn};
 
 use super::BrokerError;
 use crate::metadata::{MetadataStore, TopicRecord};
@@ -63,6 +63,9 @@ impl Loading<'_> {
 
     /// Says what a start found damaged: nobody else may look before the data is needed.
     fn report_damage(&self, loaded: &LoadedLogs<AppendWaiter>) {
+        for error in &loaded.doubts {
+            warn!(%error, "a checkpoint file is damaged or missing; the next checkpoint writes it anew");
+        }
         for error in &loaded.lost {
             self.metrics.storage().found_damage();
             error!(%error, "a partition is lost");

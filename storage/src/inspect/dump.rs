@@ -14,7 +14,7 @@ use crate::checkpoint;
 use crate::error::StorageError;
 use crate::fs::FileSystem;
 use crate::leader_epochs::LeaderEpochs;
-use crate::{manifest, partition_metadata, producer_snapshot};
+use crate::{manifest, partition_metadata, producer_snapshot, sealed_checkpoints};
 
 /// What a dump shows.
 #[derive(Clone, Copy, Debug, Default)]
@@ -128,6 +128,7 @@ impl Dumper<'_> {
                 Ok(())
             }
             FileKind::OffsetCheckpoint => self.offset_checkpoint(path),
+            FileKind::SealedCheckpoints => self.sealed_checkpoints(dir),
             FileKind::MetaProperties => self.properties(path),
             FileKind::Manifest => {
                 let manifest = manifest::read(self.fs, dir)?.unwrap_or_default();
@@ -220,6 +221,23 @@ impl Dumper<'_> {
                 topic,
                 partition,
                 offset,
+            });
+        }
+        Ok(())
+    }
+
+    fn sealed_checkpoints(&mut self, dir: &Path) -> Result<(), StorageError> {
+        let noted = sealed_checkpoints::read(self.fs, dir)?.unwrap_or_default();
+        let mut noted: Vec<_> = noted.into_iter().collect();
+        noted.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+        for (tp, offsets) in noted {
+            (self.out)(DumpEntry::CheckpointedOffsets {
+                topic: tp.topic.to_string(),
+                partition: tp.partition,
+                recovery_point: offsets.recovery_point,
+                log_start: offsets.log_start,
+                high_watermark: offsets.high_watermark,
+                compacted_to: offsets.cleaned_to,
             });
         }
         Ok(())

@@ -70,6 +70,21 @@ pub enum DumpEntry {
         /// Offset.
         offset: i64,
     },
+    /// A line of the offset checkpoints that stand under a checksum.
+    CheckpointedOffsets {
+        /// Topic.
+        topic: String,
+        /// Partition.
+        partition: i32,
+        /// Below this offset everything is durable.
+        recovery_point: i64,
+        /// The first offset that may be read.
+        log_start: i64,
+        /// High watermark.
+        high_watermark: i64,
+        /// How far it is compacted; nothing where it never was.
+        compacted_to: Option<i64>,
+    },
     /// A line of `meta.properties`.
     Property {
         /// Name.
@@ -265,6 +280,24 @@ impl fmt::Display for DumpEntry {
                 offset,
             } => {
                 write!(f, "  {topic}-{partition} offset {offset}")
+            }
+            DumpEntry::CheckpointedOffsets {
+                topic,
+                partition,
+                recovery_point,
+                log_start,
+                high_watermark,
+                compacted_to,
+            } => {
+                write!(
+                    f,
+                    "  {topic}-{partition} recovery point {recovery_point} log start {log_start}"
+                )?;
+                write!(f, " high watermark {high_watermark}")?;
+                match compacted_to {
+                    Some(offset) => write!(f, " compacted to {offset}"),
+                    None => Ok(()),
+                }
             }
             DumpEntry::Property { key, value } => write!(f, "  {key}={value}"),
             DumpEntry::ManifestPartition(partition) => write_manifest(f, partition),

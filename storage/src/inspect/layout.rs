@@ -13,6 +13,7 @@ use crate::leader_epochs::LEADER_EPOCH_CHECKPOINT;
 use crate::manifest::MANIFEST;
 pub(super) use crate::meta_properties::META_PROPERTIES;
 use crate::partition_metadata::PARTITION_METADATA;
+use crate::sealed_checkpoints::SEALED_CHECKPOINTS;
 
 /// The lock file of a data directory.
 pub(super) const LOCK: &str = ".lock";
@@ -36,6 +37,8 @@ pub(super) enum FileKind {
     PartitionMetadata,
     /// One of the offset checkpoints of a data directory.
     OffsetCheckpoint,
+    /// What all of these say, under a checksum.
+    SealedCheckpoints,
     MetaProperties,
     Manifest,
     /// The clean-shutdown marker, the lock and the ballast: that they are there says everything.
@@ -54,6 +57,7 @@ impl FileKind {
             | REPLICATION_OFFSET_CHECKPOINT
             | LOG_START_OFFSET_CHECKPOINT
             | CLEANER_OFFSET_CHECKPOINT => FileKind::OffsetCheckpoint,
+            SEALED_CHECKPOINTS => FileKind::SealedCheckpoints,
             META_PROPERTIES => FileKind::MetaProperties,
             MANIFEST => FileKind::Manifest,
             CLEAN_SHUTDOWN_MARKER | LOCK | BALLAST => FileKind::Marker,
@@ -98,6 +102,7 @@ impl FileKind {
             FileKind::LeaderEpochs => "leader epochs",
             FileKind::PartitionMetadata => "partition metadata",
             FileKind::OffsetCheckpoint => "offset checkpoint",
+            FileKind::SealedCheckpoints => "offset checkpoints with a checksum",
             FileKind::MetaProperties => "directory identity",
             FileKind::Manifest => "manifest",
             FileKind::Marker => "marker",
@@ -143,6 +148,7 @@ mod tests {
             ("00000000000000000042.log.deleted", FileKind::Leftover),
             ("00000000000000000042.log.torn-17", FileKind::Leftover),
             ("partition.metadata", FileKind::PartitionMetadata),
+            ("tidewheel.checkpoints", FileKind::SealedCheckpoints),
             ("core", FileKind::Unknown),
         ] {
             assert_eq!(FileKind::of(name), kind, "{name}");

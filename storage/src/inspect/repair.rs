@@ -36,15 +36,13 @@ use super::layout::{FileKind, LOCK, partition_of, segment_file};
 use super::reindex::reindex_segment;
 use super::verify_dir::verify_target;
 use super::{ReindexOptions, Target, lock};
-use crate::checkpoint::{
-    self, CLEAN_SHUTDOWN_MARKER, CLEANER_OFFSET_CHECKPOINT, LOG_START_OFFSET_CHECKPOINT,
-    RECOVERY_POINT_CHECKPOINT, REPLICATION_OFFSET_CHECKPOINT,
-};
+use crate::checkpoint::{self, CLEAN_SHUTDOWN_MARKER};
 use crate::error::StorageError;
 use crate::fs::{DirEntry, FileSystem};
 use crate::inspect::reindex::ReindexedSegment;
 use crate::log_loading::METADATA_TOPIC;
 use crate::manifest::{self, MANIFEST};
+use crate::sealed_checkpoints::{self, Texts, texts_of};
 
 /// How [`repair`] works.
 #[derive(Clone, Copy, Debug)]
@@ -172,17 +170,14 @@ fn forget_unreadable_manifest(
 
 /// What the data directory says of its partitions.
 struct Checkpoints {
-    recovery_points: HashMap<TopicPartition, i64>,
-    log_starts: HashMap<TopicPartition, i64>,
-    high_watermarks: HashMap<TopicPartition, i64>,
+    /// As a start believes them.
+    noted: Texts<sealed_checkpoints::Offsets>,
     /// By the manifest, after a clean stop.
     began: HashMap<TopicPartition, i64>,
-    cleaned: HashMap<TopicPartition, i64>,
 }
 
 impl Checkpoints {
     fn read(fs: &dyn FileSystem, data_dir: &Path) -> Result<Self, StorageError> {
-        let read = |name| checkpoint::read_offsets(fs, &data_dir.join(name));
         let marker = data_dir.join(CLEAN_SHUTDOWN_MARKER);
         let clean = fs
             .exists(&marker)
@@ -193,26 +188,33 @@ impl Checkpoints {
             Err(StorageError::Corrupt { .. }) => None,
             Err(error) => return Err(error),
         };
+        let mut texts: Texts<sealed_checkpoints::Offsets> = Texts::default();
+        for (name, text) in texts.by_file() {
+            *text = checkpoint::read_offsets(fs, &data_dir.join(name))?;
+        }
+        match sealed_checkpoints::read(fs, data_dir) {
+            Ok(Some(sealed)) => texts = texts_of(&sealed),
+            // As at a start, the others count then.
+            Ok(None) | Err(StorageError::Corrupt { .. }) => {}
+            Err(error) => return Err(error),
+        }
         let described = manifest
             .into_iter()
             .flat_map(|manifest| manifest.partitions);
         let began = described.map(|one| (one.topic_partition(), one.log_start_offset));
         Ok(Self {
             began: began.collect(),
-            recovery_points: read(RECOVERY_POINT_CHECKPOINT)?,
-            log_starts: read(LOG_START_OFFSET_CHECKPOINT)?,
-            high_watermarks: read(REPLICATION_OFFSET_CHECKPOINT)?,
-            cleaned: read(CLEANER_OFFSET_CHECKPOINT)?,
+            noted: texts,
         })
     }
 
     fn of(&self, tp: &TopicPartition) -> Offsets {
         let value = |offsets: &HashMap<_, i64>| offsets.get(tp).copied().unwrap_or(0);
         Offsets {
-            recovery_point: value(&self.recovery_points),
-            log_start: value(&self.log_starts),
-            high_watermark: value(&self.high_watermarks),
-            compacted_to: self.cleaned.get(tp).copied(),
+            recovery_point: value(&self.noted.recovery_points),
+            log_start: value(&self.noted.log_starts),
+            high_watermark: value(&self.noted.high_watermarks),
+            compacted_to: self.noted.cleaned.get(tp).copied(),
         }
     }
 }

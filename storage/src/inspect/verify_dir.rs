@@ -1,6 +1,6 @@
 //! Checks a data directory: its partitions, and the files that speak about all of them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use tidewheel_protocol::{TopicPartition, Uuid};
@@ -11,26 +11,23 @@ use super::verify_partition::{PartitionFacts, report_corrupt, verify_partition};
 use super::verify_segment::{Rules, SegmentFacts, Walk, verify_segment};
 use super::{Target, lock};
 use crate::checkpoint::{
-    self, CLEAN_SHUTDOWN_MARKER, CLEANER_OFFSET_CHECKPOINT, LOG_START_OFFSET_CHECKPOINT,
-    RECOVERY_POINT_CHECKPOINT, REPLICATION_OFFSET_CHECKPOINT,
+    self, CLEAN_SHUTDOWN_MARKER, LOG_START_OFFSET_CHECKPOINT, RECOVERY_POINT_CHECKPOINT,
+    REPLICATION_OFFSET_CHECKPOINT,
 };
 use crate::delay::DELAY_DIR;
 use crate::error::StorageError;
 use crate::fs::FileSystem;
 use crate::manifest::{self, MANIFEST, PartitionManifest, SegmentManifest};
+use crate::sealed_checkpoints::{self, Offsets, SEALED_CHECKPOINTS, Texts, texts_of};
 use crate::{leader_epochs, meta_properties, partition_metadata, producer_snapshot};
-
-type Offsets = HashMap<TopicPartition, i64>;
 
 /// What the files of a data directory say about its partitions.
 #[derive(Debug)]
 struct Surroundings {
     dir: PathBuf,
     clean: bool,
-    recovery_points: Offsets,
-    high_watermarks: Offsets,
-    log_starts: Offsets,
-    cleaned: Offsets,
+    /// As a start believes them.
+    noted: Texts<Offsets>,
     /// By partition; `None` where there is no manifest that counts.
     manifest: Option<BTreeMap<TopicPartition, PartitionManifest>>,
 }
@@ -101,13 +98,9 @@ impl Surroundings {
                 error => return Err(error),
             }
         }
-        let mut offsets = |name: &str| read_offsets(fs, &dir.join(name), report);
         Ok(Surroundings {
             clean,
-            recovery_points: offsets(RECOVERY_POINT_CHECKPOINT)?,
-            high_watermarks: offsets(REPLICATION_OFFSET_CHECKPOINT)?,
-            log_starts: offsets(LOG_START_OFFSET_CHECKPOINT)?,
-            cleaned: offsets(CLEANER_OFFSET_CHECKPOINT)?,
+            noted: read_noted(fs, dir, clean, report)?,
             manifest: read_manifest(fs, dir, clean, report)?,
             dir: dir.to_path_buf(),
         })
@@ -151,13 +144,13 @@ impl Surroundings {
         let Some(tp) = partition_of(name) else {
             return verify_partition(fs, dir, Rules::STRICT, None, report);
         };
-        let recovery_point = self.recovery_points.get(&tp).copied().unwrap_or(0);
+        let recovery_point = self.noted.recovery_points.get(&tp).copied().unwrap_or(0);
         let rules = Rules {
             clean: self.clean,
             recovery_point,
-            holes: self.cleaned.contains_key(&tp),
+            holes: self.noted.cleaned.contains_key(&tp),
         };
-        let log_start = self.log_starts.get(&tp).copied();
+        let log_start = self.noted.log_starts.get(&tp).copied();
         let facts = verify_partition(fs, dir, rules, log_start, report)?;
         if let Some(log_end) = facts.log_end {
             self.check_offsets(&tp, log_end, report);
@@ -183,13 +176,17 @@ impl Surroundings {
         let checkpoints = [
             (
                 RECOVERY_POINT_CHECKPOINT,
-                &self.recovery_points,
+                &self.noted.recovery_points,
                 "recovery point",
             ),
-            (LOG_START_OFFSET_CHECKPOINT, &self.log_starts, "log start"),
+            (
+                LOG_START_OFFSET_CHECKPOINT,
+                &self.noted.log_starts,
+                "log start",
+            ),
             (
                 REPLICATION_OFFSET_CHECKPOINT,
-                &self.high_watermarks,
+                &self.noted.high_watermarks,
                 "high watermark",
             ),
         ];
@@ -215,9 +212,9 @@ impl Surroundings {
     /// Partitions that are spoken of but not there.
     fn check_names(&self, found: &[TopicPartition], report: &mut Report<'_>) {
         let checkpoints = [
-            (RECOVERY_POINT_CHECKPOINT, &self.recovery_points),
-            (LOG_START_OFFSET_CHECKPOINT, &self.log_starts),
-            (REPLICATION_OFFSET_CHECKPOINT, &self.high_watermarks),
+            (RECOVERY_POINT_CHECKPOINT, &self.noted.recovery_points),
+            (LOG_START_OFFSET_CHECKPOINT, &self.noted.log_starts),
+            (REPLICATION_OFFSET_CHECKPOINT, &self.noted.high_watermarks),
         ];
         for (file, offsets) in checkpoints {
             let mut strangers: Vec<_> = offsets.keys().filter(|tp| !found.contains(tp)).collect();
@@ -240,6 +237,40 @@ impl Surroundings {
             report.damage(&path, 0, format!("describes {tp}, which has no directory"));
         }
     }
+}
+
+/// What a start believes of the checkpoints; one that says anything else is told.
+fn read_noted(
+    fs: &dyn FileSystem,
+    dir: &Path,
+    clean: bool,
+    report: &mut Report<'_>,
+) -> Result<Texts<Offsets>, StorageError> {
+    let mut texts: Texts<Offsets> = Texts::default();
+    for (name, text) in texts.by_file() {
+        *text = read_offsets(fs, &dir.join(name), report)?;
+    }
+    let path = dir.join(SEALED_CHECKPOINTS);
+    let sealed = match sealed_checkpoints::read(fs, dir) {
+        Ok(sealed) => sealed,
+        Err(error) => report_corrupt(error, &path, report).map(|()| None)?,
+    };
+    let Some(sealed) = sealed else {
+        return Ok(texts);
+    };
+    report.summary.files += 1;
+    let mut noted = texts_of(&sealed);
+    for ((name, text), (_, believed)) in texts.by_file().into_iter().zip(noted.by_file()) {
+        if text != believed {
+            let what = format!("it says other than {SEALED_CHECKPOINTS}, which is believed");
+            // A crash leaves it behind the other; a clean stop does not.
+            match clean {
+                true => report.damage(&dir.join(name), 0, what),
+                false => report.note(&dir.join(name), 0, what),
+            }
+        }
+    }
+    Ok(noted)
 }
 
 fn read_offsets(
@@ -426,6 +457,7 @@ fn verify_file(
         }
         FileKind::PartitionMetadata => partition_metadata::read(fs, dir).map(|_| ()),
         FileKind::OffsetCheckpoint => checkpoint::read_offsets(fs, path).map(|_| ()),
+        FileKind::SealedCheckpoints => sealed_checkpoints::read(fs, dir).map(|_| ()),
         FileKind::MetaProperties => meta_properties::read(fs, dir).map(|_| ()),
         FileKind::Manifest => manifest::read(fs, dir).map(|_| ()),
         FileKind::Marker => Ok(()),

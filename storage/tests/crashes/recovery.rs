@@ -55,6 +55,7 @@ fn names(disk: &SimFs, ending: &str) -> Vec<String> {
 fn put_recovery_point(disk: &SimFs, offset: i64) {
     let path = Path::new("/data/recovery-point-offset-checkpoint");
     write_offsets(disk, path, &[(tp("t", 0), offset)]).unwrap();
+    support::believe_texts(disk);
 }
 
 /// What the second half of the first segment held never reached the disk.

@@ -27,7 +27,7 @@ enum Noticed {
 }
 
 /// What can be seen of the partition: offsets, batches as they lie there, what look-ups by time find, epochs.
-type Seen = (
+pub(crate) type Seen = (
     (i64, i64),
     Vec<Vec<u8>>,
     Vec<Option<(i64, i64)>>,
@@ -56,7 +56,7 @@ fn start(fs: &SimFs) -> Result<(Manager, Arc<Log>), StorageError> {
 }
 
 /// Everything that clients can ask for; an error is what one of them is told.
-fn look(log: &Log) -> Result<Seen, String> {
+pub(crate) fn look(log: &Log) -> Result<Seen, String> {
     let told = |error: StorageError| error.to_string();
     let offsets = log.offsets();
     let (mut batches, mut epochs, mut offset) = (Vec::new(), Vec::new(), offsets.log_start);
@@ -110,7 +110,7 @@ fn noticed(fs: &SimFs, sound: &Seen) -> Option<Noticed> {
 }
 
 /// The kind of a file: its name, or what ends it.
-fn kind(path: &Path) -> String {
+pub(crate) fn kind(path: &Path) -> String {
     let name = path.file_name().unwrap().to_str().unwrap();
     let ending = name
         .rsplit_once('.')

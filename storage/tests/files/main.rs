@@ -8,6 +8,7 @@
 
 mod compaction_real_disk;
 mod flipped_bytes;
+mod flipped_bytes_killed;
 mod fuzz_corpus;
 mod inspect;
 mod inspect_fixture;

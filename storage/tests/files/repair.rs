@@ -317,6 +317,7 @@ fn a_recovery_point_within_a_batch_or_far_away_moves_to_the_end() {
         for offset in [within, world.log_end + 50, 1 << 50] {
             let fs = world.fs.kill();
             write_offsets(&fs, &path, &[(tp("t", 0), offset)]).unwrap();
+            support::believe_texts(&fs);
             let (summary, lines) = run(&fs, false, 1).unwrap();
             assert_eq!((summary.repaired, summary.left), (1, 0), "{lines:?}");
             let left = Left {
@@ -346,6 +347,7 @@ fn the_high_watermark_tells_the_end_where_the_recovery_point_is_lost() {
         write_offsets(&fs, &data.join(RECOVERY_POINT_CHECKPOINT), &offset(0)).unwrap();
         let seen = offset(world.log_end);
         write_offsets(&fs, &data.join(REPLICATION_OFFSET_CHECKPOINT), &seen).unwrap();
+        support::believe_texts(&fs);
         let left = world.left(&fs);
         let (summary, lines) = run(&fs, false, 1).unwrap();
         assert_eq!((summary.repaired, summary.left), (1, 0), "{lines:?}");

@@ -156,10 +156,9 @@ fn a_log_is_recovered_from_snapshot_and_batches_alone() {
             removed += 1;
         }
     }
-    for entry in names("/data")
-        .iter()
-        .filter(|entry| entry.name.ends_with("-offset-checkpoint"))
-    {
+    for entry in names("/data").iter().filter(|entry| {
+        entry.name.ends_with("-offset-checkpoint") || entry.name.ends_with(".checkpoints")
+    }) {
         fs.remove_file(&Path::new("/data").join(&entry.name))
             .unwrap();
         removed += 1;

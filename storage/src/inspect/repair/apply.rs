@@ -40,8 +40,10 @@ use crate::error::StorageError;
 use crate::fs::{FileSystem, OpenMode};
 use crate::inspect::layout::segment_file;
 use crate::leader_epochs::{EpochEntry, LEADER_EPOCH_CHECKPOINT, LeaderEpochs};
+use crate::partition_log::CheckpointOffsets;
 use crate::producer_snapshot;
 use crate::producer_state::ProducerState;
+use crate::sealed_checkpoints::{self, SEALED_CHECKPOINTS};
 
 /// A partition that is being repaired.
 pub(super) struct Apply<'a> {
@@ -424,6 +426,7 @@ impl Apply<'_> {
     }
 
     fn offsets(&self, out: &mut Teller<'_>) -> Result<(), StorageError> {
+        self.sealed_offsets(out)?;
         let end = self.survey.log_end;
         let at_most = |offset: Option<i64>| offset.map(|offset| offset.min(end));
         // A log start that is not believed says nothing.
@@ -434,6 +437,51 @@ impl Apply<'_> {
         let cleaned = |offset: Option<i64>| at_most(offset.or(compacted_to));
         self.offset(CLEANER_OFFSET_CHECKPOINT, &cleaned, out)?;
         self.offset(RECOVERY_POINT_CHECKPOINT, &|_| Some(end), out)
+    }
+
+    /// The file that a start believes.
+    fn sealed_offsets(&self, out: &mut Teller<'_>) -> Result<(), StorageError> {
+        let path = self.data_dir.join(SEALED_CHECKPOINTS);
+        let replaced = |what| RepairLine::Replaced {
+            file: path.clone(),
+            what,
+        };
+        let mut noted = match sealed_checkpoints::read(self.fs, self.data_dir) {
+            Ok(Some(noted)) => noted,
+            Ok(None) => return Ok(()),
+            Err(StorageError::Corrupt { .. }) => {
+                if !self.options.dry_run {
+                    checkpoint::remove_durably(self.fs, &path)?;
+                }
+                return out.tell(replaced(
+                    "it cannot be read, and the others say the same".into(),
+                ));
+            }
+            Err(error) => return Err(error),
+        };
+        let (survey, end) = (self.survey, self.survey.log_end);
+        let was = noted.get(self.tp).copied().unwrap_or_default();
+        let start = if survey.start_believed {
+            was.log_start
+        } else {
+            0
+        };
+        let cleaned_to = was.cleaned_to.or(survey.offsets.compacted_to);
+        let now = CheckpointOffsets {
+            recovery_point: end,
+            log_start: start.min(end),
+            high_watermark: was.high_watermark.min(end),
+            cleaned_to: cleaned_to.map(|offset| offset.min(end)),
+        };
+        if now == was {
+            return Ok(());
+        }
+        noted.insert(self.tp.clone(), now);
+        if !self.options.dry_run {
+            let bytes = sealed_checkpoints::encode(&noted);
+            checkpoint::write_atomically(self.fs, &path, &bytes)?;
+        }
+        out.tell(replaced(format!("{} ends at {end}", self.tp)))
     }
 
     fn offset(

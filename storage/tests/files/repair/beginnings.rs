@@ -132,6 +132,7 @@ fn a_log_start_beyond_the_end_of_a_log_that_lost_nothing_comes_back_to_the_end()
     let fs = world.fs.kill();
     let path = Path::new(DATA).join(LOG_START_OFFSET_CHECKPOINT);
     write_offsets(&fs, &path, &[(tp("t", 0), world.log_end + 5)]).unwrap();
+    support::believe_texts(&fs);
     let (summary, lines) = run(&fs, false, 1).unwrap();
     assert_eq!((summary.lost_offsets, summary.left), (0, 0), "{lines:#?}");
     let noted = read_offsets(&fs, &path).unwrap();
@@ -151,6 +152,7 @@ fn a_log_start_far_beyond_the_end_is_none() {
     let fs = world.fs.kill();
     let path = Path::new(DATA).join(LOG_START_OFFSET_CHECKPOINT);
     write_offsets(&fs, &path, &[(tp("t", 0), 1 << 50)]).unwrap();
+    support::believe_texts(&fs);
     let left = world.left(&fs);
     let (summary, lines) = run(&fs, false, 1).unwrap();
     assert_eq!((summary.repaired, summary.left), (1, 0), "{lines:#?}");

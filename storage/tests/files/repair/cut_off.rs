@@ -9,7 +9,7 @@ use tidewheel_storage::fs::{Fault, FileSystem, OpenMode, SimFs};
 
 use super::world::{DATA, World, Written, content, files, start};
 use super::{check, damage_three, run, seeds};
-use crate::support::tp;
+use crate::support::{believe_texts, tp};
 
 /// Ends a repair of what is damaged in a world at every operation, has a broker open what is left, and repairs that.
 pub(super) fn cut_off_everywhere(world: &World, faults: &[Fault]) {
@@ -82,6 +82,7 @@ fn with_low_recovery_point(seed: u64, compact: bool) -> Option<World> {
         .header
         .base_offset;
     write_offsets(fs, &path, &[(tp("t", 0), durable)]).unwrap();
+    believe_texts(fs);
     world.flush();
     Some(world)
 }
