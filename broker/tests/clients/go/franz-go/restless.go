@@ -9,7 +9,9 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"tidewheel.invalid/clients/harness"
 )
@@ -28,21 +30,36 @@ type restless struct {
 	client *kgo.Client
 	// Where it goes on, by partition, where that is not committed yet.
 	open map[int32]int64
+	// Between an assignment and its end.
+	owns atomic.Bool
 }
 
 func (m *restless) assigned(_ context.Context, own *kgo.Client, all map[string][]int32) {
 	id, generation := own.GroupMetadata()
 	m.Note("assigned %d %s %s", generation, id, harness.PartitionList(all[m.topic]))
+	m.owns.Store(true)
 	m.Reached("assigned")
 }
 
+// fetched keeps an eager member from what it has given up. Where a rebalance begins before the answer to
+// OffsetFetch comes, kgo 1.21.5 revokes everything first and begins at the answer's offsets all the same
+// (fetchOffsets in consumer_group.go, whose context ends after the revocation), until it is assigned anew.
+func (m *restless) fetched(context.Context, *kgo.Client, *kmsg.OffsetFetchResponse) error {
+	if !m.owns.Load() {
+		return kerr.RebalanceInProgress
+	}
+	return nil
+}
+
 func (m *restless) revoked(ctx context.Context, _ *kgo.Client, all map[string][]int32) {
+	m.owns.Store(false)
 	m.Reached("revoked")
 	m.commit(ctx, all[m.topic])
 	m.gone("revoked", all)
 }
 
 func (m *restless) lost(_ context.Context, _ *kgo.Client, all map[string][]int32) {
+	m.owns.Store(false)
 	m.gone("lost", all)
 }
 
@@ -119,6 +136,9 @@ func runRestless(w *world, args []string) (bool, error) {
 		kgo.RetryBackoffFn(func(int) time.Duration { return harness.RestlessBackoff }),
 		kgo.OnPartitionsAssigned(m.assigned), kgo.OnPartitionsRevoked(m.revoked), kgo.OnPartitionsLost(m.lost),
 	)
+	if args[2] == "range" {
+		options = append(options, kgo.OnOffsetsFetched(m.fetched))
+	}
 	if m.client, err = kgo.NewClient(options...); err != nil {
 		return false, err
 	}
