@@ -30,6 +30,7 @@ pub(crate) use self::topic_changes::{
 use crate::change_queue::ChangeQueue;
 use crate::clients::Clients;
 use crate::clock::Clock;
+use crate::connection_limits::ConnectionLimits;
 use crate::delays::Delays;
 use crate::faults::Faults;
 use crate::fetch_sessions::FetchSessions;
@@ -103,6 +104,7 @@ pub(crate) struct Broker {
     cleaner: FlushSignal,
     groups: Groups,
     clients: Clients,
+    connection_limits: ConnectionLimits,
     partition_budget: PartitionBudget,
     metrics: Metrics,
     delays: Delays,
@@ -153,6 +155,7 @@ impl Broker {
         let group_configs = metadata.state().group_configs.clone();
         let broker = Self {
             slow_requests: SlowRequests::new(current.slow_request_ms),
+            connection_limits: ConnectionLimits::new(&current),
             given: ArcSwap::from_pointee(Given::at_start(config.clone(), now_ms)),
             config,
             clock,
@@ -221,7 +224,13 @@ impl Broker {
     /// Goes by these settings from now on; topics are told by the caller.
     fn put_settings(&self, settings: BrokerConfig) {
         self.slow_requests.begin_at(settings.slow_request_ms);
+        self.connection_limits.follow(&settings);
         self.topic_defaults.store(Arc::new(settings));
+    }
+
+    /// How many connections there may be.
+    pub(crate) fn connection_limits(&self) -> &ConnectionLimits {
+        &self.connection_limits
     }
 
     /// Who tells of requests that take long.

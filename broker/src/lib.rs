@@ -22,6 +22,8 @@ mod server;
 
 mod clients;
 mod connection;
+mod connection_limits;
+mod connection_places;
 mod delays;
 mod descriptors;
 mod frame_reader;

@@ -180,6 +180,9 @@ impl MetadataState {
     /// # Errors
     /// Where this version knows a setting no more, or takes other values.
     pub(crate) fn settings(&self, config: &BrokerConfig) -> Result<BrokerConfig, MetadataError> {
+        if config.ignore_dynamic_config {
+            return Ok(config.clone());
+        }
         let none = BrokerConfigOverrides::new();
         let set_on = |name: &str| self.broker_configs.get(name).unwrap_or(&none);
         let own = set_on(&config.node_id.to_string());

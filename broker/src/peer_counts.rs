@@ -2,12 +2,13 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The open connections of every address that has one: no more entries than `max.connections`.
 #[derive(Debug)]
 pub(crate) struct PeerCounts {
-    max: u32,
+    max: AtomicU32,
     counts: Mutex<HashMap<IpAddr, u32>>,
 }
 
@@ -22,9 +23,14 @@ impl PeerCounts {
     /// At most `max` connections for each address.
     pub(crate) fn new(max: u32) -> Arc<Self> {
         Arc::new(Self {
-            max,
+            max: AtomicU32::new(max),
             counts: Mutex::default(),
         })
+    }
+
+    /// At most `max` for each from now on. Connections that are there stay.
+    pub(crate) fn allow(&self, max: u32) {
+        self.max.store(max, Ordering::Relaxed);
     }
 
     /// Counts one more connection of `address`; `None` where it has as many as it may.
@@ -32,7 +38,7 @@ impl PeerCounts {
         let address = address.to_canonical();
         let mut counts = self.lock();
         let count = counts.get(&address).copied().unwrap_or(0);
-        if count >= self.max {
+        if count >= self.max.load(Ordering::Relaxed) {
             return None;
         }
         counts.insert(address, count + 1);
@@ -76,7 +82,11 @@ mod tests {
         drop(first);
         let fourth = counts.enter(one).unwrap();
         assert!(counts.enter(mapped).is_none());
-        drop((second, third, fourth));
+        counts.allow(3);
+        let fifth = counts.enter(one).unwrap();
+        counts.allow(1);
+        assert!(counts.enter(one).is_none() && counts.enter(other).is_none());
+        drop((second, third, fourth, fifth));
         assert!(counts.lock().is_empty());
     }
 }

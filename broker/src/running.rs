@@ -59,7 +59,7 @@ pub(crate) struct Running {
 /// Everything that listens, before the data is touched.
 struct Ports {
     clients: Vec<BoundListener>,
-    clients_max: u32,
+    open_files_max: u64,
     admin: Option<BoundListener>,
     admin_max: usize,
 }
@@ -111,7 +111,7 @@ impl Running {
         lifecycle.has_read(&broker);
         let threads = StorageThreads::start(&broker).map_err(failed)?;
         start_groups(&broker);
-        let server = Server::start(ports.clients, &broker, ports.clients_max).map_err(failed)?;
+        let server = Server::start(ports.clients, &broker, ports.open_files_max).map_err(failed)?;
         lifecycle.serves();
         Ok(Self {
             server,
@@ -196,7 +196,6 @@ fn expiring(logging: Option<Arc<Logging>>) -> JoinSet<()> {
 
 fn take_ports(config: &BrokerConfig) -> Result<Ports, EmbeddedError> {
     let open_files_max = descriptors::raise_limit();
-    let clients_max = descriptors::connections_max(config.max_connections, open_files_max);
     let clients = bind(&config.listeners, config.listeners_are_default).map_err(failed)?;
     let admin = config.admin.listen.as_ref().map(|address| {
         let listener = Listener {
@@ -209,7 +208,7 @@ fn take_ports(config: &BrokerConfig) -> Result<Ports, EmbeddedError> {
     let admin = admin.transpose().map_err(failed)?;
     Ok(Ports {
         clients,
-        clients_max,
+        open_files_max,
         admin: admin.and_then(|bound| bound.into_iter().next()),
         admin_max: descriptors::admin_connections_max(open_files_max),
     })

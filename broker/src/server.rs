@@ -7,15 +7,15 @@ use std::sync::Arc;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tidewheel_config::{Listener, limits};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tracing::{debug, info, warn};
 
 use crate::broker::Broker;
 use crate::connection;
+use crate::connection_places::{ConnectionPlace, ConnectionPlaces};
 use crate::metrics::CloseReason;
-use crate::peer_counts::PeerCounts;
 use crate::trouble::Trouble;
 
 /// The name under which the HTTP API's address is bound: no listener's, because those are in capitals.
@@ -145,20 +145,21 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts to answer on the bound listeners, to at most `connections_max` peers at once.
+    /// Starts to answer on the bound listeners, to as many peers at once as `max.connections` and `open_files_max`
+    /// descriptors allow.
     ///
     /// # Errors
     /// Where `listen` fails: another process may have taken the port since it was bound.
     pub(crate) fn start(
         bound: Vec<BoundListener>,
         broker: &Arc<Broker>,
-        connections_max: u32,
+        open_files_max: u64,
     ) -> Result<Self, ListenError> {
         let (stop, stopped) = watch::channel(false);
         // Every listener holds a place for the peer it waits for, so that an idle one takes none away.
         let waiting = bound.len().saturating_sub(1);
-        let places = Arc::new(Semaphore::new(connections_max as usize + waiting));
-        let peers = PeerCounts::new(broker.config().max_connections_per_ip);
+        let limits = broker.connection_limits();
+        limits.open(&broker.topic_defaults(), open_files_max, waiting);
         let mut acceptors = JoinSet::new();
         for (index, bound) in bound.into_iter().enumerate() {
             let listener = bound.listen(broker.config().socket_listen_backlog_size)?;
@@ -166,8 +167,6 @@ impl Server {
                 listener,
                 index,
                 Arc::clone(broker),
-                Arc::clone(&places),
-                Arc::clone(&peers),
                 stopped.clone(),
             ));
         }
@@ -213,12 +212,12 @@ async fn accept_loop(
     listener: TcpListener,
     index: usize,
     broker: Arc<Broker>,
-    places: Arc<Semaphore>,
-    peers: Arc<PeerCounts>,
     mut stopped: watch::Receiver<bool>,
 ) {
     let mut connections = JoinSet::new();
     let mut trouble = Trouble::default();
+    let places = Arc::clone(&broker.connection_limits().places);
+    let peers = Arc::clone(&broker.connection_limits().peers);
     loop {
         // At the most connections new peers wait in the kernel's backlog, as they do with Kafka.
         let accepted = tokio::select! {
@@ -238,7 +237,8 @@ async fn accept_loop(
         let (broker, stopped) = (Arc::clone(&broker), stopped.clone());
         connections.spawn(async move {
             connection::serve(socket, peer, index, broker, stopped).await;
-            drop((place, peer_place));
+            // Whoever finds a place then finds that of its address, too.
+            drop((peer_place, place));
         });
     }
     drop(listener);
@@ -248,10 +248,10 @@ async fn accept_loop(
 /// One accepted connection with its place, or `None` where accepting failed and is worth another try.
 async fn accept(
     listener: &TcpListener,
-    places: &Arc<Semaphore>,
+    places: &Arc<ConnectionPlaces>,
     trouble: &mut Trouble,
-) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
-    let place = Arc::clone(places).acquire_owned().await.ok()?;
+) -> Option<(TcpStream, SocketAddr, ConnectionPlace)> {
+    let place = places.take().await;
     match listener.accept().await {
         Ok((socket, peer)) => {
             if trouble.ends() {

@@ -92,6 +92,8 @@ pub struct BrokerConfig {
     pub metrics_per_partition: MetricsPerPartition,
     /// `tidewheel.log.format`: how lines of the log look.
     pub log_format: LogFormat,
+    /// `tidewheel.ignore.dynamic.config`: settings that were set on brokers while they ran do not act.
+    pub ignore_dynamic_config: bool,
     /// `tidewheel.slow.request.ms`: requests that take so long are told in the log; 0 for none.
     pub slow_request_ms: i64,
     /// `tidewheel.loggers.expire.ms`: how long a level of the log lasts that a client sets.
@@ -252,6 +254,7 @@ impl BrokerConfig {
             group: GroupConfig::from_settings(&settings),
             metrics_per_partition: MetricsPerPartition::from_settings(&settings),
             log_format: LogFormat::from_settings(&settings),
+            ignore_dynamic_config: settings.boolean("tidewheel.ignore.dynamic.config"),
             slow_request_ms: settings.number("tidewheel.slow.request.ms"),
             loggers_expire_ms: settings.number("tidewheel.loggers.expire.ms"),
             scrub_bytes_per_second: settings.within("tidewheel.scrub.max.bytes.per.second"),

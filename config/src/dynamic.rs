@@ -59,14 +59,16 @@ fn parse(name: &str, text: &str) -> Result<(&'static str, Value), ConfigError> {
 
 /// Settings that are read where they are needed, and one that nothing reads.
 const READ_WHEN_NEEDED: &[&str] = &[
+    "max.connections",
+    "max.connections.per.ip",
     "tidewheel.loggers.expire.ms",
     "tidewheel.slow.request.ms",
     "sasl.kerberos.min.time.before.relogin",
 ];
 
 /// Whether a running broker goes by another value of this setting: it is a default of topics, which open logs
-/// follow, or nothing has to follow it. The others that Kafka can change (listeners, connection limits, the
-/// expiration of producers) are read at the start only.
+/// follow, or nothing has to follow it. The others that Kafka can change (listeners, the expiration of
+/// producers) are read at the start only.
 #[must_use]
 pub fn acts_at_once(row: &ConfigKey) -> bool {
     let mut synonyms = registry::keys(Scope::Topic).flat_map(|topic| topic.synonyms);

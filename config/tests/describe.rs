@@ -177,7 +177,7 @@ fn topics_without_their_own_follow_what_is_set_while_the_broker_runs() {
         ("log.dirs", "/x"),
         ("log.retention.hours", "2"),
         ("listeners", "PLAINTEXT://127.0.0.1:1"),
-        ("max.connections", "5"),
+        ("producer.id.expiration.ms", "5"),
         ("no.such.setting", "1"),
         ("log.retention.ms", "0"),
         ("log.retention.ms", "7d"),

@@ -22,6 +22,10 @@ pub(crate) struct SettingsArguments {
     /// How lines of the log look: auto, text, logfmt or json (the same as --set tidewheel.log.format=FORMAT).
     #[arg(long, value_name = "FORMAT")]
     log_format: Option<String>,
+    /// Go by what is set here only, not by what was set on brokers while they ran (the same as --set
+    /// tidewheel.ignore.dynamic.config=true).
+    #[arg(long)]
+    ignore_dynamic_config: bool,
     /// Whether an unknown setting is a mistake, or only a warning.
     #[arg(long, value_name = "BOOL", default_value_t = true, action = ArgAction::Set)]
     strict: bool,
@@ -64,6 +68,9 @@ impl SettingsArguments {
         }
         if let Some(format) = &self.log_format {
             sets.push(format!("tidewheel.log.format={format}"));
+        }
+        if self.ignore_dynamic_config {
+            sets.push("tidewheel.ignore.dynamic.config=true".to_owned());
         }
         Ok(Sources {
             defaults: self.own.defaults.clone(),

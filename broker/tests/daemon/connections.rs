@@ -6,8 +6,13 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use crate::support::{self, Broker, Client, eventually, fetch_request};
 use bytes::Bytes;
 use socket2::{Domain, Socket, Type};
+use tidewheel_protocol::StrBytes;
 use tidewheel_protocol::messages::api_versions::{ApiVersionsRequest, ApiVersionsResponse};
 use tidewheel_protocol::messages::fetch::{FetchRequest, FetchResponse};
+use tidewheel_protocol::messages::incremental_alter_configs::{
+    AlterConfigsResource, AlterableConfig, IncrementalAlterConfigsRequest,
+    IncrementalAlterConfigsResponse,
+};
 use tidewheel_protocol::messages::produce::{PartitionProduceData, ProduceResponse};
 
 fn is_served(client: &mut Client) {
@@ -53,6 +58,63 @@ fn at_max_connections_the_next_one_waits_until_another_closes() {
     open.iter_mut().for_each(is_served);
     drop(open.pop());
     assert!(!next.is_closed_by_broker(), "answered after its wait");
+}
+
+/// Alters a setting of all brokers while they run.
+fn alter(client: &mut Client, name: &str, value: Option<&str>) {
+    let operation = if value.is_some() { 0 } else { 1 };
+    let config = AlterableConfig {
+        name: StrBytes::from(name.to_owned()),
+        config_operation: operation,
+        value: value.map(|value| StrBytes::from(value.to_owned())),
+    };
+    let request = IncrementalAlterConfigsRequest {
+        resources: vec![AlterConfigsResource {
+            resource_type: 4,
+            resource_name: StrBytes::default(),
+            configs: vec![config],
+        }],
+        ..IncrementalAlterConfigsRequest::default()
+    };
+    let answer: IncrementalAlterConfigsResponse = client.call(1, &request);
+    assert_eq!(answer.responses[0].error_code, 0, "{answer:?}");
+}
+
+#[test]
+fn limits_of_connections_are_altered_while_the_broker_runs() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::start_with(dir.path(), &["max.connections=3"]);
+    let mut admin = broker.connect();
+    let mut open: Vec<Client> = (0..2).map(|_| broker.connect()).collect();
+    open.iter_mut().for_each(is_served);
+    let mut next = broker.connect();
+    next.send(0, &ApiVersionsRequest::default());
+    alter(&mut admin, "max.connections", Some("4"));
+    assert!(next.read_frame().is_some(), "there is a place for it");
+    alter(&mut admin, "max.connections.per.ip", Some("4"));
+    alter(&mut admin, "max.connections", None);
+    // Nobody is sent away, but the next one waits until there are less than three.
+    open.push(next);
+    open.iter_mut().for_each(is_served);
+    let mut late = broker.connect();
+    late.send(0, &ApiVersionsRequest::default());
+    drop(open.pop());
+    drop(open.pop());
+    assert!(late.read_frame().is_some());
+    alter(&mut admin, "max.connections", Some("100"));
+    let mut fourth = broker.connect();
+    is_served(&mut fourth);
+    assert!(
+        broker.connect().is_closed_by_broker(),
+        "the fifth of its address"
+    );
+    // It is remembered.
+    drop((admin, open, late, fourth));
+    assert!(broker.stop());
+    let broker = Broker::start(dir.path());
+    let mut all: Vec<Client> = (0..4).map(|_| broker.connect()).collect();
+    all.iter_mut().for_each(is_served);
+    assert!(broker.connect().is_closed_by_broker());
 }
 
 /// More fetches than a connection may have under way, none of which would be answered for weeks.

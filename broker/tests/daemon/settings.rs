@@ -144,3 +144,36 @@ fn what_is_refused_says_why_and_has_its_exit_code() {
     let waited = run(&["config", "get", "--brokers", &address, "--timeout", "1"]);
     assert_eq!(waited.status.code(), Some(4));
 }
+
+/// One connection for each address, set while the broker ran: tools that open two are locked out.
+#[test]
+fn what_was_set_while_it_ran_is_passed_over_where_the_start_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::start(dir.path());
+    good(
+        &broker,
+        &["set", "max.connections.per.ip=1", "log.retention.ms=1h"],
+    );
+    assert!(broker.stop());
+    let broker = Broker::start_with(dir.path(), &["tidewheel.ignore.dynamic.config=true"]);
+    let kept: Vec<_> = (0..3).map(|_| broker.connect()).collect();
+    broker.connect().create_topic("t", 1, &[]);
+    let told = good(&broker, &["get", "retention.ms", "--topic", "t"]);
+    assert_eq!(told, "retention.ms=604800000\n");
+    good(&broker, &["unset", "max.connections.per.ip"]);
+    drop(kept);
+    assert!(broker.stop());
+    let broker = Broker::start(dir.path());
+    let _kept: Vec<_> = (0..3).map(|_| broker.connect()).collect();
+    let told = good(&broker, &["get", "retention.ms", "--topic", "t"]);
+    assert_eq!(
+        told, "retention.ms=3600000\n",
+        "what was not set back acts again"
+    );
+    let shown = run(&["config", "show", "--origin", "--ignore-dynamic-config"]);
+    let shown = String::from_utf8_lossy(&shown.stdout);
+    let mut lines = shown.lines();
+    let is_told =
+        |line: &str| line.contains("tidewheel.ignore.dynamic.config") && line.contains("true");
+    assert!(lines.any(is_told), "{shown}");
+}

@@ -3,7 +3,7 @@
 use crate::key::{Check, ConfigKey, ConfigType, Synonym, Unit};
 
 use super::checks;
-use ConfigType::{Int, List, Long, String};
+use ConfigType::{Boolean, Int, List, Long, String};
 use Unit::{Bytes, Milliseconds};
 
 const NODE_ID: &[Synonym] = &[
@@ -171,6 +171,14 @@ pub(super) const KEYS: &[ConfigKey] = &[
     .min(0)
     .unit(Milliseconds)
     .dynamic(),
+    ConfigKey::broker(
+        "tidewheel.ignore.dynamic.config",
+        Boolean,
+        "false",
+        "Whether settings that were set on brokers while they ran are kept, but do not act until the next start \
+         without it (--ignore-dynamic-config): the way out where one of them shuts everybody out. They are set \
+         back with tidewheel config unset or over HTTP. Settings of topics and groups act all the same.",
+    ),
     ConfigKey::broker(
         "tidewheel.log.format",
         String,
