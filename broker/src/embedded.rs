@@ -114,7 +114,7 @@ impl EmbeddedBroker {
     /// for seconds: a disk hangs, mostly.
     pub async fn metrics(&self, page: MetricsPage, format: MetricsFormat) -> Option<String> {
         let stage = Stage::of(self.running.lifecycle());
-        metrics::scrape(self.running.broker(), stage, page, format).await
+        metrics::scrape(self.running.broker(), stage, page, format, Vec::new()).await
     }
 
     /// The delayed records: to list them, to look into them, and to cancel, move, pause and resume them.

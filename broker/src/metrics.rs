@@ -171,8 +171,8 @@ impl Stage {
 
 /// The text of a scrape of a broker that still reads its data: what runs, where it stands, and what the system says of
 /// the process. Opens some files of `/proc`.
-pub(crate) fn scrape_start(stage: Stage, format: MetricsFormat) -> String {
-    let mut out = Exposition::new(format);
+pub(crate) fn scrape_start(stage: Stage, format: MetricsFormat, families: Vec<String>) -> String {
+    let mut out = Exposition::new(format).only(families);
     gather::expose_stage(stage, &mut out);
     process::expose(&mut out, stage.began_ms);
     out.finish()
@@ -187,6 +187,7 @@ pub(crate) async fn scrape(
     stage: Stage,
     page: MetricsPage,
     format: MetricsFormat,
+    families: Vec<String>,
 ) -> Option<String> {
     let turn = Arc::clone(&broker.metrics().scrapes).acquire_owned();
     let turn = timeout(limits::METRICS_WAIT, turn).await.ok()?.ok()?;
@@ -194,7 +195,8 @@ pub(crate) async fn scrape(
     let work = move || {
         // Given back by the work, which goes on where nobody waits for it any more.
         let _turn = turn;
-        render(&scraped, &runtime, stage, page, format)
+        let out = Exposition::new(format).only(families);
+        render(&scraped, &runtime, stage, page, out)
     };
     timeout(limits::METRICS_WAIT, broker.read_blocking(work))
         .await
@@ -206,9 +208,8 @@ fn render(
     runtime: &RuntimeMetrics,
     stage: Stage,
     page: MetricsPage,
-    format: MetricsFormat,
+    mut out: Exposition,
 ) -> String {
-    let mut out = Exposition::new(format);
     match page {
         MetricsPage::Default => gather::expose(broker, runtime, stage, false, &mut out),
         MetricsPage::Detailed => gather::expose(broker, runtime, stage, true, &mut out),

@@ -15,3 +15,5 @@ pub(crate) mod removal;
 pub(crate) mod timers;
 mod view;
 mod wishes;
+
+pub use regex::NamePattern;

@@ -57,6 +57,7 @@ mod footprint;
 mod offsets;
 mod topics;
 
+pub use consumer::NamePattern;
 pub use coordinator::{GroupCoordinator, GroupTimes, GroupView, OffsetView};
 pub use error::GroupError;
 pub use footprint::{GroupLimits, HeldBytes, Listed};

@@ -9,9 +9,13 @@ use std::cmp::Ordering;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tidewheel_config::limits;
+use tidewheel_consumer_groups::NamePattern;
 use utoipa::{IntoParams, ToSchema};
 
 use super::problem::Problem;
+
+/// Characters of a regular expression that names are looked through for.
+const REGEX_LEN_MAX: usize = 256;
 
 /// Which part of a list, and how.
 #[derive(Clone, Debug, Default, Deserialize, IntoParams)]
@@ -25,6 +29,10 @@ pub(crate) struct ListQuery {
     cursor: Option<String>,
     /// Only entries whose name contains this text, in any case.
     q: Option<String>,
+    /// Only entries in whose name this regular expression, in the syntax of RE2, fits something; `^` and `$` stand for
+    /// the ends of the name.
+    #[param(max_length = 256)]
+    regex: Option<String>,
     /// Field to sort by, with `-` before it in falling order; the name unless said otherwise.
     sort: Option<String>,
     /// Only these fields of each entry, with commas.
@@ -61,6 +69,7 @@ enum Order {
 pub(crate) struct Listing {
     limit: usize,
     wanted: Option<String>,
+    pattern: Option<NamePattern>,
     order: Order,
     fields: Option<Vec<String>>,
     /// Whether figures are wanted.
@@ -90,8 +99,17 @@ impl Listing {
             let fields = fields.split(',').filter(|field| !field.is_empty());
             fields.map(str::to_owned).collect()
         });
+        let pattern = query.regex.as_deref().map(|regex| {
+            let pattern = match regex.chars().nth(REGEX_LEN_MAX) {
+                None => NamePattern::new(regex),
+                Some(_) => None,
+            };
+            let detail = "it is no regular expression, or too large a one";
+            pattern.ok_or_else(|| Problem::invalid("?regex", detail))
+        });
         Ok(Self {
             limit,
+            pattern: pattern.transpose()?,
             wanted: query.q.map(|wanted| wanted.to_lowercase()),
             order: order(query.sort.as_deref(), query.cursor.as_deref(), name)?,
             fields,
@@ -108,7 +126,11 @@ impl Listing {
             Some(wanted) => key.as_ref().to_lowercase().contains(wanted),
             None => true,
         };
-        let mut keys: Vec<K> = keys.filter(wanted).collect();
+        let fits = |key: &K| {
+            let pattern = self.pattern.as_ref();
+            pattern.is_none_or(|pattern| pattern.fits(key.as_ref()))
+        };
+        let mut keys: Vec<K> = keys.filter(wanted).filter(fits).collect();
         let total = keys.len();
         let mut next_cursor = None;
         match &self.order {
@@ -267,6 +289,11 @@ mod tests {
         assert_eq!(names(&all(&query).unwrap()), ["bb", "a", "b", "c", "d"]);
         query.q = Some("B".to_owned());
         assert_eq!(names(&all(&query).unwrap()), ["bb", "b"]);
+        query.regex = Some("^b$|c".to_owned());
+        assert_eq!(names(&all(&query).unwrap()), ["b"]);
+        query.q = None;
+        assert_eq!(names(&all(&query).unwrap()), ["b", "c"]);
+        (query.q, query.regex) = (Some("B".to_owned()), None);
         query.fields = Some("size".to_owned());
         assert_eq!(all(&query).unwrap()[0][0], json!({"size": -2}));
     }
@@ -292,6 +319,13 @@ mod tests {
         };
         assert!(with(|query| query.limit = Some(0)));
         assert!(with(|query| query.limit = Some(1_001)));
+        for regex in ["(", "a)(b", "*", "x{1000}{1000}", &"x".repeat(257)] {
+            let query = ListQuery {
+                regex: Some(regex.to_owned()),
+                ..ListQuery::default()
+            };
+            assert!(all(&query).is_err(), "{regex}");
+        }
         assert!(with(|query| query.cursor = Some("x".to_owned())));
         assert!(with(|query| query.cursor = Some("n1".to_owned())));
         assert!(with(|query| query.sort = Some("color".to_owned())));

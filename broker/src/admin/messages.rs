@@ -9,10 +9,10 @@ use axum::extract::{Path, Query, State};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use serde::Serialize;
 use serde::de::IgnoredAny;
+use serde::{Deserialize, Serialize};
 use tidewheel_config::limits;
-use tidewheel_protocol::{BatchHeader, Batches, Record, RecordBatch};
+use tidewheel_protocol::{BatchHeader, Batches, Record, RecordBatch, RecordHeader};
 use tidewheel_storage::StorageError;
 use utoipa::ToSchema;
 
@@ -100,10 +100,27 @@ pub(crate) struct MessageHeader {
     value: Shown,
 }
 
+/// How bytes are shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum ValueFormat {
+    /// As JSON, text or base64, whichever fits.
+    #[default]
+    Auto,
+    /// As JSON where it is, bare numbers and words included, else as text or base64.
+    Json,
+    /// As text where it is, else as base64.
+    Text,
+    /// Two digits a byte.
+    Hex,
+    /// In base64.
+    Base64,
+}
+
 /// Bytes, in a form that people can read.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Shown {
-    /// `json`, `text` or `base64`; `null` where there are no bytes.
+    /// `json`, `text`, `hex` or `base64`; `null` where there are no bytes.
     format: &'static str,
     /// The bytes in that form, maybe cut; JSON as it was written.
     data: Option<String>,
@@ -115,6 +132,10 @@ pub(crate) struct Shown {
 
 impl Shown {
     pub(super) fn new(bytes: Option<&Bytes>, most: usize) -> Self {
+        Self::with(bytes, most, ValueFormat::Auto)
+    }
+
+    fn with(bytes: Option<&Bytes>, most: usize, wanted: ValueFormat) -> Self {
         let Some(bytes) = bytes else {
             return Self {
                 format: "null",
@@ -125,15 +146,21 @@ impl Shown {
         };
         let (size_bytes, cut) = (bytes.len(), bytes.len() > most);
         let head = bytes.get(..most).unwrap_or(bytes);
-        let (format, data) = match std::str::from_utf8(head) {
-            Ok(text) if !cut && is_json(text) => ("json", text.to_owned()),
-            Ok(text) => ("text", text.to_owned()),
-            // The cut may go through a character.
-            Err(error) if cut && error.valid_up_to() + 4 > head.len() => {
-                let text = String::from_utf8_lossy(&head[..error.valid_up_to()]);
-                ("text", text.into_owned())
+        let (format, data) = match wanted {
+            ValueFormat::Hex => ("hex", hex(head)),
+            ValueFormat::Base64 => ("base64", STANDARD.encode(head)),
+            ValueFormat::Auto | ValueFormat::Json | ValueFormat::Text => {
+                match std::str::from_utf8(head) {
+                    Ok(text) if !cut && is_json(text, wanted) => ("json", text.to_owned()),
+                    Ok(text) => ("text", text.to_owned()),
+                    // The cut may go through a character.
+                    Err(error) if cut && error.valid_up_to() + 4 > head.len() => {
+                        let text = String::from_utf8_lossy(&head[..error.valid_up_to()]);
+                        ("text", text.into_owned())
+                    }
+                    Err(_) => ("base64", STANDARD.encode(head)),
+                }
             }
-            Err(_) => ("base64", STANDARD.encode(head)),
         };
         Self {
             format,
@@ -158,13 +185,17 @@ impl MessageHeader {
 
 /// The headers of a record, with so many bytes of a value at most.
 pub(super) fn headers(record: &Record, most: usize) -> Vec<MessageHeader> {
+    headers_with(record, most, ValueFormat::Auto)
+}
+
+fn headers_with(record: &Record, most: usize, wanted: ValueFormat) -> Vec<MessageHeader> {
     let most = most.min(limits::ADMIN_HEADER_SHOWN_BYTES);
     let headers = record.headers.iter().take(limits::ADMIN_HEADERS_SHOWN);
     let headers = headers.map(|header| MessageHeader {
         key: Shown::new(Some(&header.key), limits::ADMIN_HEADER_SHOWN_BYTES)
             .data
             .unwrap_or_default(),
-        value: Shown::new(header.value.as_ref(), most),
+        value: Shown::with(header.value.as_ref(), most, wanted),
     });
     headers.collect()
 }
@@ -178,10 +209,31 @@ fn written_len(text: &str) -> usize {
     text.bytes().map(len).sum()
 }
 
-/// An object or an array; a bare number is more likely a text.
-fn is_json(text: &str) -> bool {
-    let begins = text.trim_start().starts_with(['{', '[']);
-    begins && serde_json::from_str::<IgnoredAny>(text).is_ok()
+/// An object or an array; a bare number is more likely a text, unless JSON is asked for.
+fn is_json(text: &str, wanted: ValueFormat) -> bool {
+    let may_be = match wanted {
+        ValueFormat::Json => true,
+        ValueFormat::Auto => text.trim_start().starts_with(['{', '[']),
+        ValueFormat::Text | ValueFormat::Hex | ValueFormat::Base64 => false,
+    };
+    may_be && serde_json::from_str::<IgnoredAny>(text).is_ok()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digit = |value: u8| char::from(DIGITS[usize::from(value & 15)]);
+    let digits = bytes.iter().flat_map(|byte| [byte >> 4, *byte]);
+    digits.map(digit).collect()
+}
+
+/// Whether a header has this name, or this name and value with `=` between them.
+fn is_called(header: &RecordHeader, wanted: &str) -> bool {
+    let (key, wanted) = (&*header.key, wanted.as_bytes());
+    let rest = wanted.strip_prefix(key);
+    rest.is_some_and(|rest| match rest.split_first() {
+        None => true,
+        Some((between, value)) => *between == b'=' && header.value.as_deref() == Some(value),
+    })
 }
 
 /// What is wanted of a partition.
@@ -192,6 +244,8 @@ struct Wanted {
     limit: usize,
     text: Option<String>,
     key: Option<String>,
+    header: Option<String>,
+    format: ValueFormat,
     max_value_bytes: usize,
 }
 
@@ -216,6 +270,8 @@ impl Wanted {
             limit,
             text: query.q.clone(),
             key: query.key.clone(),
+            header: query.header.clone(),
+            format: query.value_format.unwrap_or_default(),
             max_value_bytes: query
                 .max_value_bytes
                 .unwrap_or(50_000)
@@ -258,7 +314,15 @@ impl Wanted {
             memchr::memmem::find(bytes, text.as_bytes()).is_some()
         };
         let key = self.key.as_deref();
-        key.is_none_or(|key| record.key.as_deref() == Some(key.as_bytes()))
+        let header = self.header.as_deref();
+        let has = |wanted: &str| {
+            record
+                .headers
+                .iter()
+                .any(|header| is_called(header, wanted))
+        };
+        header.is_none_or(has)
+            && key.is_none_or(|key| record.key.as_deref() == Some(key.as_bytes()))
             && self.text.as_deref().is_none_or(|text| {
                 text.is_empty() || contains(&record.key, text) || contains(&record.value, text)
             })
@@ -368,14 +432,14 @@ impl Wanted {
     }
 
     fn shown(&self, record: &Record, compression: &'static str) -> Message {
-        let shown = |bytes: Option<&Bytes>| Shown::new(bytes, self.max_value_bytes);
+        let shown = |bytes: Option<&Bytes>| Shown::with(bytes, self.max_value_bytes, self.format);
         Message {
             partition: self.number,
             offset: record.offset,
             timestamp_ms: record.timestamp,
             key: shown(record.key.as_ref()),
             value: shown(record.value.as_ref()),
-            headers: headers(record, self.max_value_bytes),
+            headers: headers_with(record, self.max_value_bytes, self.format),
             compression,
         }
     }

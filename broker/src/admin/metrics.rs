@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use axum::extract::State;
+use axum::extract::{Query, State};
 use axum::http::HeaderMap;
 use axum::http::header::{ACCEPT, CONTENT_TYPE};
 use axum::response::IntoResponse;
 
 use super::problem::Problem;
+use super::queries::FamiliesQuery;
 use super::state::Admin;
 use crate::metrics::{MetricsFormat, MetricsPage, Stage, scrape, scrape_start};
 
@@ -20,14 +21,17 @@ async fn page(
     admin: &Admin,
     headers: &HeaderMap,
     page: MetricsPage,
+    families: Vec<String>,
 ) -> Result<impl IntoResponse + use<>, Problem> {
     let accept = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok());
     let format = MetricsFormat::accepted(accept.unwrap_or_default());
     let stage = Stage::of(&admin.lifecycle);
     let text = match (admin.broker(), page) {
-        (Ok(broker), _) => scrape(broker, stage, page, format).await,
+        (Ok(broker), _) => scrape(broker, stage, page, format, families).await,
         // Who waits for the end of a start wants to know how far it is.
-        (Err(_), MetricsPage::Default | MetricsPage::Detailed) => Some(scrape_start(stage, format)),
+        (Err(_), MetricsPage::Default | MetricsPage::Detailed) => {
+            Some(scrape_start(stage, format, families))
+        }
         // Of offsets and groups nothing is known yet.
         (Err(problem), MetricsPage::KafkaExporter) => return Err(problem),
     };
@@ -48,17 +52,21 @@ pub(crate) async fn default(
     State(admin): State<Arc<Admin>>,
     headers: HeaderMap,
 ) -> Result<impl IntoResponse, Problem> {
-    page(&admin, &headers, MetricsPage::Default).await
+    page(&admin, &headers, MetricsPage::Default, Vec::new()).await
 }
 
 /// The same with every partition and every group.
-#[utoipa::path(get, path = "/metrics/detailed", tag = "metrics",
+#[utoipa::path(get, path = "/metrics/detailed", tag = "metrics", params(FamiliesQuery),
     responses((status = 200, body = String, content_type = "text/plain")))]
 pub(crate) async fn detailed(
     State(admin): State<Arc<Admin>>,
+    Query(query): Query<FamiliesQuery>,
     headers: HeaderMap,
 ) -> Result<impl IntoResponse, Problem> {
-    page(&admin, &headers, MetricsPage::Detailed).await
+    let families = query.family.unwrap_or_default();
+    let families = families.split(',').filter(|family| !family.is_empty());
+    let families = families.map(str::to_owned).collect();
+    page(&admin, &headers, MetricsPage::Detailed, families).await
 }
 
 /// Offsets and lags under the names of kafka_exporter.
@@ -68,5 +76,5 @@ pub(crate) async fn kafka_exporter(
     State(admin): State<Arc<Admin>>,
     headers: HeaderMap,
 ) -> Result<impl IntoResponse, Problem> {
-    page(&admin, &headers, MetricsPage::KafkaExporter).await
+    page(&admin, &headers, MetricsPage::KafkaExporter, Vec::new()).await
 }

@@ -6,6 +6,7 @@ use utoipa::IntoParams;
 
 use super::delayed::DelayedState;
 use super::listing::Page;
+use super::messages::ValueFormat;
 use super::problem::Problem;
 use super::setting_changes::SettingsOf;
 
@@ -79,6 +80,11 @@ pub(crate) struct MessagesQuery {
     pub(crate) q: Option<String>,
     /// Only records with this key.
     pub(crate) key: Option<String>,
+    /// Only records with such a header: its name, or `NAME=VALUE`.
+    pub(crate) header: Option<String>,
+    /// How keys, values and headers are shown, where they can be: what is no JSON or no text is shown as base64.
+    #[param(inline)]
+    pub(crate) value_format: Option<ValueFormat>,
     /// Bytes of a value that are shown, 50,000 unless said otherwise.
     pub(crate) max_value_bytes: Option<usize>,
 }
@@ -165,6 +171,7 @@ pub(crate) struct BrokerSettingsQuery {
     /// Whether to check everything and change nothing.
     pub(crate) dry_run: Option<bool>,
     /// Of this `broker`, unless said otherwise, or of `all`, which count where nothing is set on this one.
+    #[param(inline)]
     pub(crate) of: Option<SettingsOf>,
 }
 
@@ -177,6 +184,15 @@ pub(crate) struct VerifyQuery {
     pub(crate) from_offset: Option<i64>,
     /// Whether to only look, and take data also where damage is found.
     pub(crate) dry_run: Option<bool>,
+}
+
+/// Which metrics.
+#[derive(Clone, Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct FamiliesQuery {
+    /// Only families whose names begin with one of these, with commas: `tidewheel_partition_,tidewheel_group_lag`.
+    pub(crate) family: Option<String>,
 }
 
 /// Which delayed records are to be cancelled.

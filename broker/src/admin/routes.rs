@@ -315,4 +315,28 @@ mod tests {
             }
         }
     }
+
+    /// The places that the document names in itself.
+    fn references<'a>(part: &'a Value, found: &mut Vec<&'a str>) {
+        match part {
+            Value::Object(members) => {
+                found.extend(part["$ref"].as_str());
+                members.values().for_each(|one| references(one, found));
+            }
+            Value::Array(items) => items.iter().for_each(|one| references(one, found)),
+            _ => {}
+        }
+    }
+
+    #[test]
+    fn what_the_document_refers_to_is_there() {
+        let document: Value = serde_json::from_str(&DOCUMENT).unwrap();
+        let mut found = Vec::new();
+        references(&document, &mut found);
+        assert!(found.len() > 100);
+        for reference in found {
+            let place = reference.strip_prefix('#').unwrap();
+            assert!(document.pointer(place).is_some(), "{reference}");
+        }
+    }
 }

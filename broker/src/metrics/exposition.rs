@@ -125,6 +125,8 @@ pub(crate) struct Exposition {
     text: String,
     /// Samples for which there was no room.
     left_out: usize,
+    /// What the names of families begin with that are wanted; all of them where this is empty.
+    wanted: Vec<String>,
 }
 
 impl Exposition {
@@ -133,7 +135,13 @@ impl Exposition {
             format,
             text: String::new(),
             left_out: 0,
+            wanted: Vec::new(),
         }
+    }
+
+    /// The same with those families only whose names begin so.
+    pub(crate) fn only(self, wanted: Vec<String>) -> Self {
+        Self { wanted, ..self }
     }
 
     /// Begins a family, which is told of with its first sample. Each may be begun once.
@@ -240,6 +248,9 @@ impl Samples<'_> {
     pub(crate) fn add(&mut self, labels: &[&str], value: impl Into<Value>) {
         debug_assert_eq!(self.family.labels.len(), labels.len());
         debug_assert_ne!(self.family.kind, Kind::Histogram);
+        if !self.is_wanted() {
+            return;
+        }
         if self.is_full() {
             self.exposition.left_out += 1;
             return;
@@ -255,6 +266,9 @@ impl Samples<'_> {
     pub(crate) fn add_histogram(&mut self, labels: &[&str], counts: &Counts) {
         debug_assert_eq!(self.family.labels.len(), labels.len());
         debug_assert_eq!(self.family.kind, Kind::Histogram);
+        if !self.is_wanted() {
+            return;
+        }
         let family = self.begin();
         let out = &mut *self.exposition;
         let all = || family.labels.iter().copied().zip(labels.iter().copied());
@@ -275,6 +289,12 @@ impl Samples<'_> {
             out.labels(all());
             out.write(format_args!(" {value}\n"));
         }
+    }
+
+    fn is_wanted(&self) -> bool {
+        let wanted = &self.exposition.wanted;
+        let begins = |start: &String| self.family.name.starts_with(start.as_str());
+        wanted.is_empty() || wanted.iter().any(begins)
     }
 
     /// Whether there is no room for another sample.

@@ -17,7 +17,14 @@ use crate::partition::Acks;
 use crate::testing::{self, commit};
 
 async fn scraped(broker: &Arc<Broker>, page: MetricsPage) -> String {
-    let text = scrape(broker, Stage::RUNNING, page, MetricsFormat::Classic).await;
+    let text = scrape(
+        broker,
+        Stage::RUNNING,
+        page,
+        MetricsFormat::Classic,
+        Vec::new(),
+    )
+    .await;
     text.expect("nobody else scrapes")
 }
 
@@ -355,6 +362,7 @@ async fn scrapes_take_turns_and_one_that_hangs_is_not_waited_for() {
         Stage::RUNNING,
         MetricsPage::Default,
         MetricsFormat::Classic,
+        Vec::new(),
     )
     .await;
     assert_eq!(scraped, None);
@@ -365,7 +373,8 @@ async fn scrapes_take_turns_and_one_that_hangs_is_not_waited_for() {
             &broker,
             Stage::RUNNING,
             MetricsPage::Default,
-            MetricsFormat::Classic
+            MetricsFormat::Classic,
+            Vec::new(),
         )
         .await
         .is_some()

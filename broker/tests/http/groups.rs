@@ -123,6 +123,12 @@ fn groups_are_listed_by_how_far_they_are_behind() {
     assert_eq!(overview["worst_lag_left_out"], 0);
     let worst: Vec<_> = overview["worst_lag"].as_array().unwrap().iter().collect();
     assert_eq!((worst.len(), &worst[0]["group"]), (2, &json!("audit")));
+    let found = get(&broker, "/v1/groups?regex=^(audit|do)&fields=group").good();
+    assert_eq!(
+        found["items"],
+        json!([{"group": "audit"}, {"group": "done"}])
+    );
+    get(&broker, "/v1/groups?regex=(").problem(400);
     assert_eq!(overview["groups"], json!({"Empty": 3}));
 }
 

@@ -1,7 +1,8 @@
 //! Those who mean harm, and web pages that somebody has open.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
+use std::time::Duration;
 
 use tidewheel_protocol::messages::offset_commit::OffsetCommitResponse;
 
@@ -198,6 +199,30 @@ fn a_request_that_does_not_get_on_is_given_up() {
         assert!(is_closed(socket));
     }
     assert_eq!(get(&broker, "/livez").status, 200);
+}
+
+#[test]
+fn a_body_that_comes_byte_by_byte_is_given_up() {
+    let (broker, _dir) = broker();
+    let mut slow = connect(&admin(&broker));
+    let head = "POST /v1/topics HTTP/1.1\r\nhost: localhost\r\nx-requested-with: t\r\n\
+                content-type: application/json\r\ncontent-length: 1000\r\n\r\n{\"name\": \"";
+    slow.write_all(head.as_bytes()).unwrap();
+    let pause = Duration::from_millis(500);
+    slow.set_read_timeout(Some(pause)).unwrap();
+    let mut answer = [0; 12];
+    let given_up = (0..100).any(|_| match slow.read(&mut answer) {
+        Err(error) if error.kind() == ErrorKind::WouldBlock => slow.write_all(b"x").is_err(),
+        // It is answered, or cut.
+        _ => true,
+    });
+    assert!(given_up, "after 50 seconds");
+    let answer = String::from_utf8_lossy(&answer);
+    assert!(
+        ["HTTP/1.1 504", &"\0".repeat(12)].contains(&&*answer),
+        "{answer}"
+    );
+    assert_eq!(get(&broker, "/v1/topics").good()["total"], 0);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Records as people look at them.
 
 use serde_json::{Value, json};
-use tidewheel_protocol::{Compression, RecordBatchBuilder};
+use tidewheel_protocol::{Compression, RecordBatchBuilder, RecordHeader};
 
 use crate::support::http::{get, start};
 use crate::support::{Broker, Client, batch};
@@ -60,6 +60,58 @@ fn records_are_shown_in_a_form_that_fits_them() {
         cut["items"][0]["value"],
         json!({"format": "text", "data": "plain", "size_bytes": 10, "cut": true})
     );
+}
+
+#[test]
+fn records_are_shown_in_the_form_that_is_asked_for_where_they_can_be() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path(), &[]);
+    let mut client = broker.connect();
+    client.create_topic("t", 1, &[]);
+    let records = RecordBatchBuilder::new();
+    let header = RecordHeader {
+        key: "kind".into(),
+        value: Some("new".into()),
+    };
+    let records = records
+        .record_with_headers(1, Some(b"{}"), Some(b"5"), vec![header])
+        .record(2, None, Some(&[0xff, 0x0a]));
+    let records = records.build().unwrap().bytes;
+    assert_eq!(client.produce("t", 0, -1, records).error_code, 0);
+    let shown = |query: &str| {
+        let page = get(&broker, &format!("/v1/topics/t/messages?{query}")).good();
+        let items = page["items"].as_array().unwrap().iter();
+        let shown = |what: &Value| json!([what["format"], what["data"]]);
+        items
+            .map(|item| json!([shown(&item["key"]), shown(&item["value"])]))
+            .collect::<Vec<Value>>()
+    };
+    let absent = json!(["null", null]);
+    for (format, key, first, second) in [
+        ("auto", ["json", "{}"], ["text", "5"], ["base64", "/wo="]),
+        ("json", ["json", "{}"], ["json", "5"], ["base64", "/wo="]),
+        ("text", ["text", "{}"], ["text", "5"], ["base64", "/wo="]),
+        ("hex", ["hex", "7b7d"], ["hex", "35"], ["hex", "ff0a"]),
+        (
+            "base64",
+            ["base64", "e30="],
+            ["base64", "NQ=="],
+            ["base64", "/wo="],
+        ),
+    ] {
+        let expected = [json!([key, first]), json!([absent, second])];
+        assert_eq!(shown(&format!("value_format={format}")), expected);
+    }
+    for (header, count) in [
+        ("kind", 1),
+        ("kind=new", 1),
+        ("kind=", 0),
+        ("kin", 0),
+        ("new", 0),
+    ] {
+        assert_eq!(shown(&format!("header={header}")).len(), count, "{header}");
+    }
+    get(&broker, "/v1/topics/t/messages?value_format=avro").problem(400);
 }
 
 #[test]

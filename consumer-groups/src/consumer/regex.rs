@@ -33,6 +33,28 @@ pub(crate) fn resolve(regex: &str, topics: &dyn Topics) -> Result<BTreeSet<Arc<s
     Ok(topics.names().filter(fits).map(Arc::clone).collect())
 }
 
+/// An expression in the syntax of RE2, of bounded size: to look at a name costs one step per byte.
+#[derive(Debug)]
+pub struct NamePattern(Compiled);
+
+impl NamePattern {
+    /// One that fits names which contain what `regex` describes; `^` and `$` stand for their ends. `None` where it is
+    /// not valid or too large.
+    #[must_use]
+    pub fn new(regex: &str) -> Option<Self> {
+        // For itself first: its parentheses must not close those around it.
+        compile(regex)?;
+        compile(&format!("(?s:.*)(?:{regex})(?s:.*)")).map(Self)
+    }
+
+    /// Whether a name is one of these.
+    #[must_use]
+    pub fn fits(&self, name: &str) -> bool {
+        self.0.fits(name)
+    }
+}
+
+#[derive(Debug)]
 struct Compiled(dense::DFA<Vec<u32>>);
 
 impl Compiled {

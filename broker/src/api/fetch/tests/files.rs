@@ -169,7 +169,7 @@ async fn a_file_that_somebody_cut_ends_the_connection() {
     let (served, _) = (client.served, drop(client.socket));
     timeout(PATIENCE, served).await.unwrap().unwrap();
     let (page, format) = (MetricsPage::Default, MetricsFormat::Classic);
-    let told = metrics::scrape(&broker, Stage::RUNNING, page, format).await;
+    let told = metrics::scrape(&broker, Stage::RUNNING, page, format, Vec::new()).await;
     let told = told.unwrap();
     assert!(told.contains("closed_total{reason=\"storage\"} 1\n"));
 }
