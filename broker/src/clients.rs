@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicI16, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Instant;
 
 use tidewheel_protocol::{ApiKey, RequestHeader};
 use tokio::sync::Notify;
@@ -38,7 +39,14 @@ pub(crate) struct Client {
     client_id: OnceLock<String>,
     requests: AtomicU64,
     last_api: AtomicI16,
+    began: Instant,
+    /// When the last request came, in ms since it connected.
+    last_ms: AtomicU64,
+    request_bytes: AtomicU64,
+    answered: AtomicU64,
+    answer_bytes: AtomicU64,
     ended: Notify,
+    end_reason: OnceLock<String>,
 }
 
 impl Client {
@@ -52,13 +60,23 @@ impl Client {
             client_id: OnceLock::new(),
             requests: AtomicU64::new(0),
             last_api: AtomicI16::new(-1),
+            began: clock::instant(),
+            last_ms: AtomicU64::new(0),
+            request_bytes: AtomicU64::new(0),
+            answered: AtomicU64::new(0),
+            answer_bytes: AtomicU64::new(0),
             ended: Notify::new(),
+            end_reason: OnceLock::new(),
         }
     }
 
-    /// Notes a request.
-    pub(crate) fn asks(&self, header: &RequestHeader) {
+    /// Notes a request of so many bytes that came then.
+    pub(crate) fn asks(&self, header: &RequestHeader, bytes: usize, arrived: Instant) {
         self.requests.fetch_add(1, Ordering::Relaxed);
+        self.request_bytes
+            .fetch_add(bytes as u64, Ordering::Relaxed);
+        self.last_ms
+            .store(self.ms_since_it_came(arrived), Ordering::Relaxed);
         self.last_api.store(header.api_key, Ordering::Relaxed);
         if let Some(client_id) = &header.client_id
             && self.client_id.get().is_none()
@@ -66,6 +84,17 @@ impl Client {
             // Two at once say the same.
             self.client_id.get_or_init(|| shortened(client_id));
         }
+    }
+
+    /// Notes that so many requests are answered, with so many bytes together.
+    pub(crate) fn is_answered(&self, requests: usize, bytes: usize) {
+        self.answered.fetch_add(requests as u64, Ordering::Relaxed);
+        self.answer_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    fn ms_since_it_came(&self, now: Instant) -> u64 {
+        let passed = now.saturating_duration_since(self.began);
+        u64::try_from(passed.as_millis()).unwrap_or(u64::MAX)
     }
 
     /// Notes what the client is; the first word counts.
@@ -96,14 +125,36 @@ impl Client {
         ApiKey::from_key(self.last_api.load(Ordering::Relaxed))
     }
 
-    /// Ends the connection.
-    pub(crate) fn end(&self) {
+    /// Requests whose answers have not left yet.
+    pub(crate) fn requests_in_flight(&self) -> u64 {
+        // In this order: one that is answered meanwhile does not make them less than none.
+        let answered = self.answered.load(Ordering::Relaxed);
+        self.requests().saturating_sub(answered)
+    }
+
+    /// Bytes of its requests, and of the answers that have left.
+    pub(crate) fn bytes(&self) -> [u64; 2] {
+        [&self.request_bytes, &self.answer_bytes].map(|bytes| bytes.load(Ordering::Relaxed))
+    }
+
+    /// For how long it has sent no request, in ms; since it connected where it never has.
+    pub(crate) fn idle_ms(&self) -> u64 {
+        let now_ms = self.ms_since_it_came(clock::instant());
+        now_ms.saturating_sub(self.last_ms.load(Ordering::Relaxed))
+    }
+
+    /// Ends the connection, for a reason that the first one gives.
+    pub(crate) fn end(&self, reason: Option<String>) {
+        if let Some(reason) = reason {
+            self.end_reason.get_or_init(|| reason);
+        }
         self.ended.notify_one();
     }
 
-    /// Resolves when somebody ends the connection.
-    pub(crate) async fn ended(&self) {
+    /// Resolves when somebody ends the connection, to the reason if there is one.
+    pub(crate) async fn ended(&self) -> Option<&str> {
         self.ended.notified().await;
+        self.end_reason.get().map(String::as_str)
     }
 }
 
@@ -170,12 +221,17 @@ mod tests {
             correlation_id: 0,
             client_id: client_id.map(Into::into),
         };
-        first.asks(&header(None, 18));
-        first.asks(&header(Some(&"x".repeat(1_000)), 0));
-        first.asks(&header(Some("other"), 1));
+        let now = clock::instant();
+        first.asks(&header(None, 18), 10, now);
+        first.asks(&header(Some(&"x".repeat(1_000)), 0), 20, now);
+        first.asks(&header(Some("other"), 1), 30, now);
+        first.is_answered(2, 700);
         first.is_software("librdkafka", "2.12.1");
         first.is_software("other", "0");
-        assert_eq!(first.requests(), 3);
+        assert_eq!((first.requests(), first.requests_in_flight()), (3, 1));
+        assert_eq!(first.bytes(), [60, 700]);
+        first.is_answered(2, 0);
+        assert_eq!(first.requests_in_flight(), 0, "never less than none");
         assert_eq!(first.last_api(), Some(ApiKey::Fetch));
         assert_eq!(first.client_id().map(str::len), Some(TEXT_LEN_MAX));
         assert_eq!(first.software().unwrap().name, "librdkafka");

@@ -23,7 +23,7 @@ use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedReadHalf;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 pub(crate) use self::outlet::{Files, Piece};
 use self::writing::{Patience, write_loop};
@@ -235,7 +235,10 @@ pub(crate) async fn serve(
     tokio::select! {
         () = reading => {}
         () = grace => {}
-        () = entered.client.ended() => debug!(%peer, "connection ended by an operator"),
+        reason = entered.client.ended() => {
+            patience.session.open.ends(CloseReason::Operator);
+            info!(%peer, reason, "connection ended by an operator");
+        }
         result = write_loop(writer, replies, &patience) => {
             if let Err(error) = result {
                 failed(&patience.session, &error);
@@ -378,7 +381,7 @@ async fn start(
     let unreadable =
         |error: &_| debug!(peer = %session.peer, %error, "unreadable request, connection closed");
     let call = call.inspect_err(unreadable).ok()?;
-    session.client.asks(&call.header);
+    session.client.asks(&call.header, bytes, arrived);
     let mut timer = session.meter.begin(call.header.api_key, bytes, arrived);
     let refused =
         |error: &_| debug!(peer = %session.peer, %error, "refused request, connection closed");

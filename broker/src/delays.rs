@@ -36,7 +36,9 @@ pub use self::admin::{
 };
 pub(crate) use self::deliver::run as deliver;
 use self::overview::SeenStore;
-pub(crate) use self::overview::{DelayFigures, DelayOverview, figures, overview, seen};
+pub(crate) use self::overview::{
+    DelayFigures, DelayOverview, figures, overview, pending_for, seen,
+};
 pub(crate) use self::pending::{
     accept_clock, cancel, cancel_all, deliver_now, get, list, reschedule, set_paused,
 };

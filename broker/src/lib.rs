@@ -54,6 +54,7 @@ mod process;
 mod produce_lanes;
 mod rate_limit;
 mod ready;
+mod recent_input;
 mod scrub;
 mod slow_requests;
 mod storage_threads;

@@ -40,6 +40,12 @@ pub(crate) struct SetLevel {
 }
 
 impl SetLevel {
+    /// One that lasts so many ms from now on.
+    pub(crate) fn lasting(level: Level, lasts_ms: i64) -> Self {
+        let until_ms = clock::steady_ms().saturating_add(lasts_ms);
+        Self { level, until_ms }
+    }
+
     /// How long it still lasts, in ms.
     pub(crate) fn lasts_ms(self) -> i64 {
         self.until_ms.saturating_sub(clock::steady_ms()).max(0)
@@ -120,7 +126,8 @@ impl Logging {
         self.set().clone()
     }
 
-    /// Sets the level of a part of the broker for so many ms; returns the one that was set before.
+    /// Sets the level of a part of the broker for so many ms, or only looks whether it could; returns the one that
+    /// was set before.
     ///
     /// # Errors
     /// Where too many have one.
@@ -129,13 +136,16 @@ impl Logging {
         logger: &str,
         level: Level,
         lasts_ms: i64,
+        is_dry: bool,
     ) -> Result<Option<SetLevel>, TooManyLoggers> {
         let mut set = self.set();
         if set.len() >= limits::LOGGERS_MAX && !set.contains_key(logger) {
             return Err(TooManyLoggers(set.len()));
         }
-        let until_ms = clock::steady_ms().saturating_add(lasts_ms);
-        let before = set.insert(logger.to_owned(), SetLevel { level, until_ms });
+        if is_dry {
+            return Ok(set.get(logger).copied());
+        }
+        let before = set.insert(logger.to_owned(), SetLevel::lasting(level, lasts_ms));
         self.apply(&set);
         self.changed.notify_one();
         Ok(before)

@@ -16,6 +16,7 @@ use crate::ack_wait::AckWaits;
 use crate::fetch_wait::FetchWaits;
 use crate::metrics::TopicTraffic;
 use crate::rate_limit::RateLimit;
+use crate::recent_input::RecentInput;
 use crate::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Which produce requests an append belongs to.
@@ -182,6 +183,7 @@ pub(crate) struct Partition {
     unsynced: AckWaits<DurableWaiter>,
     waits: FetchWaits,
     traffic: Arc<TopicTraffic>,
+    recent: RecentInput,
     /// Held by whatever appends to a partition with delays.
     order: Mutex<()>,
     unreadable: RateLimit,
@@ -195,6 +197,7 @@ impl Partition {
             unsynced: AckWaits::default(),
             waits: FetchWaits::default(),
             traffic,
+            recent: RecentInput::default(),
             order: Mutex::new(()),
             unreadable: RateLimit::new(),
         }
@@ -265,6 +268,11 @@ impl Partition {
         Ok(batch.check_crc()?)
     }
 
+    /// What producers sent lately.
+    pub(crate) fn recent(&self) -> &RecentInput {
+        &self.recent
+    }
+
     /// Appends a batch that was checked; see [`Partition::append`].
     pub(crate) fn append_for(
         &self,
@@ -282,6 +290,7 @@ impl Partition {
             .any(|(_, result)| result.as_ref().is_ok_and(is_new))
         {
             self.traffic.appended(records, bytes);
+            self.recent.appended(records, bytes);
         }
         (outcome, self.deliver(outcomes))
     }

@@ -515,6 +515,9 @@ pub const ADMIN_LOOK_WAIT: Duration = Duration::from_secs(1);
 /// How long the groups that are furthest behind are looked for; the others are counted.
 pub const ADMIN_WORST_LAG_WAIT: Duration = Duration::from_secs(5);
 
+/// How long it is looked up then how old the first unread records of the worst are.
+pub const ADMIN_WORST_LAG_AGES_WAIT: Duration = Duration::from_secs(2);
+
 /// How long the groups that were found so are told again.
 pub const ADMIN_WORST_LAG_FRESH: Duration = Duration::from_secs(5);
 

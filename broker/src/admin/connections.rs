@@ -9,11 +9,14 @@ use utoipa::ToSchema;
 
 use super::listing::Page;
 use super::problem::Problem;
-use super::queries::{DryRun, NumberQuery};
+use super::queries::{EndQuery, NumberQuery};
 use super::state::Admin;
 use crate::broker::Broker;
 use crate::clients::Client;
 use crate::clock;
+
+/// Characters of a reason to end a connection.
+const REASON_LEN_MAX: usize = 256;
 
 /// A connection of a client.
 #[derive(Debug, Serialize, ToSchema)]
@@ -24,6 +27,8 @@ pub(crate) struct Connection {
     address: String,
     /// Where it was accepted, as clients are told.
     listener: String,
+    /// `PLAINTEXT`.
+    security: &'static str,
     /// `client.id`, if it has sent one.
     client_id: Option<String>,
     /// The client's library, if it has named itself.
@@ -36,25 +41,39 @@ pub(crate) struct Connection {
     age_ms: i64,
     /// Requests that it has sent.
     requests: u64,
-    /// The API of the last one.
+    /// Those of them whose answers have not left yet.
+    requests_in_flight: u64,
+    /// Bytes of its requests.
+    request_bytes: u64,
+    /// Bytes of the answers that have left.
+    answer_bytes: u64,
+    /// The API of the last request.
     last_api: Option<&'static str>,
+    /// How long ago that one came; or it connected, where it sent none.
+    idle_ms: u64,
 }
 
 impl Connection {
     fn new(broker: &Broker, client: &Client) -> Self {
         let listener = broker.endpoint(client.listener);
         let software = client.software();
+        let [request_bytes, answer_bytes] = client.bytes();
         Self {
             id: client.id,
             address: client.peer.to_string(),
             listener: format!("{}:{}", listener.host, listener.port),
+            security: "PLAINTEXT",
             client_id: client.client_id().map(str::to_owned),
             software_name: software.map(|software| software.name.clone()),
             software_version: software.map(|software| software.version.clone()),
             connected_ms: client.connected_ms,
             age_ms: clock::now_ms().saturating_sub(client.connected_ms).max(0),
+            requests_in_flight: client.requests_in_flight(),
             requests: client.requests(),
+            request_bytes,
+            answer_bytes,
             last_api: client.last_api().map(|api| api.name()),
+            idle_ms: client.idle_ms(),
         }
     }
 }
@@ -91,17 +110,22 @@ pub(crate) async fn one(
 
 /// Ends a connection. Its client may connect again.
 #[utoipa::path(delete, path = "/v1/connections/{id}", tag = "connections",
-    params(("id" = u64, Path, description = "its number"), DryRun),
+    params(("id" = u64, Path, description = "its number"), EndQuery),
     responses((status = 200, body = Connection)))]
 pub(crate) async fn end(
     State(admin): State<Arc<Admin>>,
     Path(id): Path<u64>,
-    Query(query): Query<DryRun>,
+    Query(query): Query<EndQuery>,
 ) -> Result<Json<Connection>, Problem> {
     let broker = admin.broker()?;
     let client = found(broker, id)?;
-    if !query.is_dry() {
-        client.end();
+    let is_long = |reason: &String| reason.chars().nth(REASON_LEN_MAX).is_some();
+    if query.reason.as_ref().is_some_and(is_long) {
+        let detail = format!("it must have {REASON_LEN_MAX} characters at most");
+        return Err(Problem::invalid("?reason", detail));
+    }
+    if !query.dry_run.unwrap_or(false) {
+        client.end(query.reason);
     }
     Ok(Json(Connection::new(broker, &client)))
 }

@@ -40,17 +40,19 @@ pub(crate) struct Loggers {
     loggers: Vec<Logger>,
 }
 
-/// A level that was set for a while.
+/// A part of the broker that writes lines, or whose level was set for a while.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Logger {
     /// The part of the broker; `root` for all of it.
     name: String,
-    /// What is written: `error`, `warn`, `info`, `debug` or `trace`.
+    /// What is written: `error`, `warn`, `info`, `debug`, `trace` or `off`.
     level: String,
-    /// How long it still lasts.
-    expires_in_ms: i64,
+    /// How long it still lasts; null where it was not set for a while.
+    expires_in_ms: Option<i64>,
     /// The level that was set before, if one was.
     previous: Option<String>,
+    /// How long that one would have lasted.
+    previous_expires_in_ms: Option<i64>,
 }
 
 fn word(level: Level) -> String {
@@ -62,8 +64,9 @@ impl Logger {
         Self {
             name,
             level: word(set.level),
-            expires_in_ms: set.lasts_ms(),
+            expires_in_ms: Some(set.lasts_ms()),
             previous: previous.map(|previous| word(previous.level)),
+            previous_expires_in_ms: previous.map(SetLevel::lasts_ms),
         }
     }
 }
@@ -86,6 +89,34 @@ pub(crate) async fn list(State(admin): State<Arc<Admin>>) -> Result<Json<Loggers
     }))
 }
 
+/// The level of a part of the broker: the one that was set for a while, or that acts otherwise.
+#[utoipa::path(get, path = "/v1/loggers/{name}", tag = "log",
+    params(("name" = String, Path, description = "the part of the broker")),
+    responses((status = 200, body = Logger)))]
+pub(crate) async fn one(
+    State(admin): State<Arc<Admin>>,
+    Path(name): Path<String>,
+) -> Result<Json<Logger>, Problem> {
+    let logging = logging(&admin)?;
+    if let Some(set) = logging.levels().remove(&name) {
+        return Ok(Json(Logger::new(name, set, None)));
+    }
+    let Some(acting) = logging.acting_levels().remove(&name) else {
+        return Err(unknown(&name));
+    };
+    Ok(Json(Logger {
+        name,
+        level: acting.to_ascii_lowercase(),
+        expires_in_ms: None,
+        previous: None,
+        previous_expires_in_ms: None,
+    }))
+}
+
+fn unknown(name: &str) -> Problem {
+    Problem::not_found(format!("no part of the broker is called {name}"))
+}
+
 /// Sets the level of a part of the broker, such as `tidewheel_broker::groups`, or `root`, for a while.
 #[utoipa::path(put, path = "/v1/loggers/{name}", tag = "log",
     params(("name" = String, Path, description = "the part of the broker"), LevelQuery),
@@ -97,9 +128,7 @@ pub(crate) async fn set(
 ) -> Result<Json<Logger>, Problem> {
     let logging = logging(&admin)?;
     if !is_logger(&name) {
-        return Err(Problem::not_found(format!(
-            "no part of the broker is called {name}"
-        )));
+        return Err(unknown(&name));
     }
     let wrong = |_| Problem::invalid("?level", "it must be error, warn, info, debug or trace");
     let level: Level = query.level.parse().map_err(wrong)?;
@@ -108,7 +137,8 @@ pub(crate) async fn set(
         let detail = format!("it must be from 1 to {EXPIRES_MAX_S} seconds");
         return Err(Problem::invalid("?expires", detail));
     }
-    let previous = logging.set_level(&name, level, expires_s * 1_000);
+    let (lasts_ms, is_dry) = (expires_s * 1_000, query.dry_run.unwrap_or(false));
+    let previous = logging.set_level(&name, level, lasts_ms, is_dry);
     let previous = previous.map_err(|error| {
         let problem = Problem::new(
             StatusCode::CONFLICT,
@@ -117,9 +147,8 @@ pub(crate) async fn set(
         );
         problem.detail(error.to_string())
     })?;
-    let set = logging.levels().remove(&name);
-    let gone = || Problem::not_found("it has expired meanwhile");
-    Ok(Json(Logger::new(name, set.ok_or_else(gone)?, previous)))
+    let set = SetLevel::lasting(level, lasts_ms);
+    Ok(Json(Logger::new(name, set, previous)))
 }
 
 /// Lines of the log as they come.

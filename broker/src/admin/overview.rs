@@ -12,7 +12,9 @@ use serde::Serialize;
 use siphasher::sip::SipHasher13;
 use tidewheel_config::{BrokerConfig, describe_broker, limits};
 use tidewheel_storage::LogDirSpace;
+use tidewheel_storage::delay::{DelayCount, DelayOutlook};
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
 use utoipa::ToSchema;
 
 use super::groups::view::{self, GroupWithOffsets};
@@ -22,6 +24,8 @@ use super::state::Admin;
 use super::topics::Figures;
 use crate::broker::Broker;
 use crate::clock;
+use crate::delays;
+use crate::groups::{Lag, committed_offsets};
 use crate::process::ProcessFacts;
 
 /// Groups that are named as the worst.
@@ -85,6 +89,10 @@ pub(crate) struct Overview {
     damaged_partitions: usize,
     /// Connections of clients.
     connections: usize,
+    /// What went in and out, the mean of the last 10 seconds; null in the first ones.
+    rates: Option<Rates>,
+    /// What is delayed.
+    delayed: DelayedTotals,
     /// How many groups there are in each state.
     groups: BTreeMap<&'static str, usize>,
     /// The groups that are furthest behind, as they were found some seconds ago.
@@ -97,6 +105,55 @@ pub(crate) struct Overview {
     alarms: Vec<Alarm>,
 }
 
+/// What goes in and out.
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+pub(crate) struct Rates {
+    /// Records that producers sent.
+    pub(super) records_in_per_second: f64,
+    /// Bytes of record batches that producers sent.
+    pub(super) bytes_in_per_second: f64,
+    /// Bytes of record batches that consumers got.
+    pub(super) bytes_out_per_second: f64,
+    /// Requests of Kafka's API.
+    pub(super) requests_per_second: f64,
+}
+
+/// What is delayed, as `/v1/delayed` has it. Where a delay store is being worked on it is told as it was seen last.
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+pub(crate) struct DelayedTotals {
+    /// Pending records.
+    pending: u64,
+    /// What they take on disk.
+    pending_bytes: u64,
+    /// Nothing is due before, apart from what is overdue; rounded down where that is far ahead.
+    next_due_ms: Option<i64>,
+    /// What is due and not delivered yet, in pieces.
+    overdue: u64,
+    /// When the first of it was due.
+    oldest_overdue_ms: Option<i64>,
+    /// Whether nothing is delivered because the clock jumped ahead.
+    clock_held: bool,
+}
+
+impl DelayedTotals {
+    fn of(broker: &Broker) -> Self {
+        let mut pending = DelayCount::default();
+        let mut outlook = DelayOutlook::default();
+        for store in delays::seen(broker) {
+            store.topics.values().for_each(|count| pending.join(*count));
+            outlook.join(store.outlook.clone());
+        }
+        Self {
+            pending: pending.records,
+            pending_bytes: pending.bytes,
+            next_due_ms: outlook.next_due_ms,
+            overdue: outlook.overdue,
+            oldest_overdue_ms: outlook.oldest_overdue_ms,
+            clock_held: broker.delays().state().clock_held,
+        }
+    }
+}
+
 /// A group that is far behind.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub(crate) struct WorstLag {
@@ -106,6 +163,9 @@ pub(crate) struct WorstLag {
     status: LagStatus,
     /// Unread records.
     total_lag: u64,
+    /// The age of the oldest of the first unread records; null where it is not known, or there was no time to look
+    /// it up.
+    max_lag_seconds: Option<f64>,
 }
 
 /// A log directory.
@@ -200,10 +260,11 @@ pub(crate) async fn overview(State(admin): State<Arc<Admin>>) -> Result<Json<Ove
         *groups.entry(group.state).or_default() += 1;
     }
     let names: Vec<Arc<str>> = listed.into_iter().map(|group| group.group_id).collect();
-    let worst = admin.worst_lag.find(broker, &names).await?;
+    let worst = admin.worst_lag.find(&admin, broker, &names).await?;
     let alarms = super::health::alarms(&admin).await.into_iter();
     let alarms = alarms.map(|(check, detail)| Alarm { check, detail });
     let (state, alarms) = (admin.lifecycle.state(), alarms.collect());
+    let rates = admin.stats.rates();
     let disks = match admin.probes.dirs(broker).await {
         Some(dirs) => dirs.iter().map(disk).collect(),
         None => silent_disks(broker),
@@ -225,6 +286,8 @@ pub(crate) async fn overview(State(admin): State<Arc<Admin>>) -> Result<Json<Ove
             size_bytes: sums.size_bytes,
             damaged_partitions: sums.damaged,
             connections: broker.clients().count(),
+            rates,
+            delayed: DelayedTotals::of(broker),
             groups,
             worst_lag: worst.groups.clone(),
             worst_lag_left_out: worst.left_out,
@@ -266,7 +329,12 @@ fn after(wait: Duration, from_ms: i64) -> i64 {
 
 impl WorstLagSearch {
     /// What was found a moment ago, or is found now.
-    async fn find(&self, broker: &Broker, names: &[Arc<str>]) -> Result<Arc<WorstGroups>, Problem> {
+    async fn find(
+        &self,
+        admin: &Admin,
+        broker: &Broker,
+        names: &[Arc<str>],
+    ) -> Result<Arc<WorstGroups>, Problem> {
         // It is never closed.
         let _turn = self.turn.acquire().await.ok();
         let now_ms = clock::steady_ms();
@@ -280,6 +348,9 @@ impl WorstLagSearch {
         let ask = |group| view::with_offsets(broker, group);
         let wait = limits::ADMIN_WORST_LAG_WAIT;
         worst.left_out = view::each(names, wait, ask, told).await?;
+        let ages = worst.find_ages(admin, broker);
+        // What there was no time for stays unknown.
+        drop(timeout(limits::ADMIN_WORST_LAG_AGES_WAIT, ages).await);
         worst.at_ms = clock::steady_ms();
         let worst = Arc::new(worst);
         self.found.store(Some(Arc::clone(&worst)));
@@ -288,6 +359,30 @@ impl WorstLagSearch {
 }
 
 impl WorstGroups {
+    /// Looks up how old the first unread records are. Each look-up may read from disk.
+    async fn find_ages(&mut self, admin: &Admin, broker: &Broker) {
+        for worst in &mut self.groups {
+            let group: Arc<str> = worst.group.as_str().into();
+            let Ok(offsets) = committed_offsets(broker, &group).await else {
+                continue;
+            };
+            let mut oldest = Some(Duration::ZERO);
+            for offset in offsets {
+                let lag = match offset.records(broker) {
+                    Lag::Behind { age: None, .. } => match admin.look_up_turn().await {
+                        Ok(turn) => offset.lag(broker, turn).await,
+                        Err(_) => return,
+                    },
+                    lag => lag,
+                };
+                if let Lag::Behind { age, .. } = lag {
+                    oldest = oldest.zip(age).map(|(oldest, age)| oldest.max(age));
+                }
+            }
+            worst.max_lag_seconds = oldest.map(|oldest| oldest.as_secs_f64());
+        }
+    }
+
     fn take(&mut self, group: &GroupWithOffsets) {
         let total_lag = group.total_lag();
         let at = self
@@ -303,6 +398,7 @@ impl WorstGroups {
                 group: group.view.group.to_string(),
                 status: group.status(),
                 total_lag,
+                max_lag_seconds: None,
             },
         );
     }

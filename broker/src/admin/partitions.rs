@@ -14,6 +14,8 @@ use super::queries::NumberQuery;
 use super::state::Admin;
 use super::topics::named;
 use crate::broker::Broker;
+use crate::clock;
+use crate::delays;
 use crate::partition::Partition;
 use crate::topics::Topic;
 
@@ -54,10 +56,23 @@ pub(crate) struct PartitionDetail {
     retention_next_delete_ms: Option<i64>,
     /// Idempotent producers that are remembered.
     producers: usize,
+    /// What producers sent, the mean of the last 5 to 10 seconds; null in the first ones.
+    in_per_second: Option<InPerSecond>,
+    /// Delayed records that are pending for it; null where the delay store is being worked on.
+    delayed_pending: Option<u64>,
     /// Why it takes no records, if it does not.
     refusal: Option<String>,
     /// Whether that is because of damage: it is kept for reading only.
     damaged: bool,
+}
+
+/// What comes in a second.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct InPerSecond {
+    /// Records.
+    records: f64,
+    /// Bytes of record batches.
+    bytes: f64,
 }
 
 /// A segment.
@@ -139,6 +154,14 @@ impl PartitionDetail {
                 .max(),
             retention_next_delete_ms: goes,
             producers: log.producer_count(),
+            in_per_second: partition
+                .recent()
+                .per_second(clock::steady_ms())
+                .map(|rate| InPerSecond {
+                    records: rate.records,
+                    bytes: rate.bytes,
+                }),
+            delayed_pending: delays::pending_for(broker, topic, number),
             damaged: log.damage().is_some(),
             refusal: refusal.map(|refusal| refusal.to_string()),
         }

@@ -145,6 +145,8 @@ pub(crate) struct LevelQuery {
     /// Seconds, 300 unless said otherwise.
     #[param(minimum = 1, maximum = 86400)]
     pub(crate) expires: Option<i64>,
+    /// Whether to check everything and change nothing.
+    pub(crate) dry_run: Option<bool>,
 }
 
 /// Which producers.
@@ -184,6 +186,18 @@ pub(crate) struct VerifyQuery {
     pub(crate) from_offset: Option<i64>,
     /// Whether to only look, and take data also where damage is found.
     pub(crate) dry_run: Option<bool>,
+}
+
+/// How a connection is to be ended.
+#[derive(Clone, Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct EndQuery {
+    /// Whether to check everything and change nothing.
+    pub(crate) dry_run: Option<bool>,
+    /// Why, for the log: 256 characters at most. The client is not told.
+    #[param(max_length = 256)]
+    pub(crate) reason: Option<String>,
 }
 
 /// Which metrics.

@@ -108,6 +108,7 @@ fn viewer() -> Paths {
         .routes(routes!(configs::schema))
         .routes(routes!(configs::status))
         .routes(routes!(loggers::list))
+        .routes(routes!(loggers::one))
 }
 
 /// For whoever may move groups and delayed records, and end connections.

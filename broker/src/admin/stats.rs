@@ -27,6 +27,7 @@ use self::history::{History, Sample};
 use self::series::{SERIES, Seen, value};
 use super::auth::Role;
 use super::idle::Activity;
+use super::overview::Rates;
 use super::problem::Problem;
 use super::queries::{SeriesQuery, StatsQuery};
 use super::state::{Admin, StreamKind};
@@ -35,6 +36,10 @@ use crate::clock;
 
 /// How far back is told unless said otherwise, in ms.
 const RANGE_MS: i64 = 3_600_000;
+/// How often partitions remember how much they got, in ms.
+const MARK_MS: i64 = 5_000;
+/// What a rate of the moment is the mean of, in ms.
+const RATES_MS: i64 = 10_000;
 /// How often a stream looks whether it has to end.
 const STOP_PAUSE: Duration = Duration::from_millis(500);
 
@@ -60,6 +65,21 @@ impl Stats {
         self.latest.send_replace(Some(sample));
     }
 
+    /// What goes in and out, the mean of the last seconds.
+    pub(crate) fn rates(&self) -> Option<Rates> {
+        let (before, now) = self.with(|history| history.lately(RATES_MS))?;
+        let rate = |name| {
+            let number = SERIES.iter().position(|series| series.name == name)?;
+            value(number, &before, &now)
+        };
+        Some(Rates {
+            records_in_per_second: rate("records_in_per_second")?,
+            bytes_in_per_second: rate("bytes_in_per_second")?,
+            bytes_out_per_second: rate("bytes_out_per_second")?,
+            requests_per_second: rate("requests_per_second")?,
+        })
+    }
+
     fn with<T>(&self, work: impl FnOnce(&mut History) -> T) -> T {
         // Nothing panics while it is held.
         work(&mut self.history.lock().unwrap_or_else(PoisonError::into_inner))
@@ -71,6 +91,7 @@ pub(crate) async fn sample(admin: Arc<Admin>, mut stopped: watch::Receiver<bool>
     let [(step, _), ..] = limits::ADMIN_STATS;
     let mut ticks = tokio::time::interval(step);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut marked_ms = i64::MIN;
     loop {
         // Each may be dropped before it has happened.
         tokio::select! {
@@ -81,11 +102,23 @@ pub(crate) async fn sample(admin: Arc<Admin>, mut stopped: watch::Receiver<bool>
             continue;
         };
         let seen = Arc::clone(broker);
+        let now_ms = clock::steady_ms();
+        let marks = now_ms >= marked_ms.saturating_add(MARK_MS);
+        if marks {
+            marked_ms = now_ms;
+        }
         // Files of /proc are read, and with very many partitions it takes a ms.
-        let sampled = broker.read_blocking(move || Sample {
-            at_ms: clock::now_ms(),
-            steady_ms: clock::steady_ms(),
-            values: Seen::of(&seen).values(),
+        let sampled = broker.read_blocking(move || {
+            if marks {
+                let topics = seen.topics();
+                let partitions = topics.partitions();
+                partitions.for_each(|partition| partition.recent().mark(now_ms));
+            }
+            Sample {
+                at_ms: clock::now_ms(),
+                steady_ms: clock::steady_ms(),
+                values: Seen::of(&seen).values(),
+            }
         });
         // A disk that hangs may hold what is read: a stop does not wait for it.
         let sampled = tokio::select! {

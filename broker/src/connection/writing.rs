@@ -124,6 +124,8 @@ fn finish(
     patience: &Patience,
 ) {
     let slow = patience.broker.slow_requests();
+    let bytes = leaving.iter().map(|(_, bytes)| bytes).sum();
+    patience.session.client.is_answered(leaving.len(), bytes);
     for (place, (timer, bytes)) in leaving.drain(..).enumerate() {
         let Some(timer) = timer else { continue };
         let phases = timer.finish(Left { bytes, ..left });

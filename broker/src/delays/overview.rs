@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use tidewheel_storage::delay::{DelayCount, DelayOutlook, DelayQueue, DelayTotals};
+use tidewheel_storage::delay::{DelayCount, DelayOutlook, DelayQueue, DelayTotals, PartitionId};
 
 use super::Delays;
 use super::admin::DelayedTopic;
 use super::pending::topics;
 use crate::broker::Broker;
+use crate::topics::Topic;
 
 /// The delayed records of a broker.
 #[derive(Clone, Debug, Default)]
@@ -100,6 +101,20 @@ pub(crate) fn seen(broker: &Broker) -> Vec<Arc<SeenStore>> {
         None => dir.seen.load_full(),
     });
     stores.collect()
+}
+
+/// How many records are pending for a partition; `None` where the store is being worked on. Waits for nobody.
+pub(crate) fn pending_for(broker: &Broker, topic: &Topic, number: i32) -> Option<u64> {
+    let partition = PartitionId {
+        topic_id: topic.id,
+        partition: number,
+    };
+    let mut pending = DelayCount::default();
+    for dir in broker.delays().dirs() {
+        let count = dir.try_with(|queue| queue.pending(partition))?;
+        pending.join(count.unwrap_or_default());
+    }
+    Some(pending.records)
 }
 
 /// Tells everything. Waits for who works on the stores, and maybe for a disk with them.

@@ -25,10 +25,12 @@ pub(crate) enum CloseReason {
     Stopped,
     /// Its address had as many as it may.
     PerAddress,
+    /// An operator ended it.
+    Operator,
 }
 
 impl CloseReason {
-    const ALL: [(Self, &'static str); 8] = [
+    const ALL: [(Self, &'static str); 9] = [
         (Self::Client, "client"),
         (Self::Idle, "idle"),
         (Self::Stalled, "stalled"),
@@ -37,6 +39,7 @@ impl CloseReason {
         (Self::Storage, "storage"),
         (Self::Stopped, "stopped"),
         (Self::PerAddress, "per_address"),
+        (Self::Operator, "operator"),
     ];
 }
 

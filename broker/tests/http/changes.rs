@@ -4,6 +4,7 @@ use serde_json::json;
 use tidewheel_protocol::messages::api_versions::{ApiVersionsRequest, ApiVersionsResponse};
 use tidewheel_protocol::messages::offset_commit::OffsetCommitResponse;
 
+use crate::streams::{Events, set_level};
 use crate::support::consumers::join;
 use crate::support::groups::{codes, commit_request, find};
 use crate::support::http::{Answer, get, send, start};
@@ -266,10 +267,31 @@ fn a_connection_is_ended_by_its_number() {
     let connections = get(&broker, "/v1/connections").good();
     let id = connections["items"][0]["id"].clone();
     let path = format!("/v1/connections/{id}");
-    delete(&broker, &format!("{path}?dry_run=true")).good();
+    delete(&broker, &format!("{path}?dry_run=true&reason=look")).good();
+    let long = "x".repeat(257);
+    delete(&broker, &format!("{path}?reason={long}")).problem(400);
     let _: ApiVersionsResponse = client.call(0, &ApiVersionsRequest::default());
-    delete(&broker, &path).good();
+    let mut lines = Events::of(&broker, "/v1/logs/tail");
+    set_level(
+        &broker,
+        "/v1/loggers/tidewheel_broker::connection?level=info",
+    )
+    .good();
+    delete(&broker, &format!("{path}?reason=too%20many%20requests")).good();
     assert!(client.is_closed_by_broker());
+    loop {
+        let message = lines.next()["message"].as_str().unwrap().to_owned();
+        if message.starts_with("connection ended by an operator") {
+            assert!(message.contains("too many requests"), "{message}");
+            break;
+        }
+    }
+    let path_of_metrics = "/metrics/detailed?family=tidewheel_connections_closed";
+    eventually("it is counted", || {
+        let metrics = get(&broker, path_of_metrics).body;
+        assert!(!metrics.contains("tidewheel_connections{"), "{metrics}");
+        metrics.contains("tidewheel_connections_closed_total{reason=\"operator\"} 1\n")
+    });
     eventually("it is gone", || get(&broker, &path).status == 404);
     delete(&broker, "/v1/connections/999").problem(404);
 }

@@ -57,6 +57,20 @@ fn what_is_pending_is_told_by_due_time_and_each_record_with_what_it_holds() {
     let _client = delayed(&broker, &[3, 1, 200, 2]);
     let all = list(&broker, "");
     assert_eq!(names(&all), ["1", "2", "3", "200"]);
+    let overview = get(&broker, "/v1/overview").good();
+    let (told, whole) = (&overview["delayed"], get(&broker, "/v1/delayed").good());
+    for figure in [
+        "pending",
+        "pending_bytes",
+        "next_due_ms",
+        "overdue",
+        "oldest_overdue_ms",
+        "clock_held",
+    ] {
+        assert_eq!(told[figure], whole[figure], "{figure}");
+    }
+    let partition = get(&broker, "/v1/topics/t/partitions/0").good();
+    assert_eq!(partition["delayed_pending"], 4);
     assert_eq!(
         (&all["scanned"], &all["next_cursor"]),
         (&json!(4), &json!(null))

@@ -123,6 +123,15 @@ fn groups_are_listed_by_how_far_they_are_behind() {
     assert_eq!(overview["worst_lag_left_out"], 0);
     let worst: Vec<_> = overview["worst_lag"].as_array().unwrap().iter().collect();
     assert_eq!((worst.len(), &worst[0]["group"]), (2, &json!("audit")));
+    // As old as in the answer about the group.
+    for group in worst {
+        let path = format!("/v1/groups/{}", group["group"].as_str().unwrap());
+        let one = get(&broker, &path).good()["max_lag_seconds"]
+            .as_f64()
+            .unwrap();
+        let told = group["max_lag_seconds"].as_f64().unwrap();
+        assert!(told > 0.0 && (one - told).abs() < 20.0, "{told} {one}");
+    }
     let found = get(&broker, "/v1/groups?regex=^(audit|do)&fields=group").good();
     assert_eq!(
         found["items"],

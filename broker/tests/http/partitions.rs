@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::changes::change;
 use crate::support::http::{Answer, get, start};
-use crate::support::{Broker, batch};
+use crate::support::{Broker, batch, eventually};
 
 const PARTITION: &str = "/v1/topics/orders/partitions/1";
 
@@ -30,6 +30,27 @@ fn bases(broker: &Broker) -> Vec<Value> {
     items
         .map(|segment| segment["base_offset"].clone())
         .collect()
+}
+
+#[test]
+fn a_partition_says_how_much_producers_send_to_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path(), &[]);
+    fill(&broker, 5);
+    let mut client = broker.connect();
+    let told =
+        |path: &str, figure: &str| get(&broker, path).good()["in_per_second"][figure].as_f64();
+    eventually("it has some records a second", || {
+        assert_eq!(client.produce("orders", 1, -1, batch(&["v"])).error_code, 0);
+        told(PARTITION, "records") > Some(0.5) && told(PARTITION, "bytes") > Some(30.0)
+    });
+    assert_eq!(told("/v1/topics/orders/partitions/0", "records"), Some(0.0));
+    eventually("there are rates once there is a second sample", || {
+        let rates = get(&broker, "/v1/overview").good()["rates"].take();
+        assert_eq!(client.produce("orders", 1, -1, batch(&["v"])).error_code, 0);
+        rates["records_in_per_second"].as_f64() > Some(0.0)
+            && rates["bytes_out_per_second"].as_f64() >= Some(0.0)
+    });
 }
 
 #[test]

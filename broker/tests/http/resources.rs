@@ -210,6 +210,18 @@ fn connections_say_which_library_they_use_and_how_much_they_ask() {
         (&first["requests"], &first["last_api"]),
         (&json!(2), &json!("CreateTopics"))
     );
+    assert_eq!(
+        (&first["requests_in_flight"], &first["security"]),
+        (&json!(0), &json!("PLAINTEXT"))
+    );
+    for figure in ["request_bytes", "answer_bytes"] {
+        let bytes = first[figure].as_u64().unwrap();
+        assert!((40..2_000).contains(&bytes), "{figure}: {bytes}");
+    }
+    assert!(
+        first["idle_ms"].as_u64() <= first["age_ms"].as_u64(),
+        "{first}"
+    );
     assert_eq!(first["listener"], broker.address);
     assert_eq!(
         first["address"],

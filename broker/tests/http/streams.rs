@@ -181,7 +181,7 @@ fn a_stream_of_a_topic_that_is_deleted_says_so_and_ends() {
     assert!(reason.contains("deleted"), "{reason}");
 }
 
-fn set_level(broker: &Broker, path: &str) -> crate::support::http::Answer {
+pub(crate) fn set_level(broker: &Broker, path: &str) -> crate::support::http::Answer {
     send(broker, "PUT", path, &[("x-requested-with", "t")], "")
 }
 
@@ -193,6 +193,13 @@ fn the_log_is_told_and_its_levels_go_back_by_themselves() {
     assert_eq!(loggers, json!({"directives": "warn", "loggers": []}));
     let mut lines = Events::of(&broker, "/v1/logs/tail");
     let path = "/v1/loggers/tidewheel_broker";
+    let acting = json!({"name": "tidewheel_broker", "level": "warn", "expires_in_ms": null,
+        "previous": null, "previous_expires_in_ms": null});
+    assert_eq!(get(&broker, path).good(), acting);
+    let dry = set_level(&broker, &format!("{path}?level=info&dry_run=true")).good();
+    assert_eq!(dry["level"], "info");
+    assert_eq!(get(&broker, path).good(), acting);
+    get(&broker, "/v1/loggers/no_such_part").problem(404);
     let set = set_level(&broker, &format!("{path}?level=info&expires=3600")).good();
     assert_eq!(
         (&set["level"], &set["previous"]),
@@ -213,6 +220,13 @@ fn the_log_is_told_and_its_levels_go_back_by_themselves() {
     }
     let set = set_level(&broker, &format!("{path}?level=debug&expires=1")).good();
     assert_eq!(set["previous"], "info");
+    assert!(
+        set["previous_expires_in_ms"].as_i64() > Some(3_500_000),
+        "{set}"
+    );
+    let told = get(&broker, path).good();
+    assert_eq!(told["level"], "debug");
+    assert!(told["expires_in_ms"].as_i64() <= Some(1_000), "{told}");
     eventually("it goes back", || {
         get(&broker, "/v1/loggers").good()["loggers"] == json!([])
     });

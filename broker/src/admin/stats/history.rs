@@ -84,6 +84,18 @@ impl History {
         }
     }
 
+    /// The last sample, and the first one of so many ms before it; `None` where there is none but the last.
+    pub(super) fn lately(&self, span_ms: i64) -> Option<(Sample, Sample)> {
+        let [finest, ..] = &self.rings;
+        let last = finest.samples.back()?;
+        let from_ms = last.steady_ms.saturating_sub(span_ms);
+        let late = finest.samples.iter().rev();
+        let first = late
+            .take_while(|sample| sample.steady_ms >= from_ms)
+            .last()?;
+        (first.steady_ms < last.steady_ms).then_some((*first, *last))
+    }
+
     /// The finest samples that reach so far back, or those that make points so far apart.
     ///
     /// # Errors
@@ -203,6 +215,21 @@ mod tests {
         ] {
             let found = full.find(range_ms, step_ms);
             assert!(found.is_err(), "{range_ms} {step_ms:?}");
+        }
+    }
+
+    #[test]
+    fn the_last_seconds_are_those_that_there_are() {
+        let lately = |seconds| history(seconds).lately(10_000);
+        assert_eq!(lately(1), None);
+        for (seconds, span_ms) in [(2, 1_000), (8, 7_000), (1_000, 10_000)] {
+            let (before, now) = lately(seconds).unwrap();
+            let passed_ms = now.steady_ms - before.steady_ms;
+            assert!(
+                (span_ms - 1_000..=span_ms + 10).contains(&passed_ms),
+                "{passed_ms}"
+            );
+            assert!(now.steady_ms >= (seconds - 1) * 1_000);
         }
     }
 
