@@ -81,6 +81,16 @@ pub(crate) struct SeekResult {
     partitions: Vec<SeekPartition>,
 }
 
+impl SeekResult {
+    pub(super) fn new(group: String, dry_run: bool, partitions: Vec<SeekPartition>) -> Self {
+        Self {
+            group,
+            dry_run,
+            partitions,
+        }
+    }
+}
+
 /// Where a group reads on in one partition.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct SeekPartition {
@@ -99,7 +109,7 @@ pub(crate) struct SeekPartition {
 }
 
 /// Refuses what would pull offsets away from under members.
-async fn check_empty(broker: &Broker, group: &Arc<str>) -> Result<(), Problem> {
+pub(super) async fn check_empty(broker: &Broker, group: &Arc<str>) -> Result<(), Problem> {
     let view = view::describe(broker, group).await?;
     match view.members.len() {
         0 => Ok(()),
@@ -150,20 +160,14 @@ pub(crate) async fn seek(
         Err(problem) if problem.is_not_found() && request.topics.is_some() => {}
         checked => checked?,
     }
-    let mut before = BTreeMap::new();
-    if broker.groups().are_there() {
-        for offset in committed_offsets(broker, &group_id).await? {
-            let place = (offset.topic.to_string(), offset.partition);
-            before.insert(place, offset.committed.offset);
-        }
-    }
+    let before = committed(broker, &group_id).await?;
     let most = most(request.to);
     let places = match request.topics {
         Some(topics) => named_places(broker, topics, most)?,
         None => before.keys().cloned().collect(),
     };
     if places.len() > most {
-        return Err(too_many(most));
+        return Err(too_many("/topics", most));
     }
     let mut partitions = Vec::with_capacity(places.len());
     for (topic, partition) in places {
@@ -173,11 +177,22 @@ pub(crate) async fn seek(
     if !dry_run {
         commit(broker, &group_id, &partitions).await?;
     }
-    Ok(Json(SeekResult {
-        group,
-        dry_run,
-        partitions,
-    }))
+    Ok(Json(SeekResult::new(group, dry_run, partitions)))
+}
+
+/// What a group has committed, by topic and partition.
+pub(super) async fn committed(
+    broker: &Broker,
+    group_id: &Arc<str>,
+) -> Result<BTreeMap<(String, i32), i64>, Problem> {
+    let mut committed = BTreeMap::new();
+    if broker.groups().are_there() {
+        for offset in committed_offsets(broker, group_id).await? {
+            let place = (offset.topic.to_string(), offset.partition);
+            committed.insert(place, offset.committed.offset);
+        }
+    }
+    Ok(committed)
 }
 
 /// Partitions at once.
@@ -189,9 +204,9 @@ fn most(to: SeekTo) -> usize {
     }
 }
 
-fn too_many(most: usize) -> Problem {
+pub(super) fn too_many(place: &str, most: usize) -> Problem {
     let detail = format!("at most {most} partitions at once");
-    Problem::invalid("/topics", detail)
+    Problem::invalid(place, detail)
 }
 
 /// The partitions that a request names.
@@ -212,7 +227,7 @@ fn named_places(
             numbered(&topic, partition)?;
             places.insert((wanted.topic.clone(), partition));
             if places.len() > most {
-                return Err(too_many(most));
+                return Err(too_many("/topics", most));
             }
         }
     }
@@ -220,7 +235,7 @@ fn named_places(
 }
 
 /// Where the group is to read on in one partition.
-async fn found(
+pub(super) async fn found(
     admin: &Admin,
     topic: String,
     partition: i32,
@@ -265,7 +280,7 @@ async fn at(
     Ok(found.map(|found| found.offset))
 }
 
-async fn commit(
+pub(super) async fn commit(
     broker: &Arc<Broker>,
     group_id: &Arc<str>,
     partitions: &[SeekPartition],

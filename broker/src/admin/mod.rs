@@ -19,6 +19,7 @@ mod delayed_bulk;
 mod delayed_changes;
 mod error;
 mod group_changes;
+mod group_offsets;
 mod groups;
 mod guard;
 mod health;

@@ -209,6 +209,19 @@ pub(crate) struct FamiliesQuery {
     pub(crate) family: Option<String>,
 }
 
+/// Which offsets of a group are to be deleted.
+#[derive(Clone, Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct OffsetsQuery {
+    /// Those in this topic.
+    pub(crate) topic: String,
+    /// That in this partition of it only.
+    pub(crate) partition: Option<i32>,
+    /// Whether to check everything and change nothing.
+    pub(crate) dry_run: Option<bool>,
+}
+
 /// Which delayed records are to be cancelled.
 #[derive(Clone, Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]

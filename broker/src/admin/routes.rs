@@ -18,9 +18,9 @@ use utoipa_axum::routes;
 use super::problem::Problem;
 use super::state::Admin;
 use super::{
-    configs, connections, console, delayed, delayed_bulk, delayed_changes, group_changes, groups,
-    guard, health, loggers, messages, metrics, overview, partition_changes, partitions, problem,
-    producers, records, setting_changes, stats, topic_changes, topics,
+    configs, connections, console, delayed, delayed_bulk, delayed_changes, group_changes,
+    group_offsets, groups, guard, health, loggers, messages, metrics, overview, partition_changes,
+    partitions, problem, producers, records, setting_changes, stats, topic_changes, topics,
 };
 
 type Paths = OpenApiRouter<Arc<Admin>>;
@@ -102,6 +102,7 @@ fn viewer() -> Paths {
         .routes(routes!(groups::one))
         .routes(routes!(groups::lag))
         .routes(routes!(groups::members))
+        .routes(routes!(group_offsets::list))
         .routes(routes!(connections::list))
         .routes(routes!(connections::one))
         .routes(routes!(configs::list))
@@ -116,6 +117,7 @@ fn operator() -> Paths {
     OpenApiRouter::default()
         .routes(routes!(group_changes::delete))
         .routes(routes!(group_changes::seek))
+        .routes(routes!(group_offsets::set, group_offsets::delete))
         .routes(routes!(connections::end))
         .routes(routes!(delayed::list))
         .routes(routes!(delayed::one))

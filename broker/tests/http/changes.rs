@@ -128,7 +128,7 @@ fn a_body_that_makes_no_sense_is_refused() {
 }
 
 /// A group that has read some of ten records in each of two partitions.
-fn group(broker: &Broker) -> Client {
+pub(crate) fn group(broker: &Broker) -> Client {
     let mut client = broker.connect();
     client.create_topic("orders", 2, &[]);
     for partition in 0..2 {
@@ -149,7 +149,7 @@ fn group(broker: &Broker) -> Client {
     client
 }
 
-fn committed(broker: &Broker, group: &str) -> Vec<i64> {
+pub(crate) fn committed(broker: &Broker, group: &str) -> Vec<i64> {
     let page = get(broker, &format!("/v1/groups/{group}/lag")).good();
     let items = page["items"].as_array().unwrap().iter();
     items
@@ -219,6 +219,13 @@ fn a_group_with_members_is_left_alone() {
         assert_eq!(refused["kafka_error"], "NON_EMPTY_GROUP");
         let path = format!("/v1/groups/billing/offsets:seek{query}");
         let refused = change(&broker, "POST", &path, &json!({"to": "start"})).problem(409);
+        assert_eq!(refused["kafka_error"], "NON_EMPTY_GROUP");
+        let path = format!("/v1/groups/billing/offsets{query}");
+        let wanted = json!({"offsets": [{"topic": "orders", "partition": 0, "offset": 1}]});
+        let refused = change(&broker, "PUT", &path, &wanted).problem(409);
+        assert_eq!(refused["kafka_error"], "NON_EMPTY_GROUP");
+        let topic = if query.is_empty() { "?" } else { "&" };
+        let refused = delete(&broker, &format!("{path}{topic}topic=orders")).problem(409);
         assert_eq!(refused["kafka_error"], "NON_EMPTY_GROUP");
     }
     assert_eq!(committed(&broker, "billing"), [4, 6]);

@@ -12,6 +12,7 @@ mod console;
 mod delayed;
 #[path = "../support/delays.rs"]
 mod delays;
+mod group_offsets;
 mod groups;
 mod health;
 mod hostile;

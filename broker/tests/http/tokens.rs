@@ -158,6 +158,8 @@ const OPERATIONS: &[(&str, &str, &str)] = &[
     ("post", "/v1/delayed/clock:accept", OPERATOR),
     ("delete", "/v1/groups/{group}", OPERATOR),
     ("post", "/v1/groups/{group}/offsets:seek", OPERATOR),
+    ("put", "/v1/groups/{group}/offsets", OPERATOR),
+    ("delete", "/v1/groups/{group}/offsets", OPERATOR),
     ("delete", "/v1/connections/{id}", OPERATOR),
     ("post", "/v1/topics", ADMIN),
     ("patch", "/v1/topics/{topic}", ADMIN),

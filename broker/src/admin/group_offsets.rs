@@ -1,0 +1,226 @@
+//! What a group has committed: shown, set in one partition or in many at once, and deleted topic by topic.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Path, Query, State};
+use serde::{Deserialize, Serialize};
+use tidewheel_config::limits;
+use tidewheel_consumer_groups::request::DeleteOffsetsRequest;
+use tidewheel_consumer_groups::{GroupError, GroupReply, GroupRequest};
+use utoipa::ToSchema;
+
+use super::group_changes::{SeekResult, SeekTo, check_empty, commit, committed, found, too_many};
+use super::groups::view;
+use super::listing::Page;
+use super::partitions::numbered;
+use super::problem::Problem;
+use super::queries::{DryRun, NumberQuery, OffsetsQuery};
+use super::state::Admin;
+use super::topics::named;
+use crate::broker::Broker;
+use crate::groups::committed_offsets;
+
+/// An offset as it was committed.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct CommittedOffset {
+    /// The topic.
+    topic: String,
+    /// The partition.
+    partition: i32,
+    /// The offset of the next record to read.
+    committed_offset: i64,
+    /// The client's note beside it.
+    commit_metadata: String,
+    /// When it was committed.
+    last_commit_ms: i64,
+}
+
+/// Offsets that a group is to go on from.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"offsets": [{"topic": "orders", "partition": 0, "offset": 42}]}))]
+pub(crate) struct SetOffsets {
+    /// Each partition once, 10,000 at most.
+    offsets: Vec<SetOffset>,
+}
+
+/// An offset that a group is to go on from in one partition.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SetOffset {
+    /// The topic.
+    topic: String,
+    /// The partition.
+    partition: i32,
+    /// The offset of the next record to read; what lies outside of the partition stands for its nearer end.
+    offset: i64,
+}
+
+/// Offsets of a group that were deleted, or would be.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct OffsetsDeleted {
+    /// The group.
+    group: String,
+    /// Whether nothing was done.
+    dry_run: bool,
+    /// Each partition.
+    partitions: Vec<OffsetDeleted>,
+}
+
+/// An offset that was deleted, or would be.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct OffsetDeleted {
+    /// The topic.
+    topic: String,
+    /// The partition.
+    partition: i32,
+    /// The offset that was committed there.
+    before: i64,
+}
+
+/// What a group has committed. Looks at no record: for how far it is behind there is `…/lag`.
+#[utoipa::path(get, path = "/v1/groups/{group}/offsets", tag = "groups",
+    params(("group" = String, Path, description = "its name"), NumberQuery),
+    responses((status = 200, body = Page<CommittedOffset>)))]
+pub(crate) async fn list(
+    State(admin): State<Arc<Admin>>,
+    Path(group): Path<String>,
+    Query(query): Query<NumberQuery>,
+) -> Result<Json<Page<CommittedOffset>>, Problem> {
+    let (broker, group) = (admin.broker()?, Arc::from(group));
+    view::describe(broker, &group).await?;
+    let offsets = (0..).zip(committed_offsets(broker, &group).await?);
+    let page = query.page(
+        offsets.collect(),
+        |(number, _): &(i64, _)| *number,
+        |(_, offset)| CommittedOffset {
+            topic: offset.topic.to_string(),
+            partition: offset.partition,
+            committed_offset: offset.committed.offset,
+            commit_metadata: offset.committed.metadata.to_string(),
+            last_commit_ms: offset.committed.commit_timestamp_ms,
+        },
+    )?;
+    Ok(Json(page))
+}
+
+/// Sends a group without members to the offsets that are named, each partition to its own, as from a file. What is
+/// not named stays as it is.
+#[utoipa::path(put, path = "/v1/groups/{group}/offsets", tag = "groups",
+    params(("group" = String, Path, description = "its name"), DryRun),
+    request_body = SetOffsets, responses((status = 200, body = SeekResult)))]
+pub(crate) async fn set(
+    State(admin): State<Arc<Admin>>,
+    Path(group): Path<String>,
+    Query(query): Query<DryRun>,
+    Json(request): Json<SetOffsets>,
+) -> Result<Json<SeekResult>, Problem> {
+    let (broker, dry_run) = (admin.broker()?, query.is_dry());
+    let places = wanted_places(broker, request.offsets)?;
+    let group_id: Arc<str> = Arc::from(group.as_str());
+    match check_empty(broker, &group_id).await {
+        // It is made by its first offset.
+        Err(problem) if problem.is_not_found() => {}
+        checked => checked?,
+    }
+    let before = committed(broker, &group_id).await?;
+    let mut partitions = Vec::with_capacity(places.len());
+    for (place, offset) in places {
+        let committed = before.get(&place).copied();
+        let (topic, partition) = place;
+        let to = SeekTo::Offset(offset);
+        partitions.push(found(&admin, topic, partition, committed, to).await?);
+    }
+    if !dry_run {
+        commit(broker, &group_id, &partitions).await?;
+    }
+    Ok(Json(SeekResult::new(group, dry_run, partitions)))
+}
+
+/// The partitions that a request names, with where the group is to go on.
+fn wanted_places(
+    broker: &Broker,
+    offsets: Vec<SetOffset>,
+) -> Result<BTreeMap<(String, i32), i64>, Problem> {
+    if offsets.is_empty() {
+        return Err(Problem::invalid("/offsets", "it names no partition"));
+    }
+    if offsets.len() > limits::ADMIN_SEEK_MAX {
+        return Err(too_many("/offsets", limits::ADMIN_SEEK_MAX));
+    }
+    let mut places = BTreeMap::new();
+    for wanted in offsets {
+        numbered(&*named(broker, &wanted.topic)?, wanted.partition)?;
+        let place = (wanted.topic, wanted.partition);
+        if places.contains_key(&place) {
+            let detail = format!("{}-{} stands there twice", place.0, place.1);
+            return Err(Problem::invalid("/offsets", detail));
+        }
+        places.insert(place, wanted.offset);
+    }
+    Ok(places)
+}
+
+/// Deletes what a group without members has committed in a topic, or in one partition of it.
+#[utoipa::path(delete, path = "/v1/groups/{group}/offsets", tag = "groups",
+    params(("group" = String, Path, description = "its name"), OffsetsQuery),
+    responses((status = 200, body = OffsetsDeleted)))]
+pub(crate) async fn delete(
+    State(admin): State<Arc<Admin>>,
+    Path(group): Path<String>,
+    Query(query): Query<OffsetsQuery>,
+) -> Result<Json<OffsetsDeleted>, Problem> {
+    let (broker, dry_run) = (admin.broker()?, query.dry_run.unwrap_or(false));
+    let group_id: Arc<str> = Arc::from(group.as_str());
+    check_empty(broker, &group_id).await?;
+    let is_meant = |(topic, partition): &(String, i32)| {
+        *topic == query.topic && query.partition.is_none_or(|only| only == *partition)
+    };
+    let mut before = committed(broker, &group_id).await?;
+    before.retain(|place, _| is_meant(place));
+    if before.is_empty() {
+        let detail = format!("{group} has committed nothing there");
+        return Err(Problem::not_found(detail));
+    }
+    if !dry_run {
+        let partitions: Vec<i32> = before.keys().map(|(_, partition)| *partition).collect();
+        delete_offsets(broker, &group_id, &query.topic, &partitions).await?;
+    }
+    let deleted = |((topic, partition), before)| OffsetDeleted {
+        topic,
+        partition,
+        before,
+    };
+    Ok(Json(OffsetsDeleted {
+        group,
+        dry_run,
+        partitions: before.into_iter().map(deleted).collect(),
+    }))
+}
+
+/// Has the coordinator delete offsets, some after the others: all other groups wait meanwhile.
+async fn delete_offsets(
+    broker: &Broker,
+    group_id: &Arc<str>,
+    topic: &str,
+    partitions: &[i32],
+) -> Result<(), Problem> {
+    let topic: Arc<str> = Arc::from(topic);
+    for part in partitions.chunks(limits::GROUP_RETENTION_STEP) {
+        let part: BTreeSet<i32> = part.iter().copied().collect();
+        let request = GroupRequest::DeleteOffsets(DeleteOffsetsRequest {
+            group_id: Arc::clone(group_id),
+            topics: BTreeMap::from([(Arc::clone(&topic), part)]),
+        });
+        let done = match broker.groups().ask(group_id, request).await? {
+            GroupReply::DeleteOffsets(done) => done?,
+            _ => return Err(GroupError::UnknownServerError.into()),
+        };
+        for (_, result) in done.into_iter().flat_map(|topic| topic.partitions) {
+            result?;
+        }
+    }
+    Ok(())
+}
