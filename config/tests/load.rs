@@ -212,6 +212,17 @@ fn finer_units_beat_coarser_ones_and_later_sources_beat_both() {
     assert_eq!(dirs, [std::path::PathBuf::from("one")]);
     assert_eq!(load(&sets(&["broker.id=7"])).node_id, 7);
     assert_eq!(load(&sets(&["broker.id=-1"])).node_id, 1);
+    let reserved = |given: &[&str]| load(&sets(given)).log_dir_reserved_bytes;
+    let (own, other) = (
+        "tidewheel.log.dir.reserved.bytes",
+        "tidewheel.storage.min.free.bytes",
+    );
+    assert_eq!(reserved(&[]), 256 << 20);
+    assert_eq!(reserved(&[&format!("{other}=1GiB")]), 1 << 30);
+    assert_eq!(
+        reserved(&[&format!("{other}=1GiB"), &format!("{own}=7")]),
+        7
+    );
 }
 
 #[test]

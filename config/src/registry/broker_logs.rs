@@ -18,6 +18,10 @@ const fn same(name: &'static str) -> Synonym {
 }
 
 const LOG_DIRS: &[Synonym] = &[same("log.dirs"), same("log.dir")];
+const RESERVED: &[Synonym] = &[
+    same("tidewheel.log.dir.reserved.bytes"),
+    same("tidewheel.storage.min.free.bytes"),
+];
 const RETENTION: &[Synonym] = &[
     same("log.retention.ms"),
     same("log.retention.minutes"),
@@ -97,7 +101,18 @@ pub(super) const KEYS: &[ConfigKey] = &[
          emptied where other programs leave less than that.",
     )
     .min(0)
-    .unit(Bytes),
+    .unit(Bytes)
+    .synonyms(RESERVED),
+    ConfigKey::broker(
+        "tidewheel.storage.min.free.bytes",
+        Long,
+        "",
+        "Counts as tidewheel.log.dir.reserved.bytes where that is not set.",
+    )
+    .unset()
+    .min(0)
+    .unit(Bytes)
+    .synonyms(RESERVED),
     ConfigKey::broker(
         "tidewheel.delay.near.records.max",
         Int,
