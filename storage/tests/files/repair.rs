@@ -12,8 +12,7 @@ mod world;
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
-use tidewheel_config::LogConfig;
-use tidewheel_protocol::{Batches, RecordBatch};
+use tidewheel_protocol::RecordBatch;
 use tidewheel_storage::checkpoint::{
     CLEAN_SHUTDOWN_MARKER, RECOVERY_POINT_CHECKPOINT, REPLICATION_OFFSET_CHECKPOINT, write_offsets,
 };
@@ -446,43 +445,4 @@ fn a_running_broker_the_metadata_log_and_an_open_swap_are_refused() {
         (2, 0, ops),
         "{lines:?}"
     );
-}
-
-/// A record whose value is a batch that would fit in its place.
-#[test]
-fn a_batch_within_a_damaged_batch_is_not_taken_for_one() {
-    let fs = SimFs::new();
-    let config = LogConfig {
-        segment_bytes: 1 << 20,
-        ..support::config()
-    };
-    let (manager, log) = start(&fs, &config, 0);
-    append(&log, &Draft::new(0), false, NOW).unwrap();
-    let mut inner = Draft::new(1).batch().bytes.to_vec();
-    inner[..8].copy_from_slice(&1_i64.to_be_bytes());
-    let outer = tidewheel_protocol::RecordBatchBuilder::new()
-        .record(NOW, Some(b"key"), Some(&inner))
-        .build()
-        .unwrap();
-    let outer = tidewheel_storage::validate(outer, &config, NOW).unwrap();
-    log.append(outer, false, 1, NOW);
-    append(&log, &Draft::new(2), false, NOW).unwrap();
-    manager.close(NOW).unwrap();
-    drop((manager, log));
-    let path = &files(&fs, &[".log"])[0];
-    let bytes = content(&fs, path).unwrap();
-    let sizes: Vec<usize> = Batches::new(bytes.clone().into())
-        .map(|batch| batch.unwrap().bytes.len())
-        .collect();
-    let last = sizes[0] + sizes[1] - 1;
-    fs.rot(path, last as u64, &[!bytes[last]]).unwrap();
-    let (summary, _) = run(&fs, false, 1).unwrap();
-    assert_eq!((summary.repaired, summary.lost_offsets), (1, 1));
-    let (_manager, log) = start(&fs.kill(), &config, 1);
-    let found = read_all(&log, 1 << 20);
-    let counts: Vec<i32> = found
-        .iter()
-        .map(|batch| batch.header.record_count)
-        .collect();
-    assert_eq!(counts, [1, 0, 1]);
 }

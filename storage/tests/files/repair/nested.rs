@@ -8,7 +8,7 @@ use tidewheel_storage::validate;
 use super::cut_off::cut_off_everywhere;
 use super::world::{HEADER, World, Written, files, start};
 use super::{check, run};
-use crate::support::{self, Draft, NOW, Random, append, read_all};
+use crate::support::{self, Draft, Log, NOW, Random, append, read_all};
 
 /// Records of a batch that holds batches.
 const RECORDS: i64 = 4;
@@ -24,7 +24,6 @@ fn inner(offset: i64) -> Vec<u8> {
 /// A log in which every second batch holds batches, alone and several in one value; their offsets are those of its own
 /// records and of the ones that follow.
 fn world(compact: bool, index_interval_bytes: u32) -> World {
-    let fs = SimFs::new();
     let config = LogConfig {
         segment_bytes: 1 << 20,
         index_interval_bytes,
@@ -34,26 +33,48 @@ fn world(compact: bool, index_interval_bytes: u32) -> World {
         },
         ..support::config()
     };
-    let (manager, log) = start(&fs, &config, 0);
-    for id in 0..8 {
-        append(&log, &Draft::new(id), false, NOW).unwrap();
-        let first = log.offsets().log_end;
-        let mut outer = RecordBatchBuilder::new();
-        for record in 0..RECORDS {
-            let mut value = inner(first + record);
-            for behind in 1..=record * 2 {
-                value.extend(inner(first + record + behind));
+    World::stopped(config, |log| {
+        for id in 0..8 {
+            append(log, &Draft::new(id), false, NOW).unwrap();
+            let first = log.offsets().log_end;
+            let mut outer = RecordBatchBuilder::new();
+            for record in 0..RECORDS {
+                let mut value = inner(first + record);
+                for behind in 1..=record * 2 {
+                    value.extend(inner(first + record + behind));
+                }
+                let key = [b"key", &first.to_be_bytes()[..]].concat();
+                outer = outer.record(NOW + first, Some(&key), Some(&value));
             }
-            let key = [b"key", &first.to_be_bytes()[..]].concat();
-            outer = outer.record(NOW + first, Some(&key), Some(&value));
+            append_built(log, outer);
         }
-        let outer = validate(outer.build().unwrap(), &config, NOW).unwrap();
-        log.append(outer, false, id, NOW);
-    }
-    manager.close(NOW).unwrap();
-    let log_end = log.offsets().log_end;
-    drop((manager, log));
-    World::found(fs, config, 0, log_end)
+    })
+}
+
+/// A log of which one batch has this record, with that many batches before and behind it.
+fn around(index_interval_bytes: u32, (before, behind): (u64, u64), value: &[u8]) -> World {
+    let config = LogConfig {
+        segment_bytes: 1 << 20,
+        index_interval_bytes,
+        ..support::config()
+    };
+    World::stopped(config, |log| {
+        for id in 0..before {
+            append(log, &Draft::new(id), false, NOW).unwrap();
+        }
+        append_built(
+            log,
+            RecordBatchBuilder::new().record(NOW, None, Some(value)),
+        );
+        for id in before + 1..=before + behind {
+            append(log, &Draft::new(id), false, NOW).unwrap();
+        }
+    })
+}
+
+fn append_built(log: &Log, batch: RecordBatchBuilder) {
+    let batch = validate(batch.build().unwrap(), &log.config(), NOW).unwrap();
+    log.append(batch, false, 0, NOW);
 }
 
 /// The batches that hold batches.
@@ -189,30 +210,10 @@ fn a_repair_that_is_cut_off_still_knows_the_batches_between_destroyed_headers() 
 /// Each of them costs a CRC over much of the file, in vain.
 #[test]
 fn a_value_full_of_headers_keeps_nobody_from_the_batches_behind_it() {
-    let fs = SimFs::new();
-    let config = LogConfig {
-        segment_bytes: 1 << 20,
-        index_interval_bytes: 200,
-        ..support::config()
-    };
-    let (manager, log) = start(&fs, &config, 0);
-    for id in 0..3 {
-        append(&log, &Draft::new(id), false, NOW).unwrap();
-    }
     let mut header = inner(3);
     header.truncate(HEADER);
     header[8..12].copy_from_slice(&100_000_u32.to_be_bytes());
-    let value = header.repeat(4_000);
-    let outer = RecordBatchBuilder::new().record(NOW, Some(b"key"), Some(&value));
-    let outer = validate(outer.build().unwrap(), &config, NOW).unwrap();
-    log.append(outer, false, 3, NOW);
-    for id in 4..10 {
-        append(&log, &Draft::new(id), false, NOW).unwrap();
-    }
-    manager.close(NOW).unwrap();
-    let log_end = log.offsets().log_end;
-    drop((manager, log));
-    let world = World::found(fs, config, 0, log_end);
+    let world = around(200, (3, 6), &header.repeat(4_000));
     let fs = world.fs.kill();
     let outer = world.written.iter().max_by_key(|one| one.batch.bytes.len());
     let outer = outer.unwrap();
@@ -226,27 +227,11 @@ fn a_value_full_of_headers_keeps_nobody_from_the_batches_behind_it() {
 /// does. While the header before it can be read, nothing inside is looked at; without it nothing tells the two apart.
 #[test]
 fn a_value_made_to_end_as_its_record_does_is_taken_for_a_batch_once_the_header_is_destroyed() {
-    let fs = SimFs::new();
-    let config = LogConfig {
-        segment_bytes: 1 << 20,
-        ..support::config()
-    };
-    let (manager, log) = start(&fs, &config, 0);
-    append(&log, &Draft::new(0), false, NOW).unwrap();
     let forged = inner(1);
     // A record without headers ends with a zero, the number of these.
     let (zero, value) = forged.split_last().unwrap();
     assert_eq!(*zero, 0);
-    let outer = RecordBatchBuilder::new().record(NOW, None, Some(value));
-    let outer = validate(outer.build().unwrap(), &config, NOW).unwrap();
-    log.append(outer, false, 1, NOW);
-    for id in 2..5 {
-        append(&log, &Draft::new(id), false, NOW).unwrap();
-    }
-    manager.close(NOW).unwrap();
-    let log_end = log.offsets().log_end;
-    drop((manager, log));
-    let world = World::found(fs, config, 0, log_end);
+    let world = around(support::config().index_interval_bytes, (1, 3), value);
     let outer = &world.written[1];
     for (destroyed, taken) in [(1, false), (HEADER, true)] {
         let fs = world.fs.kill();
@@ -280,4 +265,25 @@ fn what_looks_like_a_batch_and_is_not_taken_for_one_is_told() {
         .filter(|line| line.contains("looks like one"))
         .collect();
     assert_eq!(told.len(), 1, "{lines:#?}");
+}
+
+/// The header can be read: the batch is as long as it says.
+#[test]
+fn a_batch_within_a_damaged_batch_is_not_taken_for_one() {
+    let world = around(support::config().index_interval_bytes, (1, 1), &inner(1));
+    let fs = &world.fs;
+    let outer = &world.written[1];
+    let last = outer.batch.bytes.len() - 1;
+    let position = (outer.position + last) as u64;
+    fs.rot(&outer.path, position, &[!outer.batch.bytes[last]])
+        .unwrap();
+    let (summary, _) = run(fs, false, 1).unwrap();
+    assert_eq!((summary.repaired, summary.lost_offsets), (1, 1));
+    let (_manager, log) = start(&fs.kill(), &world.config, 1);
+    let found = read_all(&log, 1 << 20);
+    let counts: Vec<i32> = found
+        .iter()
+        .map(|batch| batch.header.record_count)
+        .collect();
+    assert_eq!(counts, [1, 0, 1]);
 }

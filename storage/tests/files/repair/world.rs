@@ -129,6 +129,17 @@ impl World {
         Self::found(fs, config, epoch, log_end)
     }
 
+    /// A log that was filled and stopped.
+    pub(super) fn stopped(config: LogConfig, fill: impl FnOnce(&Log)) -> Self {
+        let fs = SimFs::new();
+        let (manager, log) = start(&fs, &config, 0);
+        fill(&log);
+        manager.close(NOW).unwrap();
+        let log_end = log.offsets().log_end;
+        drop((manager, log));
+        Self::found(fs, config, 0, log_end)
+    }
+
     /// A stopped directory as it was made.
     pub(super) fn found(fs: SimFs, config: LogConfig, epoch: i32, log_end: i64) -> Self {
         let mut world = Self {
@@ -140,6 +151,18 @@ impl World {
         };
         world.written = world.batches();
         world
+    }
+
+    /// The batches of a file.
+    fn in_file(&self, path: &Path) -> Vec<&Written> {
+        let all = self.written.iter();
+        all.filter(|one| one.path == path).collect()
+    }
+
+    /// One of them.
+    fn one_in(&self, path: &Path, random: &mut Random) -> Option<&Written> {
+        let own = self.in_file(path);
+        own.get(random.index(own.len().max(1) as u64)).copied()
     }
 
     /// All that was written is on the disk, as after a flush.
@@ -350,12 +373,7 @@ pub(super) fn damage(world: &World, random: &mut Random) -> Option<String> {
         }
         2..=4 => {
             // One bit of a header that no CRC covers, or of the length.
-            let own: Vec<_> = world
-                .written
-                .iter()
-                .filter(|one| one.path == *path)
-                .collect();
-            let written = own.get(random.index(own.len().max(1) as u64))?;
+            let written = world.one_in(path, random)?;
             let at = random.index(17);
             let byte = bytes.get(written.position + at)? ^ (1 << random.below(8));
             rot(path, (written.position + at) as u64, &[byte]);
@@ -379,12 +397,7 @@ pub(super) fn damage(world: &World, random: &mut Random) -> Option<String> {
         }
         8 if len > 1 => copy_range(world, path, &bytes, random),
         10 => {
-            let own: Vec<_> = world
-                .written
-                .iter()
-                .filter(|one| one.path == *path)
-                .collect();
-            let written = own.get(random.index(own.len().max(1) as u64))?;
+            let written = world.one_in(path, random)?;
             let mut label = written.batch.header.base_offset.to_be_bytes();
             let (at, kind) = (random.index(8), random.below(3));
             match kind {
@@ -403,11 +416,7 @@ pub(super) fn damage(world: &World, random: &mut Random) -> Option<String> {
 
 /// A range lies in the place of another; half of the time both begin where batches do.
 fn copy_range(world: &World, path: &Path, bytes: &[u8], random: &mut Random) {
-    let own: Vec<_> = world
-        .written
-        .iter()
-        .filter(|one| one.path == *path)
-        .collect();
+    let own = world.in_file(path);
     let len = bytes.len() as u64;
     let mut place = || match random.chance(50) && !own.is_empty() {
         true => own[random.index(own.len() as u64)].position,
