@@ -14,12 +14,11 @@ use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::block::RECORD_MAGIC;
 use super::bucket::{Bucket, Span, Width};
 use super::damage::DelayDamage;
 use super::key::DelayKey;
 use super::record::Record;
-use super::scan::{BlockScan, FILE_HEAD_LEN, FileKind, Found, ScanRange, file_head};
+use super::scan::{BlockScan, FILE_HEAD_LEN, FileKind, Found, file_head};
 use crate::error::StorageError;
 use crate::fs::{FileSystem, LogFile, OpenMode};
 
@@ -245,17 +244,10 @@ impl Buckets {
 
     fn reader(&self, bucket: &Bucket, from: u64) -> Result<BlockScan, StorageError> {
         let path = bucket.path(&self.dir);
-        let failed = |error| StorageError::from_io("open", &path, error);
-        let file = self.fs.open(&path, OpenMode::Read).map_err(failed)?;
-        let end = bucket.len.min(file.len().map_err(failed)?);
-        let range = ScanRange {
-            magic: RECORD_MAGIC,
-            salt: self.salt,
-            base: 0,
-            from,
-            end,
-        };
-        Ok(BlockScan::new(&path, file, range))
+        let range = (from, bucket.len);
+        let scan = BlockScan::of_records(self.fs.as_ref(), &path, self.salt, range)?;
+        let missing = || StorageError::from_io("open", &path, io::ErrorKind::NotFound.into());
+        scan.ok_or_else(missing)
     }
 
     /// The file of a bucket, for reading single records.

@@ -4,25 +4,23 @@
 //! the look begin anew.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use tidewheel_config::limits::{DELAY_LIST_BYTES_MAX, DELAY_LIST_MAX};
 use tidewheel_protocol::{Compression, Uuid};
 
-use super::block::RECORD_MAGIC;
 use super::group::{CODEC_SHIFT, DelayOperation, DelayedBatch};
 use super::key::{DUE_MS_MAX, DelayKey, PartitionId};
 use super::partitions::{DelayCount, key_of};
 use super::queue::DelayQueue;
 use super::record::{FLAG_SPLIT, Kind, Record, parse_group};
-use super::scan::{BlockScan, FILE_HEAD_LEN, Found, ScanRange};
+use super::scan::{BlockScan, FILE_HEAD_LEN, Found};
 use super::tombstones::Tombstones;
 use super::wheel::{Search, WheelEntry};
 use crate::error::StorageError;
-use crate::fs::{FileSystem, OpenMode};
+use crate::fs::FileSystem;
 
 /// Records of a slot of the wheel that are looked at in one go; each may be a cache miss.
 const FIND_IN_SLOT: usize = 4_096;
@@ -342,7 +340,9 @@ impl PendingLook {
                 self.more = true;
                 break;
             }
-            let Some(mut scan) = self.open(&path, len)? else {
+            let range = (FILE_HEAD_LEN, len);
+            let scan = BlockScan::of_records(self.fs.as_ref(), &path, self.salt, range)?;
+            let Some(mut scan) = scan else {
                 return Ok(None);
             };
             while let Some(found) = scan.next()? {
@@ -393,22 +393,6 @@ impl PendingLook {
             records: self.found.into_values().collect(),
             more: self.more,
         }
-    }
-
-    fn open(&self, path: &Path, len: u64) -> Result<Option<BlockScan>, StorageError> {
-        let failed = |error| StorageError::from_io("open", path, error);
-        let file = match self.fs.open(path, OpenMode::Read) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            opened => opened.map_err(failed)?,
-        };
-        let range = ScanRange {
-            magic: RECORD_MAGIC,
-            salt: self.salt,
-            base: 0,
-            from: FILE_HEAD_LEN,
-            end: len.min(file.len().map_err(failed)?),
-        };
-        Ok(Some(BlockScan::new(path, file, range)))
     }
 
     fn take(&mut self, record: &Record) {

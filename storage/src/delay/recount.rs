@@ -5,20 +5,18 @@
 //! What comes or goes meanwhile changes nothing: it is told how much too high the counts were at the beginning.
 
 use std::collections::{HashMap, VecDeque};
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::block::RECORD_MAGIC;
 use super::damage::DelayDamage;
 use super::delay_log::LogSegment;
 use super::key::{DelayKey, PartitionId};
 use super::partitions::{DelayCount, count_of};
 use super::queue::DelayQueue;
 use super::record::{Kind, Record, parse_group};
-use super::scan::{BlockScan, Found, ScanRange};
+use super::scan::{BlockScan, Found};
 use crate::error::StorageError;
-use crate::fs::{FileSystem, OpenMode};
+use crate::fs::FileSystem;
 
 /// What is pending for a partition.
 #[derive(Debug)]
@@ -183,7 +181,8 @@ impl DelayRecount {
                 let Some((path, from, to)) = self.buckets.pop_front() else {
                     return Ok(RecountStep::Done);
                 };
-                self.bucket = self.open(path, from, to)?;
+                self.bucket =
+                    BlockScan::of_records(self.fs.as_ref(), &path, self.salt, (from, to))?;
                 if self.bucket.is_none() {
                     return Ok(RecountStep::Gone);
                 }
@@ -197,23 +196,6 @@ impl DelayRecount {
             }
         }
         Ok(RecountStep::More)
-    }
-
-    /// The records of a file of far records from a byte on; `None` where it has gone.
-    fn open(&self, path: PathBuf, from: u64, to: u64) -> Result<Option<BlockScan>, StorageError> {
-        let failed = |error| StorageError::from_io("open", &path, error);
-        let file = match self.fs.open(&path, OpenMode::Read) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            opened => opened.map_err(failed)?,
-        };
-        let range = ScanRange {
-            magic: RECORD_MAGIC,
-            salt: self.salt,
-            base: 0,
-            from,
-            end: to.min(file.len().map_err(failed)?),
-        };
-        Ok(Some(BlockScan::new(&path, file, range)))
     }
 
     /// Counts what lies at a position of a file, whose first byte has the position `base`.

@@ -7,14 +7,15 @@
 //! All files of a store have the same salt. A position in the delay log counts from the store's first
 //! byte: `base` is that of the file's first byte. Buckets have base 0.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::{Buf, BufMut, Bytes};
 
-use super::block::{self, ALIGNMENT, HEAD_LEN};
+use super::block::{self, ALIGNMENT, HEAD_LEN, RECORD_MAGIC};
 use crate::error::StorageError;
-use crate::fs::LogFile;
+use crate::fs::{FileSystem, LogFile, OpenMode};
 
 /// Bytes before the first block.
 pub(super) const FILE_HEAD_LEN: u64 = 32;
@@ -102,6 +103,31 @@ pub(super) struct ScanRange {
 }
 
 impl BlockScan {
+    /// The records of a file that has nothing else, between two bytes of it; `None` where there is no such file.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub(super) fn of_records(
+        fs: &dyn FileSystem,
+        path: &Path,
+        salt: u64,
+        (from, to): (u64, u64),
+    ) -> Result<Option<Self>, StorageError> {
+        let failed = |error| StorageError::from_io("open", path, error);
+        let file = match fs.open(path, OpenMode::Read) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            opened => opened.map_err(failed)?,
+        };
+        let range = ScanRange {
+            magic: RECORD_MAGIC,
+            salt,
+            base: 0,
+            from,
+            end: to.min(file.len().map_err(failed)?),
+        };
+        Ok(Some(Self::new(path, file, range)))
+    }
+
     pub(super) fn new(path: &Path, file: Arc<dyn LogFile>, range: ScanRange) -> Self {
         Self {
             path: path.to_path_buf(),
@@ -207,8 +233,8 @@ impl BlockScan {
         if at < have.start || at + len > have.end {
             let want = len.max(READ_BYTES).min(self.end - at);
             let failed = |error| StorageError::from_io("read", &self.path, error);
-            let want = usize::try_from(want)
-                .map_err(|_| failed(std::io::ErrorKind::InvalidInput.into()))?;
+            let want =
+                usize::try_from(want).map_err(|_| failed(io::ErrorKind::InvalidInput.into()))?;
             self.buffer.resize(want, 0);
             self.buffer_at = at;
             if let Err(error) = self.file.read_exact_at(&mut self.buffer, at) {
@@ -220,7 +246,7 @@ impl BlockScan {
         let len = usize::try_from(len).unwrap_or(usize::MAX);
         let bytes = self.buffer.get(start..start.saturating_add(len));
         bytes.ok_or_else(|| {
-            StorageError::from_io("read", &self.path, std::io::ErrorKind::UnexpectedEof.into())
+            StorageError::from_io("read", &self.path, io::ErrorKind::UnexpectedEof.into())
         })
     }
 }
@@ -229,9 +255,8 @@ impl BlockScan {
 mod tests {
     use std::io::IoSlice;
 
-    use super::super::block::RECORD_MAGIC;
     use super::*;
-    use crate::fs::{FileSystem, OpenMode, SimFs};
+    use crate::fs::SimFs;
 
     const BODIES: [usize; 6] = [0, 1, 100, 8, 3000, 17];
 
