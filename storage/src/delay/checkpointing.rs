@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::bucket::Bucket;
-use super::delay_log::{DelaySync, LogSegment};
+use super::delay_log::{DelaySync, LogSegment, sync_failed};
 use super::key::{DelayKey, PartitionId};
 use super::queue::DelayQueue;
 use super::snapshot::{BucketSnapshot, PartitionSnapshot, Snapshot};
@@ -89,15 +89,6 @@ impl DelayCheckpoint {
             }
         }
         Ok(())
-    }
-}
-
-/// A failed sync is never repeated, not even on a full disk: the next one would not cover the same pages.
-fn sync_failed(path: &Path, error: io::Error) -> StorageError {
-    StorageError::Io {
-        op: "sync",
-        path: path.to_path_buf(),
-        source: Arc::new(error),
     }
 }
 

@@ -6,7 +6,7 @@
 //! removed once every record in it was delivered for good or lies in a bucket for good.
 
 use std::collections::{HashMap, VecDeque};
-use std::io::IoSlice;
+use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -75,15 +75,21 @@ impl DelaySync {
     /// `Io`; then the directory takes nothing any more until it is opened again.
     pub fn run(&self, fs: &dyn FileSystem) -> Result<(), StorageError> {
         for (path, file) in &self.files {
-            file.sync_data()
-                .map_err(|error| StorageError::from_io("sync", path, error))?;
+            file.sync_data().map_err(|error| sync_failed(path, error))?;
         }
         match &self.dir {
-            Some(dir) => fs
-                .sync_dir(dir)
-                .map_err(|error| StorageError::from_io("sync", dir, error)),
+            Some(dir) => fs.sync_dir(dir).map_err(|error| sync_failed(dir, error)),
             None => Ok(()),
         }
+    }
+}
+
+/// A failed sync is never repeated, not even on a full disk: the next one would not cover the same pages.
+pub(super) fn sync_failed(path: &Path, error: io::Error) -> StorageError {
+    StorageError::Io {
+        op: "sync",
+        path: path.to_path_buf(),
+        source: Arc::new(error),
     }
 }
 
@@ -345,7 +351,7 @@ pub(super) fn read_record(
     let mut bytes = vec![0; len as usize];
     match file.read_exact_at(&mut bytes, position - base) {
         Ok(()) => {}
-        Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => return Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
         Err(error) => return Err(StorageError::from_io("read", path, error)),
     }
     let Some(body) = block::parse(RECORD_MAGIC, salt, position, &bytes) else {

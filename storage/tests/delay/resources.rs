@@ -8,7 +8,9 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use crate::store::{DAY_MS, NOW, Store, add, dir, partition};
 use tidewheel_storage::delay::DelayOptions;
-use tidewheel_storage::fs::{DirEntry, DirLock, DiskSpace, FileSystem, LogFile, OpenMode, SimFs};
+use tidewheel_storage::fs::{
+    DirEntry, DirLock, DiskSpace, Fault, FileSystem, LogFile, OpenMode, SimFs,
+};
 
 fn small() -> DelayOptions {
     DelayOptions {
@@ -231,6 +233,26 @@ fn without_descriptors_everything_waits_and_nothing_is_lost() {
             store.checkpoint().unwrap();
         }
         assert_eq!(store.files("bucket"), [""; 0]);
+    }
+}
+
+/// The system tells once that a sync failed, whatever the reason: another one would take for durable what is lost.
+#[test]
+fn a_sync_of_the_delay_log_that_fails_on_a_full_disk_is_not_tried_again() {
+    for on_the_way in [false, true] {
+        let disk = SimFs::new();
+        let mut store = Store::new(Arc::new(disk.clone()), small());
+        store.accept(0, vec![add(1, NOW + 1_000, "", false)]);
+        disk.fail_at(disk.op_count(), Fault::Enospc);
+        if on_the_way {
+            store.checkpoint().unwrap_err();
+        } else {
+            let work = store.queue.sync_work().unwrap();
+            let outcome = work.run(&disk);
+            assert!(!outcome.as_ref().unwrap_err().is_disk_full());
+            store.queue.synced(&work, &outcome);
+        }
+        assert!(store.queue.is_offline() && store.checkpoint().is_err());
     }
 }
 
