@@ -9,7 +9,7 @@ use super::bucket::Bucket;
 use super::delay_log::{DelaySync, LogSegment, sync_failed};
 use super::key::{DelayKey, PartitionId};
 use super::queue::DelayQueue;
-use super::snapshot::{BucketSnapshot, PartitionSnapshot, Snapshot};
+use super::snapshot::{BucketSnapshot, CancelledIdSnapshot, PartitionSnapshot, Snapshot};
 use crate::error::StorageError;
 use crate::fs::{FileSystem, OpenMode};
 
@@ -128,6 +128,7 @@ impl DelayQueue {
             .collect();
         let least = self.least_ticket();
         self.tombstones.prune(least, &self.partitions);
+        self.partitions.forget_latest();
         self.producers.expire(now_ms);
         self.checkpoint_sequence += 1;
         let mut dirty = Vec::new();
@@ -168,13 +169,21 @@ impl DelayQueue {
                 cursor: state.durable,
                 scan_from: state.scan_from,
                 pending: state.pending_durably(),
+                latest_ms: state.latest_ms,
             });
         }
         let place_of = |number: u32| places.get(&number).copied();
         let by_id = self.tombstones.by_id.iter();
         let by_ticket = self.tombstones.by_ticket.iter();
         let mut cancelled_ids: Vec<_> = by_id
-            .filter_map(|((number, id), by)| Some((place_of(*number)?, by.last, id.clone())))
+            .filter_map(|((number, id), by)| {
+                Some(CancelledIdSnapshot {
+                    partition: place_of(*number)?,
+                    before: by.last,
+                    reach_ms: by.reach_ms,
+                    id: id.clone(),
+                })
+            })
             .collect();
         cancelled_ids.sort_unstable();
         let producers = self.producers.all();
@@ -195,6 +204,7 @@ impl DelayQueue {
             log_start: self.log.start(),
             log_end: self.log.end(),
             uncounted: self.uncounted,
+            holes: self.log.holes.behind(self.log.start()),
             partitions,
             buckets: self
                 .buckets

@@ -68,6 +68,13 @@ impl Damages {
         true
     }
 
+    /// A place is known already, and nothing was lost there.
+    pub(super) fn know(&mut self, path: &Path, from: u64) {
+        if self.met.len() < MET_MAX {
+            self.met.insert((path.to_path_buf(), from));
+        }
+    }
+
     /// What was met since the last call.
     pub(super) fn take(&mut self) -> Vec<DelayDamage> {
         std::mem::take(&mut self.untold)

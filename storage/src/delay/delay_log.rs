@@ -14,6 +14,7 @@ use bytes::Bytes;
 
 use super::block::{self, GROUP_MAGIC, HEAD_LEN, RECORD_MAGIC};
 use super::holding::Holding;
+use super::holes::Holes;
 use super::record::Record;
 use super::scan::{BlockScan, FILE_HEAD_LEN, FileKind, ScanRange, file_head};
 use crate::error::StorageError;
@@ -111,6 +112,8 @@ pub(super) struct DelayLog {
     unsynced: Vec<(PathBuf, Arc<dyn LogFile>, u64)>,
     /// The base of the last file whose name is not durable.
     new_name: Option<u64>,
+    /// Where a crash left nothing.
+    pub(super) holes: Holes,
 }
 
 impl DelayLog {
@@ -127,6 +130,7 @@ impl DelayLog {
             durable: 0,
             unsynced: Vec::new(),
             new_name: None,
+            holes: Holes::default(),
         }
     }
 
@@ -152,28 +156,6 @@ impl DelayLog {
             first_ticket: u64::MAX,
             damaged: false,
         });
-        Ok(())
-    }
-
-    /// Cuts off what a write left behind the position `end` of the last file that never ended. Once a checkpoint
-    /// knows of what is written next, a start would take it for damage.
-    ///
-    /// # Errors
-    /// `Io`.
-    pub(super) fn cut_torn(&mut self, end: u64) -> Result<(), StorageError> {
-        let Some(last) = self.segments.back_mut() else {
-            return Ok(());
-        };
-        let len = end.saturating_sub(last.base);
-        if len < FILE_HEAD_LEN {
-            return Ok(());
-        }
-        let cut = last.file.set_len(len).and_then(|()| last.file.sync_data());
-        cut.map_err(|error| StorageError::from_io("cut", &last.path, error))?;
-        last.len = len;
-        if let Some((_, _, written)) = self.unsynced.last_mut() {
-            *written = end;
-        }
         Ok(())
     }
 

@@ -17,6 +17,7 @@ mod delay_log;
 mod fire;
 mod group;
 mod holding;
+mod holes;
 mod in_log_dir;
 mod key;
 mod maintain;

@@ -20,13 +20,14 @@ use super::bucket::{self, Span};
 use super::buckets::Buckets;
 use super::damage::{Damages, DelayDamage};
 use super::delay_log::{DelayLog, base_of_name};
+use super::holes::Holes;
 use super::key::{DelayKey, PartitionId, unsigned_ms};
 use super::partitions::{DelayCount, Partitions};
 use super::producers::{DelayProducers, DelayedProducerBatch};
 use super::queue::{DelayOptions, DelayQueue};
 use super::replay::Replay;
 use super::scan::{FILE_HEAD_BYTES, FileKind, salt_of};
-use super::snapshot::Snapshot;
+use super::snapshot::{CancelledIdSnapshot, Snapshot};
 use super::tombstones::Tombstones;
 use super::unspilled::Unspilled;
 use super::wheel::TimingWheel;
@@ -64,12 +65,11 @@ pub struct DelayOpenReport {
     pub repairs: Vec<ImmediateRepair>,
     /// Partitions whose log lost deliveries. What is still stored is delivered again.
     pub rewound: Vec<PartitionId>,
-    /// Places that were damaged, or are missing. After a power cut also what it left of groups that were
-    /// not durable, where it kept a later one. [`DelayQueue::take_damage`] tells which.
+    /// Places that were damaged, or are missing. [`DelayQueue::take_damage`] tells which.
     pub damaged: u64,
     /// Bytes of them.
     pub damaged_bytes: u64,
-    /// Bytes at the ends of files that a crash left unfinished.
+    /// Bytes of the delay log that a crash left unfinished, as this start is the first to find.
     pub torn_bytes: u64,
     /// The checkpoint was lost: cancellations that were older than the delay log are forgotten.
     pub checkpoint_lost: bool,
@@ -173,6 +173,7 @@ impl DelayQueue {
         }
         let snapshot = snapshot.unwrap_or_default();
         queue.uncounted = snapshot.uncounted;
+        queue.log.holes = Holes::new(&snapshot.holes);
         queue.restore_buckets(&snapshot, &mut files, &report)?;
         let mut replay = Replay::new(tails, &mut report, snapshot.log_end);
         queue.restore_partitions(&snapshot, &mut replay)?;
@@ -181,11 +182,13 @@ impl DelayQueue {
             queue.replay_segment(*base, snapshot.spilled, &mut replay)?;
         }
         queue.note_missing(snapshot.log_start, snapshot.log_end, &replay);
-        if let Some(end) = replay.torn {
-            queue.log.cut_torn(end)?;
-        }
         if replay.report.checkpoint_lost {
             queue.count_buckets(&mut replay)?;
+            // Cancellations were read before that.
+            queue.tombstones.reach_all();
+            for state in &mut queue.partitions.states {
+                state.latest_ms = u64::MAX;
+            }
         } else {
             queue.recount_buckets()?;
         }
@@ -277,10 +280,18 @@ impl DelayQueue {
             state.durable = partition.cursor;
             state.counted_from = partition.cursor;
             state.pending = partition.pending;
+            state.latest_ms = partition.latest_ms;
             replay.look(state, partition.scan_from)?;
         }
-        for (number, before, id) in &snapshot.cancelled_ids {
-            self.tombstones.cancel_id(*number, id, *before);
+        for cancelled in &snapshot.cancelled_ids {
+            let CancelledIdSnapshot {
+                partition,
+                before,
+                reach_ms,
+                id,
+            } = cancelled;
+            self.tombstones
+                .cancel_id(*partition, id, *before, *reach_ms);
         }
         for (number, key) in &snapshot.cancelled_tickets {
             // The checkpoint is on the disk.

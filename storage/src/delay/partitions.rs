@@ -78,6 +78,8 @@ pub(super) struct PartitionState {
     pub(super) retry_ms: u64,
     /// Accepted, and above `cursor`.
     pub(super) pending: DelayCount,
+    /// Nothing that is pending is due later; ms since 1970.
+    pub(super) latest_ms: u64,
     /// The cursor of the checkpoint that the store was opened with, which `pending` counted by.
     pub(super) counted_from: DelayKey,
     /// The cursor that was found when it was opened.
@@ -103,6 +105,7 @@ impl PartitionState {
             buried: BTreeMap::new(),
             retry_ms: 0,
             pending: DelayCount::default(),
+            latest_ms: 0,
             counted_from: none,
             found: none,
             found_end: 0,
@@ -229,6 +232,11 @@ impl PartitionState {
         count
     }
 
+    /// Whether nothing is pending, nor would be after a power cut.
+    pub(super) fn is_empty_durably(&self) -> bool {
+        self.pending_durably() == DelayCount::default()
+    }
+
     /// Puts a record of the time before the store was opened right in `pending`: the checkpoint counted
     /// by a cursor that may be behind, or ahead of, what the partition's log shows.
     pub(super) fn recount(&mut self, key: DelayKey, count: DelayCount) {
@@ -335,6 +343,15 @@ impl Partitions {
         state.pending.join(count);
         let topic_id = state.id.topic_id;
         self.topics.entry(topic_id).or_default().join(count);
+    }
+
+    /// Notes where nothing is pending any more that is due late.
+    pub(super) fn forget_latest(&mut self) {
+        for state in &mut self.states {
+            if state.is_empty_durably() {
+                state.latest_ms = 0;
+            }
+        }
     }
 
     /// Records of the partition, which does not count them any more, are not pending.

@@ -279,6 +279,7 @@ impl DelayQueue {
             Kind::Add => {
                 self.partitions.count_in(number, record.count(len.into()));
                 self.apply_replace(number, record);
+                self.note_latest(number, record);
                 if record.is_far() {
                     self.unspilled.add(record.key.due_ms);
                 } else {
@@ -286,10 +287,7 @@ impl DelayQueue {
                     self.insert_near(entry_of(number, record.key, (place, len), record.target));
                 }
             }
-            Kind::CancelId => {
-                self.tombstones
-                    .cancel_id(number, &record.id, record.key.ticket);
-            }
+            Kind::CancelId => self.cancel_id(number, record),
             Kind::CancelTicket => {
                 let by = record.key.ticket;
                 self.tombstones.cancel(number, cancelled_key(record), by);
@@ -316,9 +314,21 @@ impl DelayQueue {
     /// What an added record takes the place of.
     pub(super) fn apply_replace(&mut self, number: u32, record: &Record) {
         if record.flags & FLAG_REPLACE != 0 {
-            self.tombstones
-                .cancel_id(number, &record.id, record.key.ticket);
+            self.cancel_id(number, record);
         }
+    }
+
+    /// Cancels what has the id of a record and came before it.
+    pub(super) fn cancel_id(&mut self, number: u32, record: &Record) {
+        let latest_ms = self.partitions.get(number).latest_ms;
+        let (id, ticket) = (&record.id, record.key.ticket);
+        self.tombstones.cancel_id(number, id, ticket, latest_ms);
+    }
+
+    /// A record is pending.
+    pub(super) fn note_latest(&mut self, number: u32, record: &Record) {
+        let state = self.partitions.get_mut(number);
+        state.latest_ms = state.latest_ms.max(record.key.due_ms);
     }
 
     /// The file that holds the position has to stay until the record is delivered.

@@ -22,8 +22,6 @@ pub(super) struct Replay<'a, 'b> {
     tickets: HashSet<u64>,
     /// The delay log was durable up to this position when the checkpoint was written.
     durable: u64,
-    /// Where what a write left that never ended begins in the file that was read last.
-    pub(super) torn: Option<u64>,
 }
 
 impl<'a, 'b> Replay<'a, 'b> {
@@ -37,7 +35,6 @@ impl<'a, 'b> Replay<'a, 'b> {
             report,
             tickets: HashSet::new(),
             durable,
-            torn: None,
         }
     }
 
@@ -89,7 +86,6 @@ impl DelayQueue {
         self.log.restore(base, file)?;
         let at = self.log.segments.len() - 1;
         let mut scan = self.log.scan(at, base);
-        replay.torn = None;
         loop {
             let from = scan.position();
             let Some(found) = scan.next()? else {
@@ -106,16 +102,16 @@ impl DelayQueue {
                 self.replay_group(&group, at, spilled, replay)?;
                 continue;
             }
-            let damage = DelayDamage::new(&path, from - base, scan.position() - base);
-            match torn {
-                true => {
-                    self.damages.note(DelayDamage { torn, ..damage });
-                    replay.torn = Some(from);
-                }
-                false => {
-                    self.note_uncounted(damage);
-                    self.log.segments[at].damaged = true;
-                }
+            let to = scan.position();
+            let damage = DelayDamage::new(&path, from - base, to - base);
+            if self.log.holes.covers(from, to) {
+                self.damages.know(&path, damage.from);
+            } else if torn {
+                self.damages.note(DelayDamage { torn, ..damage });
+                self.log.holes.add(from, to);
+            } else {
+                self.note_uncounted(damage);
+                self.log.segments[at].damaged = true;
             }
         }
     }
@@ -123,11 +119,15 @@ impl DelayQueue {
     /// Notes what is missing of the delay log, of which the checkpoint needs what lies behind `start`, between the
     /// files that were read and a position. What was not durable may be: a power cut took it.
     pub(super) fn note_missing(&mut self, start: u64, to: u64, replay: &Replay<'_, '_>) {
-        let to = to.min(replay.durable);
         let from = self.log.last_end().unwrap_or(start).max(start);
-        if from >= to {
-            return;
+        let damaged_to = to.min(replay.durable);
+        for (from, to) in self.log.holes.outside(from, damaged_to) {
+            self.note_missing_part(from, to);
         }
+        self.log.holes.add(from.max(damaged_to), to);
+    }
+
+    fn note_missing_part(&mut self, from: u64, to: u64) {
         let last = self.log.segments.back_mut();
         let (path, base) = match last.filter(|last| last.end() == from) {
             Some(last) => {
@@ -199,12 +199,10 @@ impl DelayQueue {
                     replay.tickets.insert(record.key.ticket);
                 }
                 self.apply_replace(number, record);
+                self.note_latest(number, record);
                 self.replay_add(number, record, (place, len), spilled);
             }
-            Kind::CancelId => {
-                self.tombstones
-                    .cancel_id(number, &record.id, record.key.ticket);
-            }
+            Kind::CancelId => self.cancel_id(number, record),
             Kind::CancelTicket | Kind::Drop => {
                 let (key, by) = (cancelled_key(record), record.key.ticket);
                 if key > self.partitions.get(number).found {

@@ -24,8 +24,8 @@ pub(super) const FILE_HEAD_BYTES: usize = 32;
 const FILE_MAGIC: &[u8; 8] = b"TWDELAY1";
 /// Bytes that are read at a time, at least.
 const READ_BYTES: u64 = 1 << 20;
-/// So many zeros at the end of a block were never written: a sector.
-const UNFINISHED_BYTES: u64 = 512;
+/// What a disk writes as a whole.
+const SECTOR_BYTES: u64 = 512;
 
 /// What a file is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,7 +71,7 @@ pub(super) enum Found {
     Damage {
         /// How many.
         len: u64,
-        /// It looks like what a write left that never ended, see [`BlockScan::is_unfinished`].
+        /// It looks like what a crash left of a write that had not ended, see [`BlockScan::is_unfinished`].
         torn: bool,
     },
 }
@@ -192,23 +192,31 @@ impl BlockScan {
 
     /// The damage from `start` on to where the scan goes on.
     fn unsound(&mut self, start: u64) -> Result<Found, StorageError> {
-        let torn = self.at >= self.end && self.is_unfinished(start)?;
+        let torn = self.is_unfinished(start)?;
         Ok(self.damage(start, torn))
     }
 
-    /// Whether the bytes from `start` to the end look like what a write left that never ended: fewer than a head
-    /// has, or zeros at the end, where the file had grown already and its content had not come. Anything
-    /// else was written and was changed.
+    /// Whether the bytes from `start` to where the scan goes on look like what a crash left of a write that had not
+    /// ended: they are the last ones and fewer than a head has; or there is nothing but zeros from the beginning of
+    /// them, or of a sector in them, to the end of the sector, or of the file: the file had grown already, and that
+    /// sector had not come. Anything else was written and was changed.
     fn is_unfinished(&mut self, start: u64) -> Result<bool, StorageError> {
-        let len = self.end - start;
-        if len < HEAD_LEN as u64 {
+        let is_last = self.at >= self.end;
+        if is_last && self.at - start < HEAD_LEN as u64 {
             return Ok(true);
         }
-        let zeros = len
-            .saturating_sub(HEAD_LEN as u64)
-            .clamp(1, UNFINISHED_BYTES);
-        let last = self.bytes(self.end - zeros, zeros)?;
-        Ok(last.iter().all(|byte| *byte == 0))
+        let mut from = start;
+        while from < self.at {
+            let to = (from + 1).next_multiple_of(SECTOR_BYTES).min(self.end);
+            let len = to - from;
+            // A few zeros are the end of many a block.
+            let tells = to.is_multiple_of(SECTOR_BYTES) || len >= HEAD_LEN as u64;
+            if tells && self.bytes(from, len)?.iter().all(|byte| *byte == 0) {
+                return Ok(true);
+            }
+            from = to;
+        }
+        Ok(false)
     }
 
     fn damage(&self, start: u64, torn: bool) -> Found {
@@ -315,6 +323,37 @@ mod tests {
                 assert!(!damage[0].2, "it was written");
             }
         }
+    }
+
+    #[test]
+    fn a_sector_that_was_never_written_is_told_from_one_that_was_changed() {
+        let (bytes, starts) = written();
+        // The block of 3,000 bytes, and a smaller one behind it.
+        let (start, end) = (starts[4], starts[5]);
+        for sector in start / 512..end / 512 {
+            let lost = start.max(sector * 512)..(sector + 1) * 512;
+            let mut unwritten = bytes.clone();
+            unwritten[lost.clone()].fill(0);
+            let (_, damage) = scan(&unwritten);
+            assert_eq!(damage, [(start as u64, (end - start) as u64, true)]);
+            unwritten[lost.end - 1] = 1;
+            let (_, damage) = scan(&unwritten);
+            assert_eq!(damage, [(start as u64, (end - start) as u64, false)]);
+        }
+        // What follows had not come either.
+        let mut unwritten = bytes.clone();
+        let last = end / 512 * 512;
+        unwritten[last..].fill(0);
+        unwritten.resize(last + 1024, 0);
+        let (_, damage) = scan(&unwritten);
+        assert_eq!(damage[0], (start as u64, (end - start) as u64, true));
+        assert_eq!((damage.len(), damage[1].2), (2, true));
+        // As the last block of a file: its last sector, of which there is a part.
+        let mut cut = bytes[..end].to_vec();
+        let part = cut.len() / 512 * 512;
+        assert!(end - part >= HEAD_LEN);
+        cut[part..].fill(0);
+        assert_eq!(scan(&cut).1, [(start as u64, (end - start) as u64, true)]);
     }
 
     #[test]

@@ -2,17 +2,20 @@
 //!
 //! Big-endian; lists begin with their length as u32:
 //! ```text
-//! "TWDELAYC" | version u32 = 2 | sequence u64 | salt u64 | written ms i64 | spilled u64 |
+//! "TWDELAYC" | version u32 = 3 | sequence u64 | salt u64 | written ms i64 | spilled u64 |
 //! next ticket u64 | next bucket u64 | start of the delay log u64 | end u64 | uncounted u8 |
-//! partitions: topic id 16 bytes, partition i32, due u64, ticket u64, scan from i64, records u64, bytes u64 |
+//! holes:      from u64, to u64 |
+//! partitions: topic id 16 bytes, partition i32, due u64, ticket u64, scan from i64, records u64, bytes u64,
+//!             latest due u64 |
 //! buckets:    id u64, width u8, start u64, length u64, records u64, first ticket u64, damaged u8 |
-//! cancelled ids:     partition u32, before ticket u64, id length u8, id |
+//! cancelled ids:     partition u32, before ticket u64, none due after u64, id length u8, id |
 //! cancelled tickets: partition u32, ticket u64, due u64 |
 //! paused topics:     topic id 16 bytes |
 //! producer batches:  partition u32, producer i64, epoch i16, first i32, last i32, accepted ms i64 |
 //! CRC-32 u32 of everything before it
 //! ```
-//! Version 1 has neither start nor end of the delay log nor `uncounted`, and is read as well.
+//! Version 2 has no holes and does not say what is due at the latest, version 1 has neither start nor end of the delay
+//! log nor `uncounted`; both are read as well.
 //! A `partition u32` is the place in the list of partitions. Two files hold the same, written one after the
 //! other, each replaced as a whole: damage to one of them loses nothing.
 
@@ -39,7 +42,7 @@ use crate::fs::FileSystem;
 /// The two files, in the order in which they are written.
 pub(super) const CHECKPOINT_FILES: [&str; 2] = ["delay-checkpoint", "delay-checkpoint.copy"];
 const MAGIC: &[u8; 8] = b"TWDELAYC";
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 /// A partition at the time of a checkpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +54,20 @@ pub(super) struct PartitionSnapshot {
     pub(super) scan_from: i64,
     /// What is pending behind the cursor.
     pub(super) pending: DelayCount,
+    /// Nothing of that is due later, ms since 1970.
+    pub(super) latest_ms: u64,
+}
+
+/// What is cancelled by an id.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct CancelledIdSnapshot {
+    /// Its place in the list of partitions.
+    pub(super) partition: u32,
+    /// Records with a smaller ticket.
+    pub(super) before: u64,
+    /// None of them is due later, ms since 1970.
+    pub(super) reach_ms: u64,
+    pub(super) id: Bytes,
 }
 
 /// A bucket at the time of a checkpoint.
@@ -104,9 +121,11 @@ pub(super) struct Snapshot {
     pub(super) log_end: u64,
     /// Damage took records that are counted as pending.
     pub(super) uncounted: bool,
+    /// Where the delay log holds nothing, because a crash kept it from the disk: from and to which position.
+    pub(super) holes: Vec<(u64, u64)>,
     pub(super) partitions: Vec<PartitionSnapshot>,
     pub(super) buckets: Vec<BucketSnapshot>,
-    pub(super) cancelled_ids: Vec<(u32, u64, Bytes)>,
+    pub(super) cancelled_ids: Vec<CancelledIdSnapshot>,
     pub(super) cancelled_tickets: Vec<(u32, DelayKey)>,
     pub(super) paused: Vec<Uuid>,
     pub(super) producers: Vec<(u32, DelayedProducerBatch)>,
@@ -126,6 +145,11 @@ impl Snapshot {
         out.put_u64(self.log_start);
         out.put_u64(self.log_end);
         out.put_u8(self.uncounted.into());
+        put_len(&mut out, self.holes.len());
+        for (from, to) in &self.holes {
+            out.put_u64(*from);
+            out.put_u64(*to);
+        }
         put_len(&mut out, self.partitions.len());
         for partition in &self.partitions {
             out.put_slice(&partition.id.topic_id.0);
@@ -135,6 +159,7 @@ impl Snapshot {
             out.put_i64(partition.scan_from);
             out.put_u64(partition.pending.records);
             out.put_u64(partition.pending.bytes);
+            out.put_u64(partition.latest_ms);
         }
         put_len(&mut out, self.buckets.len());
         for bucket in &self.buckets {
@@ -162,9 +187,11 @@ impl Snapshot {
 
     fn encode_cancelled(&self, out: &mut Vec<u8>) {
         put_len(out, self.cancelled_ids.len());
-        for (partition, before, id) in &self.cancelled_ids {
-            out.put_u32(*partition);
-            out.put_u64(*before);
+        for cancelled in &self.cancelled_ids {
+            out.put_u32(cancelled.partition);
+            out.put_u64(cancelled.before);
+            out.put_u64(cancelled.reach_ms);
+            let id = &cancelled.id;
             out.put_u8(u8::try_from(id.len()).expect("an id has at most 64 bytes"));
             out.put_slice(id);
         }
@@ -194,7 +221,8 @@ impl Snapshot {
         let snapshot = Self::decode_fields(&mut bytes, version).ok()??;
         let count = snapshot.partitions.len();
         let known = |partition: &u32| (*partition as usize) < count;
-        let sound = snapshot.cancelled_ids.iter().all(|(at, ..)| known(at))
+        let ids = &snapshot.cancelled_ids;
+        let sound = ids.iter().all(|cancelled| known(&cancelled.partition))
             && snapshot.cancelled_tickets.iter().all(|(at, _)| known(at))
             && snapshot.producers.iter().all(|(at, _)| known(at));
         let plausible = snapshot.is_plausible();
@@ -226,6 +254,10 @@ impl Snapshot {
             && self.log_start <= self.log_end
             && self.log_end < POSITIONS
             && self.log_end.is_multiple_of(ALIGNMENT)
+            && self
+                .holes
+                .iter()
+                .all(|(from, to)| from < to && *to <= self.log_end)
             && self.next_ticket <= TICKET_MAX
             && self
                 .partitions
@@ -253,8 +285,14 @@ impl Snapshot {
             snapshot.log_end = bytes.try_get_u64()?;
             snapshot.uncounted = bytes.try_get_u8()? != 0;
         }
+        if version > 2 {
+            for _ in 0..bytes.try_get_u32()? {
+                let hole = (bytes.try_get_u64()?, bytes.try_get_u64()?);
+                snapshot.holes.push(hole);
+            }
+        }
         for _ in 0..bytes.try_get_u32()? {
-            snapshot.partitions.push(get_partition(bytes)?);
+            snapshot.partitions.push(get_partition(bytes, version)?);
         }
         for _ in 0..bytes.try_get_u32()? {
             let (id, width) = (bytes.try_get_u64()?, bytes.try_get_u8()?);
@@ -270,21 +308,8 @@ impl Snapshot {
                 damaged: bytes.try_get_u8()? != 0,
             });
         }
-        for _ in 0..bytes.try_get_u32()? {
-            let (partition, before) = (bytes.try_get_u32()?, bytes.try_get_u64()?);
-            let len = usize::from(bytes.try_get_u8()?);
-            let Some((id, rest)) = bytes.split_at_checked(len) else {
-                return Ok(None);
-            };
-            *bytes = rest;
-            let id = Bytes::copy_from_slice(id);
-            snapshot.cancelled_ids.push((partition, before, id));
-        }
-        for _ in 0..bytes.try_get_u32()? {
-            let (partition, ticket) = (bytes.try_get_u32()?, bytes.try_get_u64()?);
-            let due_ms = bytes.try_get_u64()?;
-            let key = DelayKey { due_ms, ticket };
-            snapshot.cancelled_tickets.push((partition, key));
+        if !snapshot.decode_cancelled(bytes, version)? {
+            return Ok(None);
         }
         for _ in 0..bytes.try_get_u32()? {
             snapshot.paused.push(get_uuid(bytes)?);
@@ -302,6 +327,33 @@ impl Snapshot {
             snapshot.producers.push((partition, batch));
         }
         Ok(Some(snapshot))
+    }
+
+    /// Reads what is cancelled; whether that can be.
+    fn decode_cancelled(&mut self, bytes: &mut &[u8], version: u32) -> Result<bool, TryGetError> {
+        for _ in 0..bytes.try_get_u32()? {
+            let (partition, before) = (bytes.try_get_u32()?, bytes.try_get_u64()?);
+            let reach_ms = get_latest(bytes, version)?;
+            let len = usize::from(bytes.try_get_u8()?);
+            let Some((id, rest)) = bytes.split_at_checked(len) else {
+                return Ok(false);
+            };
+            *bytes = rest;
+            let id = Bytes::copy_from_slice(id);
+            self.cancelled_ids.push(CancelledIdSnapshot {
+                partition,
+                before,
+                reach_ms,
+                id,
+            });
+        }
+        for _ in 0..bytes.try_get_u32()? {
+            let (partition, ticket) = (bytes.try_get_u32()?, bytes.try_get_u64()?);
+            let due_ms = bytes.try_get_u64()?;
+            let key = DelayKey { due_ms, ticket };
+            self.cancelled_tickets.push((partition, key));
+        }
+        Ok(true)
     }
 
     /// Replaces both files, durably.
@@ -350,7 +402,7 @@ fn get_uuid(bytes: &mut &[u8]) -> Result<Uuid, TryGetError> {
     Ok(uuid)
 }
 
-fn get_partition(bytes: &mut &[u8]) -> Result<PartitionSnapshot, TryGetError> {
+fn get_partition(bytes: &mut &[u8], version: u32) -> Result<PartitionSnapshot, TryGetError> {
     Ok(PartitionSnapshot {
         id: PartitionId {
             topic_id: get_uuid(bytes)?,
@@ -362,7 +414,16 @@ fn get_partition(bytes: &mut &[u8]) -> Result<PartitionSnapshot, TryGetError> {
             records: bytes.try_get_u64()?,
             bytes: bytes.try_get_u64()?,
         },
+        latest_ms: get_latest(bytes, version)?,
     })
+}
+
+/// The latest time at which something is due, which older versions do not know.
+fn get_latest(bytes: &mut &[u8], version: u32) -> Result<u64, TryGetError> {
+    match version {
+        ..=2 => Ok(u64::MAX),
+        _ => bytes.try_get_u64(),
+    }
 }
 
 fn get_key(bytes: &mut &[u8]) -> Result<DelayKey, TryGetError> {
@@ -377,7 +438,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_checkpoint_of_version_1_is_read_and_knows_no_end_of_the_delay_log() {
+    fn checkpoints_of_older_versions_are_read_and_know_less_of_the_delay_log() {
         let snapshot = Snapshot {
             sequence: 3,
             salt: 4,
@@ -385,24 +446,47 @@ mod tests {
             log_start: 64,
             log_end: 128,
             uncounted: true,
+            holes: vec![(72, 80), (96, 128)],
             paused: vec![Uuid([7; 16])],
             ..Snapshot::default()
         };
         let bytes = snapshot.encode();
         assert_eq!(Snapshot::decode(&bytes), Some(snapshot.clone()));
-        // The fields that came with version 2 lie behind six numbers.
-        let fields = MAGIC.len() + 4 + 6 * 8;
-        let mut old = MAGIC.to_vec();
-        old.put_u32(1);
-        old.extend(&bytes[MAGIC.len() + 4..fields]);
-        old.extend(&bytes[fields + 17..bytes.len() - 4]);
-        old.put_u32(crc32fast::hash(&old));
-        let expected = Snapshot {
+        // Behind six numbers lie 17 bytes that came with version 2, and 4 and twice 16 that came with version 3.
+        let (head, rest) = bytes.split_at(MAGIC.len() + 4 + 6 * 8);
+        let (ends, rest) = rest.split_at(17);
+        let rest = &rest[4 + 2 * 16..rest.len() - 4];
+        let older = |version: u32, ends: &[u8]| {
+            let mut older = MAGIC.to_vec();
+            older.put_u32(version);
+            older.extend([&head[MAGIC.len() + 4..], ends, rest].concat());
+            older.put_u32(crc32fast::hash(&older));
+            Snapshot::decode(&older)
+        };
+        let second = Snapshot {
+            holes: Vec::new(),
+            ..snapshot
+        };
+        assert_eq!(older(2, ends), Some(second.clone()));
+        let first = Snapshot {
             log_start: 0,
             log_end: 0,
             uncounted: false,
-            ..snapshot
+            ..second
         };
-        assert_eq!(Snapshot::decode(&old), Some(expected));
+        assert_eq!(older(1, &[]), Some(first));
+        assert_eq!(older(4, ends), None);
+    }
+
+    #[test]
+    fn a_checkpoint_whose_holes_are_behind_the_log_or_empty_is_none() {
+        for hole in [(120, 136), (80, 80), (80, 72)] {
+            let snapshot = Snapshot {
+                log_end: 128,
+                holes: vec![hole],
+                ..Snapshot::default()
+            };
+            assert_eq!(Snapshot::decode(&snapshot.encode()), None, "{hole:?}");
+        }
     }
 }

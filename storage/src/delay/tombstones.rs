@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use bytes::Bytes;
 
 use super::key::DelayKey;
-use super::partitions::{DelayCount, Partitions};
+use super::partitions::Partitions;
 use super::record::Record;
 
 /// Cancellations in force. Partitions by number, as [`Partitions`] has them.
@@ -34,6 +34,9 @@ pub(super) struct CancelledId {
     first: u64,
     /// One that is on the disk.
     synced: u64,
+    /// What they cancel is due then or before, ms since 1970: nothing in the partition was due later when the last
+    /// one came.
+    pub(super) reach_ms: u64,
 }
 
 /// The cancellation of a single record.
@@ -102,15 +105,24 @@ impl Tombstones {
         }
     }
 
-    /// Cancels what has this id and a smaller ticket than the cancellation.
-    pub(super) fn cancel_id(&mut self, partition: u32, id: &Bytes, by: u64) {
+    /// Cancels what has this id and a smaller ticket than the cancellation, none of which is due after `reach_ms`.
+    pub(super) fn cancel_id(&mut self, partition: u32, id: &Bytes, by: u64, reach_ms: u64) {
         // The id may be a slice of a whole group.
         let id = Bytes::copy_from_slice(id);
         let synced = self.synced;
-        self.by_id
-            .entry((partition, id))
-            .or_default()
-            .add(by, synced);
+        let cancelled = self.by_id.entry((partition, id)).or_default();
+        // A start meets again what the checkpoint knows better.
+        if by > cancelled.last {
+            cancelled.add(by, synced);
+            cancelled.reach_ms = cancelled.reach_ms.max(reach_ms);
+        }
+    }
+
+    /// Nothing is known of when what they cancel is due.
+    pub(super) fn reach_all(&mut self) {
+        for cancelled in self.by_id.values_mut() {
+            cancelled.reach_ms = u64::MAX;
+        }
     }
 
     /// Cancels one record, by the cancellation with this ticket.
@@ -159,12 +171,17 @@ impl Tombstones {
         }
     }
 
-    /// Forgets what can hit nothing any more: no pending record has a ticket below `least_ticket`.
+    /// Forgets what can hit nothing any more: no pending record has a ticket below `least_ticket`, or the partition
+    /// has delivered something that comes after whatever could be meant.
     pub(super) fn prune(&mut self, least_ticket: u64, partitions: &Partitions) {
         self.by_id.retain(|(partition, _), cancelled| {
             let state = partitions.get(*partition);
-            let is_empty = state.pending_durably() == DelayCount::default();
-            cancelled.last > least_ticket && !state.gone && !is_empty
+            let reach = DelayKey {
+                due_ms: cancelled.reach_ms,
+                ticket: cancelled.last,
+            };
+            let may_hit = cancelled.last > least_ticket && state.durable < reach;
+            may_hit && !state.gone && !state.is_empty_durably()
         });
         self.by_ticket.retain(|ticket, cancelled| {
             let key = DelayKey {

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::store::{DAY_MS, NOW, Store, add, partition};
+use crate::store::{DAY_MS, NOW, Store, add, dir, partition};
 use tidewheel_storage::delay::{
     DelayOperation, DelayOptions, DelaySync, DelayedBatch, PartitionId, PendingFate, PendingQuery,
     PendingRecord,
@@ -472,4 +472,64 @@ fn replacements_without_end_keep_nothing_waiting() {
         store.given().iter().all(|number| number % 2 == 1),
         "all were replaced"
     );
+}
+
+/// Elsewhere something is due in a year, and the partition is never empty.
+#[test]
+fn a_cancellation_is_forgotten_when_its_partition_has_delivered_what_is_due_later() {
+    for restart in [false, true] {
+        let mut store = Store::fresh();
+        let far = add(1_000, NOW + 365 * DAY_MS, "", false);
+        store.accept(1, vec![far]);
+        store.accept(0, vec![add(1, NOW + 20_000, "a", false)]);
+        store.accept(0, vec![add(2, NOW + 10_000, "b", false)]);
+        store.cancel("b");
+        store.accept(0, vec![add(3, NOW + 60_000, "b", false)]);
+        store.accept(0, vec![add(4, NOW + 40_000, "", false)]);
+        store.sync();
+        for (now, left) in [(NOW + 15_000, 1), (NOW + 30_000, 1), (NOW + 45_000, 0)] {
+            store.deliver_at(now);
+            store.checkpoint().unwrap();
+            assert_eq!(store.queue.totals().tombstones, left, "{restart}");
+            if restart {
+                store.restart();
+            }
+        }
+        store.deliver_at(NOW + 60_000);
+        assert_eq!(store.given(), [1, 4, 3]);
+        assert_eq!(store.pending(), 1);
+    }
+}
+
+/// Of what lies in a file of later records nothing but the checkpoint says when it is due.
+#[test]
+fn a_cancellation_that_comes_after_a_start_is_kept_for_what_is_due_much_later() {
+    for lost in [false, true] {
+        let mut store = Store::fresh();
+        store.accept(0, vec![add(1, NOW + DAY_MS, "a", false)]);
+        store.sync();
+        for now in [NOW, NOW + 2_000] {
+            store.now = now;
+            store.maintain().unwrap();
+        }
+        for _ in 0..2 {
+            store.checkpoint().unwrap();
+            store.restart();
+        }
+        assert!(store.queue.totals().buckets > 0);
+        store.cancel("a");
+        if lost {
+            for name in store.files("checkpoint") {
+                store.fs.remove_file(&dir().join(name)).unwrap();
+            }
+            store.restart();
+            assert!(store.report.checkpoint_lost);
+        }
+        store.accept(0, vec![add(2, NOW + 10_000, "", false)]);
+        store.deliver_at(NOW + 15_000);
+        store.checkpoint().unwrap();
+        assert_eq!(store.queue.totals().tombstones, 1, "{lost}");
+        store.deliver_at(NOW + DAY_MS);
+        assert_eq!((store.given(), store.pending()), (vec![2], 0));
+    }
 }
