@@ -1,6 +1,6 @@
 //! The disk fails under delayed records, or the clock jumps.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -12,6 +12,7 @@ use tidewheel_storage::delay::{ClockReading, WallClock};
 use tidewheel_storage::fs::{Fault, SimFs};
 use tokio::sync::oneshot::{Receiver, error::TryRecvError};
 
+use super::damage::Recount;
 use super::deliver::Deliverer;
 use super::pending::list_until;
 use super::{
@@ -211,6 +212,61 @@ async fn a_list_that_takes_too_long_says_so() {
     assert!(matches!(late, DelayedError::TooLong), "{late}");
     let page = list_until(&broker, &query, &|| false).unwrap();
     assert_eq!((page.records.len(), page.more), (1, false));
+}
+
+/// A file of far records that cannot be read, while what damage took is counted.
+#[tokio::test]
+async fn a_count_after_damage_that_fails_is_not_tried_again_at_once() {
+    let data = tempfile::tempdir().unwrap();
+    let broker = testing::broker(data.path(), &[]);
+    create(&broker).await;
+    let sent = send(&broker, &batch(0, &[7_200_000])).unwrap();
+    assert_eq!(told(&broker, sent), Ok(-1));
+    let dir = broker.delays().dir(0).unwrap();
+    let now_ms = clock::now_ms();
+    // It copies to files once a second.
+    for at in 0..3 {
+        let copied = dir.with(|queue| queue.maintain(now_ms + at * 1_000));
+        copied.unwrap().unwrap();
+    }
+    let sent = send(&broker, &batch(1, &[60_000])).unwrap();
+    assert_eq!(told(&broker, sent), Ok(-1));
+    deliver::checkpoint(&broker, dir).unwrap();
+    drop(broker);
+    let far = file(data.path(), ".delaybucket");
+    let (kept, log) = (data.path().join("kept"), file(data.path(), ".delaylog"));
+    let mut bytes = std::fs::read(&log).unwrap();
+    let last = bytes.len() - 20;
+    bytes[last] ^= 1;
+    std::fs::write(&log, bytes).unwrap();
+    std::fs::rename(&far, &kept).unwrap();
+    std::fs::create_dir(&far).unwrap();
+
+    let broker = testing::broker(data.path(), &[]);
+    let dir = broker.delays().dir(0).unwrap();
+    let wants = || dir.with(|queue| queue.wants_recount()).unwrap();
+    let mut recount = Recount::default();
+    assert!(wants() && !recount.step(dir));
+    std::fs::remove_dir(&far).unwrap();
+    std::fs::rename(&kept, &far).unwrap();
+    for _ in 0..3 {
+        assert!(!recount.step(dir) && wants(), "it rests");
+    }
+    tokio::time::sleep(limits::DELAY_RECOUNT_PAUSE).await;
+    while recount.step(dir) {}
+    assert_eq!((wants(), pending(&broker)), (false, 1));
+}
+
+/// The one file of the delay store that holds something and whose name ends so.
+fn file(data: &Path, end: &str) -> PathBuf {
+    let entries = std::fs::read_dir(data.join("delays")).unwrap();
+    let paths = entries.map(|entry| entry.unwrap().path());
+    let holds = |path: &PathBuf| std::fs::metadata(path).unwrap().len() > 32;
+    let named = |path: &PathBuf| path.to_string_lossy().ends_with(end);
+    let mut paths = paths.filter(|path| named(path) && holds(path));
+    let path = paths.next().unwrap();
+    assert_eq!(paths.next(), None);
+    path
 }
 
 /// The first directory failed, and what was to be told to the second was not: nothing in it was ever delivered.

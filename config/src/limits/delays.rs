@@ -41,6 +41,13 @@ pub const DELAY_CHECKPOINT_PERIOD: Duration = Duration::from_secs(30);
 /// After a delivery failed it is tried again this much later.
 pub const DELAY_RETRY_PAUSE: Duration = Duration::from_millis(500);
 
+/// How long to wait before what is pending is counted again after damage, where a file could not be read. Each time
+/// that it still cannot be, twice as long as the last time.
+pub const DELAY_RECOUNT_PAUSE: Duration = Duration::from_secs(1);
+
+/// The longest such wait.
+pub const DELAY_RECOUNT_PAUSE_MAX: Duration = Duration::from_mins(5);
+
 /// Pending records that are listed at once.
 pub const DELAY_LIST_MAX: usize = 1_000;
 
