@@ -5,7 +5,7 @@
 //! files, and is killed in the middle of each step that moves them, of starts, and of stops. After kills an
 //! auditor reads the files of the partitions' logs and nothing else.
 //!
-//! `TIDEWHEEL_KILL_ROUNDS` sets the number of rounds, each of which ends with a kill.
+//! `TIDEWHEEL_KILL_ROUNDS` sets the number of rounds. More follow until it was killed inside each kind of step.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
@@ -24,10 +24,12 @@ use tidewheel_storage::delay::DelayKey;
 const TOPIC: &str = "t";
 const PARTITIONS: i32 = 2;
 const PRODUCERS: i64 = 6;
-/// With the kills in the middle of the starts of so many rounds that makes 50.
+/// With the kills in the middle of the starts of so many rounds that makes some 50.
 const ROUNDS: usize = 20;
-/// Rounds of which each event is one that the broker is killed at, however slow the machine is.
-const LONG_ROUNDS: usize = 500;
+/// Kills, those in the middle of starts among them.
+const KILLS_MIN: usize = 50;
+/// Rounds that may follow, until there were so many kills and each event was one of them.
+const MORE_ROUNDS_MAX: usize = 100;
 /// Acknowledgements after which a round ends whose moment did not come.
 const ACKS_MAX: usize = 300;
 const SETTINGS: [&str; 3] = [
@@ -174,8 +176,17 @@ impl Producer {
     }
 }
 
-/// Lets producers work and kills the broker; whether the moment came.
-fn round(broker: Broker, producers: &mut [Producer], moment: Moment) -> bool {
+/// How a round ended.
+#[derive(Clone, Copy, Debug, Default)]
+struct Ended {
+    /// The moment came.
+    met: bool,
+    /// By a kill: else it had stopped before.
+    killed: bool,
+}
+
+/// Lets producers work and kills the broker.
+fn round(broker: Broker, producers: &mut [Producer], moment: Moment) -> Ended {
     let (acked, answers) = sync_channel(0);
     let delays = broker.data_dir.join("delays");
     std::thread::scope(|scope| {
@@ -202,12 +213,12 @@ fn round(broker: Broker, producers: &mut [Producer], moment: Moment) -> bool {
                     broker.wait();
                 });
                 drop(answers);
-                return met;
+                return Ended { met, killed: met };
             }
         };
         broker.kill();
         drop(answers);
-        met
+        Ended { met, killed: true }
     })
 }
 
@@ -285,25 +296,61 @@ fn what_was_acknowledged_comes_once_however_often_the_broker_is_killed() {
     let configs = [("delay.mode", "timestamp"), ("delay.coalesce.ms", "2")];
     broker.connect().create_topic(TOPIC, PARTITIONS, &configs);
     round(broker, &mut producers, Moment::Acks(20));
-    let mut met: BTreeMap<String, usize> = BTreeMap::new();
-    for number in 0..rounds {
+    let mut met = Met::default();
+    for number in 0..rounds + MORE_ROUNDS_MAX {
+        if number >= rounds && met.is_enough() {
+            break;
+        }
         for event in OF_A_START.iter().take(number % (OF_A_START.len() + 1)) {
             let nth = random.below(8).cast_unsigned() + 1;
-            *met.entry(event.name.to_owned()).or_default() +=
-                usize::from(kill_a_start(dir.path(), *event, nth));
+            let killed = kill_a_start(dir.path(), *event, nth);
+            met.note(event.name.to_owned(), killed, killed);
         }
-        let moment = Moment::nth(number, &mut random);
-        *met.entry(moment.name()).or_default() +=
-            usize::from(round(start(), &mut producers, moment));
+        let moment = match met.never().first() {
+            // As early as it can be.
+            Some(event) if number >= rounds => Moment::At(*event, 1),
+            _ => Moment::nth(number, &mut random),
+        };
+        let ended = round(start(), &mut producers, moment);
+        met.note(moment.name(), ended.met, ended.killed);
         if number % (rounds / 50).max(1) == 0 {
             audit_all(dir.path());
         }
     }
     println!("killed: {met:#?}");
-    let never = |event: &Event| met.get(event.name).is_none_or(|times| *times == 0);
-    let never: Vec<_> = EVENTS.iter().filter(|event| never(event)).collect();
-    assert!(never.is_empty() || rounds < LONG_ROUNDS, "{never:?}");
+    assert!(met.is_enough(), "never at {:?}", met.never());
     finish(&start(), producers, dir.path());
+}
+
+/// How often the broker was killed.
+#[derive(Debug, Default)]
+struct Met {
+    kills: usize,
+    /// At each moment.
+    times: BTreeMap<String, usize>,
+}
+
+impl Met {
+    fn note(&mut self, name: String, met: bool, killed: bool) {
+        *self.times.entry(name).or_default() += usize::from(met);
+        self.kills += usize::from(killed);
+    }
+
+    /// The steps in which it never was.
+    fn never(&self) -> Vec<Event> {
+        let all = EVENTS.iter().filter(|event| !self.was_at(event));
+        all.copied().collect()
+    }
+
+    fn was_at(&self, event: &Event) -> bool {
+        self.times.get(event.name).is_some_and(|times| *times > 0)
+    }
+
+    /// A start is killed at one of its steps at least: the third comes only where something is left over.
+    fn is_enough(&self) -> bool {
+        let in_starts = OF_A_START.iter().any(|event| self.was_at(event));
+        self.kills >= KILLS_MIN && in_starts && self.never().is_empty()
+    }
 }
 
 /// Whatever was acknowledged is there in the end, once.
