@@ -14,7 +14,8 @@ const (
 )
 
 // Stage is what a broker holds when somebody looks at it: a topic with records, a compacted one, a group that reads and
-// has read all, and one that does not any more.
+// has read all, and one that does not any more. Records that nobody sees yet are pending in each partition of the first:
+// whoever counts lag counts none of them.
 type Stage struct {
 	Orders, State   string
 	Reading, Closed string
@@ -36,7 +37,7 @@ func (w *World) SetStage() (*Stage, error) {
 	var closed Member
 	return s, steps(
 		func() error {
-			return w.MakeTopic(s.Orders, StagePartitions, map[string]string{"retention.ms": "86400000"})
+			return w.MakeTopic(s.Orders, StagePartitions, map[string]string{"retention.ms": "86400000", "delay.mode": "timestamp"})
 		},
 		func() error { return w.MakeTopic(s.State, 1, map[string]string{"cleanup.policy": "compact"}) },
 		func() error { return s.fill(w) },
@@ -56,7 +57,15 @@ func (s *Stage) fill(w *World) error {
 			})
 		}
 	}
-	_, err := w.Produce(s.Orders, records, "none", "acks=all")
+	if _, err := w.Produce(s.Orders, records, "none", "acks=all"); err != nil {
+		return err
+	}
+	var pending []Record
+	for p := range int32(StagePartitions) {
+		inAnHour := time.Now().Add(time.Hour).UnixMilli()
+		pending = append(pending, Record{Value: []byte(`{"n":-1}`), Timestamp: inAnHour, Partition: p})
+	}
+	_, err := w.Produce(s.Orders, pending, "none", "acks=all")
 	return err
 }
 

@@ -166,6 +166,19 @@ final class Akhq {
             check(offsets.keySet().equals(new HashSet<>(Stage.partitions())), "%s", offsets);
             // models/ConsumerGroup takes the offset of each without a look.
             check(offsets.values().stream().noneMatch(o -> o == null), "%s", offsets);
+            lag(offsets, id.equals(Stage.CLOSED) ? Stage.RECORDS - Stage.COMMITTED : 0);
+        }
+    }
+
+    /** Behind the ends of the partitions, in which records are pending that do not count. */
+    private void lag(Map<TopicPartition, OffsetAndMetadata> committed, long due) {
+        try (KafkaConsumer<byte[], byte[]> consumer = stage.consumer(Map.of())) {
+            consumer.endOffsets(committed.keySet())
+                    .forEach(
+                            (at, end) -> {
+                                long lag = end - committed.get(at).offset();
+                                check(lag == due, "%s is %d behind, due is %d", at, lag, due);
+                            });
         }
     }
 

@@ -110,7 +110,7 @@ final class Kafdrop {
                 .filter(e -> e.source() != ConfigSource.DEFAULT_CONFIG)
                 .filter(e -> e.source() != ConfigSource.STATIC_BROKER_CONFIG)
                 .forEach(e -> set.put(e.name(), e.value()));
-        check(set.equals(Map.of("retention.ms", "86400000")), "set is %s", set);
+        check(set.equals(Stage.SETTINGS), "set is %s", set);
         try (KafkaConsumer<byte[], byte[]> consumer = consumer()) {
             List<TopicPartition> all = Stage.partitions();
             consumer.assign(all);

@@ -32,8 +32,12 @@ import java.util.stream.IntStream;
  * that reads, and one that does not any more.
  */
 final class Stage implements AutoCloseable {
-    /** Three partitions with ten records each. */
+    /** Three partitions with ten records each, and one that is pending. */
     static final String ORDERS = "orders";
+
+    /** What is set on it. */
+    static final Map<String, String> SETTINGS =
+            Map.of("retention.ms", "86400000", "delay.mode", "timestamp");
 
     /** A compacted topic with one partition, empty. */
     static final String STATE = "state";
@@ -67,11 +71,10 @@ final class Stage implements AutoCloseable {
     Stage(String bootstrap) throws Exception {
         this.bootstrap = bootstrap;
         admin = AdminClient.create(Map.of("bootstrap.servers", bootstrap));
-        Map<String, String> kept = Map.of("retention.ms", "86400000");
         get(
                 admin.createTopics(
                                 List.of(
-                                        new NewTopic(ORDERS, PARTITIONS, (short) 1).configs(kept),
+                                        new NewTopic(ORDERS, PARTITIONS, (short) 1).configs(SETTINGS),
                                         new NewTopic(STATE, 1, (short) 1)
                                                 .configs(Map.of("cleanup.policy", "compact")),
                                         new NewTopic(LATER, 1, (short) 1)
@@ -113,8 +116,12 @@ final class Stage implements AutoCloseable {
                                     List.of(new RecordHeader("h", new byte[] {1}))));
                 }
             }
+            producer.flush();
             long inAnHour = System.currentTimeMillis() + 3_600 * SECOND_MS;
             producer.send(new ProducerRecord<>(LATER, 0, inAnHour, null, new byte[] {2}));
+            for (int p = 0; p < PARTITIONS; p++) {
+                producer.send(new ProducerRecord<>(ORDERS, p, inAnHour, null, new byte[] {3}));
+            }
             producer.flush();
         }
     }
