@@ -46,6 +46,7 @@ const ASKERS: &[Asker] = &[
         cases: &[
             "kafka-ui/version",
             "kafka-ui/features",
+            "kafka-ui/not-offered",
             "kafka-ui/statistics",
             "kafka-ui/brokers",
             "kafka-ui/topic",

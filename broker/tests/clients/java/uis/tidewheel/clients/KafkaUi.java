@@ -17,15 +17,27 @@ import org.apache.kafka.clients.admin.FinalizedVersionRange;
 import org.apache.kafka.clients.admin.ListTopicsOptions;
 import org.apache.kafka.clients.admin.LogDirDescription;
 import org.apache.kafka.clients.admin.OffsetSpec;
+import org.apache.kafka.clients.admin.ScramMechanism;
 import org.apache.kafka.clients.admin.TopicDescription;
+import org.apache.kafka.clients.admin.UserScramCredentialDeletion;
 import org.apache.kafka.common.Node;
 import org.apache.kafka.common.TopicPartition;
+import org.apache.kafka.common.TopicPartitionReplica;
+import org.apache.kafka.common.acl.AccessControlEntry;
+import org.apache.kafka.common.acl.AclBinding;
 import org.apache.kafka.common.acl.AclBindingFilter;
+import org.apache.kafka.common.acl.AclOperation;
+import org.apache.kafka.common.acl.AclPermissionType;
 import org.apache.kafka.common.config.ConfigResource;
 import org.apache.kafka.common.errors.InvalidRequestException;
 import org.apache.kafka.common.errors.SecurityDisabledException;
 import org.apache.kafka.common.errors.UnsupportedVersionException;
+import org.apache.kafka.common.quota.ClientQuotaAlteration;
+import org.apache.kafka.common.quota.ClientQuotaEntity;
 import org.apache.kafka.common.quota.ClientQuotaFilter;
+import org.apache.kafka.common.resource.PatternType;
+import org.apache.kafka.common.resource.ResourcePattern;
+import org.apache.kafka.common.resource.ResourceType;
 
 import java.util.ArrayList;
 import java.util.Collection;
@@ -65,6 +77,7 @@ final class KafkaUi {
                         List.of(
                                 page("kafka-ui/version", this::version),
                                 page("kafka-ui/features", this::features),
+                                page("kafka-ui/not-offered", this::notOffered),
                                 page("kafka-ui/statistics", this::statistics),
                                 page("kafka-ui/brokers", this::brokers)));
         out.addAll(pages.cases());
@@ -136,6 +149,36 @@ final class KafkaUi {
         refused(
                 admin.describeClientQuotas(ClientQuotaFilter.all()).entities(),
                 List.of(UnsupportedVersionException.class));
+    }
+
+    /**
+     * What its pages of ACLs, quotas, brokers and KRaft ask of a broker that has these, and those of
+     * Redpanda Console of users: refused at once, each on its own, and the connection serves on.
+     * What is moved between brokers is a list, and empty.
+     */
+    private void notOffered() throws Exception {
+        List<Class<? extends Exception>> none = List.of(UnsupportedVersionException.class);
+        AclBinding everything =
+                new AclBinding(
+                        new ResourcePattern(ResourceType.TOPIC, "orders", PatternType.LITERAL),
+                        new AccessControlEntry(
+                                "User:ada", "*", AclOperation.READ, AclPermissionType.ALLOW));
+        refused(admin.createAcls(List.of(everything)).all(), none);
+        refused(admin.deleteAcls(List.of(AclBindingFilter.ANY)).all(), none);
+        ClientQuotaEntity ada = new ClientQuotaEntity(Map.of(ClientQuotaEntity.USER, "ada"));
+        var rate = new ClientQuotaAlteration.Op("producer_byte_rate", 1e6);
+        var quota = new ClientQuotaAlteration(ada, List.of(rate));
+        refused(admin.alterClientQuotas(List.of(quota)).all(), none);
+        refused(admin.describeUserScramCredentials().all(), none);
+        var user = new UserScramCredentialDeletion("ada", ScramMechanism.SCRAM_SHA_256);
+        refused(admin.alterUserScramCredentials(List.of(user)).all(), none);
+        refused(admin.describeMetadataQuorum().quorumInfo(), none);
+        int node = get(admin.describeCluster().controller()).id();
+        TopicPartitionReplica replica = new TopicPartitionReplica(Stage.ORDERS, 0, node);
+        refused(admin.alterReplicaLogDirs(Map.of(replica, "/elsewhere")).all(), none);
+        var moved = get(admin.listPartitionReassignments().reassignments());
+        check(moved.isEmpty(), "moved %s", moved);
+        check(!get(admin.describeCluster().nodes()).isEmpty(), "it does not serve on");
     }
 
     /** ScrapedClusterState.scrape: all of the cluster, in two rounds of calls at once. */
