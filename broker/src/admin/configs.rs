@@ -227,9 +227,13 @@ pub(crate) fn of_topic(config: &BrokerConfig, topic: &Topic) -> (Tag, Vec<Settin
 }
 
 /// One page of settings, by their names.
-pub(crate) fn page(mut settings: Vec<Setting>, query: ListQuery) -> Result<Page<Value>, Problem> {
+pub(crate) async fn page(
+    admin: &Admin,
+    mut settings: Vec<Setting>,
+    query: ListQuery,
+) -> Result<Page<Value>, Problem> {
     settings.sort_by_key(|setting| setting.name);
-    let listing = Listing::new(query, "name")?;
+    let listing = Listing::read(admin, query, "name").await?;
     let chosen = listing.choose(settings.iter().map(|setting| setting.name))?;
     let is_chosen = |setting: &Setting| chosen.keys.binary_search(&setting.name).is_ok();
     let items = settings.iter().filter(|setting| is_chosen(setting));
@@ -250,7 +254,8 @@ pub(crate) async fn list(
         let place = config.place(entry.name);
         Setting::new(entry, Scope::Broker, place)
     });
-    Ok((tag, Json(page(settings.collect(), query)?)))
+    let page = page(&admin, settings.collect(), query).await?;
+    Ok((tag, Json(page)))
 }
 
 /// What became of the settings that the broker was given.

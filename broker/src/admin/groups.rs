@@ -192,9 +192,13 @@ pub(crate) async fn list(
     Query(query): Query<ListQuery>,
 ) -> Result<Json<Page<Value>>, Problem> {
     let broker = admin.broker()?;
-    let listing = Listing::new(query, "group")?;
+    let listing = Listing::read(&admin, query, "group").await?;
     let all = view::all(broker).await?;
-    let chosen = listing.choose(all.into_iter().map(|group| group.group_id))?;
+    let choose = move |_: &_| {
+        let chosen = listing.choose(all.into_iter().map(|group| group.group_id));
+        chosen.map(|chosen| (listing, chosen))
+    };
+    let (listing, chosen) = admin.compute(choose).await??;
     let mut found = Vec::with_capacity(chosen.keys.len());
     let _place = admin.group_list_place().await?;
     let wait = limits::ADMIN_GROUPS_WAIT;

@@ -13,6 +13,7 @@ use tidewheel_consumer_groups::NamePattern;
 use utoipa::{IntoParams, ToSchema};
 
 use super::problem::Problem;
+use super::state::Admin;
 
 /// Characters of a regular expression that names are looked through for.
 const REGEX_LEN_MAX: usize = 256;
@@ -85,8 +86,20 @@ pub(crate) struct Chosen<K> {
 }
 
 impl Listing {
-    /// Reads the query of a list whose entries are named by the field `name`.
-    pub(crate) fn new(query: ListQuery, name: &str) -> Result<Self, Problem> {
+    /// Reads the query of a list whose entries are named by the field `name`. A regular expression is compiled
+    /// beside the threads that serve connections: it may take a tenth of a second.
+    pub(crate) async fn read(
+        admin: &Admin,
+        query: ListQuery,
+        name: &'static str,
+    ) -> Result<Self, Problem> {
+        match query.regex {
+            None => Self::new(query, name),
+            Some(_) => admin.compute(move |_| Self::new(query, name)).await?,
+        }
+    }
+
+    fn new(query: ListQuery, name: &str) -> Result<Self, Problem> {
         let limit = query.limit.unwrap_or(limits::ADMIN_PAGE_DEFAULT);
         if !(1..=limits::ADMIN_PAGE_MAX).contains(&limit) {
             let most = limits::ADMIN_PAGE_MAX;
@@ -293,6 +306,8 @@ mod tests {
         assert_eq!(names(&all(&query).unwrap()), ["b"]);
         query.q = None;
         assert_eq!(names(&all(&query).unwrap()), ["b", "c"]);
+        query.regex = Some(r"\Qb".to_owned());
+        assert_eq!(names(&all(&query).unwrap()), ["bb", "b"]);
         (query.q, query.regex) = (Some("B".to_owned()), None);
         query.fields = Some("size".to_owned());
         assert_eq!(all(&query).unwrap()[0][0], json!({"size": -2}));

@@ -423,6 +423,11 @@ impl Wanted {
         told.scanned += 1;
         let len = |bytes: &Option<Bytes>| bytes.as_ref().map_or(0, Bytes::len);
         told.spent[0] += len(&record.key) + len(&record.value);
+        if self.header.is_some() {
+            let headers = record.headers.iter();
+            let lens = headers.map(|header| header.key.len() + len(&header.value));
+            told.spent[0] += lens.sum::<usize>();
+        }
         if self.fits(record) {
             let message = self.shown(record, compression);
             let headers = message.headers.iter().map(MessageHeader::len);

@@ -12,6 +12,9 @@ use super::queries::FamiliesQuery;
 use super::state::Admin;
 use crate::metrics::{MetricsFormat, MetricsPage, Stage, scrape, scrape_start};
 
+/// Beginnings of names that a request may ask for.
+const FAMILIES_MAX: usize = 64;
+
 /// Whether a path is one of these.
 pub(super) fn is_scrape(path: &str) -> bool {
     path == "/metrics" || path.starts_with("/metrics/")
@@ -65,7 +68,11 @@ pub(crate) async fn detailed(
 ) -> Result<impl IntoResponse, Problem> {
     let families = query.family.unwrap_or_default();
     let families = families.split(',').filter(|family| !family.is_empty());
-    let families = families.map(str::to_owned).collect();
+    let families: Vec<String> = families.map(str::to_owned).collect();
+    if families.len() > FAMILIES_MAX {
+        let detail = format!("it may name {FAMILIES_MAX} beginnings");
+        return Err(Problem::invalid("?family", detail));
+    }
     page(&admin, &headers, MetricsPage::Detailed, families).await
 }
 

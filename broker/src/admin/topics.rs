@@ -119,7 +119,7 @@ pub(crate) async fn list(
     State(admin): State<Arc<Admin>>,
     Query(query): Query<ListQuery>,
 ) -> Result<Json<Page<Value>>, Problem> {
-    let listing = Listing::new(query, "name")?;
+    let listing = Listing::read(&admin, query, "name").await?;
     let page = admin.compute(move |broker| {
         let topics = broker.topics();
         let names = topics.iter().map(|topic| Arc::clone(&topic.name));
@@ -159,5 +159,5 @@ pub(crate) async fn settings(
     let broker = admin.broker()?;
     let topic = named(broker, &name)?;
     let (tag, settings) = configs::of_topic(&broker.topic_defaults(), &topic);
-    Ok((tag, Json(configs::page(settings, query)?)))
+    Ok((tag, Json(configs::page(&admin, settings, query).await?)))
 }

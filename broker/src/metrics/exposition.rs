@@ -146,11 +146,14 @@ impl Exposition {
 
     /// Begins a family, which is told of with its first sample. Each may be begun once.
     pub(crate) fn family(&mut self, family: &'static Family) -> Samples<'_> {
+        let begins = |start: &String| family.name.starts_with(start.as_str());
+        let is_wanted = self.wanted.is_empty() || self.wanted.iter().any(begins);
         Samples {
             exposition: self,
             family,
             begun: false,
             is_bounded: false,
+            is_wanted,
         }
     }
 
@@ -241,6 +244,7 @@ pub(crate) struct Samples<'a> {
     family: &'static Family,
     begun: bool,
     is_bounded: bool,
+    is_wanted: bool,
 }
 
 impl Samples<'_> {
@@ -248,7 +252,7 @@ impl Samples<'_> {
     pub(crate) fn add(&mut self, labels: &[&str], value: impl Into<Value>) {
         debug_assert_eq!(self.family.labels.len(), labels.len());
         debug_assert_ne!(self.family.kind, Kind::Histogram);
-        if !self.is_wanted() {
+        if !self.is_wanted {
             return;
         }
         if self.is_full() {
@@ -266,7 +270,7 @@ impl Samples<'_> {
     pub(crate) fn add_histogram(&mut self, labels: &[&str], counts: &Counts) {
         debug_assert_eq!(self.family.labels.len(), labels.len());
         debug_assert_eq!(self.family.kind, Kind::Histogram);
-        if !self.is_wanted() {
+        if !self.is_wanted {
             return;
         }
         let family = self.begin();
@@ -289,12 +293,6 @@ impl Samples<'_> {
             out.labels(all());
             out.write(format_args!(" {value}\n"));
         }
-    }
-
-    fn is_wanted(&self) -> bool {
-        let wanted = &self.exposition.wanted;
-        let begins = |start: &String| self.family.name.starts_with(start.as_str());
-        wanted.is_empty() || wanted.iter().any(begins)
     }
 
     /// Whether there is no room for another sample.

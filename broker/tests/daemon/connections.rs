@@ -1,7 +1,8 @@
 //! How many connections there may be, and what is left of one when its client is gone.
 
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::time::Duration;
 
 use crate::support::{self, Broker, Client, eventually, fetch_request};
 use bytes::Bytes;
@@ -99,6 +100,14 @@ fn limits_of_connections_are_altered_while_the_broker_runs() {
     let mut late = broker.connect();
     late.send(0, &ApiVersionsRequest::default());
     drop(open.pop());
+    let (patience, moment) = (
+        late.socket.read_timeout().unwrap(),
+        Duration::from_millis(200),
+    );
+    late.socket.set_read_timeout(Some(moment)).unwrap();
+    let waits = late.socket.read(&mut [0; 1]).map_err(|error| error.kind());
+    assert_eq!(waits, Err(ErrorKind::WouldBlock), "three are left");
+    late.socket.set_read_timeout(patience).unwrap();
     drop(open.pop());
     assert!(late.read_frame().is_some());
     alter(&mut admin, "max.connections", Some("100"));

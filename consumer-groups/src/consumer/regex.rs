@@ -42,9 +42,9 @@ impl NamePattern {
     /// not valid or too large.
     #[must_use]
     pub fn new(regex: &str) -> Option<Self> {
-        // For itself first: its parentheses must not close those around it.
+        // For itself first: its parentheses must not close those around it. What it quotes to its end ends there.
         compile(regex)?;
-        compile(&format!("(?s:.*)(?:{regex})(?s:.*)")).map(Self)
+        compile(&format!("(?s:.*)(?:{regex}\\E)(?s:.*)")).map(Self)
     }
 
     /// Whether a name is one of these.
