@@ -498,7 +498,8 @@ impl Walk<'_> {
         for (at, walked) in self.done.iter().enumerate() {
             if walked.len < walked.found.len {
                 changed = true;
-                cut_tail(dir, &walked.found, walked.len, self.input.now_ms)?;
+                let (found, now_ms) = (&walked.found, self.input.now_ms);
+                cut_tail(dir, found, &*found.open(dir)?, walked.len, now_ms)?;
             }
             if let WalkedIndex::Memory(index) = &walked.index {
                 changed |= at < last;

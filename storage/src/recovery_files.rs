@@ -157,11 +157,11 @@ pub(crate) fn remove_segment(
 pub(crate) fn cut_tail(
     dir: &PartitionDir,
     found: &FoundSegment,
+    file: &dyn LogFile,
     len: u64,
     now_ms: i64,
 ) -> Result<(), StorageError> {
-    let file = found.open(dir)?;
-    keep_torn(dir, found, &*file, len, now_ms)?;
+    keep_torn(dir, found, file, len, now_ms)?;
     file.set_len(len)
         .map_err(|error| dir.write_failed("truncate", &found.path, error))?;
     file.sync_data()

@@ -218,6 +218,8 @@ impl LogSegment {
             let reason = format!("{} bytes where {} were written", len, self.published_len());
             return Err(StorageError::corrupt(&path, len, reason));
         }
+        // What lies behind the end was never part of the log; who writes next takes it away.
+        file.unsettle(self.published_len());
         let counted = CountedFile::new(self.dir.log_dir().open_files());
         let file = Arc::new(SegmentFile::new(path, file, counted));
         *slot = Some(Arc::clone(&file));

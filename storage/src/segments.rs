@@ -24,6 +24,7 @@ use crate::index::offset_fits;
 use crate::log_dir::PartitionDir;
 use crate::log_offsets::LogPoint;
 use crate::open_files::CountedFile;
+use crate::recovery_files::{FoundSegment, cut_tail};
 use crate::segment::{LOG, LogSegment, indexed_batch};
 use crate::segment_file::SegmentFile;
 use crate::segment_restore::restore_active;
@@ -294,6 +295,7 @@ impl Segments {
                 self.files_opened += 1;
                 active.open_file()?
             };
+            cut_leftover(&self.dir, active, &file)?;
             self.writer = Some(Writer {
                 file,
                 allocated_end: len,
@@ -313,6 +315,7 @@ impl Segments {
         let path = self.dir.file(segment.base_offset(), LOG);
         let file = self.dir.log_dir().fs().open(&path, OpenMode::Create);
         let file = file.map_err(|error| self.dir.open_failed(&path, error))?;
+        file.unsettle(0);
         self.files_made += 1;
         self.files_opened += 1;
         self.dir.mark_used();
@@ -327,6 +330,7 @@ impl Segments {
         let active = Arc::clone(self.list.active());
         if self.writer.is_none() && active.published_len() == 0 {
             let file = self.create_file(&active)?;
+            cut_leftover(&self.dir, &active, &file)?;
             self.writer = Some(Writer {
                 file,
                 allocated_end: 0,
@@ -468,8 +472,7 @@ impl Segments {
             && !self.waits(&active)
         {
             // What a failed write left behind the end must be gone before the file is opened again.
-            let cut = writer.file.file().set_len(active.published_len());
-            if cut.is_ok() {
+            if end_file(&self.dir, &active, &writer.file).is_ok() {
                 self.writer = None;
             }
         }
@@ -499,6 +502,48 @@ impl Segments {
         unsynced.any(|other| Arc::ptr_eq(other, segment))
             || unsealed.any(|other| Arc::ptr_eq(other, segment))
     }
+}
+
+/// Gives back what is reserved behind the end of a segment. What a failed write left there is cut off durably: a
+/// clean stop that comes later does not look at the file again, and notes a length that must be that of the file.
+fn end_file(
+    dir: &PartitionDir,
+    segment: &LogSegment,
+    file: &SegmentFile,
+) -> Result<(), StorageError> {
+    let len = segment.published_len();
+    let found = file.file().len();
+    let found = found.map_err(|error| StorageError::from_io("look up", file.path(), error))?;
+    let cut = file.file().set_len(len);
+    cut.map_err(|error| StorageError::from_io("truncate", file.path(), error))?;
+    if found > len {
+        dir.sync_data(file.path(), &**file.file())?;
+    }
+    Ok(())
+}
+
+/// Takes away what lies behind the end of a segment that is about to be written, and keeps it aside: somebody else
+/// wrote it, or a power cut undid that it was cut off.
+fn cut_leftover(
+    dir: &PartitionDir,
+    segment: &LogSegment,
+    file: &SegmentFile,
+) -> Result<(), StorageError> {
+    let (opened, path, end) = (file.file(), file.path(), segment.published_len());
+    let len = opened.len();
+    let len = len.map_err(|error| StorageError::from_io("look up", path, error))?;
+    if len <= end {
+        return Ok(());
+    }
+    let found = FoundSegment {
+        base_offset: segment.base_offset(),
+        len,
+        end_bound: i64::MAX,
+        path: path.to_path_buf(),
+    };
+    // Nobody tells a writer of files the time; when the file was written last says as much.
+    let written_ms = opened.modified_ms().unwrap_or(0);
+    cut_tail(dir, &found, &**opened, end, written_ms)
 }
 
 impl Writer {

@@ -182,6 +182,10 @@ impl LogFile for GatedFile {
         self.file.set_len(len)
     }
 
+    fn unsettle(&self, len: u64) {
+        self.file.unsettle(len);
+    }
+
     fn map(&self, len: u64) -> io::Result<Arc<dyn MappedFile>> {
         self.gate.pass(&self.path);
         Ok(Arc::new(ColdMap(self.file.map(len)?)))

@@ -117,6 +117,9 @@ pub trait LogFile: Send + Sync + Debug {
     /// Cuts the file, or gives back the blocks preallocated beyond its end. Fails with
     /// `InvalidInput` where it would cut settled bytes of a file that this handle has mapped.
     fn set_len(&self, len: u64) -> io::Result<()>;
+    /// Takes what lies from `len` on for what a write left that did not get through: no map shows it, and it may
+    /// be written and cut. For a file that was just opened and is longer than it should be, before its first map.
+    fn unsettle(&self, len: u64);
     /// Maps `0..len` read-only; `len` may lie beyond the end. The map shows settled bytes only,
     /// also those that settle later. No other handle may write or cut the file meanwhile.
     fn map(&self, len: u64) -> io::Result<Arc<dyn MappedFile>>;

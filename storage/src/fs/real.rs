@@ -226,6 +226,13 @@ impl LogFile for RealFile {
         Ok(())
     }
 
+    fn unsettle(&self, len: u64) {
+        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        if !writer.mapped {
+            self.settled_len.fetch_min(len, Ordering::Release);
+        }
+    }
+
     fn map(&self, len: u64) -> io::Result<Arc<dyn MappedFile>> {
         let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         let map = FileMap::new(&self.file, len, Arc::clone(&self.settled_len))?;

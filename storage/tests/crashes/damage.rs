@@ -80,6 +80,60 @@ fn what_a_failed_write_left_is_cut_by_a_clean_stop() {
     assert_eq!(ids(&log), [0, 1, 2, 3, 4]);
 }
 
+/// A clean stop, then a byte that nobody of us wrote: the log goes on behind its own last batch.
+#[test]
+fn what_lies_behind_a_log_that_was_stopped_cleanly_is_kept_aside_by_the_first_append() {
+    for (filled, is_read_first) in [(3, false), (3, true), (0, false)] {
+        let disk = SimFs::new();
+        let (manager, log) = start(&disk, 0);
+        fill(&log, 0..3);
+        if filled == 0 {
+            // The next segment is begun, and nothing is in it.
+            log.roll(NOW).unwrap();
+        }
+        manager.close(NOW).unwrap();
+        drop((manager, log));
+        let name = format!("{:020}.log", if filled == 0 { 3 } else { 0 });
+        let end = len(&disk, &name);
+        let active = disk.open(&file(&name), OpenMode::ReadWrite).unwrap();
+        active.write_all_at(&[IoSlice::new(b"x")], end).unwrap();
+        let (manager, log) = start(&disk, 1);
+        if is_read_first {
+            assert_eq!(ids(&log), [0, 1, 2]);
+        }
+        fill(&log, 3..5);
+        assert!(manager.offline_cause(0).is_none(), "{is_read_first}");
+        assert_eq!(ids(&log), [0, 1, 2, 3, 4]);
+        manager.close(NOW).unwrap();
+        assert_eq!(len(&disk, &name), log.segments().last().unwrap().bytes);
+        let entries = disk.read_dir(Path::new("/data/t-0")).unwrap();
+        let kept = entries.iter().find(|entry| entry.name.contains(".torn-"));
+        assert_eq!(content(&disk, &kept.unwrap().name), b"x");
+    }
+}
+
+/// The last checkpoint does not look at a file that was closed before it.
+#[test]
+fn what_a_failed_write_left_is_gone_durably_when_the_file_is_closed() {
+    let disk = SimFs::new();
+    let (manager, log) = start(&disk, 0);
+    fill(&log, 0..3);
+    disk.set_free_bytes(40);
+    let full = append(&log, &Draft::new(3), false, NOW);
+    assert!(full.is_err_and(|error| error.is_disk_full()));
+    disk.set_free_bytes(1 << 20);
+    manager.flush_round(0);
+    let written = len(&disk, LOG);
+    assert!(written > log.size_bytes());
+    for minute in 1..3 {
+        manager.release_idle(NOW + minute * 60_000, 30_000);
+    }
+    assert_eq!(len(&disk, LOG), log.size_bytes());
+    manager.close(NOW).unwrap();
+    let disk = disk.crash_lose_all_unsynced();
+    assert_eq!(len(&disk, LOG), log.size_bytes(), "as the manifest says");
+}
+
 #[test]
 fn an_index_that_leads_beyond_the_log_is_not_followed() {
     let disk = SimFs::new();

@@ -322,6 +322,10 @@ impl LogFile for UnsyncedFile {
     fn set_len(&self, len: u64) -> io::Result<()> {
         self.0.set_len(len)
     }
+    fn unsettle(&self, len: u64) {
+        self.0.unsettle(len);
+    }
+
     fn map(&self, len: u64) -> io::Result<Arc<dyn MappedFile>> {
         self.0.map(len)
     }

@@ -170,6 +170,13 @@ impl LogFile for SimFile {
         Ok(())
     }
 
+    fn unsettle(&self, len: u64) {
+        let _disk = self.fs.disk();
+        if !self.mapped.load(Ordering::Relaxed) {
+            self.settled_len.fetch_min(len, Ordering::Release);
+        }
+    }
+
     fn map(&self, len: u64) -> io::Result<Arc<dyn MappedFile>> {
         let disk = self.fs.disk();
         disk.check_power()?;

@@ -206,6 +206,10 @@ impl LogFile for FlakyFile {
         self.inner.set_len(len)
     }
 
+    fn unsettle(&self, len: u64) {
+        self.inner.unsettle(len);
+    }
+
     fn map(&self, len: u64) -> io::Result<Arc<dyn MappedFile>> {
         self.inner.map(len)
     }
