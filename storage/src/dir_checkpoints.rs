@@ -20,7 +20,7 @@ use crate::sealed_checkpoints::{
     Noted, Offsets, SEALED_CHECKPOINTS, Texts, encode, find, texts_of,
 };
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Written {
     noted: Noted,
     /// What is noted stands under a checksum on the disk; true also where nothing is.
@@ -33,7 +33,7 @@ struct Written {
 }
 
 /// The checkpoint files of one log directory.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct DirCheckpoints {
     written: Mutex<Written>,
     was_sealed: bool,
@@ -76,9 +76,10 @@ impl DirCheckpoints {
         self.written().unloaded.get(tp).copied().unwrap_or_default()
     }
 
-    /// All partitions are loaded: entries of others go with the next write.
-    pub(crate) fn all_loaded(&self) {
-        self.written().unloaded.clear();
+    /// All partitions are loaded but these, which cannot be read before another start: entries of others go with
+    /// the next write.
+    pub(crate) fn all_loaded(&self, except: &HashSet<TopicPartition>) {
+        self.written().unloaded.retain(|tp, _| except.contains(tp));
     }
 
     /// What the files hold for a partition, all 0 for one they do not know.

@@ -167,6 +167,14 @@ pub enum StorageError {
         /// What differs, as a sentence.
         why: String,
     },
+    /// A log directory that was used before says nothing of itself any more, or is not named any more.
+    #[error("log directory {} is lost: {why}", .dir.display())]
+    DirectoryLost {
+        /// The directory.
+        dir: PathBuf,
+        /// How that shows, as a sentence.
+        why: String,
+    },
     /// The partition was deleted while the caller held it.
     #[error("the partition was deleted")]
     PartitionDeleted,

@@ -283,6 +283,8 @@ pub(crate) struct PartitionDir {
     /// Held while a file of it, or it, is synced.
     syncing: Mutex<()>,
     deleted: AtomicBool,
+    /// Why nothing of it can be read before another start.
+    unavailable: OnceLock<StorageError>,
     /// A file was used since it was opened, or since somebody asked last.
     used: AtomicBool,
     /// A file may be open.
@@ -314,6 +316,7 @@ impl PartitionDir {
             identity: Mutex::default(),
             syncing: Mutex::default(),
             deleted: AtomicBool::new(false),
+            unavailable: OnceLock::new(),
             used: AtomicBool::new(false),
             open: AtomicBool::new(false),
             queued: AtomicBool::new(false),
@@ -379,13 +382,22 @@ impl PartitionDir {
         self.path.join(format!("{base_offset:020}{ending}"))
     }
 
-    /// Fails where the partition was deleted.
+    /// Fails where the partition was deleted, or nothing of it can be read before another start.
     pub(crate) fn check_live(&self) -> Result<(), StorageError> {
         if self.is_deleted() {
-            Err(StorageError::PartitionDeleted)
-        } else {
-            Ok(())
+            return Err(StorageError::PartitionDeleted);
         }
+        self.unavailable().map_or(Ok(()), |why| Err(why.clone()))
+    }
+
+    /// Why nothing of it can be read before another start, if so.
+    pub(crate) fn unavailable(&self) -> Option<&StorageError> {
+        self.unavailable.get()
+    }
+
+    /// Nothing of it can be read before another start.
+    pub(crate) fn set_unavailable(&self, why: StorageError) {
+        self.unavailable.get_or_init(|| why);
     }
 
     /// Whether the partition was deleted.

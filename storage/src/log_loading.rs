@@ -17,16 +17,16 @@ use std::sync::{Arc, PoisonError};
 use tidewheel_config::LogConfig;
 use tidewheel_protocol::{TopicPartition, Uuid};
 
-use crate::dir_names::{DELETED_SUFFIX, parse_partition_dir, stray_dir_name};
+use crate::dir_names::parse_partition_dir;
 use crate::error::StorageError;
 use crate::leader_epochs::LeaderEpochs;
 use crate::log::{Log, LogParts, Unopened};
-use crate::log_dir::{PartitionDir, Presence, lost_identity};
+use crate::log_dir::{PartitionDir, Presence};
 use crate::log_manager::{DeletedDir, LogManager, ManagedDir};
 use crate::log_offsets::LogPoint;
 use crate::manifest::PartitionManifest;
+use crate::partition_homes::Homes;
 use crate::partition_log::{FoundLog, PartitionLog};
-use crate::partition_metadata::{self, PARTITION_METADATA};
 use crate::partition_state::PartitionState;
 use crate::producer_state::ProducerState;
 use crate::recovering::Recovering;
@@ -128,11 +128,11 @@ impl<W> LogManager<W> {
     /// file of a partition.
     ///
     /// A partition with damaged durable data comes back too; [`SharedLog::refusal`] says what is
-    /// wrong with it.
+    /// wrong with it. So does one that cannot be read at all, or that may lie in a directory that is offline:
+    /// [`SharedLog::unavailable`] says why.
     ///
     /// # Errors
-    /// `Io`, `DiskFull`, and `Corrupt` where a partition's `partition.metadata` is damaged or missing:
-    /// the start failed.
+    /// `Io` where the first directory cannot be read or written, `DiskFull`: the start failed.
     pub fn load(
         &self,
         live: Vec<LivePartition>,
@@ -141,26 +141,66 @@ impl<W> LogManager<W> {
     ) -> Result<LoadedLogs<W>, StorageError> {
         let wanted: HashMap<&TopicPartition, &LivePartition> =
             live.iter().map(|live| (&live.tp, live)).collect();
-        let mut homes: HashMap<TopicPartition, usize> = HashMap::new();
-        let mut lost = Vec::new();
-        for (number, managed) in self.dirs.iter().enumerate() {
-            for tp in self.find_partitions(managed, &wanted, &mut lost)? {
-                homes.entry(tp).or_insert(number);
-            }
-        }
+        let (homes, mut lost) = self.find_homes(&wanted)?;
         let missing: Vec<_> = live
             .iter()
             .filter(|live| !homes.contains_key(&live.tp))
             .cloned()
             .collect();
-        lost.extend(missing.iter().filter_map(|live| self.loss(live)));
+        let mut logs = self.open_found(&live, &homes, leader_epoch, now_ms)?;
+        match self.offline_dir() {
+            // They may lie there. Made anew elsewhere, their offsets would be used twice.
+            Some((number, error)) => logs.extend(
+                missing
+                    .iter()
+                    .map(|live| self.register_unavailable(number, live, leader_epoch, &error)),
+            ),
+            None => {
+                lost.extend(missing.iter().filter_map(|live| self.loss(live)));
+                logs.extend(self.create_many(missing, leader_epoch)?);
+            }
+        }
+        let unavailable = logs.iter().filter(|log| log.unavailable().is_some());
+        let unavailable = unavailable
+            .map(|log| log.topic_partition().clone())
+            .collect();
+        for managed in &self.dirs {
+            managed
+                .manifest
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .clear();
+            managed.checkpoints.all_loaded(&unavailable);
+        }
+        self.registry().loaded = true;
+        let doubts = self.dirs.iter();
+        let doubts = doubts.flat_map(|managed| managed.checkpoints.take_doubts());
+        Ok(LoadedLogs {
+            logs,
+            lost,
+            doubts: doubts.collect(),
+        })
+    }
+
+    /// The logs of all partitions that have a directory.
+    fn open_found(
+        &self,
+        live: &[LivePartition],
+        homes: &Homes,
+        leader_epoch: i32,
+        now_ms: i64,
+    ) -> Result<Vec<Arc<SharedLog<W>>>, StorageError> {
         let mut logs = Vec::with_capacity(live.len());
         let mut unknown = Vec::new();
-        for live in &live {
-            let Some(number) = homes.get(&live.tp) else {
+        for live in live {
+            let Some((number, failed)) = homes.get(&live.tp) else {
                 continue;
             };
             let managed = &self.dirs[*number];
+            if let Some(error) = failed {
+                logs.push(self.register_unavailable(*number, live, leader_epoch, error));
+                continue;
+            }
             let known = managed
                 .manifest
                 .lock()
@@ -176,119 +216,41 @@ impl<W> LogManager<W> {
         }
         let partitions = unknown.iter();
         let partitions: Vec<_> = partitions
-            .map(|(number, live)| (&self.dirs[*number], *live))
+            .map(|(number, live)| (*number, &self.dirs[*number], *live))
             .collect();
         let recovering = self.recovering(Some(leader_epoch), now_ms);
         let (threads, told) = (self.options.recovery_threads, &self.options.progress);
         let found = recovering.recover_all(&partitions, threads, told)?;
         for ((number, live), found) in unknown.iter().zip(found) {
-            logs.push(self.register(*number, found, live.config.clone()));
+            logs.push(match found {
+                Ok(found) => self.register(*number, found, live.config.clone()),
+                Err(error) => self.register_unavailable(*number, live, leader_epoch, &error),
+            });
         }
-        logs.extend(self.create_many(missing, leader_epoch)?);
-        for managed in &self.dirs {
-            managed
-                .manifest
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .clear();
-            managed.checkpoints.all_loaded();
-        }
-        self.registry().loaded = true;
-        let doubts = self.dirs.iter();
-        let doubts = doubts.flat_map(|managed| managed.checkpoints.take_doubts());
-        Ok(LoadedLogs {
-            logs,
-            lost,
-            doubts: doubts.collect(),
+        Ok(logs)
+    }
+
+    /// A directory that is offline, and the error of those who ask for what lies there.
+    fn offline_dir(&self) -> Option<(usize, StorageError)> {
+        self.dirs.iter().enumerate().find_map(|(number, managed)| {
+            let error = managed.dir.check_online().err()?;
+            Some((number, error))
         })
     }
 
-    /// What is known of the records of a partition that has no directory any more: it was durable before
-    /// they were.
-    fn loss(&self, live: &LivePartition) -> Option<StorageError> {
-        self.dirs.iter().find_map(|managed| {
-            let manifest = managed
-                .manifest
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
-            let known = manifest.get(&live.tp);
-            let known = known.filter(|known| known.topic_id == live.topic_id);
-            let (start, end) = match known {
-                Some(known) => (known.log_start_offset, known.log_end_offset),
-                None => {
-                    let at_start = managed.checkpoints.at_start(&live.tp);
-                    (at_start.log_start, at_start.recovery_point)
-                }
-            };
-            let path = managed.dir.path().join(live.tp.to_string());
-            let reason = format!(
-                "the directory is gone with offsets {start}..{end}; the partition begins anew, empty"
-            );
-            (start < end).then(|| StorageError::corrupt(&path, 0, reason))
-        })
-    }
-
-    /// The partitions of a directory that are wanted; renames the others away, and tells `lost` of those that
-    /// nobody can have deleted.
-    fn find_partitions(
+    /// A log that takes nothing and says nothing of itself until another start. Its numbers in the checkpoint files
+    /// stay as they are.
+    fn register_unavailable(
         &self,
-        managed: &ManagedDir,
-        wanted: &HashMap<&TopicPartition, &LivePartition>,
-        lost: &mut Vec<StorageError>,
-    ) -> Result<Vec<TopicPartition>, StorageError> {
-        let (fs, path) = (managed.dir.fs(), managed.dir.path());
-        let entries = fs
-            .read_dir(path)
-            .map_err(|error| StorageError::from_io("list", path, error))?;
-        let mut found = Vec::new();
-        for entry in entries
-            .iter()
-            .filter(|entry| entry.is_dir && !entry.name.ends_with(DELETED_SUFFIX))
-        {
-            let Some(tp) = parse_partition_dir(&entry.name) else {
-                continue;
-            };
-            if &*tp.topic == METADATA_TOPIC {
-                continue;
-            }
-            let id = self.id_of_dir(managed, &entry.name)?;
-            if id.is_some() && id == wanted.get(&tp).map(|live| live.topic_id) {
-                found.push(tp);
-            } else if let Some(id) = id.filter(|_| wanted.contains_key(&tp))
-                && managed.checkpoints.at_start(&tp).recovery_point > 0
-            {
-                lost.push(set_aside(managed, &tp, id)?);
-            } else if id.is_some() || Self::is_unwritten(managed, &tp)? {
-                managed.dir.retire(&tp, id)?;
-            } else if wanted.contains_key(&tp) {
-                return Err(lost_identity(&path.join(&entry.name)));
-            }
-            // Else nobody knows whose it is; it stays.
-        }
-        Ok(found)
-    }
-
-    /// The topic id of a partition directory; from the manifest where there is one.
-    fn id_of_dir(&self, managed: &ManagedDir, name: &str) -> Result<Option<Uuid>, StorageError> {
-        let Some(tp) = parse_partition_dir(name) else {
-            return Ok(None);
-        };
-        if let Some(known) = managed
-            .manifest
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(&tp)
-        {
-            return Ok(Some(known.topic_id));
-        }
-        partition_metadata::read(managed.dir.fs(), &managed.dir.path().join(name))
-    }
-
-    /// Whether a directory without identity is one that a crash kept from ever holding durable data.
-    fn is_unwritten(managed: &ManagedDir, tp: &TopicPartition) -> Result<bool, StorageError> {
-        // A recovery point is written after the identity is durable.
-        let never_durable = managed.checkpoints.at_start(tp).recovery_point == 0;
-        Ok(never_durable && managed.dir.is_unwritten(tp)?)
+        number: usize,
+        live: &LivePartition,
+        leader_epoch: i32,
+        error: &StorageError,
+    ) -> Arc<SharedLog<W>> {
+        let mut found = self.new_log(number, live, leader_epoch);
+        found.log.segments().dir().set_unavailable(error.clone());
+        found.log.refuse(error.clone());
+        self.register(number, found, live.config.clone())
     }
 
     fn recovering(&self, leader_epoch: Option<i32>, now_ms: i64) -> Recovering {
@@ -515,39 +477,6 @@ pub(crate) fn partition_dir(
         false => Presence::Unknown,
     };
     Arc::new(PartitionDir::new(log_dir, tp, live.topic_id, presence))
-}
-
-/// Renames the directory of a partition that bears the id of another topic, although the checkpoints know the
-/// partition, and says so. A name that is used again is forgotten by them first; so most likely the id rotted,
-/// which is under no checksum. Else the power went between the note that there is a new topic and that.
-fn set_aside(
-    managed: &ManagedDir,
-    tp: &TopicPartition,
-    id: Uuid,
-) -> Result<StorageError, StorageError> {
-    let (fs, from) = (managed.dir.fs(), managed.dir.path().join(tp.to_string()));
-    let failed = |error| {
-        let error = StorageError::from_io("rename", &from, error);
-        managed.dir.write_failed(error)
-    };
-    let name = stray_dir_name(tp, id);
-    let mut to = managed.dir.path().join(&name);
-    let mut number = 0;
-    while fs.exists(&to).map_err(failed)? {
-        number += 1;
-        to = managed.dir.path().join(format!("{name}.{number}"));
-    }
-    fs.rename(&from, &to).map_err(failed)?;
-    managed.dir.sync_names()?;
-    let reason = format!(
-        "it names another topic; the directory is kept as {}",
-        to.display()
-    );
-    Ok(StorageError::corrupt(
-        &from.join(PARTITION_METADATA),
-        0,
-        reason,
-    ))
 }
 
 /// The settings of the metadata log: nothing in it expires.

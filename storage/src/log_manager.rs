@@ -13,8 +13,6 @@
 //! marker, so the manifest of an earlier stop is never trusted beside newer data.
 
 use std::collections::HashMap;
-use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
@@ -23,6 +21,7 @@ use tidewheel_protocol::TopicPartition;
 
 use crate::checkpoint::{take_clean_shutdown, write_clean_shutdown};
 use crate::checkpoint_turn::CheckpointTurn;
+use crate::claiming::{claim, spared};
 use crate::dir_checkpoints::DirCheckpoints;
 use crate::dir_names::DELETED_SUFFIX;
 use crate::error::StorageError;
@@ -34,13 +33,9 @@ use crate::log_dir::LogDir;
 use crate::log_loading::METADATA_TOPIC;
 use crate::log_manager_options::LogManagerOptions;
 use crate::manifest::{self, Manifest, PartitionManifest};
-use crate::meta_properties::{self, MetaProperties};
 use crate::open_files::{OpenCounts, OpenFiles};
 use crate::partition_log::{CheckpointPolicy, PartitionLog};
 use crate::shared_log::SharedLog;
-
-/// The lock file of a log directory; hidden, so that an empty directory stays empty.
-const LOCK_FILE: &str = ".lock";
 
 /// A log directory and what is kept about it.
 #[derive(Debug)]
@@ -55,7 +50,8 @@ pub(crate) struct ManagedDir {
     pub(crate) deleted: Mutex<HashMap<String, DeletedDir>>,
     /// Which of the logs' checkpoints its files know.
     turn: CheckpointTurn,
-    _lock: Box<dyn DirLock>,
+    /// `None` of a directory that cannot be used.
+    lock: Option<Box<dyn DirLock>>,
 }
 
 /// Since when a deleted partition's directory is kept, and how long.
@@ -68,6 +64,51 @@ pub(crate) struct DeletedDir {
 }
 
 impl ManagedDir {
+    /// Takes over a directory that is locked and ours, and takes note of whether the last stop was clean.
+    fn open(dir: Arc<LogDir>, lock: Box<dyn DirLock>) -> Result<Self, StorageError> {
+        let (fs, path) = (dir.fs(), dir.path());
+        let clean = take_clean_shutdown(fs, path)?;
+        // Also where there was none: a start that was killed here may have removed it, and it
+        // must not come back beside newer data.
+        fs.sync_dir(path)
+            .map_err(|error| StorageError::from_io("sync", path, error))?;
+        // A manifest that cannot be read is none: everything is then recovered.
+        let manifest = match clean {
+            true => manifest::read(fs, path).ok().flatten(),
+            false => None,
+        };
+        let partitions = manifest.map(|manifest| manifest.partitions);
+        let by_name = |known: PartitionManifest| (known.topic_partition(), known);
+        let partitions = partitions.unwrap_or_default().into_iter().map(by_name);
+        let checkpoints = DirCheckpoints::read(fs, path)?;
+        dir.find_ballast();
+        dir.look_at_space();
+        let manifest = Mutex::new(partitions.collect());
+        Ok(Self::new(dir, checkpoints, manifest, Some(lock)))
+    }
+
+    /// A directory that cannot be used until the next start.
+    fn offline(dir: Arc<LogDir>, error: StorageError) -> Self {
+        dir.take_offline(error);
+        Self::new(dir, DirCheckpoints::default(), Mutex::default(), None)
+    }
+
+    fn new(
+        dir: Arc<LogDir>,
+        checkpoints: DirCheckpoints,
+        manifest: Mutex<HashMap<TopicPartition, PartitionManifest>>,
+        lock: Option<Box<dyn DirLock>>,
+    ) -> Self {
+        Self {
+            dir,
+            checkpoints,
+            manifest,
+            deleted: Mutex::default(),
+            turn: CheckpointTurn::default(),
+            lock,
+        }
+    }
+
     pub(crate) fn deleted(&self) -> MutexGuard<'_, HashMap<String, DeletedDir>> {
         self.deleted.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -93,6 +134,8 @@ pub(crate) struct Registry<W> {
 pub struct LogManager<W> {
     pub(crate) options: LogManagerOptions,
     pub(crate) cluster_id: String,
+    /// Log directories that were named once and are not any more.
+    pub(crate) given_up: Vec<StorageError>,
     pub(crate) dirs: Vec<ManagedDir>,
     open: Arc<OpenFiles>,
     pub(crate) registry: Mutex<Registry<W>>,
@@ -106,64 +149,30 @@ impl<W> LogManager<W> {
     /// # Errors
     /// `DirectoryInUse`, `ForeignDirectory`, `NewerFormat`, `DirectoryMismatch` for a directory of
     /// another cluster or node, `Corrupt` for a damaged checkpoint file, `Io`, `DiskFull`. Nothing was
-    /// changed in a directory that is refused.
+    /// changed in a directory that is refused. A directory but the first that is damaged or cannot be read is no
+    /// error: it is offline.
     pub fn open(fs: Arc<dyn FileSystem>, options: LogManagerOptions) -> Result<Self, StorageError> {
-        // A directory that is not ours stays untouched: not even a lock file is left in it.
-        for path in &options.dirs {
-            meta_properties::read(&*fs, path)?;
-        }
-        let mut locks = Vec::new();
-        for path in &options.dirs {
-            fs.create_dir_all(path)
-                .map_err(|error| StorageError::from_io("create", path, error))?;
-            locks.push(
-                fs.lock(&path.join(LOCK_FILE))
-                    .map_err(|error| match error.kind() {
-                        ErrorKind::WouldBlock => StorageError::DirectoryInUse { dir: path.clone() },
-                        _ => StorageError::from_io("lock", path, error),
-                    })?,
-            );
-        }
-        let cluster_id = claim(&*fs, &options)?;
+        let claimed = claim(&*fs, &options)?;
         let open = Arc::new(OpenFiles::new(options.open));
         let mut dirs = Vec::new();
-        for (path, lock) in options.dirs.iter().zip(locks) {
-            let clean = take_clean_shutdown(&*fs, path)?;
-            // Also where there was none: a start that was killed here may have removed it, and it
-            // must not come back beside newer data.
-            fs.sync_dir(path)
-                .map_err(|error| StorageError::from_io("sync", path, error))?;
-            // A manifest that cannot be read is none: everything is then recovered.
-            let manifest = if clean {
-                manifest::read(&*fs, path).ok().flatten()
-            } else {
-                None
-            };
-            let partitions = manifest
-                .map(|manifest| manifest.partitions)
-                .unwrap_or_default();
-            let on = Arc::clone(&fs);
-            let dir = LogDir::new(on, path.clone(), options.space, Arc::clone(&open));
+        for (number, (path, lock)) in options.dirs.iter().zip(claimed.locks).enumerate() {
+            let dir = LogDir::new(
+                Arc::clone(&fs),
+                path.clone(),
+                options.space,
+                Arc::clone(&open),
+            );
             let dir = Arc::new(dir);
-            dir.find_ballast();
-            dir.look_at_space();
-            dirs.push(ManagedDir {
-                checkpoints: DirCheckpoints::read(&*fs, path)?,
-                dir,
-                deleted: Mutex::default(),
-                turn: CheckpointTurn::default(),
-                _lock: lock,
-                manifest: Mutex::new(
-                    partitions
-                        .into_iter()
-                        .map(|known| (known.topic_partition(), known))
-                        .collect(),
-                ),
+            let opened = lock.and_then(|lock| ManagedDir::open(Arc::clone(&dir), lock));
+            dirs.push(match opened {
+                Ok(managed) => managed,
+                Err(error) => ManagedDir::offline(dir, spared(number, error)?),
             });
         }
         Ok(Self {
             options,
-            cluster_id,
+            cluster_id: claimed.cluster_id,
+            given_up: claimed.given_up,
             dirs,
             open,
             registry: Mutex::new(Registry {
@@ -466,6 +475,9 @@ fn unlink_segments(
 /// Removes the directories of deleted partitions whose time has come. Looks into the log directory only
 /// where there may be one: listing thousands of partitions every second takes a share of a core.
 fn unlink_dirs(managed: &ManagedDir, now_ms: i64) -> Result<(), StorageError> {
+    if managed.lock.is_none() {
+        return Ok(());
+    }
     let (fs, path) = (managed.dir.fs(), managed.dir.path());
     let low = managed.dir.space().is_low();
     let has_come = |kept: &DeletedDir| low || has_passed(kept.delay_ms, kept.since_ms, now_ms);
@@ -506,85 +518,4 @@ fn unlink_dirs(managed: &ManagedDir, now_ms: i64) -> Result<(), StorageError> {
         }
     }
     outcome
-}
-
-/// Makes the way to a new log directory durable. All of it: parts may be left from a start that was
-/// killed before it came here.
-fn sync_way_to(fs: &dyn FileSystem, path: &Path) -> Result<(), StorageError> {
-    for ancestor in path.ancestors().skip(1) {
-        let here = if ancestor.as_os_str().is_empty() {
-            Path::new(".")
-        } else {
-            ancestor
-        };
-        match fs.sync_dir(here) {
-            // Who may not even list it has not made anything in it either.
-            Err(error) if error.kind() != ErrorKind::PermissionDenied => {
-                return Err(StorageError::from_io("sync", here, error));
-            }
-            _ => {}
-        }
-    }
-    Ok(())
-}
-
-/// Checks whose the directories are and signs the new ones; returns the cluster id. All are looked at
-/// before one is changed.
-fn claim(fs: &dyn FileSystem, options: &LogManagerOptions) -> Result<String, StorageError> {
-    let mut found = Vec::new();
-    for dir in &options.dirs {
-        found.push(meta_properties::read(fs, dir)?);
-    }
-    let known = found.iter().flatten().next();
-    let mismatch = |dir: &PathBuf, why: String| StorageError::DirectoryMismatch {
-        dir: dir.clone(),
-        why,
-    };
-    if let (Some(first), [None, ..]) = (known, found.as_slice()) {
-        let why = format!(
-            "it is empty, while another one belongs to cluster {}; the first directory holds the \
-             metadata of all topics, so restore it or leave it out",
-            first.cluster_id
-        );
-        return Err(mismatch(&options.dirs[0], why));
-    }
-    let cluster_id = known
-        .map_or(&options.new_cluster_id, |meta| &meta.cluster_id)
-        .clone();
-    for (dir, meta) in options.dirs.iter().zip(&found) {
-        let Some(meta) = meta else { continue };
-        if meta.cluster_id != cluster_id {
-            let why = format!(
-                "its cluster is {}, that of the others {cluster_id}",
-                meta.cluster_id
-            );
-            return Err(mismatch(dir, why));
-        }
-        if meta.node_id != options.node_id {
-            let why = format!(
-                "it was written by node {}, this is node {}",
-                meta.node_id, options.node_id
-            );
-            return Err(mismatch(dir, why));
-        }
-    }
-    for (at, dir) in options
-        .dirs
-        .iter()
-        .enumerate()
-        .filter(|(at, _)| found[*at].is_none())
-    {
-        let meta = MetaProperties {
-            cluster_id: cluster_id.clone(),
-            node_id: options.node_id,
-            directory_id: options
-                .new_directory_ids
-                .get(at)
-                .copied()
-                .unwrap_or_default(),
-        };
-        sync_way_to(fs, dir)?;
-        meta_properties::write(fs, dir, &meta)?;
-    }
-    Ok(cluster_id)
 }

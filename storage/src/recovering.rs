@@ -4,6 +4,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use crate::claiming::may_be_spared;
 use crate::error::StorageError;
 use crate::log::Log;
 use crate::log_loading::{LivePartition, METADATA_TOPIC, partition_dir};
@@ -49,7 +50,7 @@ struct Progress {
     /// How many were taken; all, once one has failed.
     taken: usize,
     /// What was found, by its number.
-    found: Vec<(usize, FoundLog)>,
+    found: Vec<(usize, Result<FoundLog, StorageError>)>,
     failed: Option<StorageError>,
 }
 
@@ -89,14 +90,17 @@ impl Recovering {
 
     /// Brings many back, in their order, with at most so many threads.
     ///
+    /// One that cannot be read comes back as the error, as does each of a directory that failed, unless that is the
+    /// first one.
+    ///
     /// # Errors
-    /// That of the first that failed; the ones that nobody had begun are left as they are.
+    /// That of the first that failed otherwise; the ones that nobody had begun are left as they are.
     pub(crate) fn recover_all(
         self,
-        partitions: &[(&ManagedDir, &LivePartition)],
+        partitions: &[(usize, &ManagedDir, &LivePartition)],
         threads: usize,
         told: &RecoveryProgress,
-    ) -> Result<Vec<FoundLog>, StorageError> {
+    ) -> Result<Vec<Result<FoundLog, StorageError>>, StorageError> {
         told.total.fetch_add(partitions.len(), Ordering::Relaxed);
         let progress = Mutex::new(Progress::default());
         // Whoever panics with it ends the start.
@@ -107,14 +111,17 @@ impl Recovering {
                 progress.taken += 1;
                 progress.taken - 1
             };
-            let Some((managed, live)) = partitions.get(number) else {
+            let Some((dir, managed, live)) = partitions.get(number) else {
                 return;
             };
             let found = self.recover(managed, live);
             told.done.fetch_add(1, Ordering::Relaxed);
             let mut progress = lock();
             match found {
-                Ok(found) => progress.found.push((number, found)),
+                Ok(found) => progress.found.push((number, Ok(found))),
+                Err(error) if is_spared(*dir, managed, &error) => {
+                    progress.found.push((number, Err(error)));
+                }
                 Err(error) => {
                     progress.taken = partitions.len();
                     // Others may only have found that the directory is offline already.
@@ -136,5 +143,13 @@ impl Recovering {
         }
         progress.found.sort_unstable_by_key(|(number, _)| *number);
         Ok(progress.found.into_iter().map(|(_, found)| found).collect())
+    }
+}
+
+/// Whether a start goes on without a partition that failed so.
+fn is_spared(number: usize, managed: &ManagedDir, error: &StorageError) -> bool {
+    match managed.dir.offline_cause() {
+        Some(_) => number > 0,
+        None => may_be_spared(error),
     }
 }

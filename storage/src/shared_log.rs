@@ -404,6 +404,13 @@ impl<W> SharedLog<W> {
             .or_else(|| self.log.lock().refusal().cloned())
     }
 
+    /// Why nothing of it can be read before another start, offsets included, if so: its directory is lost, or what a
+    /// start must read of it cannot be read. Takes no lock.
+    #[must_use]
+    pub fn unavailable(&self) -> Option<StorageError> {
+        self.log.dir().unavailable().cloned()
+    }
+
     /// The damage for which the log is kept for reading only, if there is any.
     #[must_use]
     pub fn damage(&self) -> Option<StorageError> {

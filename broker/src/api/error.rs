@@ -37,6 +37,7 @@ pub(crate) fn storage_code(error: &StorageError) -> ErrorCode {
         | StorageError::ForeignDirectory { .. }
         | StorageError::NewerFormat { .. }
         | StorageError::DirectoryMismatch { .. }
+        | StorageError::DirectoryLost { .. }
         | StorageError::DeliveriesNotNoted { .. }
         | StorageError::QueueFull
         | StorageError::Closed => ErrorCode::KafkaStorageError,

@@ -83,6 +83,9 @@ async fn ask(
     let log = partition.log();
     let leader_epoch = context.broker.leader_epoch();
     check_leader_epoch(asked.current_leader_epoch, leader_epoch)?;
+    if let Some(error) = log.unavailable() {
+        return Err(error::storage_code(&error));
+    }
     let offsets = log.offsets();
     let version = context.version;
     match asked.timestamp {

@@ -6,6 +6,7 @@ use tidewheel_protocol::messages::offset_for_leader_epoch::{
     OffsetForLeaderPartition, OffsetForLeaderTopicResult,
 };
 
+use super::error::storage_code;
 use super::{Context, check_leader_epoch};
 use crate::topics::Topic;
 
@@ -39,6 +40,9 @@ fn answer(topic: Option<&Topic>, asked: &OffsetForLeaderPartition, current: i32)
         .ok_or(ErrorCode::UnknownTopicOrPartition)
         .and_then(|partition| {
             check_leader_epoch(asked.current_leader_epoch, current)?;
+            if let Some(error) = partition.log().unavailable() {
+                return Err(storage_code(&error));
+            }
             Ok(partition.log().end_offset_for_epoch(asked.leader_epoch))
         });
     let (error, (leader_epoch, end_offset)) = match found {

@@ -71,7 +71,9 @@ impl Loading<'_> {
             error!(%error, "a partition is lost");
         }
         for log in &loaded.logs {
-            if let Some(error) = log.refusal() {
+            if let Some(error) = log.unavailable() {
+                error!(partition = %log.topic_partition(), %error, "a partition is offline until the next start");
+            } else if let Some(error) = log.refusal() {
                 self.metrics.storage().found_damage();
                 error!(partition = %log.topic_partition(), %error, "served read-only: durable data is damaged");
             }

@@ -132,6 +132,10 @@ pub(super) async fn until_settled<F: Future<Output = Loaded>>(mut attempt: impl 
 
 fn read_all(shard: &Shard, reading: &mut Reading) -> Result<(), LoadError> {
     let log = shard.log().log();
+    if let Some(error) = log.unavailable() {
+        // It looks empty, and no group may be told that nothing was committed.
+        return Err(error.into());
+    }
     let mut offset = log.offsets().log_start;
     // A broker that stops need not know the rest.
     while offset < log.offsets().log_end && shard.is_loading() {

@@ -16,6 +16,11 @@ const READ_BYTES: usize = 1 << 20;
 /// # Errors
 /// As for any read of the log.
 pub fn read_tail<W>(log: &SharedLog<W>, from: i64) -> Result<PartitionTail, StorageError> {
+    match log.unavailable() {
+        // It has nothing here: what is delivered waits until the directory is back.
+        None | Some(StorageError::LogDirOffline { .. }) => {}
+        Some(error) => return Err(error),
+    }
     let offsets = log.offsets();
     let mut tail = PartitionTail {
         log_end: offsets.log_end,

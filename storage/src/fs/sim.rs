@@ -28,7 +28,7 @@
 //! - **Space** counts the bytes of named files; a file whose last name is unlinked or replaced frees its
 //!   space at once. Directories and preallocated blocks take none.
 //!
-//! Not modelled: reordering beyond the above, misdirected writes, read errors, and damage to
+//! Not modelled: reordering beyond the above, misdirected writes, and damage to
 //! durable bytes other than by [`SimFs::rot`].
 //!
 //! # Operations and faults
@@ -146,6 +146,12 @@ impl SimFs {
         self.disk().lies.push((lie, about));
     }
 
+    /// From here on the files and directories for which `about` says so cannot be read (EIO). Maps show what they
+    /// showed, and disks of later starts are whole again.
+    pub fn fail_reads(&self, about: fn(&Path) -> bool) {
+        self.disk().unreadable.push(about);
+    }
+
     /// How many bytes may still be written. A write that needs more fills the disk and fails with
     /// ENOSPC.
     pub fn set_free_bytes(&self, bytes: u64) {
@@ -260,6 +266,7 @@ impl FileSystem for SimFs {
 
     fn read_dir(&self, path: &Path) -> io::Result<Vec<DirEntry>> {
         let disk = self.disk();
+        disk.check_readable(path)?;
         let id = dir_at(&disk, path)?;
         let mut entries = Vec::new();
         for (name, id) in disk.dir(id)?.entries() {

@@ -57,7 +57,7 @@ impl Dumper<'_> {
             let below = path.join(&entry.name);
             match (entry.is_dir, FileKind::of(&entry.name)) {
                 (true, _) => self.partition_directory(&below)?,
-                (_, FileKind::Marker | FileKind::Unknown) => {}
+                (_, FileKind::Directories | FileKind::Marker | FileKind::Unknown) => {}
                 _ => self.file(&below)?,
             }
         }
@@ -137,7 +137,9 @@ impl Dumper<'_> {
                 }
                 Ok(())
             }
-            FileKind::Marker | FileKind::Leftover | FileKind::Unknown => Ok(()),
+            FileKind::Directories | FileKind::Marker | FileKind::Leftover | FileKind::Unknown => {
+                Ok(())
+            }
         }
     }
 

@@ -9,6 +9,7 @@ use crate::checkpoint::{
     CLEAN_SHUTDOWN_MARKER, CLEANER_OFFSET_CHECKPOINT, LOG_START_OFFSET_CHECKPOINT,
     RECOVERY_POINT_CHECKPOINT, REPLICATION_OFFSET_CHECKPOINT,
 };
+use crate::claiming::DIRECTORIES;
 use crate::leader_epochs::LEADER_EPOCH_CHECKPOINT;
 use crate::manifest::MANIFEST;
 pub(super) use crate::meta_properties::META_PROPERTIES;
@@ -41,6 +42,8 @@ pub(super) enum FileKind {
     SealedCheckpoints,
     MetaProperties,
     Manifest,
+    /// The list of all data directories.
+    Directories,
     /// The clean-shutdown marker, the lock and the ballast: that they are there says everything.
     Marker,
     /// What an operation left behind that the next start removes.
@@ -60,6 +63,7 @@ impl FileKind {
             SEALED_CHECKPOINTS => FileKind::SealedCheckpoints,
             META_PROPERTIES => FileKind::MetaProperties,
             MANIFEST => FileKind::Manifest,
+            DIRECTORIES => FileKind::Directories,
             CLEAN_SHUTDOWN_MARKER | LOCK | BALLAST => FileKind::Marker,
             _ => FileKind::of_segment_file(name),
         }
@@ -105,6 +109,7 @@ impl FileKind {
             FileKind::SealedCheckpoints => "offset checkpoints with a checksum",
             FileKind::MetaProperties => "directory identity",
             FileKind::Manifest => "manifest",
+            FileKind::Directories => "list of directories",
             FileKind::Marker => "marker",
             FileKind::Leftover => "leftover",
             FileKind::Unknown => "unknown",

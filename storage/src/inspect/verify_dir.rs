@@ -14,6 +14,7 @@ use crate::checkpoint::{
     self, CLEAN_SHUTDOWN_MARKER, LOG_START_OFFSET_CHECKPOINT, RECOVERY_POINT_CHECKPOINT,
     REPLICATION_OFFSET_CHECKPOINT,
 };
+use crate::claiming;
 use crate::delay::DELAY_DIR;
 use crate::error::StorageError;
 use crate::fs::FileSystem;
@@ -123,6 +124,10 @@ impl Surroundings {
                 (false, _) => match FileKind::of(&entry.name) {
                     FileKind::Leftover => report.note(&path, 0, "a later step removes this file"),
                     FileKind::Unknown => report.note(&path, 0, "a file that does not belong here"),
+                    FileKind::Directories => {
+                        let checked = claiming::check_list(fs, &path);
+                        checked.or_else(|error| report_corrupt(error, &path, report))?;
+                    }
                     _ => {}
                 },
             }
@@ -460,6 +465,7 @@ fn verify_file(
         FileKind::SealedCheckpoints => sealed_checkpoints::read(fs, dir).map(|_| ()),
         FileKind::MetaProperties => meta_properties::read(fs, dir).map(|_| ()),
         FileKind::Manifest => manifest::read(fs, dir).map(|_| ()),
+        FileKind::Directories => claiming::check_list(fs, path),
         FileKind::Marker => Ok(()),
         FileKind::Leftover | FileKind::Unknown => {
             report.note(path, 0, "not a file that can be checked");

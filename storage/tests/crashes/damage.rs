@@ -328,8 +328,12 @@ fn a_directory_without_identity_is_never_deleted() {
     drop((manager, log));
     disk.remove_file(&file("partition.metadata")).unwrap();
     let fs: Arc<dyn FileSystem> = Arc::new(disk.clone());
-    let refused = open(&fs, vec![live("t", 1, roomy())], 2).unwrap_err();
+    let (manager, logs) = open(&fs, vec![live("t", 1, roomy())], 2).unwrap();
+    let refused = logs[0].unavailable().unwrap();
     assert!(matches!(refused, StorageError::Corrupt { .. }), "{refused}");
+    assert!(append(&logs[0], &Draft::new(3), false, NOW).is_err());
+    assert!(logs[0].read(0, 1 << 20, true).is_err());
+    manager.unlink_deleted(NOW).unwrap();
     assert!(disk.exists(&file(LOG)).unwrap());
 }
 

@@ -11,6 +11,7 @@ mod crash;
 mod damage;
 mod full_disk;
 mod half_made;
+mod lost_dirs;
 mod lying_disk;
 mod power_cut;
 mod recovering;

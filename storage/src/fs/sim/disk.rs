@@ -93,6 +93,8 @@ pub(super) struct Disk {
     pub(super) locks: BTreeSet<PathBuf>,
     /// Lies, and the paths that they are about.
     pub(super) lies: Vec<(Lie, About)>,
+    /// What cannot be read.
+    pub(super) unreadable: Vec<About>,
 }
 
 impl Disk {
@@ -106,6 +108,15 @@ impl Disk {
             free_bytes,
             locks: BTreeSet::new(),
             lies: Vec::new(),
+            unreadable: Vec::new(),
+        }
+    }
+
+    /// Fails where `path` cannot be read.
+    pub(super) fn check_readable(&self, path: &Path) -> io::Result<()> {
+        match self.unreadable.iter().any(|about| about(path)) {
+            true => Err(rustix::io::Errno::IO.into()),
+            false => Ok(()),
         }
     }
 
@@ -325,6 +336,7 @@ impl Disk {
         let mut after = self.clone();
         after.ops = 0;
         after.faults.clear();
+        after.unreadable.clear();
         after.powered_off = false;
         after.locks.clear();
         after

@@ -1,0 +1,188 @@
+//! Where the partitions of a start lie, and whose the directories are that look like one.
+//!
+//! A directory goes by the topic id in it. One of a topic that is gone is renamed and removed later; one that bears
+//! a wrong id is kept aside; one that nobody can say anything about stays as it is.
+
+use std::collections::HashMap;
+use std::sync::PoisonError;
+
+use tidewheel_protocol::{TopicPartition, Uuid};
+
+use crate::claiming::{may_be_spared, spared};
+use crate::dir_names::{DELETED_SUFFIX, parse_partition_dir, stray_dir_name};
+use crate::error::StorageError;
+use crate::log_dir::lost_identity;
+use crate::log_loading::{LivePartition, METADATA_TOPIC};
+use crate::log_manager::{LogManager, ManagedDir};
+use crate::partition_metadata::{self, PARTITION_METADATA};
+
+/// The number of the directory of each partition, and why it cannot be used.
+pub(crate) type Homes = HashMap<TopicPartition, (usize, Option<StorageError>)>;
+
+impl<W> LogManager<W> {
+    /// Where each of the partitions lies that are wanted, and for some why they cannot be used; what is lost, and is
+    /// found twice. A directory but the first that cannot be listed is offline from here on.
+    pub(crate) fn find_homes(
+        &self,
+        wanted: &HashMap<&TopicPartition, &LivePartition>,
+    ) -> Result<(Homes, Vec<StorageError>), StorageError> {
+        let mut homes = Homes::new();
+        let mut lost = self.given_up.clone();
+        for (number, managed) in self.dirs.iter().enumerate() {
+            if number > 0 && managed.dir.offline_cause().is_some() {
+                continue;
+            }
+            let found = match self.find_partitions(managed, wanted, &mut lost) {
+                Err(error) => {
+                    managed.dir.take_offline(spared(number, error)?);
+                    continue;
+                }
+                Ok(found) => found,
+            };
+            for (tp, failed) in found {
+                if let Some((other, _)) = homes.get(&tp) {
+                    let other = self.dirs[*other].dir.path().display();
+                    let reason = format!("that in {other} is used, this one is left alone");
+                    let path = managed.dir.path().join(tp.to_string());
+                    lost.push(StorageError::corrupt(&path, 0, reason));
+                } else {
+                    homes.insert(tp, (number, failed));
+                }
+            }
+        }
+        Ok((homes, lost))
+    }
+
+    /// The partitions of a directory that are wanted, and of some why they cannot be used; renames the others away,
+    /// and tells `lost` of those that nobody can have deleted.
+    fn find_partitions(
+        &self,
+        managed: &ManagedDir,
+        wanted: &HashMap<&TopicPartition, &LivePartition>,
+        lost: &mut Vec<StorageError>,
+    ) -> Result<Vec<(TopicPartition, Option<StorageError>)>, StorageError> {
+        let (fs, path) = (managed.dir.fs(), managed.dir.path());
+        let entries = fs
+            .read_dir(path)
+            .map_err(|error| StorageError::from_io("list", path, error))?;
+        let mut found = Vec::new();
+        for entry in entries
+            .iter()
+            .filter(|entry| entry.is_dir && !entry.name.ends_with(DELETED_SUFFIX))
+        {
+            let Some(tp) = parse_partition_dir(&entry.name) else {
+                continue;
+            };
+            if &*tp.topic == METADATA_TOPIC {
+                continue;
+            }
+            let id = self.id_of_dir(managed, &entry.name).and_then(|id| {
+                let is_nobodys = id.is_none() && Self::is_unwritten(managed, &tp)?;
+                Ok((id, is_nobodys))
+            });
+            let is_wanted = wanted.contains_key(&tp);
+            match id {
+                Ok((Some(id), _)) if wanted.get(&tp).is_some_and(|live| live.topic_id == id) => {
+                    found.push((tp, None));
+                }
+                Ok((Some(id), _))
+                    if is_wanted && managed.checkpoints.at_start(&tp).recovery_point > 0 =>
+                {
+                    lost.push(set_aside(managed, &tp, id)?);
+                }
+                Ok((id @ Some(_), _) | (id, true)) => managed.dir.retire(&tp, id)?,
+                Err(error) if !may_be_spared(&error) => return Err(error),
+                // Nobody knows whose it is; it stays.
+                _ if !is_wanted => {}
+                Ok(_) => found.push((tp, Some(lost_identity(&path.join(&entry.name))))),
+                Err(error) => found.push((tp, Some(error))),
+            }
+        }
+        Ok(found)
+    }
+
+    /// The topic id of a partition directory; from the manifest where there is one.
+    pub(crate) fn id_of_dir(
+        &self,
+        managed: &ManagedDir,
+        name: &str,
+    ) -> Result<Option<Uuid>, StorageError> {
+        let Some(tp) = parse_partition_dir(name) else {
+            return Ok(None);
+        };
+        if let Some(known) = managed
+            .manifest
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&tp)
+        {
+            return Ok(Some(known.topic_id));
+        }
+        partition_metadata::read(managed.dir.fs(), &managed.dir.path().join(name))
+    }
+
+    /// Whether a directory without identity is one that a crash kept from ever holding durable data.
+    fn is_unwritten(managed: &ManagedDir, tp: &TopicPartition) -> Result<bool, StorageError> {
+        // A recovery point is written after the identity is durable.
+        let never_durable = managed.checkpoints.at_start(tp).recovery_point == 0;
+        Ok(never_durable && managed.dir.is_unwritten(tp)?)
+    }
+
+    /// What is known of the records of a partition that has no directory any more: it was durable before
+    /// they were.
+    pub(crate) fn loss(&self, live: &LivePartition) -> Option<StorageError> {
+        self.dirs.iter().find_map(|managed| {
+            let manifest = managed
+                .manifest
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            let known = manifest.get(&live.tp);
+            let known = known.filter(|known| known.topic_id == live.topic_id);
+            let (start, end) = match known {
+                Some(known) => (known.log_start_offset, known.log_end_offset),
+                None => {
+                    let at_start = managed.checkpoints.at_start(&live.tp);
+                    (at_start.log_start, at_start.recovery_point)
+                }
+            };
+            let path = managed.dir.path().join(live.tp.to_string());
+            let reason = format!(
+                "the directory is gone with offsets {start}..{end}; the partition begins anew, empty"
+            );
+            (start < end).then(|| StorageError::corrupt(&path, 0, reason))
+        })
+    }
+}
+
+/// Renames the directory of a partition that bears the id of another topic, although the checkpoints know the
+/// partition, and says so. A name that is used again is forgotten by them first; so most likely the id rotted,
+/// which is under no checksum. Else the power went between the note that there is a new topic and that.
+fn set_aside(
+    managed: &ManagedDir,
+    tp: &TopicPartition,
+    id: Uuid,
+) -> Result<StorageError, StorageError> {
+    let (fs, from) = (managed.dir.fs(), managed.dir.path().join(tp.to_string()));
+    let failed = |error| {
+        let error = StorageError::from_io("rename", &from, error);
+        managed.dir.write_failed(error)
+    };
+    let name = stray_dir_name(tp, id);
+    let mut to = managed.dir.path().join(&name);
+    let mut number = 0;
+    while fs.exists(&to).map_err(failed)? {
+        number += 1;
+        to = managed.dir.path().join(format!("{name}.{number}"));
+    }
+    fs.rename(&from, &to).map_err(failed)?;
+    managed.dir.sync_names()?;
+    let reason = format!(
+        "it names another topic; the directory is kept as {}",
+        to.display()
+    );
+    Ok(StorageError::corrupt(
+        &from.join(PARTITION_METADATA),
+        0,
+        reason,
+    ))
+}
