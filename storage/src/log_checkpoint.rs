@@ -22,7 +22,7 @@ use crate::error::StorageError;
 use crate::fs::OpenMode;
 use crate::index::{ActiveIndex, Unwritten};
 use crate::leader_epochs::LEADER_EPOCH_CHECKPOINT;
-use crate::log_dir::PartitionDir;
+use crate::partition_dir::PartitionDir;
 use crate::segment::{INDEX, LogSegment, SNAPSHOT, TIME_INDEX};
 use crate::segment_file::SegmentFile;
 use crate::segments::{FlushPlan, Segments, Unsealed};

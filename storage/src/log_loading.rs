@@ -1,7 +1,7 @@
 //! How logs come into being and go: after a start, at creation, at deletion.
 //!
 //! **Creation** makes no directory: that a partition exists stands in the caller's metadata, and its
-//! directory is made by the first append ([`crate::log_dir::PartitionDir`]). Only where a deleted
+//! directory is made by the first append ([`crate::partition_dir::PartitionDir`]). Only where a deleted
 //! partition had the same name, the checkpoint files forget it first, durably, so that its numbers
 //! never meet the new one. A directory without `partition.metadata` never held data of ours: where it
 //! holds files all the same, it is left alone.
@@ -21,10 +21,10 @@ use crate::dir_names::parse_partition_dir;
 use crate::error::StorageError;
 use crate::leader_epochs::LeaderEpochs;
 use crate::log::{Log, LogParts, Unopened};
-use crate::log_dir::{PartitionDir, Presence};
 use crate::log_manager::{DeletedDir, LogManager, ManagedDir};
 use crate::log_offsets::LogPoint;
 use crate::manifest::PartitionManifest;
+use crate::partition_dir::{PartitionDir, Presence};
 use crate::partition_homes::Homes;
 use crate::partition_log::{FoundLog, PartitionLog};
 use crate::partition_state::PartitionState;

@@ -441,8 +441,10 @@ impl<W> LogManager<W> {
         // What is written now may need the ballast.
         self.dirs[number].dir.look_at_space();
         self.checkpoint_dir(number, &logs, now_ms, |log| log.close(now_ms))?;
-        // The next start trusts the manifest and looks into no directory.
+        // The next start trusts the manifest and looks into no directory: a file that came back by a power cut
+        // would lie there for good.
         unlink_segments(&logs, |_| 0, now_ms)?;
+        logs.iter().try_for_each(|log| log.sync_removals())?;
         if !self.registry().loaded {
             return Ok(());
         }

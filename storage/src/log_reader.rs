@@ -16,8 +16,8 @@ use tidewheel_protocol::{BatchError, BatchHeader, RecordBatch};
 
 use crate::error::StorageError;
 use crate::fs::MappedFile;
-use crate::log_dir::PartitionDir;
 use crate::log_offsets::{LogOffsets, LogOffsetsSnapshot};
+use crate::partition_dir::PartitionDir;
 use crate::segment::{LogSegment, ScanStart};
 use crate::segment_file::SegmentFile;
 use crate::segments::SegmentList;
@@ -420,8 +420,9 @@ mod tests {
     use super::*;
     use crate::disk_space::SpaceLimits;
     use crate::fs::SimFs;
-    use crate::log_dir::{LogDir, Presence};
+    use crate::log_dir::LogDir;
     use crate::manifest::SegmentManifest;
+    use crate::partition_dir::Presence;
 
     #[test]
     fn only_what_was_written_since_the_start_is_taken_to_be_in_the_page_cache() {

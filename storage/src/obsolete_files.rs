@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::dir_names::DELETED_FILE_SUFFIX;
 use crate::error::StorageError;
@@ -72,7 +72,8 @@ impl PartitionLog {
             .filter(obsolete)
             .collect();
         for offset in gone {
-            self.remove_file(&self.dir().file(offset, SNAPSHOT))?;
+            self.dir().check_live()?;
+            self.dir().remove_file(&self.dir().file(offset, SNAPSHOT))?;
             maintenance.snapshots.remove(&offset);
         }
         Ok(())
@@ -84,12 +85,19 @@ impl PartitionLog {
         while let Some((base_offset, since_ms)) = maintenance.deleted.front().copied()
             && has_passed(delay_ms, since_ms, now_ms)
         {
+            self.dir().check_live()?;
             for ending in SEGMENT_FILES {
-                self.remove_file(&self.deleted_file(base_offset, ending))?;
+                self.dir()
+                    .remove_file(&self.deleted_file(base_offset, ending))?;
             }
             maintenance.deleted.pop_front();
         }
         Ok(())
+    }
+
+    /// Makes durable that files of the log are gone.
+    pub(crate) fn sync_removals(&self) -> Result<(), StorageError> {
+        self.dir().sync_removals()
     }
 
     fn deleted_file(&self, base_offset: i64, ending: &str) -> PathBuf {
@@ -111,21 +119,14 @@ impl PartitionLog {
                 let error = self.dir().write_failed("rename", &from, error);
                 // The longer name may be what the disk has no space for.
                 if error.is_disk_full() {
-                    return self.remove_file(&from);
+                    return self.dir().remove_file(&from);
                 }
                 Err(error)
             }
-            _ => Ok(()),
-        }
-    }
-
-    fn remove_file(&self, path: &Path) -> Result<(), StorageError> {
-        self.dir().check_live()?;
-        match self.dir().log_dir().fs().remove_file(path) {
-            Err(error) if error.kind() != ErrorKind::NotFound => {
-                Err(self.dir().write_failed("remove", path, error))
+            _ => {
+                self.dir().note_removal();
+                Ok(())
             }
-            _ => Ok(()),
         }
     }
 }

@@ -15,7 +15,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use crate::log_dir::PartitionDir;
+use crate::partition_dir::PartitionDir;
 
 /// Partitions that one opening looks at, at most.
 const LOOKS_MAX: usize = 64;

@@ -11,9 +11,9 @@ use tidewheel_protocol::{TopicPartition, Uuid};
 use crate::claiming::{may_be_spared, spared};
 use crate::dir_names::{DELETED_SUFFIX, parse_partition_dir, stray_dir_name};
 use crate::error::StorageError;
-use crate::log_dir::lost_identity;
 use crate::log_loading::{LivePartition, METADATA_TOPIC};
 use crate::log_manager::{LogManager, ManagedDir};
+use crate::partition_dir::lost_identity;
 use crate::partition_metadata::{self, PARTITION_METADATA};
 
 /// The number of the directory of each partition, and why it cannot be used.

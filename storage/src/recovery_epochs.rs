@@ -11,7 +11,7 @@ use tidewheel_protocol::BatchHeader;
 
 use crate::checkpoint::read_small;
 use crate::leader_epochs::{LEADER_EPOCH_CHECKPOINT, LeaderEpochs};
-use crate::log_dir::PartitionDir;
+use crate::partition_dir::PartitionDir;
 
 /// The epochs of a log while it is walked.
 #[derive(Debug)]

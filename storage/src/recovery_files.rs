@@ -1,7 +1,7 @@
 //! The files that recovery finds in a partition's directory, and how it removes and shortens them.
 
 use std::collections::BTreeSet;
-use std::io::{ErrorKind, IoSlice};
+use std::io::IoSlice;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use crate::compaction::swap::finish_swaps;
 use crate::dir_names::DELETED_FILE_SUFFIX;
 use crate::error::StorageError;
 use crate::fs::{DirEntry, LogFile, OpenMode};
-use crate::log_dir::PartitionDir;
+use crate::partition_dir::PartitionDir;
 use crate::segment::{INDEX, LOG, SNAPSHOT, TIME_INDEX};
 
 /// Most bytes of a torn tail that are kept for inspection.
@@ -105,7 +105,7 @@ impl PartitionFiles {
                 .iter()
                 .any(|ending| entry.name.ends_with(ending));
             if orphan || leftover {
-                remove(dir, &dir.path().join(&entry.name))?;
+                dir.remove_file(&dir.path().join(&entry.name))?;
             }
         }
         Ok(())
@@ -125,7 +125,7 @@ impl PartitionFiles {
             .count();
         for segment in self.segments.drain(..gone) {
             for ending in [INDEX, TIME_INDEX, LOG] {
-                remove(dir, &dir.file(segment.base_offset, ending))?;
+                dir.remove_file(&dir.file(segment.base_offset, ending))?;
             }
         }
         Ok(())
@@ -148,7 +148,7 @@ pub(crate) fn remove_segment(
     let file = found.open(dir)?;
     keep_torn(dir, found, &*file, 0, now_ms)?;
     for ending in [LOG, INDEX, TIME_INDEX] {
-        remove(dir, &dir.file(found.base_offset, ending))?;
+        dir.remove_file(&dir.file(found.base_offset, ending))?;
     }
     Ok(())
 }
@@ -175,7 +175,7 @@ pub(crate) fn remove_snapshots(
 ) -> Result<(), StorageError> {
     offsets
         .iter()
-        .try_for_each(|offset| remove(dir, &dir.file(*offset, SNAPSHOT)))
+        .try_for_each(|offset| dir.remove_file(&dir.file(*offset, SNAPSHOT)))
 }
 
 /// Copies the first bytes from `position` on to a `.torn` file. Zeros are what a file system leaves of
@@ -200,7 +200,7 @@ fn keep_torn(
         .path()
         .join(format!("{:020}{TORN}{now_ms}", found.base_offset));
     match write_torn(dir, &path, &bytes) {
-        Err(error) if error.is_disk_full() => remove(dir, &path),
+        Err(error) if error.is_disk_full() => dir.remove_file(&path),
         Err(error) => Err(error),
         // Its name as well, before the bytes go from where they were.
         Ok(()) => dir.sync(),
@@ -232,17 +232,7 @@ fn forget_old_torn(dir: &PartitionDir) -> Result<(), StorageError> {
     let surplus = (kept.len() + 1).saturating_sub(TORN_FILES_MAX);
     kept[..surplus]
         .iter()
-        .try_for_each(|(_, name)| remove(dir, &dir.path().join(name)))
-}
-
-/// Removes a file, where it is there.
-pub(crate) fn remove(dir: &PartitionDir, path: &Path) -> Result<(), StorageError> {
-    match dir.log_dir().fs().remove_file(path) {
-        Err(error) if error.kind() != ErrorKind::NotFound => {
-            Err(dir.write_failed("remove", path, error))
-        }
-        _ => Ok(()),
-    }
+        .try_for_each(|(_, name)| dir.remove_file(&dir.path().join(name)))
 }
 
 #[cfg(test)]

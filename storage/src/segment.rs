@@ -20,10 +20,10 @@ use tidewheel_protocol::{BatchHeader, RecordBatch};
 use crate::error::StorageError;
 use crate::fs::{MappedFile, OpenMode};
 use crate::index::{ActiveIndex, IndexedBatch, NO_TIMESTAMP, TimestampOffset, offset_fits};
-use crate::log_dir::PartitionDir;
 use crate::log_reader::mapped_bytes;
 use crate::manifest::SegmentManifest;
 use crate::open_files::{CountedFile, CountedMap};
+use crate::partition_dir::PartitionDir;
 use crate::segment_file::SegmentFile;
 
 /// Ending of a segment's data file.

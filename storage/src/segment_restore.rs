@@ -15,7 +15,7 @@ use crate::index::{
     ActiveIndex, NO_TIMESTAMP, OFFSET_ENTRY_LEN, OffsetIndex, OffsetPosition, TIME_ENTRY_LEN,
     TimeIndex, TimestampOffset, Unwritten,
 };
-use crate::log_dir::PartitionDir;
+use crate::partition_dir::PartitionDir;
 use crate::segment::{INDEX, LogSegment, SegmentIndex, TIME_INDEX, indexed_batch};
 
 /// Readies the indexes of a segment that is to be written again. `log_end` is the offset after its

@@ -8,8 +8,8 @@ use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use crate::log_dir::PartitionDir;
 use crate::log_manager::LogManager;
+use crate::partition_dir::PartitionDir;
 use crate::partition_log::PartitionLog;
 
 /// The listed partitions of a log directory.

@@ -17,8 +17,8 @@ use crate::batch_scan::BatchScan;
 use crate::error::StorageError;
 use crate::fs::{LogFile, OpenMode};
 use crate::index::{ActiveIndex, NO_TIMESTAMP};
-use crate::log_dir::PartitionDir;
 use crate::manifest::SegmentManifest;
+use crate::partition_dir::PartitionDir;
 use crate::segment::{INDEX, LOG, LogSegment, TIME_INDEX, indexed_batch};
 
 /// What the name of a file ends with that is being written.

@@ -20,8 +20,8 @@ use super::rewrite::{CLEANED, CLEANED_FILES, cleaned_path};
 use crate::batch_scan::{BatchScan, Expected};
 use crate::error::StorageError;
 use crate::fs::{DirEntry, OpenMode};
-use crate::log_dir::PartitionDir;
-use crate::recovery_files::{offset_of, remove};
+use crate::partition_dir::PartitionDir;
+use crate::recovery_files::offset_of;
 use crate::segment::{INDEX, LOG, TIME_INDEX};
 
 /// What the name of a complete file ends with whose place another one still has.
@@ -59,7 +59,7 @@ pub(crate) fn remove_cleaned(dir: &PartitionDir, base_offset: i64) -> Result<(),
     // The `.log.swap` goes first: without it the others are leftovers.
     for ending in CLEANED_FILES.iter().rev() {
         for suffix in [SWAP, CLEANED] {
-            remove(dir, &dir.file(base_offset, &format!("{ending}{suffix}")))?;
+            dir.remove_file(&dir.file(base_offset, &format!("{ending}{suffix}")))?;
         }
     }
     Ok(())
@@ -115,7 +115,7 @@ fn finish_swap(dir: &PartitionDir, base_offset: i64, bases: &[i64]) -> Result<()
         .filter(|base| base_offset < **base && **base < end);
     for base in replaced {
         for ending in [INDEX, TIME_INDEX, LOG] {
-            remove(dir, &dir.file(*base, ending))?;
+            dir.remove_file(&dir.file(*base, ending))?;
         }
     }
     dir.sync()?;
@@ -151,7 +151,7 @@ fn remove_leftovers(dir: &PartitionDir, entries: &[DirEntry]) -> Result<(), Stor
             .iter()
             .any(|ending| entry.name.ends_with(ending))
         {
-            remove(dir, &dir.path().join(&entry.name))?;
+            dir.remove_file(&dir.path().join(&entry.name))?;
         }
     }
     Ok(())

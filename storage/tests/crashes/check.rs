@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use tidewheel_protocol::RecordBatch;
 use tidewheel_storage::fs::SimFs;
 
+use crate::support::files::check_files;
 use crate::support::{Draft, Log, NOW, append, check_lookups, id_of, read_all};
 use crate::world::{Entry, Ledger, PRODUCER, Partition, World};
 
@@ -35,6 +36,7 @@ pub(crate) fn check(fs: SimFs, ledger: &Ledger, crash: Crash) {
         .unwrap()
         .close(NOW)
         .expect("a clean stop");
+    check_files(&world.fs);
     let ops = world.fs.op_count();
     world.start().expect("the start after a clean stop");
     assert_eq!(before, summaries(&world), "a clean stop changes nothing");

@@ -1,28 +1,16 @@
 //! A partition whose directory was being made when everything stopped: later stops and starts take it as
 //! the empty log that it is.
 
-use std::path::Path;
 use std::sync::Arc;
 
+use crate::support::files::check_files;
 use crate::support::{self, Draft, NOW, append, config, live, open, read_all};
 use tidewheel_storage::fs::{Fault, FileSystem, SimFs};
-use tidewheel_storage::inspect::{Severity, verify};
 
 fn start(disk: &SimFs, epoch: i32) -> (support::Manager, Arc<support::Log>) {
     let fs: Arc<dyn FileSystem> = Arc::new(disk.clone());
     let (manager, mut logs) = open(&fs, vec![live("t", 1, config())], epoch).unwrap();
     (manager, logs.pop().unwrap())
-}
-
-fn damages(disk: &SimFs) -> Vec<String> {
-    let mut damages = Vec::new();
-    verify(disk, Path::new("/data"), &mut |finding| {
-        if finding.severity == Severity::Damage {
-            damages.push(finding.to_string());
-        }
-    })
-    .unwrap();
-    damages
 }
 
 /// Starts and stops twice before anything is written.
@@ -32,7 +20,7 @@ fn check(disk: &SimFs) {
         assert_eq!(log.offsets().log_end, log.offsets().log_start);
         manager.close(NOW).unwrap();
         drop((manager, log));
-        assert_eq!(damages(disk), Vec::<String>::new());
+        check_files(disk);
     }
     let (manager, log) = start(disk, 3);
     append(&log, &Draft::new(1), true, NOW).unwrap();
@@ -40,7 +28,7 @@ fn check(disk: &SimFs) {
     assert_eq!(read_all(&log, 1 << 20).len(), 1);
     manager.close(NOW).unwrap();
     drop((manager, log));
-    assert_eq!(damages(disk), Vec::<String>::new());
+    check_files(disk);
 }
 
 #[test]

@@ -4,11 +4,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::support::files::damages;
 use crate::support::{self, Draft, Log, Manager, NOW, append, live, open};
 use tidewheel_storage::StorageError;
 use tidewheel_storage::checkpoint::{LOG_START_OFFSET_CHECKPOINT, read_offsets};
 use tidewheel_storage::fs::{FileSystem, SimFs};
-use tidewheel_storage::inspect::{self, Severity};
 
 fn start(disk: &SimFs, epoch: i32) -> (Manager, Vec<Arc<Log>>) {
     let fs: Arc<dyn FileSystem> = Arc::new(disk.clone());
@@ -145,13 +145,6 @@ fn after_a_deletion_and_a_kill_a_clean_stop_leaves_epochs_that_agree() {
         let disk = disk.kill();
         let (manager, _logs) = start(&disk, 1);
         manager.close(NOW).unwrap();
-        let mut damages = Vec::new();
-        inspect::verify(&disk.kill(), Path::new("/data"), &mut |finding| {
-            if finding.severity == Severity::Damage {
-                damages.push(finding.to_string());
-            }
-        })
-        .unwrap();
-        assert_eq!(damages, [""; 0], "retention: {retention}");
+        assert_eq!(damages(&disk.kill()), [""; 0], "retention: {retention}");
     }
 }

@@ -2,6 +2,7 @@
 //! reading a log back as a consumer would.
 #![allow(dead_code, reason = "each test binary uses its part")]
 
+pub(crate) mod files;
 pub(crate) mod watch;
 
 use std::path::{Path, PathBuf};

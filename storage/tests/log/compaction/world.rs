@@ -7,11 +7,11 @@ use std::sync::Arc;
 use tidewheel_config::{CleanupPolicy, LogConfig};
 use tidewheel_protocol::{Compression, RecordBatchBuilder};
 use tidewheel_storage::fs::{FileSystem, SimFs};
-use tidewheel_storage::inspect::{Severity, verify};
 use tidewheel_storage::{
     AppendInfo, CleanerOptions, CleaningReport, LogCleaner, StorageError, validate,
 };
 
+use crate::support::files::damages;
 use crate::support::{self, Log, Manager, NOW, live, open, read_all};
 
 /// A record as it was appended: offset, key, value.
@@ -204,14 +204,7 @@ impl World {
     /// What `log verify` finds damaged, after a clean stop.
     pub(crate) fn verify(&mut self) -> Vec<String> {
         self.manager.take().unwrap().close(NOW).unwrap();
-        let mut damage = Vec::new();
-        verify(&self.fs, Path::new("/data"), &mut |finding| {
-            if finding.severity == Severity::Damage {
-                damage.push(format!("{finding:?}"));
-            }
-        })
-        .unwrap();
-        damage
+        damages(&self.fs)
     }
 
     /// The names in the partition's directory that end so.
