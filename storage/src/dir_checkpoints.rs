@@ -76,6 +76,11 @@ impl DirCheckpoints {
         self.written().unloaded.get(tp).copied().unwrap_or_default()
     }
 
+    /// What the files say of a partition speaks of a directory that was set aside.
+    pub(crate) fn set_aside(&self, tp: &TopicPartition) {
+        self.written().unloaded.remove(tp);
+    }
+
     /// All partitions are loaded but these, which cannot be read before another start: entries of others go with
     /// the next write.
     pub(crate) fn all_loaded(&self, except: &HashSet<TopicPartition>) {
@@ -85,6 +90,12 @@ impl DirCheckpoints {
     /// What the files hold for a partition, all 0 for one they do not know.
     pub(crate) fn written_for(&self, tp: &TopicPartition) -> CheckpointOffsets {
         self.written().noted.get(tp).copied().unwrap_or_default()
+    }
+
+    /// Whether the files know one of these names.
+    pub(crate) fn know_any(&self, names: &[TopicPartition]) -> bool {
+        let written = self.written();
+        names.iter().any(|tp| written.noted.contains_key(tp))
     }
 
     /// Brings the files to `loaded` and the partitions that are not loaded yet.
@@ -99,7 +110,22 @@ impl DirCheckpoints {
         written.replace(dir, all)
     }
 
-    /// Removes the entries of names that are about to be used anew.
+    /// Whether the files do not say yet what they should: nothing stands under a checksum although there is
+    /// something to say, or Kafka's files say something else.
+    pub(crate) fn are_behind(&self) -> bool {
+        let written = self.written();
+        let due = texts_of(&written.noted);
+        let texts = &written.texts;
+        let says = |text: &Option<Offsets>, due: &Offsets| text.as_ref() == Some(due);
+        !written.is_sealed
+            || !says(&texts.recovery_points, &due.recovery_points)
+            || !says(&texts.log_starts, &due.log_starts)
+            || !says(&texts.high_watermarks, &due.high_watermarks)
+            || !says(&texts.cleaned, &due.cleaned)
+    }
+
+    /// Removes the entries of names that are about to be used anew. Numbers that stand under no checksum yet are
+    /// given none here: nobody has looked at the files that they speak of.
     pub(crate) fn forget(
         &self,
         dir: &LogDir,
@@ -109,7 +135,12 @@ impl DirCheckpoints {
         let mut written = self.written();
         let mut kept = written.noted.clone();
         kept.retain(|tp, _| !names.contains(tp));
-        written.replace(dir, kept)?;
+        if written.is_sealed {
+            written.replace(dir, kept)?;
+        } else {
+            written.noted = kept;
+            written.write_texts(dir)?;
+        }
         written.unloaded.retain(|tp, _| !names.contains(tp));
         Ok(())
     }
@@ -124,6 +155,11 @@ impl Written {
             self.noted = noted;
             self.is_sealed = true;
         }
+        self.write_texts(dir)
+    }
+
+    /// Brings Kafka's files to what is noted.
+    fn write_texts(&mut self, dir: &LogDir) -> Result<(), StorageError> {
         let mut changed = false;
         let mut next = texts_of(&self.noted);
         let files = self.texts.by_file().into_iter().zip(next.by_file());

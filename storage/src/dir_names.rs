@@ -31,9 +31,12 @@ pub(crate) fn deleted_dir_name(tp: &TopicPartition, topic_id: Uuid) -> String {
 }
 
 /// The name of the directory of a partition that bears the id of another topic, like Kafka's:
-/// `<topic>-<partition>.<id>-stray`.
-pub(crate) fn stray_dir_name(tp: &TopicPartition, topic_id: Uuid) -> String {
-    ended_name(tp, topic_id, STRAY_SUFFIX)
+/// `<topic>-<partition>.<id>-stray`, and from the second one on with `.<number>` behind it.
+pub(crate) fn stray_dir_name(tp: &TopicPartition, topic_id: Uuid, number: u32) -> String {
+    match number {
+        0 => ended_name(tp, topic_id, STRAY_SUFFIX),
+        _ => ended_name(tp, topic_id, &format!("{STRAY_SUFFIX}.{number}")),
+    }
 }
 
 fn ended_name(tp: &TopicPartition, topic_id: Uuid, suffix: &str) -> String {

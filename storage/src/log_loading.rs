@@ -171,6 +171,10 @@ impl<W> LogManager<W> {
                 .unwrap_or_else(PoisonError::into_inner)
                 .clear();
             managed.checkpoints.all_loaded(&unavailable);
+            if managed.checkpoints.are_behind() {
+                // Also where no log of the directory ever writes anything.
+                managed.turn.want();
+            }
         }
         self.registry().loaded = true;
         let doubts = self.dirs.iter();
@@ -396,7 +400,15 @@ impl<W> LogManager<W> {
             managed.dir.check_place(&live.tp)?;
         }
         let names: Vec<_> = live.iter().map(|live| live.tp.clone()).collect();
-        managed.checkpoints.forget(&managed.dir, &names)
+        managed.checkpoints.forget(&managed.dir, &names)?;
+        // A deleted topic of the same name may have lain in another one.
+        let others = self.dirs.iter().enumerate();
+        let mut others = others.filter(|(other, managed)| {
+            *other != number
+                && managed.dir.check_online().is_ok()
+                && managed.checkpoints.know_any(&names)
+        });
+        others.try_for_each(|(_, managed)| managed.checkpoints.forget(&managed.dir, &names))
     }
 
     fn new_log(&self, number: usize, live: &LivePartition, leader_epoch: i32) -> FoundLog {

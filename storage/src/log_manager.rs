@@ -49,7 +49,7 @@ pub(crate) struct ManagedDir {
     /// Deleted partitions whose directories are kept for a while, by the name of the directory.
     pub(crate) deleted: Mutex<HashMap<String, DeletedDir>>,
     /// Which of the logs' checkpoints its files know.
-    turn: CheckpointTurn,
+    pub(crate) turn: CheckpointTurn,
     /// `None` of a directory that cannot be used.
     lock: Option<Box<dyn DirLock>>,
 }

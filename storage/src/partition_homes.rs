@@ -155,8 +155,8 @@ impl<W> LogManager<W> {
 }
 
 /// Renames the directory of a partition that bears the id of another topic, although the checkpoints know the
-/// partition, and says so. A name that is used again is forgotten by them first; so most likely the id rotted,
-/// which is under no checksum. Else the power went between the note that there is a new topic and that.
+/// partition, and says so. A name that is used again is forgotten by all of them before the new topic is noted; so
+/// most likely the id rotted, which is under no checksum.
 fn set_aside(
     managed: &ManagedDir,
     tp: &TopicPartition,
@@ -167,15 +167,17 @@ fn set_aside(
         let error = StorageError::from_io("rename", &from, error);
         managed.dir.write_failed(error)
     };
-    let name = stray_dir_name(tp, id);
-    let mut to = managed.dir.path().join(&name);
-    let mut number = 0;
-    while fs.exists(&to).map_err(failed)? {
-        number += 1;
-        to = managed.dir.path().join(format!("{name}.{number}"));
+    let named = |number| managed.dir.path().join(stray_dir_name(tp, id, number));
+    let mut to = named(0);
+    for number in 1.. {
+        if !fs.exists(&to).map_err(failed)? {
+            break;
+        }
+        to = named(number);
     }
     fs.rename(&from, &to).map_err(failed)?;
     managed.dir.sync_names()?;
+    managed.checkpoints.set_aside(tp);
     let reason = format!(
         "it names another topic; the directory is kept as {}",
         to.display()

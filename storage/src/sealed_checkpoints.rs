@@ -13,8 +13,9 @@
 //! The last line is the CRC-32 (IEEE) of every byte before it, in eight hexadecimal digits.
 //!
 //! **Believed** is this file where its checksum is right, whatever the others say: it is the first that is
-//! replaced, so it is never older than they are. Where it is missing or damaged, Kafka's files count, but nobody
-//! removes anything because of them alone.
+//! replaced, so it is never older than they are. Where it is missing or damaged, Kafka's files count, but no start
+//! removes anything because of them alone: it says so, and what lies below such a log start goes with the first pass
+//! of retention.
 
 use std::collections::HashMap;
 use std::fmt::Write;

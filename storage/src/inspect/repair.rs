@@ -188,23 +188,25 @@ impl Checkpoints {
             Err(StorageError::Corrupt { .. }) => None,
             Err(error) => return Err(error),
         };
-        let mut texts: Texts<sealed_checkpoints::Offsets> = Texts::default();
-        for (name, text) in texts.by_file() {
-            *text = checkpoint::read_offsets(fs, &data_dir.join(name))?;
-        }
-        match sealed_checkpoints::read(fs, data_dir) {
-            Ok(Some(sealed)) => texts = texts_of(&sealed),
+        let noted = match sealed_checkpoints::read(fs, data_dir) {
+            Ok(Some(sealed)) => texts_of(&sealed),
             // As at a start, the others count then.
-            Ok(None) | Err(StorageError::Corrupt { .. }) => {}
+            Ok(None) | Err(StorageError::Corrupt { .. }) => {
+                let mut texts: Texts<sealed_checkpoints::Offsets> = Texts::default();
+                for (name, text) in texts.by_file() {
+                    *text = checkpoint::read_offsets(fs, &data_dir.join(name))?;
+                }
+                texts
+            }
             Err(error) => return Err(error),
-        }
+        };
         let described = manifest
             .into_iter()
             .flat_map(|manifest| manifest.partitions);
         let began = described.map(|one| (one.topic_partition(), one.log_start_offset));
         Ok(Self {
             began: began.collect(),
-            noted: texts,
+            noted,
         })
     }
 

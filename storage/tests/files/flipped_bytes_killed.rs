@@ -310,7 +310,7 @@ fn lost_checkpoints_cost_no_record() {
 
 /// A log start without its checksum.
 #[test]
-fn a_raised_log_start_removes_nothing_by_itself() {
+fn a_start_removes_nothing_because_of_a_raised_log_start() {
     let fs = killed();
     let before = files(&fs).len();
     let raised = b"0\n2\n__tidewheel_metadata 0 6\np 0 12\n";

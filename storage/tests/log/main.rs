@@ -15,5 +15,6 @@ mod open_files;
 mod reading;
 mod record_deletion;
 mod scrub;
+mod sealed_checkpoints;
 #[path = "../support/mod.rs"]
 mod support;
