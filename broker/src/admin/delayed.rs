@@ -34,6 +34,9 @@ pub(crate) struct Delayed {
     pending: u64,
     /// What they take on disk.
     pending_bytes: u64,
+    /// How many of these were cancelled or moved to another time one by one, in pieces: they are not delivered, and
+    /// are in none of the figures by due time.
+    withdrawn: u64,
     /// Nothing is due before, apart from what is overdue; rounded down where that is far ahead.
     next_due_ms: Option<i64>,
     /// What is due and not delivered yet, in pieces: a record, or a batch that is due as a whole.
@@ -175,6 +178,7 @@ impl Delayed {
         Self {
             pending: pending.records,
             pending_bytes: pending.bytes,
+            withdrawn: outlook.withdrawn,
             next_due_ms: outlook.next_due_ms,
             overdue: outlook.overdue,
             oldest_overdue_ms: outlook.oldest_overdue_ms,

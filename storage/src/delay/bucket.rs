@@ -25,7 +25,8 @@ pub(super) enum Width {
     Millisecond,
 }
 
-const WIDTHS: [Width; 5] = [
+/// From the widest to the finest.
+pub(super) const WIDTHS: [Width; 5] = [
     Width::Day,
     Width::Hour,
     Width::Minute,

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use super::bucket::WIDTHS;
+use super::key::DelayKey;
 use super::queue::DelayQueue;
 
 /// When what is pending is due. What is delivered in one piece counts once: a record, or a batch that is due as
-/// a whole. One that was cancelled counts until it would have been due.
+/// a whole. One that was cancelled by its `delay-id` counts until it would have been due.
 ///
 /// What was accepted for later than some minutes within the last second may be missing: it is counted once it is
 /// copied to its file.
@@ -20,6 +22,39 @@ pub struct DelayOutlook {
     pub next_due_ms: Option<i64>,
     /// What is due later: how many by the last ms of the second, minute, hour or day that is known of them.
     pub until: BTreeMap<i64, u64>,
+    /// What was cancelled or moved one by one and would be due later. It counts nowhere else here.
+    pub withdrawn: u64,
+}
+
+/// Spans in which something is due: by their last ms, when they begin and how much is in them.
+#[derive(Default)]
+struct Spans(BTreeMap<u64, (u64, u64)>);
+
+impl Spans {
+    fn add(&mut self, from_ms: u64, width_ms: u64, count: u64) {
+        if count > 0 {
+            let last_ms = from_ms.saturating_add(width_ms - 1);
+            let span = self.0.entry(last_ms).or_insert((from_ms, 0));
+            *span = (span.0.min(from_ms), span.1.saturating_add(count));
+        }
+    }
+
+    /// Takes one out that is due then; whether there was one.
+    fn take(&mut self, due_ms: u64) -> bool {
+        // Spans begin and end with a day, an hour and so on. The finest first: that is where it was loaded to.
+        for width in WIDTHS.iter().rev() {
+            let from_ms = due_ms - due_ms % width.ms();
+            let last_ms = from_ms.saturating_add(width.ms() - 1);
+            let Some((from_ms, count)) = self.0.get_mut(&last_ms) else {
+                continue;
+            };
+            if *from_ms <= due_ms && *count > 0 {
+                *count -= 1;
+                return true;
+            }
+        }
+        false
+    }
 }
 
 impl DelayOutlook {
@@ -32,38 +67,43 @@ impl DelayOutlook {
         for (until_ms, count) in other.until {
             *self.until.entry(until_ms).or_default() += count;
         }
-    }
-
-    fn add(&mut self, from_ms: u64, width_ms: u64, count: u64) {
-        if count == 0 {
-            return;
-        }
-        let until_ms = from_ms.saturating_add(width_ms - 1).cast_signed();
-        *self.until.entry(until_ms).or_default() += count;
-        let from_ms = from_ms.cast_signed();
-        self.next_due_ms = Some(self.next_due_ms.map_or(from_ms, |next| next.min(from_ms)));
+        self.withdrawn = self.withdrawn.saturating_add(other.withdrawn);
     }
 }
 
 impl DelayQueue {
     /// When what is pending is due. Takes as long as there are partitions with delays, seconds in which something
-    /// is due soon, and files of what is due later.
+    /// is due soon, files of what is due later, and cancellations.
     #[must_use]
     pub fn outlook(&self) -> DelayOutlook {
         let states = self.partitions.states.iter().filter(|state| !state.gone);
         let firsts = states.flat_map(|state| [state.in_flight.front(), state.ready.front()]);
         let oldest = firsts.flatten().map(|entry| entry.due_ms).min();
-        let mut outlook = DelayOutlook {
-            overdue: self.out_of_wheel as u64,
-            oldest_overdue_ms: oldest.map(u64::cast_signed),
-            ..DelayOutlook::default()
-        };
+        let mut spans = Spans::default();
         for (second, count) in self.wheel.seconds() {
-            outlook.add(second.saturating_mul(1_000), 1_000, count as u64);
+            spans.add(second.saturating_mul(1_000), 1_000, count as u64);
         }
         for bucket in self.buckets.all.values() {
             let span = bucket.span;
-            outlook.add(span.start_ms, span.width.ms(), bucket.not_loaded());
+            spans.add(span.start_ms, span.width.ms(), bucket.not_loaded());
+        }
+        let pending = self.tombstones.by_ticket.iter().filter(|(ticket, one)| {
+            let (due_ms, ticket) = (one.due_ms, **ticket);
+            let passed = self.partitions.passed(one.partition);
+            passed.is_some_and(|passed| passed < DelayKey { due_ms, ticket })
+        });
+        let withdrawn = pending.filter(|(_, one)| spans.take(one.due_ms)).count();
+        let spans = spans.0.into_iter().filter(|(_, (_, count))| *count > 0);
+        let mut outlook = DelayOutlook {
+            overdue: self.out_of_wheel as u64,
+            oldest_overdue_ms: oldest.map(u64::cast_signed),
+            withdrawn: withdrawn as u64,
+            ..DelayOutlook::default()
+        };
+        for (last_ms, (from_ms, count)) in spans {
+            let from_ms = from_ms.cast_signed();
+            outlook.next_due_ms = Some(outlook.next_due_ms.map_or(from_ms, |ms| ms.min(from_ms)));
+            outlook.until.insert(last_ms.cast_signed(), count);
         }
         outlook
     }
@@ -72,7 +112,7 @@ impl DelayQueue {
 #[cfg(test)]
 mod tests {
     use super::super::test_queue::{NOW, PARTITION, accept, add, deliver, open};
-    use super::super::{DelayOptions, DelayQueue};
+    use super::super::{DelayOptions, DelayQueue, PendingQuery};
     use super::*;
 
     fn queue() -> DelayQueue {
@@ -161,16 +201,41 @@ mod tests {
     }
 
     #[test]
+    fn what_was_cancelled_or_moved_is_told_apart() {
+        let mut queue = queue();
+        let due = [400, 5_000, 2_000_000, 2_100_000, 400_000_000];
+        accept(&mut queue, NOW, due.map(|ahead| add(NOW + ahead)));
+        while queue.maintain(NOW + 2_000).unwrap() {}
+        let all = PendingQuery::all(PARTITION.topic_id);
+        let found = queue.look(all).run(|| false).unwrap().unwrap().records;
+        accept(&mut queue, NOW, [0, 2, 4].map(|at| found[at].cancelled()));
+        // The same one again, and one that goes elsewhere.
+        accept(&mut queue, NOW, [found[4].cancelled()]);
+        accept(&mut queue, NOW, found[3].moved_to(NOW + 9_000));
+        let outlook = queue.outlook();
+        assert_eq!(outlook.withdrawn, 4);
+        let due: Vec<_> = outlook.until.iter().collect();
+        assert_eq!(due, [(&(NOW + 5_999), &1), (&(NOW + 9_999), &1)]);
+        assert_eq!(outlook.next_due_ms, Some(NOW + 5_000));
+        assert_eq!(deliver(&mut queue, NOW + 10_000, &mut 0).len(), 2);
+        let outlook = queue.outlook();
+        assert_eq!((outlook.overdue, outlook.until.len()), (0, 0));
+        assert_eq!((outlook.next_due_ms, outlook.withdrawn), (None, 3));
+    }
+
+    #[test]
     fn queues_are_joined() {
         let one = DelayOutlook {
             overdue: 1,
             oldest_overdue_ms: Some(5),
             next_due_ms: None,
             until: BTreeMap::from([(10, 1), (20, 2)]),
+            withdrawn: 3,
         };
         let mut both = DelayOutlook {
             next_due_ms: Some(7),
             until: BTreeMap::from([(20, 3)]),
+            withdrawn: 1,
             ..DelayOutlook::default()
         };
         both.join(one);
@@ -179,6 +244,7 @@ mod tests {
             oldest_overdue_ms: Some(5),
             next_due_ms: Some(7),
             until: BTreeMap::from([(10, 1), (20, 5)]),
+            withdrawn: 4,
         };
         assert_eq!(both, expected);
     }

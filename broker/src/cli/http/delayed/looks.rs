@@ -205,6 +205,7 @@ pub(super) async fn stats(target: &Target) -> Result<(), Failure> {
     let next = next.map(|ms| format!("{} ({})", text::time(ms), text::distance(now_ms, ms)));
     for (name, value) in [
         ("pending", field(&summary, "pending")),
+        ("withdrawn", field(&summary, "withdrawn")),
         ("size", size(&summary["pending_bytes"])),
         ("next due", next.unwrap_or_else(|| "-".to_owned())),
         ("overdue", field(&summary, "overdue")),
