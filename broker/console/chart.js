@@ -30,7 +30,7 @@ export function restyle() {
 export class Chart {
   /**
    * @param {{title: string, series: {name: string, label: string, colour: string}[], format: (value: number) => string,
-   *   bytes?: boolean, testid?: string}} options
+   *   axis?: (value: number) => string, bytes?: boolean, testid?: string}} options
    */
   constructor(options) {
     this.options = options;
@@ -67,20 +67,20 @@ export class Chart {
     fill(this.place);
     const [soft, line] = [colour("--soft"), colour("--line")];
     const axis = { stroke: soft, grid: { stroke: line, width: 1 }, ticks: { stroke: line, width: 1 }, font: "11px system-ui, sans-serif" };
-    const label = this.options.bytes ? (value) => bytes(value).replace(" ", "") : short;
+    const label = this.options.axis ?? (this.options.bytes ? (value) => bytes(value).replace(" ", "") : short);
     const options = {
       width,
       height: HEIGHT,
       legend: { show: false },
       cursor: { y: false, drag: { x: false, y: false }, sync: { key: "tidewheel" } },
-      scales: { x: { time: true, range: (_, low, high) => span(low, high) }, y: { range: (_, low, high) => range(low, high) } },
+      scales: { x: { time: true, range: () => span(this.data[0][0], this.data[0].at(-1)) }, y: { range: (_, low, high) => range(low, high) } },
       axes: [
         { ...axis, space: 60, size: 28, values: (_, splits, __, ___, step) => splits.map((at) => clock(at, step)) },
         { ...axis, size: 62, values: (_, splits) => splits.map(label), ...(this.options.bytes ? { incrs: POWERS } : {}) },
       ],
       series: [
         {},
-        ...this.options.series.map((one) => ({ stroke: colour(one.colour), width: 1.6, points: { show: false }, spanGaps: false })),
+        ...this.options.series.map((one) => ({ stroke: colour(one.colour), width: 1.6, points: { show: () => this.data[0].length === 1 }, spanGaps: false })),
       ],
       hooks: { setCursor: [(plot) => this.read(plot.cursor.idx)] },
     };

@@ -9,7 +9,8 @@ export function open(title, ...content) {
   const dialog = h("dialog", { "aria-label": title, "data-testid": "dialog" }, h("h2", null, title), content);
   dialog.addEventListener("close", () => {
     dialog.remove();
-    if (before?.isConnected) before.focus();
+    // What it was opened from may be gone, as a row with its button is.
+    (before?.isConnected ? before : document.getElementById("main"))?.focus({ preventScroll: true });
   });
   document.body.append(dialog);
   dialog.showModal();

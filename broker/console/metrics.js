@@ -30,19 +30,26 @@ export function samples(text, names) {
 
 const bound = (text) => (text === "+Inf" ? Infinity : Number(text));
 
-/** Latencies of each API between two scrapes, from the buckets of their histogram. */
+/** Latencies between two scrapes, from the buckets of a histogram. */
 export class Latencies {
-  constructor() {
+  /**
+   * @param {string} family
+   * @param {(labels: Record<string, string>) => string | null} nameOf which of several a sample is of, null for none
+   */
+  constructor(family, nameOf) {
+    this.family = `${family}_bucket`;
+    this.nameOf = nameOf;
     this.before = null;
   }
 
-  /** Of what was answered since the last time: `{api, count, p50, p99}` in seconds, the busiest first. */
+  /** Of what was done since the last time: `{api, count, p50, p99, p999}` in seconds, the busiest first. */
   take(text) {
     const now = new Map();
-    for (const { labels, value } of samples(text, ["tidewheel_request_duration_seconds_bucket"])) {
-      if (labels.phase !== "total") continue;
-      if (!now.has(labels.api)) now.set(labels.api, new Map());
-      now.get(labels.api).set(bound(labels.le), value);
+    for (const { labels, value } of samples(text, [this.family])) {
+      const name = this.nameOf(labels);
+      if (name === null) continue;
+      if (!now.has(name)) now.set(name, new Map());
+      now.get(name).set(bound(labels.le), value);
     }
     const before = this.before;
     this.before = now;
@@ -51,7 +58,7 @@ export class Latencies {
       const old = before?.get(api);
       const rises = [...buckets].sort(([a], [b]) => a - b).map(([le, value]) => [le, value - (old?.get(le) ?? 0)]);
       const total = rises.at(-1)?.[1] ?? 0;
-      if (total > 0) rows.push({ api, count: total, p50: quantile(rises, 0.5), p99: quantile(rises, 0.99), sinceStart: before === null });
+      if (total > 0) rows.push({ api, count: total, p50: quantile(rises, 0.5), p99: quantile(rises, 0.99), p999: quantile(rises, 0.999), sinceStart: before === null });
     }
     return rows.sort((a, b) => b.count - a.count);
   }

@@ -10,31 +10,32 @@ const TYPING_MS = 250;
 /**
  * A table.
  * @param {{caption: string, columns: {id: string, title: string, number?: boolean, sort?: string, long?: boolean,
- *   tight?: boolean, fill?: boolean, phoneOff?: boolean, cell: (item: any) => any}[], key: (item: any) => string,
+ *   tight?: boolean, acts?: boolean, fill?: boolean, phoneOff?: boolean, cell: (item: any) => any}[], key: (item: any) => string,
  *   onPick?: (item: any) => void, detail?: (item: any) => Node, onSort?: (field: string) => void, testid?: string}} options
  */
 export function table(options) {
   const { caption, columns, key, onPick, detail, onSort, testid } = options;
-  const body = h("tbody", null);
+  const body = h("tbody", { role: "rowgroup" });
   const heads = columns.map((column) => {
     const name = column.sort && onSort ? h("button", { type: "button", onclick: () => onSort(column.sort) }, column.title) : column.title;
-    return h("th", { scope: "col", class: classOf(column) }, name);
+    return h("th", { scope: "col", role: "columnheader", class: [classOf(column), name === column.title ? "" : "sorts"].filter(Boolean).join(" ") || null }, name);
   });
   const element = h(
     "div",
     { class: "wrap", tabindex: "0", role: "region", "aria-label": caption, "data-testid": testid },
-    h("table", { "aria-label": caption }, h("thead", null, h("tr", null, heads)), body),
+    // The style of a phone makes blocks of rows and cells; the roles say that they are a table all the same.
+    h("table", { "aria-label": caption, role: "table" }, h("thead", { role: "rowgroup" }, h("tr", { role: "row" }, heads)), body),
   );
   const open = new Set();
 
   const row = (item) => {
     const id = key(item);
-    const one = h("tr", { "data-key": id }, columns.map((column) => h("td", { class: classOf(column) }, column.cell(item))));
+    const one = h("tr", { "data-key": id, role: "row" }, columns.map((column) => h("td", { class: classOf(column), role: "cell", "data-label": column.title }, column.cell(item))));
     if (onPick || detail) pickable(one, item, id);
     return detail && open.has(id) ? [one, detailRow(item)] : [one];
   };
 
-  const detailRow = (item) => h("tr", { class: "detail" }, h("td", { colspan: columns.length }, detail(item)));
+  const detailRow = (item) => h("tr", { class: "detail", role: "row" }, h("td", { colspan: columns.length, role: "cell" }, detail(item)));
 
   const pickable = (one, item, id) => {
     one.className = "pick";
@@ -89,7 +90,9 @@ export function table(options) {
       fill(body, items.map(row));
       element.scrollLeft = left;
       const again = held && [...body.children].find((one) => one.dataset.key === held.dataset.key);
-      if (again) (at >= 0 ? focusable(again)[at] : again)?.focus({ preventScroll: true });
+      // Where its row is gone the keyboard stays in the table.
+      const next = again ? (at >= 0 ? focusable(again)[at] : again) : null;
+      if (held) (next ?? element).focus({ preventScroll: true });
     },
     /** More rows, the last item first, and no more than `most` of them. */
     prepend(items, most) {
@@ -136,7 +139,7 @@ function sibling(row, down) {
 }
 
 function classOf(column) {
-  const names = [column.number ? "number" : "", column.long ? "long" : "", column.tight ? "tight" : "", column.fill ? "fill" : "", column.phoneOff ? "phone-off" : ""];
+  const names = [column.number ? "number" : "", column.long ? "long" : "", column.tight ? "tight" : "", column.acts ? "acts" : "", column.fill ? "fill" : "", column.phoneOff ? "phone-off" : ""];
   return names.join(" ").trim() || null;
 }
 

@@ -6,14 +6,14 @@ import { offers } from "../features.js";
 import { ago, count, setting } from "../format.js";
 import { head } from "../page.js";
 import { table } from "../table.js";
-import { bootstrap, brokerInfo } from "./broker.js";
+import { bootstrap } from "./broker.js";
 import { changeSetting, originOf, resetSetting, settingDetail, sourceBadge } from "./setting_parts.js";
 
 export function show(page) {
   const wrong = h("div", null);
   const pending = h("div", null);
   const told = h("span", { class: "soft", "aria-live": "polite", "data-testid": "total" });
-  const state = { all: [], schema: new Map(), to: "", node: 1, drawn: "", canChange: false, reload: () => {} };
+  const state = { all: [], schema: new Map(), to: "", drawn: "", canChange: false, reload: () => {} };
   const q = h("input", { type: "search", class: "grow", value: page.query.get("q") ?? "", placeholder: "name, value or what it does", "aria-label": "Filter settings", "data-testid": "filter", oninput: () => draw() });
   const only = h("select", { "aria-label": "Which settings", "data-testid": "which", onchange: () => draw() }, [["", "all"], ["set", "those that somebody set"], ["restart", "those that need a restart"], ["live", "those that act at once"]].map(([value, text]) => h("option", { value, selected: value === page.query.get("which") }, text)));
   const rows = table({
@@ -48,15 +48,14 @@ export function show(page) {
     state.canChange = can;
   });
   state.reload = page.refresh(10_000, wrong, async () => {
-    const [list, status, schema, to, info] = await Promise.all([
+    const [list, status, schema, to] = await Promise.all([
       page.get("/v1/config", { limit: 1000 }),
       page.get("/v1/config/status"),
       state.schema.size ? null : page.get("/v1/config/schema"),
       bootstrap(),
-      brokerInfo(),
     ]);
     schema?.filter((one) => one.scope === "broker").forEach((one) => state.schema.set(one.name, one));
-    [state.to, state.node] = [to, info.node_id ?? 1];
+    state.to = to;
     fill(
       pending,
       h("p", { class: "soft" }, `Read ${ago(status.read_ms)}; SIGHUP reads the file again.`),
@@ -73,9 +72,7 @@ export function show(page) {
 /** How it is changed, where it can be while the broker runs. */
 function change(one, state) {
   if (one.read_only || one.sensitive) return null;
-  // Without brackets the tool takes what follows a comma for the next setting.
-  const value = (one.value ?? "").includes(",") ? `[${one.value}]` : one.value ?? "";
-  const line = `kafka-configs.sh --bootstrap-server ${state.to} --entity-type brokers --entity-name ${state.node} --alter --add-config ${quoted(`${one.name}=${value}`)}`;
+  const line = `tidewheel config set ${quoted(`${one.name}=${one.value ?? ""}`)} -b ${state.to}`;
   const button = (text, testid, onclick) => h("button", { type: "button", class: "small", "data-testid": testid, onclick }, text);
   const buttons = h("div", { class: "row" }, [
     button("Change…", `change-${one.name}`, () => changeSetting("/v1/config", one, state.schema.get(one.name), state.reload)),

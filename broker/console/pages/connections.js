@@ -10,7 +10,7 @@ import { bootstrap } from "./broker.js";
 export function show(page) {
   const none = h("div", null);
   const before = new Map();
-  bootstrap().then((to) => fill(none, empty("Nobody is connected.", `kcat -b ${to} -L`)));
+  bootstrap().then((to) => fill(none, empty("Nobody is connected. This reads a topic until it is stopped:", `tidewheel consume greetings -b ${to}`)));
   const list = listing(
     page,
     { path: "/v1/connections", limit: 100, every: 3000, empty: () => none, after: (answer) => remember(before, answer.items) },
@@ -28,7 +28,7 @@ export function show(page) {
         { id: "requests", title: "Requests", number: true, cell: (one) => count(one.requests) },
         { id: "rate", title: "Per second", number: true, phoneOff: true, cell: (one) => rate(before, one) },
         { id: "last", title: "Last API", phoneOff: true, cell: (one) => one.last_api ?? "–" },
-        { id: "actions", title: "Actions", tight: true, cell: (one) => h("button", { type: "button", class: "small danger", onclick: () => end(one, () => list.reload()) }, "End…") },
+        { id: "actions", title: "Actions", tight: true, acts: true, cell: (one) => h("button", { type: "button", class: "small danger", onclick: () => end(one, () => list.reload()) }, "End…") },
       ],
     },
   );

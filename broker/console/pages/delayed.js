@@ -1,6 +1,6 @@
 // Records that are delivered later.
 
-import { call, part } from "../api.js";
+import { call, part, quoted } from "../api.js";
 import { bars } from "../chart.js";
 import { action, open } from "../dialogs.js";
 import { badge, card, empty, fill, h, problem, tile } from "../dom.js";
@@ -12,18 +12,44 @@ import { table } from "../table.js";
 import { bootstrap } from "./broker.js";
 
 const PAGE = 50;
+const REFRESH_MS = 3000;
+/** For how long the figures wait for the list: both are to be of one moment, but a list may read files. */
+const TOGETHER_MS = 1000;
+/** How often what a list took it rests afterwards. */
+const REST_FACTOR = 8;
+/** Further ahead the broker knows the minute, the hour or the day in which the next one is due. */
+const MINUTE_MS = 60_000;
 
 export function show(page) {
   const wrong = h("div", null);
   const figures = h("div", null);
-  const list = records(page);
+  const list = records(page, () => reload());
   const topics = topicTable(page, list, () => reload());
   page.show(head("Delayed records"), wrong, figures, topics.element, list.element);
-  const reload = page.refresh(3000, wrong, async () => {
+  const reload = page.refresh(REFRESH_MS, wrong, async () => {
+    const late = new Promise((resolve) => setTimeout(resolve, TOGETHER_MS));
     const delayed = await page.get("/v1/delayed");
-    fill(figures, warnings(delayed, () => reload()), summary(delayed), histogram(delayed), await first(delayed));
+    await Promise.race([list.topics(delayed.per_topic.map((one) => one.topic)) ?? list.refresh(), late]);
+    fill(figures, warnings(delayed, () => reload()), summary(delayed, list), histogram(delayed), await first(delayed));
     topics.update(delayed);
-    list.topics(delayed.per_topic.map((one) => one.topic));
+  });
+  page.every(1000, async () => countDown(page.root));
+}
+
+/** A time that is counted down while it is looked at. */
+function until(ms) {
+  return h("span", { "data-until": ms, title: utc(ms) }, left(ms));
+}
+
+function left(ms) {
+  const more = ms - Date.now();
+  const seconds = Math.ceil(more / 1000);
+  return more <= 0 ? "due now" : seconds < 60 ? `in ${seconds} s` : `in ${duration(seconds * 1000)}`;
+}
+
+function countDown(root) {
+  root.querySelectorAll("[data-until]").forEach((one) => {
+    one.textContent = left(Number(one.dataset.until));
   });
 }
 
@@ -44,30 +70,54 @@ function accept(done) {
   });
 }
 
-function summary(delayed) {
+/** What is to be delivered: what was cancelled or moved is kept until it would have been due. */
+export const toDeliver = (delayed) => Math.max(0, delayed.pending - delayed.withdrawn);
+
+/** In a few words when the next one is due. */
+export function nextSaid(ms) {
+  if (ms === null) return "nothing is due";
+  const isExact = ms % MINUTE_MS !== 0 || ms <= Date.now();
+  return isExact ? `next ${ago(ms)}` : `none before ${time(ms).slice(0, 16)}`;
+}
+
+function summary(delayed, list) {
+  const kept = delayed.withdrawn ? ` with ${count(delayed.withdrawn)} cancelled or moved, kept until they would be due` : "";
+  const next = nextDue(delayed, list);
   return h("div", { class: "tiles" }, [
-    tile("Pending", count(delayed.pending), { more: `${bytes(delayed.pending_bytes)}, with those cancelled or moved until they would be due`, testid: "tile-pending" }),
-    tile("Next is due", delayed.next_due_ms === null ? "–" : ago(delayed.next_due_ms), { more: delayed.next_due_ms === null ? null : time(delayed.next_due_ms) }),
+    tile("Pending", count(toDeliver(delayed)), { more: `${bytes(delayed.pending_bytes)}${kept}`, testid: "tile-pending" }),
+    tile("Next is due", next.value, { more: next.more, testid: "tile-next" }),
     tile("Overdue", count(delayed.overdue), { more: delayed.oldest_overdue_ms === null ? null : `since ${ago(delayed.oldest_overdue_ms)}`, kind: delayed.overdue ? "warn" : null }),
     tile("Delivered", count(delayed.delivered_total), { more: "since the start" }),
-    tile("Cancelled", count(delayed.cancelled_total), { more: "counted when due" }),
+    tile("Passed over", count(delayed.cancelled_total), { more: "cancelled or moved, once they would be due" }),
     tile("Expired", count(delayed.expired_total), { more: "since the start" }),
   ]);
 }
 
+/** When the next one is due: as the list says where it has it, else as well as the broker knows without reading files. */
+function nextDue(delayed, list) {
+  const known = delayed.next_due_ms;
+  const first = list.first(delayed);
+  if (first !== null) return { value: until(first), more: time(first) };
+  if (known === null) return { value: "–", more: null };
+  if (known % MINUTE_MS !== 0) return { value: until(known), more: `${time(known).slice(0, -4)}, to the second` };
+  if (known <= Date.now()) return { value: "soon", more: "the list of its topic says when" };
+  return { value: `not before ${time(known).slice(11, 16)}`, more: `${time(known).slice(0, 10)}; the list of its topic says when` };
+}
+
 /** The API counts what is due by each bound; the bars show what is due between two. */
 function histogram(delayed) {
-  if (!delayed.pending && !delayed.overdue) return null;
+  if (!toDeliver(delayed) && !delayed.overdue) return null;
   let before = 0;
   let from = 0;
   const items = delayed.due_histogram.map((one) => {
     const value = one.count - before;
     before = one.count;
-    const label = one.le_seconds === 0 ? "overdue" : one.le_seconds === null ? `after ${duration(from * 1000)}` : `in ${duration(one.le_seconds * 1000)}`;
+    const label = one.le_seconds === 0 ? "overdue" : one.le_seconds === null ? `after ${duration(from * 1000)}` : `within ${duration(one.le_seconds * 1000)}`;
     from = one.le_seconds ?? from;
     return { label, value, kind: one.le_seconds === 0 ? "bad" : "" };
   });
-  return card("When they are due", bars(items));
+  const exact = "At the latest: what is due later than some minutes from now counts with the end of its minute, hour or day.";
+  return card("When they are due", h("p", { class: "soft" }, exact), bars(items));
 }
 
 async function first(delayed) {
@@ -77,8 +127,8 @@ async function first(delayed) {
     "No topic delays records",
     empty(
       "Make one whose records may say when they are due, and send one for in half a minute:",
-      "kafka-topics.sh --bootstrap-server " + to + " --create --topic reminders --config delay.mode=both",
-      `echo 'in half a minute' | kcat -b ${to} -P -t reminders -H delay-ms=30000`,
+      `tidewheel topic create reminders --config delay.mode=both -b ${to}`,
+      `echo 'in half a minute' | tidewheel produce reminders --delay 30s -b ${to}`,
     ),
   );
 }
@@ -91,13 +141,15 @@ function topicTable(page, list, done) {
     columns: [
       { id: "topic", title: "Topic", long: true, cell: (one) => h("a", { href: `#/topics/${part(one.topic)}` }, one.topic) },
       { id: "mode", title: "delay.mode", cell: (one) => one.mode },
-      { id: "pending", title: "Pending", number: true, cell: (one) => count(one.pending) },
+      // With those that were cancelled: how many these are is known of all topics together.
+      { id: "pending", title: "Kept until due", number: true, cell: (one) => count(one.pending) },
       { id: "bytes", title: "Size", number: true, cell: (one) => bytes(one.pending_bytes) },
       { id: "state", title: "State", cell: (one) => (one.paused ? badge("paused", "warn") : badge("delivers", "good")) },
       {
         id: "actions",
         title: "Actions",
         tight: true,
+        acts: true,
         cell: (one) => [
           h("button", { type: "button", class: "small", "data-testid": `list-${one.topic}`, onclick: () => list.choose(one.topic) }, "List"),
           h("button", { type: "button", class: "small", "data-testid": `pause-${one.topic}`, onclick: () => pause(one, done) }, one.paused ? "Resume…" : "Pause…"),
@@ -112,6 +164,7 @@ function topicTable(page, list, done) {
     update(delayed) {
       element.hidden = delayed.per_topic.length === 0;
       rows.update(delayed.per_topic);
+      more.hidden = delayed.per_topic_left_out === 0;
       more.textContent = delayed.per_topic_left_out ? `${count(delayed.per_topic_left_out)} more topics are left out.` : "";
     },
   };
@@ -132,7 +185,7 @@ function pause(one, done) {
 }
 
 /** What is pending in a topic, in pages. */
-function records(page) {
+function records(page, changed) {
   let topic = page.query.get("topic");
   let cursors = [null];
   let next = null;
@@ -158,14 +211,17 @@ function records(page) {
     detail: (one) => look(page, one),
     columns: [
       { id: "due", title: "Due", tight: true, cell: (one) => h("span", { title: utc(one.deliver_at_ms) }, time(one.deliver_at_ms)) },
-      { id: "in", title: "In", tight: true, cell: (one) => (one.overdue_ms > 0 ? h("span", { class: "warn-text" }, `overdue for ${duration(one.overdue_ms)}`) : ago(one.deliver_at_ms)) },
+      { id: "in", title: "In", tight: true, cell: (one) => (one.overdue_ms > 0 ? h("span", { class: "warn-text" }, `overdue for ${duration(one.overdue_ms)}`) : until(one.deliver_at_ms)) },
       { id: "partition", title: "Partition", number: true, cell: (one) => one.partition },
       { id: "key", title: "Key", cell: (one) => (one.records > 1 ? `${count(one.records)} records` : cell(one.key)) },
       { id: "size", title: "Size", number: true, phoneOff: true, cell: (one) => bytes(one.size_bytes) },
-      { id: "actions", title: "Actions", tight: true, cell: (one) => buttons(one, load) },
+      { id: "actions", title: "Actions", tight: true, acts: true, cell: (one) => buttons(one, load) },
     ],
   });
   const none = h("div", null);
+  /** What the list shows, where it shows something. */
+  let shown = null;
+  let isBegun = false;
   let listed = null;
   const refresh = h("button", { type: "button", "data-testid": "refresh-pending", onclick: () => load() }, "Look again");
   const label = (text, input) => h("label", null, text, input);
@@ -183,34 +239,62 @@ function records(page) {
   );
 
   const read = () => ({ topic, state: state.value, key: key.value, due_before: before.value ? new Date(before.value).getTime() : null });
-  async function load() {
+  let asking = 0;
+  /** Whether an answer is waited for, and from when on the list may be asked for by itself: it may read files. */
+  let isBusy = false;
+  let restsUntil = 0;
+  const load = () => ask(false);
+  /** The same page again, as it is by now. What somebody looks at stays where it is. */
+  const again = async () => {
+    const isLookedAt = rows.open.size > 0 || document.querySelector("dialog[open]");
+    if (isBegun && !isBusy && !isLookedAt && performance.now() >= restsUntil) await ask(true);
+  };
+  async function ask(isQuiet) {
     if (!topic) return;
-    told.textContent = "reading…";
-    all.disabled = true;
+    asking += 1;
+    const mine = asking;
+    const began = performance.now();
+    isBegun = isBusy = true;
+    if (!isQuiet) {
+      told.textContent = "reading…";
+      all.disabled = true;
+    }
     try {
       const asked = read();
       if (before.validity.badInput) throw new Error("“Due before” cannot be read.");
-      const answer = await page.get("/v1/delayed/messages", { ...asked, limit: PAGE, cursor: cursors.at(-1) });
+      const [answer, to] = await Promise.all([page.get("/v1/delayed/messages", { ...asked, limit: PAGE, cursor: cursors.at(-1) }), bootstrap()]);
+      // Something else is wanted by now, or somebody opened one meanwhile.
+      if (mine !== asking || (isQuiet && rows.open.size > 0)) return;
+      shown = { ...asked, isStart: cursors.length === 1, first: answer.items[0] ?? null };
       // What is shown is what “all of these” means, whatever is typed meanwhile.
       listed = asked;
       all.disabled = false;
       next = answer.next_cursor;
+      // One that is gone does not stay open.
+      [...rows.open].filter((id) => !answer.items.some((one) => one.id === id)).forEach((id) => rows.open.delete(id));
       rows.update(answer.items);
       rows.element.hidden = answer.items.length === 0;
-      fill(none, answer.items.length ? null : h("p", { class: "soft", "data-testid": "none-pending" }, next ? "Nothing on this page; there is more." : "Nothing is pending."));
+      fill(none, answer.items.length ? null : next ? h("p", { class: "soft" }, "Nothing on this page; there is more.") : nothing(asked, to));
       back.disabled = cursors.length === 1;
       on.disabled = next === null;
-      told.textContent = `${count(answer.scanned)} looked at`;
+      back.hidden = on.hidden = back.disabled && on.disabled;
+      const looked = `${count(answer.scanned)} looked at`;
+      if (told.textContent !== looked) told.textContent = looked;
       wrong.replaceChildren();
+      if (!isQuiet) changed();
     } catch (error) {
-      if (page.isClosed) return;
+      if (page.isClosed || mine !== asking) return;
+      shown = null;
       told.textContent = "";
       fill(wrong, problem(error));
+    } finally {
+      const now = performance.now();
+      if (mine === asking) [isBusy, restsUntil] = [false, now + (now - began) * REST_FACTOR];
     }
   }
   function restart() {
     cursors = [null];
-    load();
+    return load();
   }
   function choose(name) {
     topic = name;
@@ -222,18 +306,33 @@ function records(page) {
   return {
     element,
     choose,
-    /** The topics that there are to choose from. */
+    refresh: again,
+    /** When the first of all is due, where the list tells: it shows the only topic that holds something. */
+    first({ per_topic: topics, per_topic_left_out: leftOut }) {
+      const holds = topics.filter((one) => one.pending > 0);
+      const isAll = shown?.isStart && !shown.state && !shown.key && shown.due_before === null && leftOut === 0;
+      const isOnly = holds.length === 1 && holds[0].topic === shown?.topic && !holds[0].paused;
+      return isAll && isOnly && shown.first?.overdue_ms === 0 ? shown.first.deliver_at_ms : null;
+    },
+    /** The topics that there are to choose from; what is waited for where one of them is read now. */
     topics(names) {
       element.hidden = names.length === 0;
       const all = topic && !names.includes(topic) ? [topic, ...names] : names;
-      if (known === all.join("\n")) return;
+      if (known === all.join("\n")) return null;
       known = all.join("\n");
       const first = topic === null && all.length > 0;
       topic ??= all[0] ?? null;
       fill(choice, all.map((name) => h("option", { value: name, selected: name === topic }, name)));
-      if (first || cursors.length === 1) restart();
+      return first || cursors.length === 1 ? restart() : null;
     },
   };
+}
+
+/** Nothing is in the list: how that is changed. */
+function nothing(asked, to) {
+  const filtered = asked.state || asked.key || asked.due_before !== null;
+  const place = empty(filtered ? "Nothing that is pending fits." : "Nothing is pending. A record for in a minute:", `echo 'in a minute' | tidewheel produce ${quoted(asked.topic)} --delay 1m -b ${to}`);
+  return h("div", { "data-testid": "none-pending" }, place);
 }
 
 function buttons(one, done) {

@@ -1,15 +1,18 @@
 // One group: how far it is behind, who is in it, and where it is sent.
 
-import { part } from "../api.js";
+import { part, quoted } from "../api.js";
 import { Chart } from "../chart.js";
 import { action, askToDelete } from "../dialogs.js";
 import { card, empty, fill, h, tile } from "../dom.js";
 import { ago, count, duration, forInput, integer, time } from "../format.js";
 import { head } from "../page.js";
 import { listing, table } from "../table.js";
+import { bootstrap } from "./broker.js";
 import { stateBadge, statusBadge } from "./group_parts.js";
 
 const CHART_MS = 3_600_000;
+/** Lists come with the figures; by themselves only where these cannot be read. */
+const ALONE_MS = 30_000;
 
 export function show(page) {
   const [name] = page.params;
@@ -18,11 +21,13 @@ export function show(page) {
   const figures = h("div", { class: "tiles" });
   const state = { group: null };
   const chart = new Chart({ title: "Lag in records, since this page was opened", format: count, testid: "lag-chart", series: [{ name: "lag", label: "all partitions", colour: "--c2" }, { name: "max", label: "the worst one", colour: "--c3" }] });
-  page.closers.push(() => chart.close());
-  const offsets = lags(page, path);
-  const members = memberList(page, path);
+  const spoken = (seconds) => (seconds === null || seconds === undefined ? "–" : duration(seconds * 1000));
+  const late = new Chart({ title: "Lag in time, since this page was opened", format: spoken, axis: spoken, testid: "late-chart", series: [{ name: "seconds", label: "the worst partition", colour: "--c1" }] });
+  page.closers.push(() => [chart, late].forEach((one) => one.close()));
+  const offsets = lags(page, name, path);
+  const members = memberList(page, name, path, state);
   const actions = [
-    h("button", { type: "button", class: "first", "data-testid": "reset", onclick: () => seek(name, path, state, reload) }, "Move offsets…"),
+    h("button", { type: "button", class: "first", "data-testid": "reset", onclick: () => seek(name, path, state, () => reload()) }, "Move offsets…"),
     h("button", { type: "button", class: "danger", "data-testid": "delete-group", onclick: () => remove(name, path) }, "Delete"),
   ];
   page.show(
@@ -30,19 +35,18 @@ export function show(page) {
     wrong,
     figures,
     card("Offsets", offsets.element),
-    chart.element,
+    h("div", { class: "two" }, chart.element, late.element),
     card("Members", members.element),
   );
-  const look = page.refresh(3000, wrong, async () => {
+  // Figures and lists are of one moment: who reads both is not to see two lags.
+  const reload = page.refresh(3000, wrong, async () => {
     const group = await page.get(path);
     state.group = group;
     fill(figures, tiles(group));
     chart.push(Date.now(), { lag: group.total_lag, max: group.max_lag }, CHART_MS);
+    late.push(Date.now(), { seconds: group.max_lag_seconds }, CHART_MS);
+    await Promise.all([offsets.reload(), members.reload()]);
   });
-  function reload() {
-    look();
-    offsets.reload();
-  }
 }
 
 function tiles(group) {
@@ -56,15 +60,17 @@ function tiles(group) {
   ];
 }
 
-function lags(page, path) {
+function lags(page, name, path) {
   let most = 1;
+  const commits = h("div", null);
+  bootstrap().then((to) => fill(commits, empty("This group has committed nothing yet. This reads a topic and commits:", `tidewheel consume greetings -g ${quoted(name)} -e -b ${to}`)));
   return listing(
     page,
     {
       path: `${path}/lag`,
       limit: 100,
-      every: 4000,
-      empty: () => empty("This group has committed nothing yet."),
+      every: ALONE_MS,
+      empty: () => commits,
     },
     {
       caption: "Offsets by partition",
@@ -93,10 +99,18 @@ function lags(page, path) {
   );
 }
 
-function memberList(page, path) {
+function memberList(page, name, path, state) {
+  let to = "127.0.0.1:9092";
+  bootstrap().then((known) => {
+    to = known;
+  });
+  const nobody = () => {
+    const topic = state.group?.partitions?.[0]?.topic ?? "greetings";
+    return empty("Nobody is in it now: its offsets can be moved. A member that reads on:", `tidewheel consume ${quoted(topic)} -g ${quoted(name)} -b ${to}`);
+  };
   return listing(
     page,
-    { path: `${path}/members`, limit: 50, empty: () => h("p", { class: "soft" }, "Nobody is in it now: its offsets can be moved.") },
+    { path: `${path}/members`, limit: 50, every: ALONE_MS, empty: nobody },
     {
       caption: "Members",
       key: (one) => one.member_id,

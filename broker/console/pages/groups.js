@@ -10,7 +10,7 @@ import { stateBadge, statusBadge } from "./group_parts.js";
 
 export function show(page) {
   const none = h("div", null);
-  bootstrap().then((to) => fill(none, empty("There is no group yet. This one reads a topic and commits:", `kcat -b ${to} -G my-group greetings`)));
+  bootstrap().then((to) => fill(none, empty("There is no group yet. This one reads a topic and commits:", `tidewheel consume greetings -g my-group -e -b ${to}`)));
   const list = listing(
     page,
     { path: "/v1/groups", filter: "Filter groups by name", sort: "-total_lag", limit: 50, empty: () => none },

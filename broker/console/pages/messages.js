@@ -289,7 +289,7 @@ class Messages {
   none() {
     const { name } = this.topic;
     if (this.topic.records) return empty("No record fits. Look through more of the topic, or at another place.");
-    return empty("There is no record in this topic yet.", `echo 'hello' | kcat -b ${this.bootstrap ?? "127.0.0.1:9092"} -P -t ${quoted(name)}`);
+    return empty("There is no record in this topic yet.", `echo 'hello' | tidewheel produce ${quoted(name)} -b ${this.bootstrap ?? "127.0.0.1:9092"}`);
   }
 
   /** The page before or behind, of one partition. */

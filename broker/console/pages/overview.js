@@ -8,9 +8,13 @@ import { Latencies } from "../metrics.js";
 import { head } from "../page.js";
 import { table } from "../table.js";
 import { bootstrap } from "./broker.js";
+import { nextSaid, toDeliver } from "./delayed.js";
 import { statusBadge } from "./group_parts.js";
 
 const RANGES = [["1m", 60_000, "1s"], ["5m", 300_000, "1s"], ["1h", 3_600_000, "5s"], ["8h", 28_800_000, "1m"], ["1d", 86_400_000, "1m"]];
+
+/** How often charts ask for what came where no stream tells it. */
+const POLL_MS = 5000;
 
 const CHARTS = [
   { title: "Records in", testid: "chart-records", series: [["records_in_per_second", "in", "--c1"]] },
@@ -22,7 +26,7 @@ const CHARTS = [
   { title: "Not on the disk yet", bytes: true, series: [["unflushed_bytes", "unflushed", "--c3"]] },
   { title: "Memory", bytes: true, series: [["memory_resident_bytes", "resident", "--c1"]] },
   { title: "Processors used", series: [["processors_used", "busy", "--c2"]] },
-  { title: "Delayed records", series: [["delayed_pending", "pending", "--c3"], ["delayed_delivered_per_second", "delivered", "--c4"]] },
+  { title: "Delayed records", series: [["delayed_pending", "kept until due", "--c3"], ["delayed_delivered_per_second", "delivered", "--c4"]] },
 ];
 
 export function show(page) {
@@ -31,8 +35,9 @@ export function show(page) {
   const below = h("div", null);
   const plots = charts(page);
   page.show(head("Overview", plots.picker), wrong, top, plots.element, below);
-  const lower = { latency: latencies(page), disks: h("div", null), lag: h("div", null), about: h("div", null) };
-  below.append(h("div", { class: "two" }, lower.latency, lower.lag, lower.disks, lower.about));
+  const times = latencies(page);
+  const lower = { disks: h("div", null), lag: h("div", null), about: h("div", null) };
+  below.append(times.charts, h("div", { class: "two" }, times.table, lower.lag, lower.disks, lower.about));
   page.refresh(4000, wrong, async () => {
     const [overview, delayed, info] = await Promise.all([
       page.get("/v1/overview"),
@@ -40,7 +45,7 @@ export function show(page) {
       page.get("/v1/info"),
     ]);
     fill(top, alarms(overview), await first(overview), tiles(overview, delayed, info));
-    fill(lower.lag, worst(overview));
+    fill(lower.lag, worst(overview, await bootstrap()));
     fill(lower.disks, disks(overview));
     fill(lower.about, about(info));
   });
@@ -61,7 +66,13 @@ async function first(overview) {
   const to = await bootstrap();
   return card(
     "First records",
-    empty("There is no topic yet. Produce something: a topic is made by using it.", `echo 'hello' | kcat -b ${to} -P -t greetings`, `kcat -b ${to} -C -t greetings -o beginning -e`),
+    empty(
+      "There is no topic yet. Make one, produce a record and read it; kcat reads it too, as every client of Kafka does.",
+      `tidewheel topic create greetings -b ${to}`,
+      `echo 'hello' | tidewheel produce greetings -b ${to}`,
+      `tidewheel consume greetings -e -b ${to}`,
+      `kcat -b ${to} -C -t greetings -o beginning -e`,
+    ),
   );
 }
 
@@ -77,7 +88,7 @@ function tiles(overview, delayed, info) {
     tile("Groups", count(groups.reduce((sum, [, many]) => sum + many, 0)), { more: groups.filter(([, many]) => many).map(([state, many]) => `${many} ${state}`).join(", "), href: "#/groups" }),
     tile("Worst lag", lag ? count(lag.total_lag) : "0", { more: lag ? lag.group : "nobody is behind", href: lag ? `#/groups/${part(lag.group)}` : "#/groups", kind: lag && ["STOP", "STALL"].includes(lag.status) ? "bad" : null }),
     tile("Connections", count(overview.connections), { href: "#/connections" }),
-    delayed ? tile("Delayed", count(delayed.pending), { more: delayed.overdue ? `${count(delayed.overdue)} overdue` : delayed.next_due_ms ? `next ${ago(delayed.next_due_ms)}` : "nothing is due", href: "#/delayed", kind: delayed.overdue ? "warn" : null }) : null,
+    delayed ? tile("Delayed", count(toDeliver(delayed)), { more: delayed.overdue ? `${count(delayed.overdue)} overdue` : nextSaid(delayed.next_due_ms), href: "#/delayed", kind: delayed.overdue ? "warn" : null }) : null,
     tile("Disk free", bytes(least), { href: "#/storage", kind: open.some((disk) => disk.free_bytes < disk.low_bytes) ? "bad" : null }),
     tile("Damaged partitions", count(overview.damaged_partitions), { kind: overview.damaged_partitions ? "bad" : null, href: "#/storage" }),
   ]);
@@ -129,11 +140,17 @@ function charts(page) {
     made.forEach((chart) => chart.push(event.time_ms, values, chosen[1]));
   }
 
+  // There are so many streams and no more: whoever gets none asks now and again.
+  let isLive = false;
+  page.every(POLL_MS, async () => {
+    if (!isLive) await reload();
+  });
   page.follow({
     path: "/v1/stats/stream",
     onEvent: (_, event) => take(event),
     onState: (now, detail) => {
-      state.textContent = now === "live" ? "live" : now;
+      isLive = now === "live";
+      state.textContent = now === "refused" ? `each ${POLL_MS / 1000} s` : now;
       state.className = `badge ${now === "live" ? "good" : "warn"}`;
       state.title = detail ?? "";
       // What came while nobody looked is in the history.
@@ -143,8 +160,40 @@ function charts(page) {
   return { picker, element: h("div", null, wrong, h("div", { class: "grid" }, made.map((chart) => chart.element))) };
 }
 
+/** Latencies over time, which the broker keeps no history of: they begin when the page is opened. */
+const TIMES = [
+  { title: "Produce, since this page was opened", testid: "chart-produce", name: "Produce" },
+  { title: "Fetch, with its wait, since this page was opened", testid: "chart-fetch", name: "Fetch" },
+  { title: "Rounds of syncs, since this page was opened", testid: "chart-flush", name: "flush" },
+];
+const QUANTILES = [["p50", "--c1"], ["p99", "--c2"], ["p999", "--c3"]];
+const TIMES_MS = 3_600_000;
+
+function timeCharts(page) {
+  const format = (seconds) => (seconds === null || seconds === undefined ? "–" : duration(seconds * 1000));
+  const made = TIMES.map((one) => new Chart({ title: one.title, testid: one.testid, format, axis: format, series: QUANTILES.map(([name, colour]) => ({ name, label: name, colour })) }));
+  made.forEach((chart) => {
+    chart.element.hidden = true;
+  });
+  page.closers.push(() => made.forEach((chart) => chart.close()));
+  return {
+    element: h("div", { class: "grid" }, made.map((chart) => chart.element)),
+    push(rows) {
+      const now = Date.now();
+      made.forEach((chart, at) => {
+        const row = rows.find((one) => one.api === TIMES[at].name && !one.sinceStart);
+        // Where nothing was measured yet there is nothing to look at.
+        if (row) chart.element.hidden = false;
+        if (!chart.element.hidden) chart.push(now, row ?? {}, TIMES_MS);
+      });
+    },
+  };
+}
+
 function latencies(page) {
-  const seen = new Latencies();
+  const seen = new Latencies("tidewheel_request_duration_seconds", (labels) => (labels.phase === "total" ? labels.api : null));
+  const flushes = new Latencies("tidewheel_log_flush_duration_seconds", () => "flush");
+  const over = timeCharts(page);
   const place = h("div", null);
   const rows = table({
     caption: "Latency of requests",
@@ -154,12 +203,15 @@ function latencies(page) {
       { id: "count", title: "Requests", number: true, cell: (row) => count(row.count) },
       { id: "p50", title: "p50", number: true, cell: (row) => duration(row.p50 * 1000) },
       { id: "p99", title: "p99", number: true, cell: (row) => duration(row.p99 * 1000) },
+      { id: "p999", title: "p99.9", number: true, cell: (row) => duration(row.p999 * 1000) },
     ],
   });
   const told = h("p", { class: "soft" }, "…");
   page.every(10_000, async () => {
     try {
-      const found = seen.take(await page.text({ path: "/metrics" }));
+      const text = await page.text({ path: "/metrics" });
+      const found = seen.take(text);
+      over.push([...found, ...flushes.take(text)]);
       told.textContent = found[0]?.sinceStart ? "Of all requests since the start; a waiting fetch counts with its wait." : "Of the last seconds; a waiting fetch counts with its wait.";
       rows.update(found.slice(0, 8));
       if (!found.length) told.textContent = "No request was answered lately.";
@@ -168,11 +220,11 @@ function latencies(page) {
       if (!page.isClosed) fill(place, problem(error));
     }
   });
-  return card("Latency of requests", place, told, rows.element);
+  return { charts: over.element, table: card("Latency of requests", place, told, rows.element) };
 }
 
-function worst(overview) {
-  if (!overview.worst_lag.length) return card("Groups that are behind", h("p", { class: "soft" }, "None."));
+function worst(overview, to) {
+  if (!overview.worst_lag.length) return card("Groups that are behind", empty("None. As a table, again and again:", `tidewheel group lag --watch 2 -b ${to}`));
   const most = Math.max(1, ...overview.worst_lag.map((one) => one.total_lag));
   const rows = table({
     caption: "Groups that are behind",
@@ -207,7 +259,7 @@ function about(info) {
     facts([
       ["Version", info.version],
       ["Clients connect to", info.advertised_listeners?.join(", ")],
-      ["Listeners", info.listeners?.join(", ")],
+      ["Listeners, as they are set", info.listeners?.join(", ")],
       ["HTTP", info.admin],
       ["Cluster, node", info.cluster_id ? `${info.cluster_id}, ${info.node_id}` : null],
       ["Process", `${info.pid}, since ${time(info.started_ms)}`],

@@ -31,8 +31,9 @@ export function show(page, place, topic) {
           id: "actions",
           title: "Actions",
           tight: true,
+          acts: true,
           cell: (one) => [
-            h("a", { href: `#/storage?topic=${part(topic.name)}&partition=${one.partition}` }, `${count(one.segments)} segments`),
+            h("a", { href: `#/storage?topic=${part(topic.name)}&partition=${one.partition}` }, one.segments === 1 ? "1 segment" : `${count(one.segments)} segments`),
             h("button", { type: "button", class: "small danger", onclick: () => deleteRecords(path, one, () => list.reload()) }, "Delete records…"),
           ],
         },

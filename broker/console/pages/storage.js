@@ -2,11 +2,12 @@
 
 import { call, curl, part } from "../api.js";
 import { action, open } from "../dialogs.js";
-import { card, command, fill, h, problem, tile } from "../dom.js";
+import { card, command, empty, fill, h, problem, tile } from "../dom.js";
 import { offers } from "../features.js";
 import { ago, bytes, count, duration, time } from "../format.js";
 import { head } from "../page.js";
 import { listing, table } from "../table.js";
+import { bootstrap } from "./broker.js";
 
 /** For how long free space was seen before something follows from it. */
 const KNOWN_MS = 600_000;
@@ -52,9 +53,11 @@ export function forecast(overview, stats) {
 
 function largest(page) {
   let most = 1;
+  const none = h("div", null);
+  bootstrap().then((to) => fill(none, empty("There is no topic yet. Make one, and produce a record:", `tidewheel topic create greetings -b ${to}`, `echo 'hello' | tidewheel produce greetings -b ${to}`)));
   const list = listing(
     page,
-    { path: "/v1/topics", filter: "Filter topics by name", sort: "-size_bytes", limit: 20, every: 10_000, empty: () => h("p", { class: "soft" }, "There is no topic yet.") },
+    { path: "/v1/topics", filter: "Filter topics by name", sort: "-size_bytes", limit: 20, every: 10_000, empty: () => none },
     {
       caption: "Topics by size",
       testid: "sizes",

@@ -10,6 +10,8 @@ import { bootstrap } from "./broker.js";
 export function show(page, place, topic) {
   const wrong = h("div", null);
   const none = h("div", null);
+  const nobody = h("div", null);
+  bootstrap().then((to) => fill(nobody, empty("None. Producers with enable.idempotence=true are remembered, as this one:", `echo 'hello' | tidewheel produce ${quoted(topic.name)} -b ${to}`)));
   const rows = table({
     caption: `Groups that read ${topic.name}`,
     testid: "consumers",
@@ -23,9 +25,10 @@ export function show(page, place, topic) {
   });
   const producers = listing(
     page,
-    { path: "/v1/producers", query: { topic: topic.name }, limit: 50, every: 10_000, empty: () => h("p", { class: "soft" }, "None. Producers with enable.idempotence=true are remembered.") },
+    { path: "/v1/producers", query: { topic: topic.name }, limit: 50, every: 10_000, empty: () => nobody },
     {
       caption: `Idempotent producers of ${topic.name}`,
+      testid: "producers",
       key: (one) => `${one.partition}-${one.producer_id}`,
       columns: [
         { id: "id", title: "Producer", number: true, cell: (one) => one.producer_id },
@@ -42,7 +45,7 @@ export function show(page, place, topic) {
     rows.element.hidden = groups.length === 0;
     rows.update(groups);
     const to = await bootstrap();
-    fill(none, groups.length ? null : empty("No group has committed an offset here.", `kcat -b ${to} -G my-group -- ${quoted(topic.name)}`));
+    fill(none, groups.length ? null : empty("No group has committed an offset here.", `tidewheel consume ${quoted(topic.name)} -g my-group -e -b ${to}`));
   });
 }
 

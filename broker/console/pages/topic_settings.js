@@ -27,6 +27,7 @@ export async function show(page, place, topic) {
           id: "actions",
           title: "Actions",
           tight: true,
+          acts: true,
           cell: (one) => [
             h("button", { type: "button", class: "small", "data-testid": `edit-${one.name}`, onclick: () => changeSetting(path, one, schema.get(one.name), list.reload) }, "Change…"),
             one.source === "DYNAMIC_TOPIC_CONFIG" ? h("button", { type: "button", class: "small", onclick: () => resetSetting(path, one, "the broker", list.reload) }, "Set back…") : null,

@@ -20,7 +20,7 @@ export function show(page) {
     return known === null ? "–" : `${format(known)}/s`;
   };
   const none = h("div", null);
-  bootstrap().then((to) => fill(none, empty("There is no topic yet. Make one above, or by producing to it:", `echo 'hello' | kcat -b ${to} -P -t greetings`)));
+  bootstrap().then((to) => fill(none, empty("There is no topic yet. Make one above, or so:", `tidewheel topic create greetings -b ${to}`, `echo 'hello' | tidewheel produce greetings -b ${to}`)));
   const list = listing(
     page,
     { path: "/v1/topics", filter: "Filter topics by name", limit: 50, empty: () => none },

@@ -1,10 +1,12 @@
 // Delayed records: seen with the time that is left, cancelled, moved, delivered now, held.
 
-import { eventually, go, id, must, run } from "./world.js";
+import { eventually, go, id, must, run, shell } from "./world.js";
 
 export async function all(world) {
   await run("delayed/list", () => list(world));
   await run("delayed/cancel", () => cancel(world));
+  await run("delayed/countdown", () => countdown(world));
+  await run("delayed/later", () => later(world));
   await run("delayed/move", () => move(world));
   await run("delayed/pause", () => pause(world));
   await run("delayed/cancel-all", () => cancelAll(world));
@@ -18,6 +20,12 @@ let due = 0;
 const rows = (page) => page.locator('[data-testid="pending"] tbody tr.pick');
 const delivered = (broker) => broker.kcat(["-C", "-t", "reminders", "-p", "0", "-o", "beginning", "-e", "-f", "%s\n"]);
 
+const figure = (page, name) => id(page, name).locator(".value").textContent();
+const barsSum = async (page) => {
+  const figures = await id(page, "bars").locator(".one > span:first-child").allTextContents();
+  return figures.reduce((sum, one) => sum + Number(one || 0), 0);
+};
+
 async function list({ page, broker, browser }) {
   const made = await broker.api("POST", "/v1/topics", { name: "reminders", partitions: 1, configs: { "delay.mode": "both" } });
   must(made.status < 300, JSON.stringify(made));
@@ -28,17 +36,66 @@ async function list({ page, broker, browser }) {
   await go(page, "#/delayed");
   await eventually("they are listed", async () => (await rows(page).count()) === 4);
   await id(page, "bars").waitFor();
-  must((await id(page, "tile-pending").textContent()).includes("4"), "four are pending");
+  must((await figure(page, "tile-pending")) === "4", "four are pending");
+  // What is told is of one moment: the bars are what is pending, and the next one is the first of the list.
+  await eventually("the bars tell of all", async () => (await barsSum(page)) === 4);
+  await eventually("the next one is the first of the list", async () => {
+    const [next, first] = [await id(page, "tile-next").locator(".more").textContent(), await rows(page).first().locator("td").first().textContent()];
+    return first.includes(next);
+  });
   await rows(page).filter({ hasText: "keep me" }).click();
   await eventually("it is looked at", async () => (await id(page, "detail").textContent()).includes("delay-ms"));
   await browser.shot(page, "delayed", { fullPage: true });
 }
 
-async function cancel({ page }) {
+async function cancel({ page, browser }) {
+  await rows(page).filter({ hasText: "keep me" }).click();
   await rows(page).filter({ hasText: "cancel me" }).locator('[data-testid="cancel"]').click();
   must((await id(page, "curl").textContent()).includes("-X DELETE"), "the curl line");
   await id(page, "do").click();
   await eventually("it is gone", async () => (await rows(page).filter({ hasText: "cancel me" }).count()) === 0);
+  await eventually("it is not counted any more", async () => (await figure(page, "tile-pending")) === "3" && (await barsSum(page)) === 3);
+  must((await page.evaluate(() => document.activeElement.closest("main")?.id)) === "main", "the keyboard is lost with the row");
+  await browser.shot(page, "delayed-cancelled", { fullPage: true });
+}
+
+/** Nobody touches the page: a record comes into the list, its time falls, and when it is delivered it leaves the list. */
+async function countdown({ page, broker }) {
+  const soon = rows(page).filter({ hasText: "comes soon" });
+  broker.kcat(["-P", "-t", "reminders", "-k", "comes soon", "-H", "delay-ms=12000"], "comes soon");
+  await soon.waitFor();
+  const left = async () => Number(/in (\d+) s/.exec(await soon.locator("[data-until]").textContent())?.[1]);
+  const first = await left();
+  must(first <= 12, `${first} s are left`);
+  await eventually("its time falls", async () => (await left()) < first);
+  const next = async () => Number(/in (\d+) s/.exec(await figure(page, "tile-next"))?.[1]);
+  must(Math.abs((await next()) - (await left())) <= 3, "the next one is another");
+  await eventually("it leaves the list", async () => (await soon.count()) === 0);
+  must(delivered(broker).includes("comes soon"), "it is gone before it is delivered");
+  await eventually("it is not pending any more", async () => (await figure(page, "tile-pending")) === "3");
+}
+
+/** A record by hand, for after a while: it is listed, and cancelled. */
+async function later({ page, broker }) {
+  await go(page, "#/topics/reminders/produce");
+  await id(page, "field-key").fill("by hand, later");
+  await id(page, "field-value").fill("x");
+  await id(page, "field-delay").selectOption("after");
+  await id(page, "field-after").fill("5h");
+  await id(page, "produce").click();
+  await eventually("it is taken", async () => (await id(page, "produced").textContent()).length > 0);
+  await go(page, "#/delayed?topic=reminders");
+  const row = rows(page).filter({ hasText: "by hand, later" });
+  await row.waitFor();
+  const left = await row.locator("[data-until]").textContent();
+  must(/in (5 h|4 h 59 min)/.test(left), left);
+  // By the line that the page shows.
+  await row.locator('[data-testid="cancel"]').click();
+  const line = await id(page, "curl").textContent();
+  await page.keyboard.press("Escape");
+  must(shell(line).status === 0, line);
+  await eventually("it leaves the list", async () => (await row.count()) === 0);
+  must((await broker.api("GET", "/v1/delayed/messages?topic=reminders")).body.items.length === 3, "three are left");
 }
 
 /** What was cancelled does not come when it would have been due. */
@@ -81,7 +138,6 @@ async function move({ page, broker }) {
   await id(page, "field-in").fill("1s");
   await id(page, "do").click();
   await eventually("it is delivered when it is due", async () => delivered(broker).includes("move me"));
-  await id(page, "refresh-pending").click();
   await rows(page).filter({ hasText: "at once" }).locator('[data-testid="deliver-now"]').click();
   await id(page, "do").click();
   await eventually("it is delivered now", async () => delivered(broker).includes("at once"));
@@ -92,10 +148,7 @@ async function pause({ page, broker, browser }) {
   await id(page, "do").click();
   await eventually("it is paused", async () => (await id(page, "delay-topics").textContent()).includes("paused"));
   broker.kcat(["-P", "-t", "reminders", "-k", "held", "-H", "delay-ms=500"], "held");
-  await eventually("it is overdue", async () => {
-    await id(page, "refresh-pending").click();
-    return (await id(page, "pending").textContent()).includes("overdue");
-  });
+  await eventually("it is overdue", async () => (await id(page, "pending").textContent()).includes("overdue"));
   await browser.shot(page, "delayed-paused");
   must(!delivered(broker).includes("held"), "it was delivered all the same");
   await id(page, "pause-reminders").click();

@@ -1,11 +1,13 @@
 // Groups: lag rises when their members stop, and offsets move as a dry run said.
 
-import { eventually, go, id, must, run } from "./world.js";
+import { eventually, go, id, must, run, shell } from "./world.js";
 
 export async function all(world) {
   await run("groups/lag", () => lag(world));
   await run("groups/reset", () => reset(world));
+  await run("groups/places", () => places(world));
   await run("groups/consumers", () => consumers(world));
+  await run("groups/delete", () => remove(world));
 }
 
 async function lag({ page, broker, browser }) {
@@ -25,6 +27,10 @@ async function lag({ page, broker, browser }) {
   await eventually("and in the chart", async () => (await id(page, "lag-chart").locator(".legend b").first().textContent()) === "250");
   // It had read everything a moment ago: to stand still it needs longer than this waits.
   await eventually("its status is told", async () => (await id(page, "tile-status").textContent()).includes("OK"));
+  await eventually("the lists say the same", async () => {
+    const members = await page.getByRole("region", { name: "Members" }).isVisible();
+    return !members && (await id(page, "lag").textContent()).includes("250");
+  });
   await browser.shot(page, "group-lag", { fullPage: true });
 }
 
@@ -44,6 +50,44 @@ async function reset({ page, broker, browser }) {
   await id(page, "do").click();
   await eventually("it has moved", async () => (await offset()) === 60);
   await eventually("it is shown", async () => (await id(page, "tile-lag").textContent()).includes("290"));
+}
+
+/** Every place that the wizard knows, as a dry run; the line that is shown says the same, and one is done. */
+async function places({ page, broker }) {
+  await go(page, "#/groups/billing");
+  await eventually("it is there", async () => (await id(page, "tile-state").textContent()).includes("Empty"));
+  const places = [["start", {}, 0], ["end", {}, 350], ["offset", { offset: "123" }, 123], ["time", { time: "2020-01-01T00:00:00" }, 0]];
+  await id(page, "reset").click();
+  for (const [to, fields, expected] of places) {
+    await id(page, "field-to").selectOption(to);
+    for (const [name, value] of Object.entries(fields)) await id(page, `field-${name}`).fill(value);
+    const line = (await id(page, "curl").textContent()).replace("offsets:seek'", "offsets:seek?dry_run=true'");
+    const told = JSON.parse(shell(line.replace("curl ", "curl -s ")).out);
+    must(told.partitions.find((one) => one.partition === 0).after === expected, `${to}: ${JSON.stringify(told)}`);
+    await id(page, "dry-run").click();
+    await eventually(`${to} is previewed`, async () => (await id(page, "moves").locator('tr[data-key="invoices-0"]').textContent()).includes(String(expected)));
+  }
+  await id(page, "field-to").selectOption("offset");
+  await id(page, "field-topic").selectOption("invoices");
+  await id(page, "field-partitions").fill("0");
+  await id(page, "do").click();
+  const committed = async () => (await broker.api("GET", "/v1/groups/billing")).body.partitions.find((one) => one.partition === 0).committed_offset;
+  await eventually("it has moved", async () => (await committed()) === 123);
+}
+
+/** A group that nobody needs. */
+async function remove({ page, broker, bin }) {
+  const read = shell(`tidewheel consume invoices -g unneeded -e -b ${broker.kafka}`, bin);
+  must(read.status === 0, read.err);
+  await go(page, "#/groups/unneeded");
+  await eventually("it is there", async () => (await id(page, "tile-state").textContent()).includes("Empty"));
+  await id(page, "delete-group").click();
+  must(await id(page, "do").isDisabled(), "it would go without its name");
+  await id(page, "field-confirm").fill("unneeded");
+  await id(page, "do").click();
+  await eventually("the list is shown", async () => (await page.title()).startsWith("Groups"));
+  const left = await broker.api("GET", "/v1/groups?q=unneeded&stats=false");
+  must(left.body.total === 0, JSON.stringify(left.body));
 }
 
 async function consumers({ page }) {

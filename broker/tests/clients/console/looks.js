@@ -30,6 +30,8 @@ const LOOKS = [
 
 export async function all(world) {
   for (const [name, options] of LOOKS) await run(`looks/${name}`, () => looks(world, name, options));
+  await run("looks/dialogs", () => dialogs(world));
+  await run("touch", () => touch(world));
   await run("keyboard", () => keyboard(world));
   await run("theme", () => theme(world));
 }
@@ -44,7 +46,8 @@ async function looks({ broker, browser }, look, options) {
     // What was asked for is there by now; streams never end.
     await page.waitForTimeout(350);
     await browser.shot(page, `${look}-${name}`, { fullPage: name !== "config" });
-    if (look !== "phone") found.push(...(await axe(page, look)).map((one) => `${name}: ${one}`));
+    found.push(...(await axe(page, look)).map((one) => `${name}: ${one}`));
+    if (look === "phone") found.push(...(await outside(page)).map((one) => `${name}: ${one} is not to be seen`));
     const wide = (await page.evaluate(() => document.documentElement.scrollWidth)) - page.viewportSize().width;
     must(wide <= 0, `${name} is ${wide} px too wide`);
   }
@@ -53,13 +56,81 @@ async function looks({ broker, browser }, look, options) {
   return `${PAGES.length} pages`;
 }
 
+/** What lies beside the window: nobody scrolls a table to the side to find its last column. */
+const outside = (page) =>
+  page.evaluate(() => {
+    const parts = [...document.querySelectorAll("main td, main th, main button, main .tile")].filter((one) => one.getClientRects().length > 0 && !one.closest(".hex, .payload, .tabs, pre"));
+    const beside = parts.filter((one) => one.getBoundingClientRect().right > innerWidth + 1);
+    return beside.slice(0, 3).map((one) => `${one.tagName} "${one.textContent.slice(0, 40)}"`);
+  });
+
 /** What axe calls serious or critical. In the dark only colours differ. */
-async function axe(page, look) {
+export async function axe(page, look) {
   await page.evaluate(AXE);
   const rules = look === "dark" ? { runOnly: { type: "rule", values: ["color-contrast", "link-in-text-block"] } } : {};
   const violations = await page.evaluate(async (some) => (await window.axe.run(document, { resultTypes: ["violations"], ...some })).violations, rules);
   const serious = violations.filter((one) => ["serious", "critical"].includes(one.impact));
   return serious.map((one) => `${one.id}: ${one.help}: ${one.nodes.slice(0, 3).map((node) => `${node.html} ${node.failureSummary}`).join(" | ")}`);
+}
+
+/** Where each dialog is opened, and what else is not there at rest. */
+const DIALOGS = [
+  ["create", "#/topics", '[data-testid="create-topic"]'],
+  ["record", "#/topics/orders", '[data-testid="messages"] tbody tr.pick'],
+  ["empty", "#/topics/orders", '[data-testid="empty-topic"]'],
+  ["delete", "#/topics/orders", '[data-testid="delete-topic"]'],
+  ["delete-records", "#/topics/orders/partitions", '[data-testid="partitions"] .danger'],
+  ["setting", "#/topics/orders/settings", '[data-testid="edit-retention.ms"]'],
+  ["moves", "#/groups/billing", '[data-testid="reset"]'],
+  ["reschedule", "#/delayed?topic=reminders", '[data-testid="reschedule"]'],
+  ["level", "#/logs", '[data-testid="set-level"]'],
+  ["goto", "#/", "#goto"],
+];
+
+/** axe over what opens; each dialog that changes something shows its curl line. */
+async function dialogs({ broker, browser }) {
+  const page = await browser.page(broker);
+  const found = [];
+  for (const [name, hash, opener] of DIALOGS) {
+    await go(page, "#/");
+    await go(page, hash);
+    await page.locator(`${opener}:not(:disabled)`).first().click();
+    if (name === "create") await id(page, "field-name").fill("another");
+    if (name === "moves") {
+      await id(page, "dry-run").click();
+      await id(page, "moves").waitFor();
+    }
+    await page.locator('dialog[open], [data-testid="detail"]').first().waitFor();
+    found.push(...(await axe(page, "light")).map((one) => `${name}: ${one}`));
+    const changes = (await page.locator('dialog[open] [data-testid="do"]').count()) > 0;
+    if (changes && !/^(for|curl) /.test(await id(page, "curl").textContent())) found.push(`${name}: no curl line`);
+    await page.keyboard.press("Escape");
+  }
+  await page.context().close();
+  must(found.length === 0, found.join("\n"));
+}
+
+/** With a finger: the menu, a record, and a topic that is made and deleted. */
+async function touch({ broker, browser }) {
+  const page = await browser.page(broker, LOOKS.find(([name]) => name === "phone")[1]);
+  await page.locator("#menu").tap();
+  await browser.shot(page, "phone-menu");
+  await page.locator("#nav").getByText("Topics", { exact: true }).tap();
+  await id(page, "create-topic").tap();
+  await id(page, "field-name").fill("by-a-finger");
+  await browser.shot(page, "phone-create");
+  await id(page, "do").tap();
+  await page.locator('[data-testid="topics"] tr[data-key="by-a-finger"]').waitFor();
+  await page.locator('[data-testid="topics"] tr[data-key="orders"] a').tap();
+  await page.locator('[data-testid="messages"] tbody tr.pick').first().tap();
+  await id(page, "detail").waitFor();
+  await browser.shot(page, "phone-record", { fullPage: true });
+  await go(page, "#/topics/by-a-finger");
+  await id(page, "delete-topic").tap();
+  await id(page, "field-confirm").fill("by-a-finger");
+  await id(page, "do").tap();
+  await eventually("it is deleted", async () => (await broker.api("GET", "/v1/topics/by-a-finger")).status === 404);
+  await page.context().close();
 }
 
 /** Everything by keys: the way to a topic, a record, a dialog and back. */

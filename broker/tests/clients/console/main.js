@@ -1,9 +1,11 @@
 // Drives the web console in Chromium against brokers of its own, fed by kcat, and prints a line for each
 // case. node main.js BROKER-BINARY FOLDER SHOTS
 
-import { join } from "node:path";
+import { mkdirSync, symlinkSync } from "node:fs";
+import { join, resolve } from "node:path";
 
 import * as delayed from "./delayed.js";
+import * as empty from "./empty.js";
 import * as groups from "./groups.js";
 import * as looks from "./looks.js";
 import * as many from "./many.js";
@@ -17,13 +19,20 @@ const SETTINGS = ["num.partitions=3", "tidewheel.admin.produce=true", "group.ini
 
 const browser = await new Browser(shots).start();
 const broker = await new Broker(binary, join(folder, "one"), SETTINGS).start();
-const world = { binary, folder, browser, broker, settings: SETTINGS };
+/** Where the commands of pages find `tidewheel`. */
+const bin = join(folder, "bin");
+mkdirSync(bin);
+symlinkSync(resolve(binary), join(bin, "tidewheel"));
+const world = { binary, folder, bin, browser, broker, settings: SETTINGS };
 world.page = await browser.page(broker);
 
 for (const suite of [topics, records, groups, delayed, rest, looks]) await suite.all(world);
 await rest.restart(world);
+// It would go on to ask a broker that is gone.
+await world.page.context().close();
 await broker.stop();
 await rest.tokens(world);
+await empty.all(world);
 await many.all(world);
 await run("no-faults", () => {
   must(browser.faults.length === 0, [...new Set(browser.faults)].join("\n"));

@@ -9,6 +9,10 @@ const TOPICS = 20;
 const PARTITIONS = 500;
 const GROUPS = 1000;
 const CONNECTIONS = 20;
+/** Records of each topic. */
+const PER_TOPIC = 2500;
+/** Groups that have a member. */
+const MEMBERS = 3;
 /** From the click to the rows, also on a machine that is busy; else it is a fraction of a second. */
 const BOUND_MS = 15_000;
 
@@ -48,6 +52,9 @@ function commit(at) {
   return frame(...head, number(4, 1), text(topic(at % TOPICS)), number(4, 1), number(4, at % PARTITIONS), number(8, 0), text(""));
 }
 
+/** Records in every partition of a topic, so that its groups are behind by different numbers of them. */
+const fill = (broker, at) => broker.kcat(["-P", "-t", topic(at), "-K", ":"], Array.from({ length: PER_TOPIC }, (_, key) => `${key}:${at}`).join("\n"));
+
 /** Sends frames one after the other, each when the one before is answered. */
 async function send(address, frames) {
   const [host, port] = address.split(":");
@@ -69,6 +76,7 @@ async function make(broker) {
     const made = await broker.api("POST", "/v1/topics", { name: topic(at), partitions: PARTITIONS });
     must(made.status < 300, JSON.stringify(made.body));
   }
+  for (let at = 0; at < TOPICS; at += 1) fill(broker, at);
   await send(broker.kafka, [coordinator()]);
   const all = Array.from({ length: GROUPS }, (_, at) => commit(at));
   const some = (turn) => all.filter((_, at) => at % CONNECTIONS === turn);
@@ -92,6 +100,12 @@ async function wide(broker, page) {
   // The same where there are few.
   await go(page, "#/topics/topic-003?partition=500");
   await eventually("nor in another", async () => (await id(page, "problem").first().textContent()).includes("no partition 500"));
+}
+
+/** Whether lags fall from row to row, and are not all the same. */
+function furthestFirst(texts) {
+  const lags = texts.map((text) => Number(text.replaceAll(",", "")));
+  return lags.length > 1 && lags[0] > lags.at(-1) && lags.every((lag, at) => at === 0 || lag <= lags[at - 1]);
 }
 
 async function many({ binary, folder, browser }) {
@@ -128,17 +142,26 @@ async function many({ binary, folder, browser }) {
   await wide(broker, page);
   await go(page, "#/groups");
   await timed("groups", total("1–50 of 1,000"));
+  await timed("by lag", () => eventually("those furthest behind are first", async () => furthestFirst(await id(page, "groups").locator('td[data-label="Lag"]').allTextContents())));
   await browser.shot(page, "many-groups");
   await timed("filter groups", async () => {
     await id(page, "filter").fill("group-0777");
     await total("1–1 of 1")();
   });
+  const members = Array.from({ length: MEMBERS }, (_, at) => broker.kcatRuns(["-G", `group-000${at}`, topic(at)]));
+  await go(page, "#/groups/group-0000");
+  await timed("members", () => eventually("its member", async () => (await page.getByRole("region", { name: "Members" }).textContent()).includes("rdkafka")));
+  members.forEach((member) => member.kill("SIGTERM"));
   await go(page, "#/groups/group-0777");
   await timed("group", () => id(page, "tile-lag").waitFor());
   await go(page, "#/topics/topic-017/consumers");
   await timed("consumers", () => eventually("its groups", async () => (await id(page, "consumers").locator("tbody tr").count()) === GROUPS / TOPICS));
   await go(page, "#/storage");
   await timed("storage", () => page.locator('[data-testid="sizes"] tbody tr').first().waitFor());
+  for (const name of ["config", "connections", "logs"]) {
+    await go(page, `#/${name}`);
+    await timed(name, () => page.locator(name === "logs" ? ".log div" : "main tbody tr, main .empty").first().waitFor());
+  }
   const nodes = await page.evaluate(() => document.querySelectorAll("*").length);
   must(nodes < 5000, `${nodes} elements`);
   await page.context().close();

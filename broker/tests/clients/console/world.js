@@ -10,6 +10,8 @@ import { chromium } from "playwright-core";
 const ARGUMENTS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"];
 /** For what must happen at once: far longer than it takes. */
 export const PATIENCE_MS = 60_000;
+/** Until the browser has told of what it did. */
+const TAIL_MS = 300;
 
 /** A broker of our own, which ends with this process: the shell that holds it waits for the end of its input. */
 export class Broker {
@@ -72,9 +74,10 @@ export class Broker {
   }
 }
 
-/** A line for the shell, as it stands on a page. */
-export function shell(line) {
-  const done = spawnSync("sh", ["-c", line], { timeout: PATIENCE_MS });
+/** A line for the shell, as it stands on a page; `bin` is a folder with programs that are found first. */
+export function shell(line, bin = null) {
+  const path = bin ? `${bin}:${process.env.PATH}` : process.env.PATH;
+  const done = spawnSync("sh", ["-c", line], { timeout: PATIENCE_MS, env: { ...process.env, PATH: path } });
   return { status: done.status, out: String(done.stdout), err: String(done.stderr) };
 }
 
@@ -103,7 +106,7 @@ export class Browser {
   constructor(shots) {
     this.shots = shots;
     this.faults = [];
-    /** Failed requests that a case makes on purpose. */
+    /** What a case does wrong on purpose, while it does. */
     this.expected = [];
     mkdirSync(shots, { recursive: true });
   }
@@ -126,10 +129,24 @@ export class Browser {
     page.on("request", (request) => {
       if (!request.url().startsWith(`${broker.url}/`)) this.fault(`a request leaves the origin: ${request.url()}`);
     });
+    page.on("response", (response) => {
+      if (response.status() >= 400) this.fault(`status of ${response.status()} for ${response.request().method()} ${response.url()}`);
+    });
     page.on("dialog", (dialog) => this.fault(`a dialog: ${dialog.message()}`));
     const response = await page.goto(`${broker.url}/`);
     must(response.status() === 200, `the page answers ${response.status()}`);
     return page;
+  }
+
+  /** What fits one of the patterns is no fault while this is done, and for a moment afterwards. */
+  async allowing(patterns, body) {
+    this.expected.push(...patterns);
+    try {
+      return await body();
+    } finally {
+      await new Promise((resolve) => setTimeout(resolve, TAIL_MS));
+      this.expected = this.expected.filter((one) => !patterns.includes(one));
+    }
   }
 
   fault(text) {
