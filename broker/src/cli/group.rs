@@ -3,6 +3,7 @@
 //! Exit codes: 0 all is well, 1 a broker refused or cannot be reached, 2 usage, 3 there is no such group, topic or
 //! partition, 4 no answer in time. Where several groups are named, each is tried, and the first failure decides.
 
+mod age;
 mod change;
 pub(super) mod commit;
 mod lag;

@@ -14,7 +14,7 @@ use tidewheel_protocol::messages::sync_group::{
 };
 use tidewheel_protocol::{ErrorCode, StrBytes};
 
-use crate::commands::{fed_at, good, ran, refused, words};
+use crate::commands::{fed_at, good, good_fed, ran, refused, words};
 use crate::relay::relay;
 use crate::support::commands::objects;
 use crate::support::consumers::join as join_consumer;
@@ -201,6 +201,47 @@ fn the_lag_of_groups_is_told_and_what_has_members_is_left_alone() {
         "{deleted:?}"
     );
     drop(client);
+    assert!(broker.stop());
+}
+
+/// By the timestamp of the first record that is not read, which stands in the log of any broker.
+#[test]
+fn it_is_told_for_how_long_records_wait() {
+    let dir = tempfile::tempdir().unwrap();
+    let (broker, mut client) = scene(dir.path());
+    client.create_topic("old", 1, &[("retention.ms", "-1")]);
+    let input =
+        b"{\"value\":\"a\",\"timestamp_ms\":1000}\n{\"value\":\"b\",\"timestamp_ms\":2000}\n";
+    good_fed(&broker, &["produce", "old", "--input", "jsonl"], input);
+    let seek = |offset| {
+        [
+            "group",
+            "seek",
+            "g",
+            "--topic",
+            "old",
+            "--to-offset",
+            offset,
+        ]
+    };
+    let now_s = std::time::UNIX_EPOCH.elapsed().unwrap().as_secs();
+    for (offset, written_s) in [("0", 1), ("1", 2)] {
+        good(&broker, &seek(offset));
+        let lag = ["group", "lag", "g", "--seconds", "--format", "json"];
+        let lag = &objects(&good(&broker, &lag))[0];
+        let seconds = lag["max_lag_seconds"].as_u64().unwrap() + written_s;
+        assert!((now_s..now_s + 300).contains(&seconds), "{lag}");
+    }
+    good(&broker, &seek("2"));
+    let told = good(&broker, &["group", "describe", "g", "--seconds"]);
+    let rows = words(&told);
+    let column = rows[8].iter().position(|head| *head == "LAG-SECONDS");
+    let of = |row: usize| rows[row][column.unwrap()].parse::<u64>().unwrap();
+    assert_eq!((rows[9][1], of(9)), ("old", 0), "{told}");
+    assert!(rows[10][1] == "t" && of(10) < 300, "{told}");
+    assert_eq!(of(11), 0, "{told}");
+    let told = good(&broker, &["group", "lag", "g"]);
+    assert!(!told.contains("SECONDS"), "{told}");
     assert!(broker.stop());
 }
 

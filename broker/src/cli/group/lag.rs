@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::Args;
 use serde::Serialize;
 
+use super::age::Ages;
 use super::list;
 use super::look::{self, Progress};
 use super::show::total_lag;
@@ -27,10 +28,25 @@ pub(super) struct LagArguments {
     #[arg(short, long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "2",
         value_parser = clap::value_parser!(u64).range(1..=86_400))]
     watch: Option<u64>,
+    /// Show also for how many seconds the oldest unread record has been waiting, which is read for that
+    #[arg(long)]
+    seconds: bool,
     /// A table, or one JSON object per group and line
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
 }
+
+/// The last one where seconds are asked for.
+static HEADINGS: [&str; 8] = [
+    "GROUP",
+    "STATE",
+    "MEMBERS",
+    "TOPICS",
+    "OFFSETS",
+    "TOTAL-LAG",
+    "MAX-LAG",
+    "MAX-LAG-SECONDS",
+];
 
 /// How far a group is behind, under the names that the HTTP API has.
 #[derive(Serialize)]
@@ -43,6 +59,9 @@ struct Lag {
     total_lag: i64,
     /// Of the partition that is furthest behind; null where nothing was committed.
     max_lag: Option<i64>,
+    /// How long the oldest unread record has been waiting; left out where nobody asked, or it cannot be told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_lag_seconds: Option<i64>,
 }
 
 /// Shows how far groups are behind.
@@ -50,14 +69,14 @@ pub(super) async fn lag(arguments: &LagArguments) -> Result<(), Failure> {
     let mut client = arguments.cluster.connect().await?;
     loop {
         let mut tried = Tried::default();
-        let looked = look(&mut client, &arguments.groups, &mut tried).await;
+        let looked = look(&mut client, arguments, &mut tried).await;
         let Some(seconds) = arguments.watch else {
-            print(&looked?, arguments.format)?;
+            print(&looked?, arguments)?;
             return tried.end();
         };
         // Whoever watches wants to see a broker come back, too: what failed was said.
         if let Ok(lags) = looked {
-            print(&lags, arguments.format)?;
+            print(&lags, arguments)?;
             if arguments.format == Format::Text {
                 writeln!(io::stdout())?;
             }
@@ -68,12 +87,13 @@ pub(super) async fn lag(arguments: &LagArguments) -> Result<(), Failure> {
 
 async fn look(
     client: &mut Client,
-    groups: &[String],
+    arguments: &LagArguments,
     tried: &mut Tried,
 ) -> Result<Vec<Lag>, Failure> {
+    let groups = &arguments.groups;
     let names: Vec<String> = match groups.is_empty() {
         true => list::all(client, &[]).await?.into_keys().collect(),
-        false => groups.to_vec(),
+        false => groups.clone(),
     };
     let mut lags = Vec::with_capacity(names.len());
     for name in names {
@@ -89,6 +109,11 @@ async fn look(
             Err(failure) => return Err(failure),
         };
         let progress = look::progress(client, &group, tried).await?;
+        let ages = match arguments.seconds {
+            true => Some(Ages::look(client, &progress).await?),
+            false => None,
+        };
+        let seconds = ages.map(|ages| progress.iter().filter_map(move |one| ages.seconds(one)));
         let topics: BTreeSet<&str> = progress.iter().map(|one| &*one.partition.topic).collect();
         lags.push(Lag {
             state: group.state,
@@ -100,31 +125,25 @@ async fn look(
                 .count(),
             total_lag: total_lag(&progress),
             max_lag: progress.iter().filter_map(Progress::lag).max(),
+            max_lag_seconds: seconds.and_then(Iterator::max),
             group: name,
         });
     }
     Ok(lags)
 }
 
-fn print(lags: &[Lag], format: Format) -> io::Result<()> {
+fn print(lags: &[Lag], arguments: &LagArguments) -> io::Result<()> {
     let mut out = io::BufWriter::new(io::stdout().lock());
-    if format == Format::Json {
+    if arguments.format == Format::Json {
         for lag in lags {
             print_json(&mut out, lag)?;
         }
         return out.flush();
     }
-    let mut table = Table::new(&[
-        "GROUP",
-        "STATE",
-        "MEMBERS",
-        "TOPICS",
-        "OFFSETS",
-        "TOTAL-LAG",
-        "MAX-LAG",
-    ]);
+    let columns = HEADINGS.len() - usize::from(!arguments.seconds);
+    let mut table = Table::new(&HEADINGS[..columns]);
     for lag in lags {
-        table.row(vec![
+        let mut row = vec![
             escaped(&lag.group),
             escaped(&lag.state),
             lag.members.to_string(),
@@ -132,7 +151,10 @@ fn print(lags: &[Lag], format: Format) -> io::Result<()> {
             lag.offsets.to_string(),
             lag.total_lag.to_string(),
             known(lag.max_lag),
-        ]);
+            known(lag.max_lag_seconds),
+        ];
+        row.truncate(columns);
+        table.row(row);
     }
     table.write(&mut out)?;
     out.flush()

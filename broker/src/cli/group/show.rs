@@ -7,6 +7,7 @@ use clap::Args;
 use serde::Serialize;
 use tidewheel_protocol::TopicPartition;
 
+use super::age::Ages;
 use super::look::{self, Group, Member, Progress};
 use crate::cli::kafka::{ClusterArguments, Tried};
 use crate::cli::outcome::{EXIT_NOT_FOUND, Failure, Format, print_json};
@@ -20,10 +21,27 @@ pub(super) struct DescribeArguments {
     groups: Vec<String>,
     #[command(flatten)]
     cluster: ClusterArguments,
+    /// Show also for how many seconds the oldest unread record of each partition has been waiting, which is read for that
+    #[arg(long)]
+    seconds: bool,
     /// Tables, or one JSON object per group and line
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
 }
+
+/// The last one where seconds are asked for.
+static HEADINGS: [&str; 10] = [
+    "GROUP",
+    "TOPIC",
+    "PARTITION",
+    "CURRENT-OFFSET",
+    "LOG-END-OFFSET",
+    "LAG",
+    "CONSUMER-ID",
+    "HOST",
+    "CLIENT-ID",
+    "LAG-SECONDS",
+];
 
 /// A group in JSON, under the names that the HTTP API has.
 #[derive(Serialize)]
@@ -48,6 +66,9 @@ struct Row<'a> {
     committed_offset: Option<i64>,
     log_end_offset: Option<i64>,
     lag: Option<i64>,
+    /// Left out where nobody asked, or it cannot be told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lag_seconds: Option<i64>,
     member_id: Option<&'a str>,
     client_id: Option<&'a str>,
     client_host: Option<&'a str>,
@@ -63,6 +84,7 @@ impl<'a> Row<'a> {
             committed_offset: progress.and_then(|progress| progress.committed),
             log_end_offset: progress.and_then(|progress| progress.end),
             lag: progress.and_then(Progress::lag),
+            lag_seconds: None,
             member_id: member.map(|member| member.member_id.as_str()),
             client_id: member.map(|member| member.client_id.as_str()),
             client_host: member.map(|member| member.client_host.as_str()),
@@ -88,7 +110,15 @@ pub(super) async fn describe(arguments: &DescribeArguments) -> Result<(), Failur
         };
         let (coordinator, address) = client.coordinator(name).await?;
         let progress = look::progress(&mut client, &group, &mut tried).await?;
-        let rows = rows(&group, &progress);
+        let ages = match arguments.seconds {
+            true => Some(Ages::look(&mut client, &progress).await?),
+            false => None,
+        };
+        let mut rows = rows(&group, &progress);
+        // The rows of partitions come first, in their order.
+        for (row, progress) in rows.iter_mut().zip(&progress) {
+            row.lag_seconds = ages.as_ref().and_then(|ages| ages.seconds(progress));
+        }
         if arguments.format == Format::Json {
             print_json(&mut out, &shown(&group, coordinator, &progress, rows))?;
             continue;
@@ -98,7 +128,8 @@ pub(super) async fn describe(arguments: &DescribeArguments) -> Result<(), Failur
         }
         is_first = false;
         let coordinator = format!("{coordinator} ({})", escaped(&address));
-        print(&mut out, &group, coordinator, total_lag(&progress), &rows)?;
+        let facts = (coordinator, total_lag(&progress));
+        print(&mut out, &group, facts, &rows, arguments.seconds)?;
     }
     out.flush()?;
     tried.end()
@@ -152,9 +183,9 @@ fn shown<'a>(
 fn print(
     out: &mut impl Write,
     group: &Group,
-    coordinator: String,
-    total_lag: i64,
+    (coordinator, total_lag): (String, i64),
     rows: &[Row<'_>],
+    seconds: bool,
 ) -> io::Result<()> {
     let text = |text: &str| match text.is_empty() {
         true => "-".to_owned(),
@@ -174,19 +205,10 @@ fn print(
         return Ok(());
     }
     writeln!(out)?;
-    let mut table = Table::new(&[
-        "GROUP",
-        "TOPIC",
-        "PARTITION",
-        "CURRENT-OFFSET",
-        "LOG-END-OFFSET",
-        "LAG",
-        "CONSUMER-ID",
-        "HOST",
-        "CLIENT-ID",
-    ]);
+    let columns = HEADINGS.len() - usize::from(!seconds);
+    let mut table = Table::new(&HEADINGS[..columns]);
     for row in rows {
-        table.row(vec![
+        let mut cells = vec![
             escaped(&group.name),
             known(row.topic.map(escaped)),
             known(row.partition),
@@ -196,7 +218,10 @@ fn print(
             known(row.member_id.map(escaped)),
             known(row.client_host.map(escaped)),
             known(row.client_id.map(escaped)),
-        ]);
+            known(row.lag_seconds),
+        ];
+        cells.truncate(columns);
+        table.row(cells);
     }
     table.write(out)
 }
