@@ -79,20 +79,27 @@ export function table(options) {
     element,
     body,
     open,
-    /** Rows for these, in their order. Whoever works with a row by keyboard stays there. */
+    /**
+     * Rows for these, in their order, and whether they are shown now: not while somebody marks a text or types into
+     * one. Whoever works with a row, or with what is open below it, by keyboard stays there.
+     */
     update(items) {
-      if (isSelecting(element)) return;
       const active = document.activeElement;
-      const held = body.contains(active) ? active.closest("tr") : null;
-      if (held?.classList.contains("detail")) return;
+      const held = [...body.children].find((one) => one.contains(active));
+      const isBelow = Boolean(held?.classList.contains("detail"));
+      if (isSelecting(element) || (isBelow && active.matches("input, select, textarea"))) return false;
       const at = held ? focusable(held).indexOf(active) : -1;
+      const name = (isBelow ? held.previousElementSibling : held)?.dataset.key;
       const left = element.scrollLeft;
       fill(body, items.map(row));
       element.scrollLeft = left;
-      const again = held && [...body.children].find((one) => one.dataset.key === held.dataset.key);
+      if (!held) return true;
+      const again = [...body.children].find((one) => one.dataset.key === name);
+      const place = isBelow && open.has(name) ? again?.nextElementSibling : again;
       // Where its row is gone the keyboard stays in the table.
-      const next = again ? (at >= 0 ? focusable(again)[at] : again) : null;
-      if (held) (next ?? element).focus({ preventScroll: true });
+      const next = (place && focusable(place)[at]) ?? (again?.tabIndex === 0 ? again : element);
+      next.focus({ preventScroll: true });
+      return true;
     },
     /** More rows, the last item first, and no more than `most` of them. */
     prepend(items, most) {

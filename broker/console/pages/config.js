@@ -40,8 +40,8 @@ export function show(page) {
       (only.value !== "restart" || one.read_only) &&
       (only.value !== "live" || !one.read_only);
     const some = state.all.filter(fits);
-    rows.update(some);
     told.textContent = `${count(some.length)} of ${count(state.all.length)}`;
+    return rows.update(some);
   }
 
   offers("PATCH", "/v1/config").then((can) => {
@@ -61,11 +61,10 @@ export function show(page) {
       h("p", { class: "soft" }, `Read ${ago(status.read_ms)}; SIGHUP reads the file again.`),
       status.pending_restart.length ? h("div", { class: "note warn", role: "alert" }, `Waiting for a restart: ${status.pending_restart.join(", ")}`) : null,
     );
-    const drawn = JSON.stringify(list.items);
-    if (drawn === state.drawn) return;
-    state.drawn = drawn;
+    const listed = JSON.stringify(list.items);
+    if (listed === state.drawn) return;
     state.all = list.items;
-    draw();
+    if (draw()) state.drawn = listed;
   });
 }
 

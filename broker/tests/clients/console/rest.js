@@ -8,6 +8,7 @@ import { Broker, eventually, go, id, must, run } from "./world.js";
 export async function all(world) {
   await run("connections", () => connections(world));
   await run("configuration", () => configuration(world));
+  await run("configuration/change", () => changeSetting(world));
   await run("storage", () => storage(world));
   await run("storage/roll", () => roll(world));
   await run("storage/verify", () => verify(world));
@@ -43,6 +44,40 @@ async function configuration({ page, browser }) {
   const live = page.locator('tr[data-key="log.retention.ms"]');
   await live.click();
   must((await id(page, "settings").textContent()).includes("tidewheel config set 'log.retention.ms="), "the line is quoted");
+}
+
+/** A setting of the broker: refused, changed while it runs, and set back. */
+async function changeSetting({ page, broker, browser }) {
+  const name = "log.retention.ms";
+  const now = async () => (await broker.api("GET", "/v1/config?limit=1000")).body.items.find((one) => one.name === name);
+  const before = await now();
+  const row = page.locator(`tr[data-key="${name}"]`);
+  const opened = async (button) => {
+    if ((await id(page, button).count()) === 0) await row.click();
+    return (await id(page, button).count()) > 0;
+  };
+  await eventually("it can be changed", () => opened(`change-${name}`));
+  await id(page, `change-${name}`).click();
+  await browser.allowing([/status of 400 .*\/v1\/config/], async () => {
+    await id(page, "field-value").fill("soon");
+    await id(page, "do").click();
+    await id(page, "problem").waitFor();
+  });
+  must((await now()).value === before.value, "what is refused changes nothing");
+  await id(page, "field-value").fill("7200000");
+  const line = await id(page, "dialog").locator('[data-testid="curl"]').textContent();
+  must(line.includes("-X PATCH") && line.includes("7200000"), line);
+  await id(page, "do").click();
+  await eventually("it is changed", async () => (await now()).value === "7200000");
+  await eventually("it is shown", async () => (await row.textContent()).includes("2 h"));
+  await browser.shot(page, "config-changed");
+  await eventually("it can be set back", () => opened(`reset-${name}`));
+  await id(page, `reset-${name}`).click();
+  await id(page, "do").click();
+  await eventually("it is as it was", async () => {
+    const one = await now();
+    return one.value === before.value && one.source === before.source;
+  });
 }
 
 async function storage({ page, broker, browser }) {

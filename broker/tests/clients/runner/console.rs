@@ -49,6 +49,7 @@ const CASES: &[&str] = &[
     "delayed/never",
     "connections",
     "configuration",
+    "configuration/change",
     "storage",
     "storage/roll",
     "storage/verify",
