@@ -240,8 +240,13 @@ fn call_all<Q: Message, A: Message>(client: &mut Client, version: i16, all: &[Q]
     out
 }
 
-/// Groups with a member and offsets each.
+/// Groups with a member and offsets each. Some at a time: thousands of groups that have joined and done no more are
+/// bounded.
 fn fill(client: &mut Client, names: &[String]) {
+    names.chunks(1_000).for_each(|some| fill_some(client, some));
+}
+
+fn fill_some(client: &mut Client, names: &[String]) {
     let joins: Vec<JoinGroupRequest> = names
         .iter()
         .map(|name| join_request(name, StrBytes::default(), Vec::new(), 0))

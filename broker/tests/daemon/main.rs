@@ -22,6 +22,7 @@ mod group_lag;
 mod hostile;
 mod hostile_memory;
 mod logs;
+mod lost_dir;
 mod metrics;
 mod notices;
 mod pages;
