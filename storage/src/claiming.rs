@@ -78,6 +78,7 @@ pub(crate) fn claim(
 ) -> Result<Claimed, StorageError> {
     // A directory that is not ours stays untouched: not even a lock file is left in it.
     let looks = look(fs, options)?;
+    let were_new: Vec<bool> = looks.iter().map(|look| matches!(look, Ok(None))).collect();
     let mut locks = Vec::new();
     for (number, (path, look)) in options.dirs.iter().zip(looks).enumerate() {
         let locked = look.and_then(|_| lock(fs, path));
@@ -95,8 +96,10 @@ pub(crate) fn claim(
     }
     let cluster_id = check(options, &looks)?;
     let known = Known::read(fs, &options.dirs[0])?;
+    let mut has_signed = false;
     for (number, path) in options.dirs.iter().enumerate() {
         if matches!(looks[number], Ok(None)) {
+            has_signed = true;
             let meta = MetaProperties {
                 cluster_id: cluster_id.clone(),
                 node_id: options.node_id,
@@ -115,7 +118,16 @@ pub(crate) fn claim(
             *lock = Err(error.clone());
         }
     }
-    let given_up = known.update(fs, &options.dirs, &looks)?;
+    let (given_up, now) = known.now(&options.dirs, &looks, &were_new);
+    let is_needed = options.dirs.len() > 1 || !matches!(known, Known::Nothing);
+    if is_needed && known.dirs() != now {
+        let file = options.dirs[0].join(DIRECTORIES);
+        match checkpoint::write_atomically(fs, &file, encode(&now).as_bytes()) {
+            // What stands there is true of all that was used before; another start writes it.
+            Err(error) if error.is_disk_full() && !has_signed => {}
+            written => written?,
+        }
+    }
     Ok(Claimed {
         cluster_id,
         locks,
@@ -143,7 +155,9 @@ fn look(fs: &dyn FileSystem, options: &LogManagerOptions) -> Result<Vec<Look>, S
             let dir = options.dirs[number].clone();
             looks[number] = Err(StorageError::DirectoryLost {
                 dir,
-                why: "it is empty and held data before; is its disk mounted?".to_owned(),
+                why: "it is empty and held data before; is its disk mounted? To go on without that data, start \
+                      once without it in log.dirs"
+                    .to_owned(),
             });
         }
     }
@@ -264,23 +278,26 @@ impl Known {
         here.into_iter().any(|listed| !is_found(&listed.id, looks))
     }
 
-    /// Writes the list as it is now; returns the directories that were given up.
-    fn update(
+    /// The directories that were given up, and the list as it is now. A new one that could not be signed was never
+    /// used, and does not stand in it.
+    fn now(
         &self,
-        fs: &dyn FileSystem,
         paths: &[PathBuf],
         looks: &[Look],
-    ) -> Result<Vec<StorageError>, StorageError> {
+        were_new: &[bool],
+    ) -> (Vec<StorageError>, Vec<Listed>) {
         let old = |path: &Path| self.dirs().iter().find(|listed| listed.path == path);
-        let now = paths.iter().zip(looks).map(|(path, look)| match look {
-            Ok(Some(meta)) => Listed {
+        let all = paths.iter().zip(looks).zip(were_new);
+        let now = all.filter_map(|((path, look), was_new)| match look {
+            Ok(Some(meta)) => Some(Listed {
                 id: meta.directory_id.to_string(),
                 path: path.clone(),
-            },
-            _ => Listed {
+            }),
+            _ if *was_new => None,
+            _ => Some(Listed {
                 id: old(path).map_or_else(String::new, |listed| listed.id.clone()),
                 path: path.clone(),
-            },
+            }),
         });
         let now: Vec<Listed> = now.collect();
         let gone = |listed: &&Listed| {
@@ -293,12 +310,7 @@ impl Known {
                 .to_owned(),
         });
         let given_up = given_up.collect();
-        let is_needed = paths.len() > 1 || !matches!(self, Self::Nothing);
-        if is_needed && self.dirs() != now {
-            let file = paths[0].join(DIRECTORIES);
-            checkpoint::write_atomically(fs, &file, encode(&now).as_bytes())?;
-        }
-        Ok(given_up)
+        (given_up, now)
     }
 }
 

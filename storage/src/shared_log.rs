@@ -379,13 +379,17 @@ impl<W> SharedLog<W> {
         if dir.is_deleted() {
             return Some(StorageError::PartitionDeleted);
         }
-        dir.log_dir().offline_cause().cloned()
+        let cause = dir.log_dir().offline_cause().or_else(|| dir.unavailable());
+        cause.cloned()
     }
 
     /// Whether damage was found in durable data, so that the log is kept for reading only. For those who watch
     /// and must not wait: of a log that somebody works on just now it is false.
     #[must_use]
     pub fn is_damaged(&self) -> bool {
+        if self.unavailable().is_some() {
+            return false;
+        }
         let log = self.log.try_lock();
         let refusal = log.as_ref().and_then(|log| log.refusal());
         refusal.is_some_and(|refusal| {

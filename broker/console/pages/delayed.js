@@ -260,8 +260,9 @@ function records(page, changed) {
       all.disabled = true;
     }
     try {
-      const asked = read();
-      if (before.validity.badInput) throw new Error("“Due before” cannot be read.");
+      // Not what is being typed just now.
+      const asked = isQuiet && listed ? listed : read();
+      if (!isQuiet && before.validity.badInput) throw new Error("“Due before” cannot be read.");
       const [answer, to] = await Promise.all([page.get("/v1/delayed/messages", { ...asked, limit: PAGE, cursor: cursors.at(-1) }), bootstrap()]);
       // Something else is wanted by now, or somebody opened one meanwhile.
       if (mine !== asking || (isQuiet && rows.open.size > 0)) return;
@@ -312,7 +313,8 @@ function records(page, changed) {
       const holds = topics.filter((one) => one.pending > 0);
       const isAll = shown?.isStart && !shown.state && !shown.key && shown.due_before === null && leftOut === 0;
       const isOnly = holds.length === 1 && holds[0].topic === shown?.topic && !holds[0].paused;
-      return isAll && isOnly && shown.first?.overdue_ms === 0 ? shown.first.deliver_at_ms : null;
+      const isAhead = shown?.first?.overdue_ms === 0 && shown.first.deliver_at_ms > Date.now();
+      return isAll && isOnly && isAhead ? shown.first.deliver_at_ms : null;
     },
     /** The topics that there are to choose from; what is waited for where one of them is read now. */
     topics(names) {

@@ -15,7 +15,7 @@ use utoipa::ToSchema;
 
 use super::error::coded;
 use super::groups::view;
-use super::partitions::numbered;
+use super::partitions::{numbered, readable};
 use super::problem::Problem;
 use super::queries::DryRun;
 use super::state::Admin;
@@ -243,6 +243,8 @@ pub(super) async fn found(
     to: SeekTo,
 ) -> Result<SeekPartition, Problem> {
     let log = numbered(&*named(admin.broker()?, &topic)?, partition)?;
+    // What it holds is not known, so neither is where a group may be sent.
+    readable(&log)?;
     let offsets = log.log().offsets();
     let (start, end) = (offsets.log_start, offsets.high_watermark);
     let after = match to {

@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 
 use super::actions::{parted, unknown};
 use super::error::coded;
-use super::partitions::numbered;
+use super::partitions::{numbered, readable};
 use super::problem::Problem;
 use super::queries::{DryRun, VerifyQuery};
 use super::state::Admin;
@@ -69,7 +69,9 @@ pub(crate) async fn delete_records(
     wanted: &RecordDeletion,
 ) -> Result<Json<RecordsDeleted>, Problem> {
     let topic = named(admin.broker()?, &name)?;
-    let log = Arc::clone(numbered(&topic, partition)?.log());
+    let found = numbered(&topic, partition)?;
+    readable(&found)?;
+    let log = Arc::clone(found.log());
     if topic.is_internal() {
         return Err(AppendError::InternalTopic.into());
     }

@@ -8,11 +8,13 @@ use serde::Serialize;
 use tidewheel_storage::SegmentView;
 use utoipa::ToSchema;
 
+use super::error::coded;
 use super::listing::Page;
 use super::problem::Problem;
 use super::queries::NumberQuery;
 use super::state::Admin;
 use super::topics::named;
+use crate::api::error::storage_code;
 use crate::broker::Broker;
 use crate::clock;
 use crate::delays;
@@ -174,6 +176,14 @@ pub(crate) fn numbered(topic: &Topic, number: i32) -> Result<Arc<Partition>, Pro
     partition
         .map(Arc::clone)
         .ok_or_else(|| Problem::unknown_partition(&topic.name, number))
+}
+
+/// Fails where nothing of a partition can be read before another start: its log only looks empty.
+pub(super) fn readable(partition: &Partition) -> Result<(), Problem> {
+    match partition.log().unavailable() {
+        None => Ok(()),
+        Some(error) => Err(coded(storage_code(&error), error.to_string())),
+    }
 }
 
 /// The partitions of a topic.

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use bytes::Bytes;
+use serde_json::json;
 use tidewheel_protocol::messages::fetch::FetchResponse;
 use tidewheel_protocol::messages::list_offsets::{
     ListOffsetsPartition, ListOffsetsRequest, ListOffsetsResponse, ListOffsetsTopic,
@@ -18,6 +19,7 @@ use tidewheel_protocol::messages::offset_for_leader_epoch::{
 use tidewheel_protocol::{ErrorCode, StrBytes};
 
 use crate::support::groups::{codes, commit_request, committed, find};
+use crate::support::http::send;
 use crate::support::{Broker, Client, batch, eventually, fetch_request, tidewheel};
 
 const PARTITIONS: i32 = 4;
@@ -27,6 +29,7 @@ fn start(one: &Path, two: &Path) -> Broker {
     let dirs = format!("log.dirs={},{}", one.display(), two.display());
     let settings = [
         "listeners=PLAINTEXT://127.0.0.1:0",
+        "tidewheel.admin.listen=127.0.0.1:0",
         "offsets.topic.num.partitions=2",
         &dirs,
     ];
@@ -146,6 +149,21 @@ fn what_lies_in_a_directory_that_is_lost_at_a_start_is_offline_until_it_is_back(
         }
     }
     assert!((1..GROUPS.len()).contains(&without), "{without}");
+    // Nobody is sent to an end that is not known.
+    let mut groups = GROUPS.into_iter();
+    let group = groups.find(|group| offset_fetch_code(&mut client, group) == 0);
+    let path = format!("/v1/groups/{}/offsets:seek", group.unwrap());
+    let content = [
+        ("content-type", "application/json"),
+        ("x-requested-with", "test"),
+    ];
+    let topics = json!([{"topic": "t", "partitions": [lost[0]]}]);
+    let body = json!({"to": "end", "topics": topics}).to_string();
+    let refused = send(&broker, "POST", &path, &content, &body).problem(503);
+    assert!(
+        refused["detail"].as_str().unwrap().contains("two"),
+        "{refused}"
+    );
     broker.stop();
     assert_eq!(std::fs::read_dir(&two).unwrap().count(), 0);
 

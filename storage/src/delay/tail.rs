@@ -17,8 +17,14 @@ const READ_BYTES: usize = 1 << 20;
 /// As for any read of the log.
 pub fn read_tail<W>(log: &SharedLog<W>, from: i64) -> Result<PartitionTail, StorageError> {
     match log.unavailable() {
-        // It has nothing here: what is delivered waits until the directory is back.
-        None | Some(StorageError::LogDirOffline { .. }) => {}
+        None => {}
+        // It only looks empty: what is known of it counts until the directory is back.
+        Some(StorageError::LogDirOffline { .. }) => {
+            return Ok(PartitionTail {
+                log_end: from,
+                last_key: None,
+            });
+        }
         Some(error) => return Err(error),
     }
     let offsets = log.offsets();

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tidewheel_storage::fs::{FileSystem, SimFs};
+use tidewheel_storage::fs::{Fault, FileSystem, SimFs};
 use tidewheel_storage::inspect::{Severity, verify};
 use tidewheel_storage::{LoadedLogs, LogManager, StorageError};
 
@@ -318,4 +318,29 @@ fn a_partition_whose_directory_names_another_topic_waits_for_the_lost_directory_
     }
     let kept = disk.read_dir(Path::new("/a")).unwrap();
     assert!(kept.iter().any(|entry| entry.name.ends_with("-stray")));
+}
+
+/// A disk that fails when its directory is first used: nothing was in it, so it is new at the next start as well.
+#[test]
+fn a_new_directory_that_failed_before_it_was_used_is_no_lost_one() {
+    let mut spared = 0;
+    for op in 0.. {
+        let disk = SimFs::new();
+        disk.fail_at(op, Fault::Eio);
+        let fs: Arc<dyn FileSystem> = Arc::new(disk.clone());
+        let Ok(manager) = LogManager::<u64>::open(fs, options(&DIRS)) else {
+            continue;
+        };
+        let failed = manager.offline_cause(1).is_some();
+        if disk.op_count() <= op {
+            break;
+        }
+        drop(manager);
+        spared += usize::from(failed);
+        let fs: Arc<dyn FileSystem> = Arc::new(disk.kill());
+        let manager = LogManager::<u64>::open(fs, options(&DIRS)).unwrap();
+        let cause = manager.offline_cause(1);
+        assert!(cause.is_none(), "operation {op}: {cause:?}");
+    }
+    assert!(spared > 0);
 }

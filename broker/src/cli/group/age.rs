@@ -96,7 +96,8 @@ fn first(data: PartitionData<Bytes>, offset: i64) -> Option<i64> {
         for record in records.limit_headers(limits::COMMAND_BATCH_HEADERS_MAX) {
             let record = record.ok()?;
             if record.offset >= offset {
-                return Some(record.timestamp);
+                // A record may have none.
+                return Some(record.timestamp).filter(|written_ms| *written_ms >= 0);
             }
         }
     }
