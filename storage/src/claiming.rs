@@ -24,6 +24,7 @@ use crate::checkpoint;
 use crate::error::StorageError;
 use crate::fs::{DirLock, FileSystem};
 use crate::log_manager_options::LogManagerOptions;
+use crate::manifest::{add_checksum, checked_body};
 use crate::meta_properties::{self, MetaProperties};
 
 /// The lock file of a log directory; hidden, so that an empty directory stays empty.
@@ -122,7 +123,7 @@ pub(crate) fn claim(
     let is_needed = options.dirs.len() > 1 || !matches!(known, Known::Nothing);
     if is_needed && known.dirs() != now {
         let file = options.dirs[0].join(DIRECTORIES);
-        match checkpoint::write_atomically(fs, &file, encode(&now).as_bytes()) {
+        match checkpoint::write_atomically(fs, &file, &encode(&now)) {
             // What stands there is true of all that was used before; another start writes it.
             Err(error) if error.is_disk_full() && !has_signed => {}
             written => written?,
@@ -274,8 +275,8 @@ impl Known {
         if matches!(self, Self::Unreadable) {
             return true;
         }
-        let here = self.dirs().iter().filter(|listed| listed.path == path);
-        here.into_iter().any(|listed| !is_found(&listed.id, looks))
+        let mut here = self.dirs().iter().filter(|listed| listed.path == path);
+        here.any(|listed| !is_found(&listed.id, looks))
     }
 
     /// The directories that were given up, and the list as it is now. A new one that could not be signed was never
@@ -332,16 +333,14 @@ pub(crate) fn check_list(fs: &dyn FileSystem, path: &Path) -> Result<(), Storage
     }
 }
 
-fn encode(dirs: &[Listed]) -> String {
+fn encode(dirs: &[Listed]) -> Vec<u8> {
     // A path that is no UTF-8 cannot be written; settings are text.
-    let list = serde_json::to_string(dirs).unwrap_or_default();
-    let sum = crc32fast::hash(list.as_bytes());
-    format!("{list}\ncrc32:{sum:08x}\n")
+    let mut bytes = serde_json::to_vec(dirs).unwrap_or_default();
+    bytes.push(b'\n');
+    add_checksum(&mut bytes);
+    bytes
 }
 
 fn decode(bytes: &[u8]) -> Option<Vec<Listed>> {
-    let text = std::str::from_utf8(bytes).ok()?;
-    let (list, sum) = text.strip_suffix('\n')?.split_once("\ncrc32:")?;
-    let expected = format!("{:08x}", crc32fast::hash(list.as_bytes()));
-    (sum == expected).then(|| serde_json::from_str(list).ok())?
+    serde_json::from_slice(checked_body(bytes).ok()?).ok()
 }

@@ -444,7 +444,7 @@ impl<W> LogManager<W> {
         // The next start trusts the manifest and looks into no directory: a file that came back by a power cut
         // would lie there for good.
         unlink_segments(&logs, |_| 0, now_ms)?;
-        logs.iter().try_for_each(|log| log.sync_removals())?;
+        logs.iter().try_for_each(|log| log.dir().sync_removals())?;
         if !self.registry().loaded {
             return Ok(());
         }

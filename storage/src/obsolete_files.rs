@@ -95,11 +95,6 @@ impl PartitionLog {
         Ok(())
     }
 
-    /// Makes durable that files of the log are gone.
-    pub(crate) fn sync_removals(&self) -> Result<(), StorageError> {
-        self.dir().sync_removals()
-    }
-
     fn deleted_file(&self, base_offset: i64, ending: &str) -> PathBuf {
         let ending = format!("{ending}{DELETED_FILE_SUFFIX}");
         self.dir().file(base_offset, &ending)

@@ -81,16 +81,6 @@ pub(crate) struct SeekResult {
     partitions: Vec<SeekPartition>,
 }
 
-impl SeekResult {
-    pub(super) fn new(group: String, dry_run: bool, partitions: Vec<SeekPartition>) -> Self {
-        Self {
-            group,
-            dry_run,
-            partitions,
-        }
-    }
-}
-
 /// Where a group reads on in one partition.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct SeekPartition {
@@ -169,15 +159,34 @@ pub(crate) async fn seek(
     if places.len() > most {
         return Err(too_many("/topics", most));
     }
+    let places = places
+        .into_iter()
+        .map(|place| (place, request.to))
+        .collect();
+    send_to(&admin, group, dry_run, &before, places).await
+}
+
+/// Sends a group to a place in each partition, or tells where that would be.
+pub(super) async fn send_to(
+    admin: &Admin,
+    group: String,
+    dry_run: bool,
+    before: &BTreeMap<(String, i32), i64>,
+    places: Vec<((String, i32), SeekTo)>,
+) -> Result<Json<SeekResult>, Problem> {
     let mut partitions = Vec::with_capacity(places.len());
-    for (topic, partition) in places {
-        let committed = before.get(&(topic.clone(), partition)).copied();
-        partitions.push(found(&admin, topic, partition, committed, request.to).await?);
+    for (place, to) in places {
+        let committed = before.get(&place).copied();
+        partitions.push(found(admin, place, committed, to).await?);
     }
     if !dry_run {
-        commit(broker, &group_id, &partitions).await?;
+        commit(admin.broker()?, &Arc::from(group.as_str()), &partitions).await?;
     }
-    Ok(Json(SeekResult::new(group, dry_run, partitions)))
+    Ok(Json(SeekResult {
+        group,
+        dry_run,
+        partitions,
+    }))
 }
 
 /// What a group has committed, by topic and partition.
@@ -235,10 +244,9 @@ fn named_places(
 }
 
 /// Where the group is to read on in one partition.
-pub(super) async fn found(
+async fn found(
     admin: &Admin,
-    topic: String,
-    partition: i32,
+    (topic, partition): (String, i32),
     before: Option<i64>,
     to: SeekTo,
 ) -> Result<SeekPartition, Problem> {
@@ -282,7 +290,7 @@ async fn at(
     Ok(found.map(|found| found.offset))
 }
 
-pub(super) async fn commit(
+async fn commit(
     broker: &Arc<Broker>,
     group_id: &Arc<str>,
     partitions: &[SeekPartition],

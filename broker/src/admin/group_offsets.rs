@@ -11,7 +11,7 @@ use tidewheel_consumer_groups::request::DeleteOffsetsRequest;
 use tidewheel_consumer_groups::{GroupError, GroupReply, GroupRequest};
 use utoipa::ToSchema;
 
-use super::group_changes::{SeekResult, SeekTo, check_empty, commit, committed, found, too_many};
+use super::group_changes::{SeekResult, SeekTo, check_empty, committed, send_to, too_many};
 use super::groups::view;
 use super::listing::Page;
 use super::partitions::numbered;
@@ -126,17 +126,9 @@ pub(crate) async fn set(
         checked => checked?,
     }
     let before = committed(broker, &group_id).await?;
-    let mut partitions = Vec::with_capacity(places.len());
-    for (place, offset) in places {
-        let committed = before.get(&place).copied();
-        let (topic, partition) = place;
-        let to = SeekTo::Offset(offset);
-        partitions.push(found(&admin, topic, partition, committed, to).await?);
-    }
-    if !dry_run {
-        commit(broker, &group_id, &partitions).await?;
-    }
-    Ok(Json(SeekResult::new(group, dry_run, partitions)))
+    let places = places.into_iter();
+    let places = places.map(|(place, offset)| (place, SeekTo::Offset(offset)));
+    send_to(&admin, group, dry_run, &before, places.collect()).await
 }
 
 /// The partitions that a request names, with where the group is to go on.

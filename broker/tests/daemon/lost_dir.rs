@@ -9,16 +9,13 @@ use tidewheel_protocol::messages::list_offsets::{
     ListOffsetsPartition, ListOffsetsRequest, ListOffsetsResponse, ListOffsetsTopic,
 };
 use tidewheel_protocol::messages::offset_commit::OffsetCommitResponse;
-use tidewheel_protocol::messages::offset_fetch::{
-    OffsetFetchRequest, OffsetFetchRequestGroup, OffsetFetchResponse,
-};
 use tidewheel_protocol::messages::offset_for_leader_epoch::{
     OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse, OffsetForLeaderPartition,
     OffsetForLeaderTopic,
 };
 use tidewheel_protocol::{ErrorCode, StrBytes};
 
-use crate::support::groups::{codes, commit_request, committed, find};
+use crate::support::groups::{codes, commit_request, committed, fetch_offsets, find};
 use crate::support::http::send;
 use crate::support::{Broker, Client, batch, eventually, fetch_request, tidewheel};
 
@@ -98,16 +95,7 @@ fn told(client: &mut Client, partition: i32) -> [i16; 4] {
 }
 
 fn offset_fetch_code(client: &mut Client, group: &str) -> i16 {
-    let request = OffsetFetchRequest {
-        groups: vec![OffsetFetchRequestGroup {
-            group_id: StrBytes::from(group),
-            topics: None,
-            ..OffsetFetchRequestGroup::default()
-        }],
-        ..OffsetFetchRequest::default()
-    };
-    let answer: OffsetFetchResponse = client.call(8, &request);
-    answer.groups[0].error_code
+    fetch_offsets(client, group).error_code
 }
 
 /// The second disk is not mounted: in its place is an empty directory.

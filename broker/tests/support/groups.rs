@@ -9,7 +9,7 @@ use tidewheel_protocol::messages::offset_commit::{
     OffsetCommitResponse,
 };
 use tidewheel_protocol::messages::offset_fetch::{
-    OffsetFetchRequest, OffsetFetchRequestGroup, OffsetFetchResponse,
+    OffsetFetchRequest, OffsetFetchRequestGroup, OffsetFetchResponse, OffsetFetchResponseGroup,
 };
 use tidewheel_protocol::{ErrorCode, StrBytes};
 
@@ -68,8 +68,8 @@ pub(crate) fn codes(answer: &OffsetCommitResponse) -> Vec<i16> {
         .collect()
 }
 
-/// All offsets of a group: topic, partition, offset, text.
-pub(crate) fn committed(client: &mut Client, group: &str) -> Vec<(String, i32, i64, String)> {
+/// What a group is told that asks for all its offsets.
+pub(crate) fn fetch_offsets(client: &mut Client, group: &str) -> OffsetFetchResponseGroup {
     let request = OffsetFetchRequest {
         groups: vec![OffsetFetchRequestGroup {
             group_id: StrBytes::from(group),
@@ -78,9 +78,15 @@ pub(crate) fn committed(client: &mut Client, group: &str) -> Vec<(String, i32, i
         }],
         ..OffsetFetchRequest::default()
     };
-    let answer: OffsetFetchResponse = client.call(8, &request);
-    assert_eq!(answer.groups[0].error_code, 0);
-    let topics = answer.groups[0].topics.iter();
+    let mut answer: OffsetFetchResponse = client.call(8, &request);
+    answer.groups.remove(0)
+}
+
+/// All offsets of a group: topic, partition, offset, text.
+pub(crate) fn committed(client: &mut Client, group: &str) -> Vec<(String, i32, i64, String)> {
+    let answer = fetch_offsets(client, group);
+    assert_eq!(answer.error_code, 0);
+    let topics = answer.topics.iter();
     topics
         .flat_map(|topic| {
             topic.partitions.iter().map(|partition| {
