@@ -15,8 +15,10 @@ use bytes::Bytes;
 use super::block::{self, GROUP_MAGIC, HEAD_LEN, RECORD_MAGIC};
 use super::holding::Holding;
 use super::holes::Holes;
+use super::read_ahead::{ReadAhead, end_of_piece};
 use super::record::Record;
 use super::scan::{BlockScan, FILE_HEAD_LEN, FileKind, ScanRange, file_head};
+use super::wheel::WheelEntry;
 use crate::error::StorageError;
 use crate::fs::{FileSystem, LogFile, OpenMode};
 
@@ -305,6 +307,17 @@ impl DelayLog {
         )
     }
 
+    /// Reads the first of these records together with what follows it; `None` where it is alone, or they cannot be
+    /// read together.
+    pub(super) fn read_ahead(&self, entries: &VecDeque<WheelEntry>) -> Option<ReadAhead> {
+        let from = entries.front()?.place;
+        let segment = self.segment_at(from)?;
+        let to = end_of_piece(entries.iter(), segment.end())?;
+        let mut bytes = vec![0; usize::try_from(to - from).ok()?];
+        let read = segment.file.read_exact_at(&mut bytes, from - segment.base);
+        read.ok().map(|()| ReadAhead::new(from, bytes.into()))
+    }
+
     /// The groups of the file at this place in the list, from a position on.
     pub(super) fn scan(&self, segment: usize, from: u64) -> BlockScan {
         let segment = &self.segments[segment];
@@ -336,10 +349,11 @@ pub(super) fn read_record(
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
         Err(error) => return Err(StorageError::from_io("read", path, error)),
     }
-    let Some(body) = block::parse(RECORD_MAGIC, salt, position, &bytes) else {
-        return Ok(None);
-    };
-    let body_len = body.len();
-    let body = Bytes::from(bytes).slice(HEAD_LEN..HEAD_LEN + body_len);
-    Ok(Record::parse(&body))
+    Ok(parse_record(salt, position, bytes.into()))
+}
+
+/// The record whose block these bytes are, which lie at a position; `None` where they are damaged.
+pub(super) fn parse_record(salt: u64, position: u64, bytes: Bytes) -> Option<Record> {
+    let body_len = block::parse(RECORD_MAGIC, salt, position, &bytes)?.len();
+    Record::parse(&bytes.slice(HEAD_LEN..HEAD_LEN + body_len))
 }

@@ -2,12 +2,13 @@
 
 use super::buckets::BUCKET_IDS;
 use super::damage::DelayDamage;
-use super::delay_log::read_record;
+use super::delay_log::{parse_record, read_record};
 use super::group::{about, plain_record};
 use super::key::{DUE_MS_MAX, DelayKey, PartitionId, unsigned_ms};
 use super::partitions::{RETRY_MS, count_of, key_of};
 use super::pending::PendingRecord;
 use super::queue::{DelayQueue, own_group};
+use super::read_ahead::ReadAhead;
 use super::record::{Kind, Record};
 use super::tombstones::Hit;
 use super::turn::{DueBatch, Turn};
@@ -208,7 +209,7 @@ impl DelayQueue {
         if waits || self.paused.contains(&id.topic_id) {
             return Ok(0);
         }
-        let mut turn = Turn::default();
+        let (mut turn, mut ahead) = (Turn::default(), ReadAhead::default());
         let (mut records, mut bytes) = (0, 0);
         while let Some(entry) = self.partitions.get(number).ready.front().copied() {
             if !asked.is_due(key_of(&entry)) {
@@ -222,7 +223,7 @@ impl DelayQueue {
                 fired.more = true;
                 break;
             }
-            let record = self.read_place(&entry)?;
+            let record = self.read_first(&entry, &mut ahead)?;
             let fate = self.fate_at(number, record.as_ref(), now);
             if fate == Fate::Waits {
                 fired.wants_sync = true;
@@ -390,6 +391,27 @@ impl DelayQueue {
             )?
         };
         Ok(read.filter(|record| record.key.ticket == key_of(entry).ticket))
+    }
+
+    /// As [`DelayQueue::read_place`], for the first of a partition that is ready: with what lies behind it and comes
+    /// next, as far as that is read in one piece.
+    fn read_first(
+        &mut self,
+        entry: &WheelEntry,
+        ahead: &mut ReadAhead,
+    ) -> Result<Option<Record>, StorageError> {
+        if ahead.bytes_of(entry).is_none() {
+            let ready = &self.partitions.get(entry.partition).ready;
+            *ahead = self.log.read_ahead(ready).unwrap_or_default();
+        }
+        match ahead.bytes_of(entry) {
+            Some(bytes) => {
+                let read = parse_record(self.log.salt, entry.place, bytes);
+                Ok(read.filter(|record| record.key.ticket == key_of(entry).ticket))
+            }
+            // It is alone, or the piece cannot be read.
+            None => self.read_place(entry),
+        }
     }
 
     /// Notes that the bytes of an entry are damaged, which is passed over and not counted as pending then; whether

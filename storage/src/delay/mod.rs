@@ -27,6 +27,7 @@ mod partitions;
 mod pending;
 mod producers;
 mod queue;
+mod read_ahead;
 mod record;
 mod recount;
 mod replay;

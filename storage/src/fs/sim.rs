@@ -135,6 +135,12 @@ impl SimFs {
         self.disk().ops
     }
 
+    /// How many reads of files' content there were, through maps apart.
+    #[must_use]
+    pub fn read_count(&self) -> u64 {
+        self.disk().reads
+    }
+
     /// Plans `fault` for the operation with this number, counted from 0. It fires once.
     pub fn fail_at(&self, op: u64, fault: Fault) {
         self.disk().faults.insert(op, fault);

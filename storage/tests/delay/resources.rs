@@ -79,6 +79,21 @@ fn when_all_is_due_soon_the_rest_waits_in_files_and_comes_in_time() {
     assert_eq!((last, store.pending()), (3_000, 0));
 }
 
+/// What comes due together was mostly sent together.
+#[test]
+fn small_records_that_come_due_together_are_read_in_few_pieces() {
+    let disk = SimFs::new();
+    let mut store = Store::new(Arc::new(disk.clone()), DelayOptions::default());
+    for group in 0..40 {
+        store.add((0..100).map(|at| (group * 100 + at, NOW + 1_000)));
+    }
+    let before = disk.read_count();
+    store.deliver_at(NOW + 1_000);
+    assert_eq!(store.given(), (0..4_000).collect::<Vec<u64>>());
+    let reads = disk.read_count() - before;
+    assert!(reads <= 40, "{reads} reads");
+}
+
 /// Case I4: it fills the memory with what it was to be given.
 #[test]
 fn what_one_partition_refuses_stops_no_other() {

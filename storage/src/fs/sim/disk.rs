@@ -87,6 +87,8 @@ pub(super) struct Disk {
     next_id: NodeId,
     /// Mutating operations so far.
     pub(super) ops: u64,
+    /// Reads of files' content so far.
+    pub(super) reads: u64,
     pub(super) faults: BTreeMap<u64, Fault>,
     pub(super) powered_off: bool,
     pub(super) free_bytes: u64,
@@ -103,6 +105,7 @@ impl Disk {
             nodes: BTreeMap::from([(ROOT, Node::Dir(Directory::default()))]),
             next_id: ROOT + 1,
             ops: 0,
+            reads: 0,
             faults: BTreeMap::new(),
             powered_off: false,
             free_bytes,

@@ -63,9 +63,10 @@ impl LogFile for SimFile {
     }
 
     fn read_exact_at(&self, buf: &mut [u8], position: u64) -> io::Result<()> {
-        let disk = self.fs.disk();
+        let mut disk = self.fs.disk();
         disk.check_power()?;
         disk.check_readable(&self.path)?;
+        disk.reads += 1;
         let live = disk.content(self.id)?.live();
         let start = usize::try_from(position)
             .ok()
