@@ -1,10 +1,12 @@
 //! Delayed delivery: one delay queue a log directory, made when the first record is delayed there.
 //!
 //! Producers put records in ([`produce`]); a thread makes them durable and answers ([`DelayDir::sync`]);
-//! another one appends what is due to the partitions and looks after the files ([`deliver`]). Topics without
-//! delays touch none of this, and where nothing was ever delayed neither thread finds anything to do.
+//! another one appends what is due to the partitions and looks after the files ([`deliver`]), and a third one writes
+//! checkpoints ([`write_checkpoints`]). Topics without delays touch none of this, and where nothing was ever delayed
+//! no thread finds anything to do.
 
 mod admin;
+mod checkpoints;
 mod damage;
 mod dead_letters;
 mod deliver;
@@ -34,6 +36,7 @@ pub use self::admin::{
     DelayedError, DelayedId, DelayedPage, DelayedQuery, DelayedRecord, DelayedRecords,
     DelayedTopic, NoDelayedId,
 };
+pub(crate) use self::checkpoints::run as write_checkpoints;
 pub(crate) use self::deliver::run as deliver;
 use self::overview::SeenStore;
 pub(crate) use self::overview::{
@@ -101,6 +104,8 @@ pub(crate) struct DelayDir {
     sync_signal: FlushSignal,
     /// Wakes the thread that delivers.
     deliver_signal: FlushSignal,
+    /// Ends the thread that writes checkpoints.
+    checkpoint_signal: FlushSignal,
 }
 
 /// What became of what was due, since the start.
@@ -202,7 +207,7 @@ impl Delays {
             }
         }
         for dir in dirs.into_iter().filter_map(|number| self.dir(number)) {
-            if let Err(error) = deliver::checkpoint(broker, dir) {
+            if let Err(error) = checkpoints::checkpoint(broker, dir) {
                 tracing::warn!(%error, "what was delivered is not noted");
             }
         }
@@ -220,6 +225,7 @@ impl Delays {
         for dir in &self.dirs {
             dir.sync_signal.stop();
             dir.deliver_signal.stop();
+            dir.checkpoint_signal.stop();
         }
     }
 
@@ -232,7 +238,7 @@ impl Delays {
         for dir in &self.dirs {
             if dir.failure.get().is_none() {
                 dir.sync();
-                outcome = outcome.and(deliver::checkpoint(broker, dir));
+                outcome = outcome.and(checkpoints::checkpoint(broker, dir));
             }
             *dir.lock() = Store::Closed;
         }
@@ -264,6 +270,7 @@ impl DelayDir {
             looks_at: AtomicI64::new(NEVER),
             sync_signal: FlushSignal::default(),
             deliver_signal: FlushSignal::default(),
+            checkpoint_signal: FlushSignal::default(),
         }
     }
 

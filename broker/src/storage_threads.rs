@@ -1,5 +1,5 @@
 //! The only place that starts threads: one that makes data durable, with its helpers, one that cleans up, one
-//! that compacts, one that scrubs, and two for delayed records.
+//! that compacts, one that scrubs, and three for delayed records.
 //!
 //! The flush thread of a log directory starts a round as soon as a producer waits for the disk, and
 //! otherwise when unsynced data grows old (`tidewheel.flush.interval.ms`) or large
@@ -125,10 +125,13 @@ impl StorageThreads {
         }
         for dir in 0..broker.logs().dir_count() {
             let (syncer, deliverer) = (Arc::clone(broker), Arc::clone(broker));
+            let checkpointer = Arc::clone(broker);
             let sync = move || delays::sync_loop(&syncer, dir);
             threads.push(spawn("delay-sync", sync)?);
             let deliver = move || delays::deliver(&deliverer, dir);
             threads.push(spawn("delays", deliver)?);
+            let write = move || delays::write_checkpoints(&checkpointer, dir);
+            threads.push(spawn("delay-checkpoints", write)?);
         }
         let cleaner = Arc::clone(broker);
         threads.push(spawn("cleaner", move || cleaner_loop(&cleaner))?);

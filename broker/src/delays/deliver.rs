@@ -1,6 +1,6 @@
-//! The delivering thread of a log directory: what is due is appended to its partition, what is due later is moved
-//! between files, and now and then a checkpoint is written. It sleeps until the next record is due, and a second at
-//! most while there are any: nobody tells when the wall clock is set.
+//! The delivering thread of a log directory: what is due is appended to its partition, and what is due later is moved
+//! between files. It sleeps until the next record is due, and a second at most while there are any: nobody tells when
+//! the wall clock is set. It syncs nothing: what is due does not wait for the disk.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -10,18 +10,14 @@ use std::time::Duration;
 use tidewheel_config::{AckAll, DelayMode, DeliverTimestamp, LogConfig, TimestampType, limits};
 use tidewheel_protocol::Uuid;
 use tidewheel_storage::StorageError;
-use tidewheel_storage::delay::{
-    ClockVerdict, DelayCheckpoint, Delivery, DueBatch, Fired, PartitionId,
-};
-use tracing::{debug, error, info, warn};
+use tidewheel_storage::delay::{ClockVerdict, Delivery, DueBatch, Fired, PartitionId};
+use tracing::{debug, error, info};
 
 use super::damage::Recount;
 use super::start::partition_of;
 use super::{DelayDir, NEVER, Store, dead_letters};
 use crate::broker::Broker;
-use crate::clock;
 use crate::partition::Partition;
-use crate::topics::TopicsSnapshot;
 use crate::trouble::Trouble;
 
 /// Where nothing was ever delayed there is nothing to do but to hear of a stop.
@@ -42,7 +38,6 @@ pub(super) struct Deliverer<'a> {
     refusing: HashSet<PartitionId>,
     /// Topics whose expired records have no dead-letter topic.
     pub(super) homeless: HashSet<Uuid>,
-    checkpoint_due: tokio::time::Instant,
     /// Something was due at the last look that lies in a file yet.
     wants_maintenance: bool,
     recount: Recount,
@@ -69,7 +64,6 @@ impl<'a> Deliverer<'a> {
             failing: Trouble::default(),
             refusing: HashSet::new(),
             homeless: HashSet::new(),
-            checkpoint_due: clock::deadline(checkpoint_period(broker)),
             wants_maintenance: false,
             recount: Recount::default(),
         }
@@ -114,7 +108,6 @@ impl Deliverer<'_> {
         };
         self.dir.with(|queue| self.dir.tell_damage(queue));
         let counts = self.recount.step(self.dir);
-        self.checkpoint_if_due();
         let worked = worked.map(|more| more || counts);
         match worked {
             Ok(more) => {
@@ -133,15 +126,6 @@ impl Deliverer<'_> {
                 }
                 limits::DELAY_RETRY_PAUSE
             }
-        }
-    }
-
-    fn checkpoint_if_due(&mut self) {
-        if clock::has_come(self.checkpoint_due) && self.dir.changed.load(Ordering::SeqCst) {
-            if let Err(error) = checkpoint(self.broker, self.dir) {
-                warn!(%error, "the checkpoint of delayed records is put off");
-            }
-            self.checkpoint_due = clock::deadline(checkpoint_period(self.broker));
         }
     }
 
@@ -321,13 +305,6 @@ impl Deliverer<'_> {
     }
 }
 
-/// As often as the checkpoints of logs, where those come often.
-fn checkpoint_period(broker: &Broker) -> Duration {
-    let period_ms = broker.config().log_flush_offset_checkpoint_interval_ms;
-    let period = Duration::from_millis(u64::try_from(period_ms).unwrap_or(0));
-    period.min(limits::DELAY_CHECKPOINT_PERIOD)
-}
-
 /// Appends what is due; the end of the log then, and how many records it was.
 fn append(
     partition: &Partition,
@@ -384,67 +361,5 @@ fn tell(fired: &Fired) {
             expired = fired.expired,
             "not delivered"
         );
-    }
-}
-
-/// Writes a checkpoint: cursors as far as the partitions' logs are durable. What they hold beyond that is for
-/// the next one.
-pub(super) fn checkpoint(broker: &Broker, dir: &DelayDir) -> Result<(), StorageError> {
-    if let Some(failure) = dir.failure.get() {
-        return Err(failure.clone());
-    }
-    let (topics, now_ms) = (broker.topics(), dir.time.now_ms());
-    let _writing = dir.checkpointing();
-    let syncing = dir.syncing();
-    dir.changed.store(false, Ordering::SeqCst);
-    let begun = dir.with(|queue| {
-        let partitions: Vec<PartitionId> = queue.partitions().collect();
-        for id in partitions {
-            let Some(partition) = partition_of(&topics, id) else {
-                continue;
-            };
-            let offsets = partition.log().offsets();
-            queue.partition_durable(id, offsets.durable);
-            if offsets.durable < offsets.log_end {
-                dir.changed.store(true, Ordering::SeqCst);
-            }
-        }
-        Ok((queue.begin_checkpoint(now_ms)?, queue.file_system()))
-    });
-    let Some(begun) = begun else {
-        return Ok(());
-    };
-    let (checkpoint, fs) = begun?;
-    let mut outcome = checkpoint.sync_log(&*fs);
-    if let Some(sync) = checkpoint.log_sync() {
-        dir.with(|queue| queue.synced(sync, &outcome));
-    }
-    // Producers wait for the log alone.
-    drop(syncing);
-    dir.answer_durable();
-    if outcome.is_ok() {
-        outcome = checkpoint.write(&*fs);
-    }
-    if outcome.is_err() {
-        dir.changed.store(true, Ordering::SeqCst);
-    }
-    dir.with(|queue| queue.finish_checkpoint(&checkpoint, &outcome));
-    if outcome.is_ok() {
-        release(dir, &topics, &checkpoint);
-    }
-    outcome
-}
-
-/// Lets go what partitions kept because only their logs said that it was delivered.
-fn release(dir: &DelayDir, topics: &TopicsSnapshot, checkpoint: &DelayCheckpoint) {
-    for (id, noted, scan_from) in checkpoint.partitions() {
-        let Some(partition) = partition_of(topics, id) else {
-            continue;
-        };
-        let _order = partition.order();
-        let log = partition.log();
-        let cursor = dir.with(|queue| queue.cursor(id));
-        let moved = cursor.is_some_and(|cursor| cursor > noted);
-        log.keep_only(moved.then_some(scan_from));
     }
 }

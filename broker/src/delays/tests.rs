@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,7 +17,7 @@ use super::damage::Recount;
 use super::deliver::Deliverer;
 use super::pending::list_until;
 use super::{
-    DelayedError, DelayedQuery, accept_clock, cancel, deliver, deliver_now, list, produce,
+    DelayedError, DelayedQuery, accept_clock, cancel, checkpoints, deliver_now, list, produce,
     set_paused,
 };
 use crate::broker::{Broker, NewTopic, create_topics};
@@ -108,8 +109,33 @@ async fn a_checkpoint_answers_those_whose_records_it_made_durable() {
     create(&broker).await;
     let mut sent = send(&broker, &batch(0, &[60_000])).unwrap();
     assert_eq!(sent.try_recv().unwrap_err(), TryRecvError::Empty);
-    deliver::checkpoint(&broker, broker.delays().dir(0).unwrap()).unwrap();
+    checkpoints::checkpoint(&broker, broker.delays().dir(0).unwrap()).unwrap();
     assert_eq!(sent.try_recv().unwrap().unwrap().base_offset, -1);
+}
+
+/// A checkpoint waits for the disk, several times.
+#[tokio::test]
+async fn what_is_due_comes_while_a_checkpoint_is_written() {
+    let settings = ["log.flush.offset.checkpoint.interval.ms=1"];
+    let disk = Arc::new(SimFs::new());
+    let broker = testing::broker_on(disk, Path::new("/data"), &settings);
+    create(&broker).await;
+    let sent = send(&broker, &batch(0, &[30])).unwrap();
+    assert_eq!(told(&broker, sent), Ok(-1));
+    let writing = broker.delays().dir(0).unwrap().checkpointing();
+    let ((done, delivered), same) = (sync_channel(1), Arc::clone(&broker));
+    let delivering = tokio::task::spawn_blocking(move || {
+        let dir = same.delays().dir(0).unwrap();
+        let mut deliverer = Deliverer::new(&same, dir);
+        while pending(&same) > 0 {
+            dir.deliver_signal.wait(deliverer.round());
+        }
+        done.send(()).unwrap();
+    });
+    let delivered = delivered.recv_timeout(Duration::from_secs(10));
+    drop(writing);
+    assert_eq!(delivered, Ok(()));
+    delivering.await.unwrap();
 }
 
 #[tokio::test]
@@ -231,7 +257,7 @@ async fn a_count_after_damage_that_fails_is_not_tried_again_at_once() {
     }
     let sent = send(&broker, &batch(1, &[60_000])).unwrap();
     assert_eq!(told(&broker, sent), Ok(-1));
-    deliver::checkpoint(&broker, dir).unwrap();
+    checkpoints::checkpoint(&broker, dir).unwrap();
     drop(broker);
     let far = file(data.path(), ".delaybucket");
     let (kept, log) = (data.path().join("kept"), file(data.path(), ".delaylog"));
