@@ -158,8 +158,7 @@ impl Server {
         let (stop, stopped) = watch::channel(false);
         // Every listener holds a place for the peer it waits for, so that an idle one takes none away.
         let waiting = bound.len().saturating_sub(1);
-        let limits = broker.connection_limits();
-        limits.open(&broker.topic_defaults(), open_files_max, waiting);
+        broker.connection_limits().open(open_files_max, waiting);
         let mut acceptors = JoinSet::new();
         for (index, bound) in bound.into_iter().enumerate() {
             let listener = bound.listen(broker.config().socket_listen_backlog_size)?;
