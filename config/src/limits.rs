@@ -268,25 +268,16 @@ pub const BENCH_WORKERS_MAX: u32 = 10_000;
 pub const GROUPS_WITH_CONFIGS_MAX: usize = 10_000;
 
 /// Consumer groups, with or without members. A bound of one coordinator, like all that follow: a runner
-/// with several divides them.
-pub const GROUPS_MAX: usize = 100_000;
+/// with several divides them. What all groups may hold in bytes is a setting, `tidewheel.group.state.max.bytes`, which
+/// has the first word mostly.
+pub const GROUPS_MAX: usize = 1_000_000;
 
 /// Members that were given a member id and have not joined with it; beyond, the oldest of them is forgotten.
 pub const GROUP_PENDING_MEMBERS_MAX: usize = 25_000;
 
-/// Estimated bytes of them, and of the groups that are there for them only, of [`GROUP_STATE_BYTES_MAX`]: whoever invents
-/// group names and never comes back fills this, with names of usual length by some 12,000 of them. An id holds what its
-/// client calls itself, which may be 32 KiB.
-pub const GROUP_PENDING_BYTES_MAX: usize = GROUP_STATE_BYTES_MAX / 4;
-
 /// Groups that are new: nothing of them was ever finished, no assignment of a classic group and no second heartbeat
 /// of a member of the newer protocol, and they have no offsets. Beyond, the oldest of them is dismissed.
 pub const GROUPS_NEW_MAX: usize = GROUPS_MAX / 4;
-
-/// Estimated bytes of them of [`GROUP_STATE_BYTES_MAX`], some 6,000 of one member each: whoever joins invented groups and
-/// does no more fills this. With [`GROUP_PENDING_BYTES_MAX`], and as much again that all coordinators have for new
-/// groups whatever others hold, it is no more than [`GROUP_NEW_STATE_BYTES_MAX`].
-pub const GROUP_NEW_BYTES_MAX: usize = GROUP_STATE_BYTES_MAX / 16 * 3;
 
 /// How long a member id that was given out waits for its member at most, and how long a new member, which
 /// cannot send heartbeats yet, may wait for a rebalance to end.
@@ -314,23 +305,22 @@ pub const GROUP_LAGS_AT_ONCE: usize = 2;
 /// some 350 bytes.
 pub const GROUP_WATCHED_OFFSETS_MAX: usize = 50_000;
 
-/// Estimated bytes of all groups, members and offsets.
-pub const GROUP_STATE_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Estimated bytes of all groups, members and offsets where the settings do not say it: one part in so many of the
+/// machine's memory, between the least and the most.
+pub const GROUP_STATE_MEMORY_SHARE: u64 = 16;
 
-/// How many of these may be taken when members bring something: the rest is kept for offsets, so that consumers commit
-/// whatever others join with.
-pub const GROUP_MEMBER_STATE_BYTES_MAX: usize = GROUP_STATE_BYTES_MAX / 4 * 3;
+/// The least of that: 10,000 groups of one member with ten offsets are some 36 MiB.
+pub const GROUP_STATE_BYTES_LEAST: usize = 64 * 1024 * 1024;
 
-/// How many of these may be taken when new groups begin or their members bring something: the rest is kept for members
-/// of groups that others have worked with.
-pub const GROUP_NEW_STATE_BYTES_MAX: usize = GROUP_STATE_BYTES_MAX / 8 * 5;
+/// The most of that.
+pub const GROUP_STATE_BYTES_MOST: usize = 512 * 1024 * 1024;
 
-/// Estimated bytes of one group with its offsets: the largest leaves room for others. [`GROUP_OFFSETS_MAX`] without
-/// notes take 25 MB.
-pub const GROUP_BYTES_MAX: usize = GROUP_STATE_BYTES_MAX / 2;
+/// The least that the settings may make of it: one member may bring [`GROUP_MEMBER_BYTES_MAX`].
+pub const GROUP_STATE_BYTES_MIN: usize = 16 * 1024 * 1024;
 
-/// How many of these its members may take with all that they bring and are given: the rest is kept for its offsets.
-pub const GROUP_MEMBERSHIP_BYTES_MAX: usize = GROUP_BYTES_MAX / 4 * 3;
+/// Estimated bytes of one group with its offsets, half of those of all groups at most: the largest leaves room for
+/// others. [`GROUP_OFFSETS_MAX`] without notes take 25 MB.
+pub const GROUP_BYTES_MAX: usize = 32 * 1024 * 1024;
 
 /// Groups and offsets that one look for expired offsets goes over before others have their turn, but for
 /// the last of the groups; and offsets that it deletes, or OffsetDelete at once.

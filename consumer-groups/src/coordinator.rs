@@ -284,6 +284,7 @@ impl GroupCoordinator {
     /// is silent for longer or has longer to come back because of that. Offsets expire by the new time.
     pub fn clock_was_set(&mut self, by_ms: i64) {
         self.deadlines.move_all(by_ms);
+        self.newcomers.move_all(by_ms);
     }
 
     /// When [`GroupCoordinator::tick`] has something to do next, in ms since 1970.
@@ -476,7 +477,7 @@ impl GroupCoordinator {
         };
         let result = change(group, &mut cx);
         if group.standing == Standing::Unseen && !group.is_nothing_but_pending() {
-            group.standing = Standing::New(self.newcomers.add(group_id));
+            group.standing = Standing::New(self.newcomers.add(group_id, now_ms));
         }
         self.total.replace(before, group.footprint());
         if group.is_nothing() {
@@ -540,9 +541,10 @@ impl GroupCoordinator {
         }
     }
 
-    /// Whether one more group may begin, where all of them may hold so many bytes.
-    fn has_room_for_group(&self, bytes_max: usize) -> bool {
-        self.groups.len() < self.limits.groups && self.total.get().bytes < bytes_max
+    /// Whether one more group may begin.
+    fn has_room_for_group(&self) -> bool {
+        self.groups.len() < self.limits.groups
+            && self.total.get().bytes < self.limits.new_state_bytes_max()
     }
 
     fn leave(&mut self, request: &LeaveRequest, now_ms: i64, out: &mut Output) -> GroupReply {

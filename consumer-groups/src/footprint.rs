@@ -81,26 +81,41 @@ impl GroupLimits {
     }
 }
 
-impl Default for GroupLimits {
-    fn default() -> GroupLimits {
+impl GroupLimits {
+    /// Those of coordinators that may hold so many bytes together, estimated.
+    ///
+    /// A quarter is for offsets alone, so that consumers commit whatever others join with; an eighth before that for
+    /// members of groups that others have worked with. Of the rest ids that nobody has come back with may take a
+    /// quarter of all, and new groups three sixteenths; as much again is what each coordinator has for its own new
+    /// groups whatever others hold. Whoever invents groups and does no more fills these.
+    #[must_use]
+    pub fn holding(state_bytes: usize) -> GroupLimits {
+        let new_bytes = state_bytes / 16 * 3;
+        let group_bytes = limits::GROUP_BYTES_MAX.min(state_bytes / 2);
         GroupLimits {
             groups: limits::GROUPS_MAX,
             pending_members: limits::GROUP_PENDING_MEMBERS_MAX,
-            pending_bytes: limits::GROUP_PENDING_BYTES_MAX,
+            pending_bytes: state_bytes / 4,
             members_per_group: limits::GROUP_MEMBERS_MAX,
             member_bytes: limits::GROUP_MEMBER_BYTES_MAX,
             group_record_bytes: limits::GROUP_RECORD_BYTES_MAX,
             offsets_per_group: limits::GROUP_OFFSETS_MAX,
-            group_bytes: limits::GROUP_BYTES_MAX,
-            membership_bytes: limits::GROUP_MEMBERSHIP_BYTES_MAX,
+            group_bytes,
+            membership_bytes: group_bytes / 4 * 3,
             new_groups: limits::GROUPS_NEW_MAX,
-            new_bytes: limits::GROUP_NEW_BYTES_MAX,
-            new_bytes_share: limits::GROUP_NEW_BYTES_MAX,
-            state_bytes: limits::GROUP_STATE_BYTES_MAX,
-            member_state_bytes: limits::GROUP_MEMBER_STATE_BYTES_MAX,
-            new_state_bytes: limits::GROUP_NEW_STATE_BYTES_MAX,
+            new_bytes,
+            new_bytes_share: new_bytes,
+            state_bytes,
+            member_state_bytes: state_bytes / 4 * 3,
+            new_state_bytes: state_bytes / 8 * 5,
             retention_step: limits::GROUP_RETENTION_STEP,
         }
+    }
+}
+
+impl Default for GroupLimits {
+    fn default() -> GroupLimits {
+        GroupLimits::holding(limits::GROUP_STATE_BYTES_LEAST)
     }
 }
 
@@ -116,6 +131,12 @@ struct Held {
 }
 
 impl HeldBytes {
+    /// How many they are now.
+    #[must_use]
+    pub fn all(&self) -> usize {
+        self.0.all.load(Ordering::Relaxed)
+    }
+
     /// A part that held so much holds so much now. Each coordinator counts its own parts only, so the sums
     /// never fall below zero.
     fn replace(&self, before: Footprint, after: Footprint) {
@@ -177,7 +198,7 @@ impl Total {
     /// Its own pending members and new groups, and the bytes of all that share them.
     pub(crate) fn get(&self) -> Footprint {
         Footprint {
-            bytes: self.held.0.all.load(Ordering::Relaxed),
+            bytes: self.held.all(),
             ..self.own
         }
     }

@@ -282,9 +282,15 @@ pub struct ListedGroup {
 
 impl GroupReply {
     /// The same kind of reply with an error for all that it is about: for replies whose records could not
-    /// be appended, and for requests that do not reach a coordinator.
+    /// be appended, and for requests that do not reach a coordinator. That there is too much to append is told by an error
+    /// of its own to those who commit, and to nobody else, as in Kafka.
     #[must_use]
     pub fn refused(self, error: GroupError) -> GroupReply {
+        let error = match (&self, error) {
+            (GroupReply::CommitOffsets(_), error) => error,
+            (_, GroupError::InvalidCommitOffsetSize) => GroupError::UnknownServerError,
+            (_, error) => error,
+        };
         match self {
             GroupReply::Join(_) | GroupReply::JoinAgain(_) => {
                 GroupReply::join_refused("".into(), error)

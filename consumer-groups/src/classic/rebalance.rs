@@ -204,13 +204,6 @@ impl ClassicGroup {
         }
     }
 
-    /// Finishes the joining if nobody else is to be waited for, now that somebody is gone.
-    fn complete_join_without(&mut self, cx: &mut Context) {
-        if self.is_preparing() && self.has_all_joined() {
-            self.complete_join(cx);
-        }
-    }
-
     /// Finishes the joining: dynamic members that did not join are out, static ones stay until their
     /// session ends. If no one joined at all, it goes on.
     fn complete_join(&mut self, cx: &mut Context) {
@@ -306,7 +299,7 @@ impl ClassicGroup {
     ) {
         let wait_ms = i64::from(session_timeout_ms).min(NEW_MEMBER_WAIT_MS);
         self.arm_session(&member_id, wait_ms, cx);
-        let number = cx.pending.add(&self.id);
+        let number = cx.pending.add(&self.id, cx.now_ms);
         self.add_pending(member_id, number);
     }
 
@@ -416,17 +409,13 @@ impl ClassicGroup {
     /// Nothing was heard of the member for its session timeout.
     pub(crate) fn session_is_due(&mut self, member_id: &Arc<str>, cx: &mut Context) {
         if self.remove_pending(member_id) {
-            return self.complete_join_without(cx);
+            return self.maybe_complete_join(cx);
         }
         if self.member(member_id).is_none_or(Member::is_excused) {
             return;
         }
         self.dismiss(member_id, cx);
-        match self.state {
-            State::Empty => {}
-            State::PreparingRebalance { .. } => self.complete_join_without(cx),
-            State::CompletingRebalance | State::Stable => self.prepare_rebalance(cx),
-        }
+        self.go_on_without_those_who_left(cx);
     }
 
     /// The group's record could not be stored: a static member that it replaces is put back; a generation

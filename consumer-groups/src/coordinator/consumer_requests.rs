@@ -171,13 +171,13 @@ impl GroupCoordinator {
         let joins = request.epoch == heartbeat::JOINS;
         if joins {
             let brought_bytes = heartbeat::newcomer_bytes(request);
-            self.make_room_for_newcomer(group_id, brought_bytes, now_ms, out);
+            self.make_room_for_newcomer(group_id, brought_bytes, now_ms, out)?;
         }
         if !self.groups.contains_key(group_id) {
             if !joins {
                 return Err(no_group(request.epoch));
             }
-            if !self.has_room_for_group(self.limits.new_state_bytes_max()) {
+            if !self.has_room_for_group() {
                 return Err(GroupError::CoordinatorNotAvailable);
             }
             self.insert(Group::new(group_id, Some(now_ms)), group_id);

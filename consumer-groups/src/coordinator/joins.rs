@@ -22,14 +22,17 @@ impl GroupCoordinator {
         now_ms: i64,
         out: &mut Output,
     ) {
-        if let Err(error) = self.validate_join(request) {
+        let group_id = &request.group_id;
+        let admitted = self.validate_join(request).and_then(|()| {
+            if request.asks_for_id() {
+                self.make_room_for_pending(request, now_ms, out);
+                return Ok(());
+            }
+            self.make_room_for_newcomer(group_id, request.bytes(), now_ms, out)
+        });
+        if let Err(error) = admitted {
             let member_id = Arc::clone(&request.member_id);
             return out.reply(token, GroupReply::join_refused(member_id, error));
-        }
-        let group_id = &request.group_id;
-        match request.asks_for_id() {
-            true => self.make_room_for_pending(request, now_ms, out),
-            false => self.make_room_for_newcomer(group_id, request.bytes(), now_ms, out),
         }
         if !self.groups.contains_key(group_id) {
             self.insert(Group::new(group_id, Some(now_ms)), group_id);
@@ -58,11 +61,11 @@ impl GroupCoordinator {
         let is_full =
             |held: Footprint| held.pending_members >= most || held.pending_bytes > bytes_max;
         while most > 0 && is_full(self.total.get()) {
-            let Some((number, group_id)) = self.pending.pop_oldest() else {
+            let Some(oldest) = self.pending.pop_oldest() else {
                 break;
             };
-            self.change_classic(&group_id, now_ms, out, |group, cx| {
-                group.forget_pending(number, cx);
+            self.change_classic(&oldest.group_id, now_ms, out, |group, cx| {
+                group.forget_pending(oldest.number, cx);
             });
         }
         let groups = &self.groups;
@@ -93,7 +96,7 @@ impl GroupCoordinator {
         if !request.member_id.is_empty() {
             return Err(GroupError::UnknownMemberId);
         }
-        match self.has_room_for_group(self.limits.new_state_bytes_max()) {
+        match self.has_room_for_group() {
             true => Ok(()),
             false => Err(GroupError::CoordinatorNotAvailable),
         }

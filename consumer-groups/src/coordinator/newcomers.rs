@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use super::{GROUP_BYTES, GroupCoordinator, Membership};
+use crate::by_age::Aged;
+use crate::error::GroupError;
 use crate::reply::Output;
 
 /// Whether a group may have to make room for others.
@@ -11,36 +13,52 @@ pub(super) enum Standing {
     /// Nobody has joined yet.
     #[default]
     Unseen,
-    /// Members have joined and done no more, or have left no more than the record that nobody is left: no assignment of a classic group is in the log, and no member of the newer
-    /// protocol has come with what it was told. With its number in [`ByAge`](crate::by_age::ByAge).
+    /// Members have joined and done no more, or have left no more than the record that nobody is left: no assignment of a
+    /// classic group is in the log, and no member of the newer protocol has come with what it was told. With its number
+    /// in [`ByAge`](crate::by_age::ByAge).
     New(u64),
     /// Somebody has worked with it, it has offsets, or it was there when the log was read.
     Known,
 }
 
+/// For so many times `group.initial.rebalance.delay.ms` a new group makes no room for others: first it waits for its
+/// members, and then they need some time to ask for their assignments. Were it dismissed meanwhile, its members would
+/// join again and have others dismissed in their turn, and where many groups begin together none would come to its end.
+const SETTLING_DELAYS: i64 = 2;
+
 impl GroupCoordinator {
     /// Where new groups are too many or too large, the oldest of them are dismissed before somebody joins another one
     /// and brings so many bytes: members that are there join again, and others are not kept out by those that are not.
+    ///
+    /// # Errors
+    /// `CoordinatorNotAvailable` where none has been there for long enough, for the clients to try again.
     pub(super) fn make_room_for_newcomer(
         &mut self,
         group_id: &Arc<str>,
         brought_bytes: usize,
         now_ms: i64,
         out: &mut Output,
-    ) {
+    ) -> Result<(), GroupError> {
         let standing = self.groups.get(group_id).map(|group| group.standing);
         if standing == Some(Standing::Known) {
-            return;
+            return Ok(());
         }
         let more_bytes = GROUP_BYTES + group_id.len() + brought_bytes;
-        let mut own = None;
+        let delay_ms = self.config.initial_rebalance_delay_ms;
+        let until_ms = now_ms.saturating_sub(delay_ms.saturating_mul(SETTLING_DELAYS));
+        let (mut own, mut made) = (None, Ok(()));
         while self.are_newcomers_full(more_bytes) {
-            let Some((number, oldest)) = self.newcomers.pop_oldest() else {
+            let Some(oldest) = self.newcomers.pop_oldest() else {
                 break;
             };
-            match oldest == *group_id {
-                true => own = Some((number, oldest)),
-                false => self.dismiss_newcomer(number, &oldest, now_ms, out),
+            if oldest.group_id == *group_id {
+                own = Some(oldest);
+            } else if oldest.since_ms > until_ms && self.is_newcomer(&oldest) {
+                self.newcomers.put_back(oldest);
+                made = Err(GroupError::CoordinatorNotAvailable);
+                break;
+            } else {
+                self.dismiss_newcomer(&oldest, now_ms, out);
             }
         }
         if let Some(own) = own {
@@ -52,6 +70,13 @@ impl GroupCoordinator {
             let standing = groups.get(group_id).map(|group| group.standing);
             standing == Some(Standing::New(number))
         });
+        made
+    }
+
+    /// Whether it is new still.
+    fn is_newcomer(&self, aged: &Aged) -> bool {
+        let group = self.groups.get(&aged.group_id);
+        group.is_some_and(|group| group.standing == Standing::New(aged.number))
     }
 
     fn are_newcomers_full(&self, more_bytes: usize) -> bool {
@@ -62,17 +87,11 @@ impl GroupCoordinator {
                 && is_beyond(self.total.all_new_bytes(), limits.new_bytes))
     }
 
-    /// The group with this number, if it is still new, is no more. What the log has of it is deleted there; until the
-    /// log has taken that, it is there, and does not count as new.
-    fn dismiss_newcomer(
-        &mut self,
-        number: u64,
-        group_id: &Arc<str>,
-        now_ms: i64,
-        out: &mut Output,
-    ) {
-        self.change(group_id, now_ms, out, |group, cx| {
-            if group.standing != Standing::New(number) {
+    /// The group, if it is still new, is no more. What the log has of it is deleted there; until the log has taken
+    /// that, it is there, and does not count as new.
+    fn dismiss_newcomer(&mut self, aged: &Aged, now_ms: i64, out: &mut Output) {
+        self.change(&aged.group_id, now_ms, out, |group, cx| {
+            if group.standing != Standing::New(aged.number) {
                 return;
             }
             group.standing = Standing::Known;
@@ -84,7 +103,7 @@ impl GroupCoordinator {
                 Membership::Consumer(_) => true,
             };
             if is_recorded {
-                cx.out.records.extend(group.membership.end(group_id));
+                cx.out.records.extend(group.membership.end(&aged.group_id));
             }
         });
     }

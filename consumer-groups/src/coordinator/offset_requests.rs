@@ -172,12 +172,10 @@ impl GroupCoordinator {
         });
         match authorized {
             Some(result) => result,
-            None if request.generation < 0 => {
-                match self.has_room_for_group(self.limits.state_bytes) {
-                    true => Ok(()),
-                    false => Err(GroupError::CoordinatorNotAvailable),
-                }
-            }
+            None if request.generation < 0 => match self.has_room_for_group() {
+                true => Ok(()),
+                false => Err(GroupError::CoordinatorNotAvailable),
+            },
             None if request.reports_unknown_group => Err(GroupError::GroupIdNotFound),
             None => Err(GroupError::IllegalGeneration),
         }

@@ -21,6 +21,18 @@ pub enum OffsetsRecordError {
     Unreadable(#[from] CoordinatorRecordError),
 }
 
+impl OffsetsRecordError {
+    /// Whether the record is of a kind that nobody here knows, so that nothing here follows from it. Any other may hide a
+    /// commit, and what was committed before it is not what holds.
+    #[must_use]
+    pub fn is_unknown_kind(&self) -> bool {
+        matches!(
+            self,
+            Self::Unreadable(CoordinatorRecordError::UnknownType(_))
+        )
+    }
+}
+
 impl OffsetsRecord {
     /// Key and value as Kafka writes them; no value in a tombstone.
     #[must_use]
@@ -42,8 +54,7 @@ impl OffsetsRecord {
     /// Reads a record of the log.
     ///
     /// # Errors
-    /// For records that are not known here, or damaged. Going on without it is right for kinds that are
-    /// not known; a damaged one may hide an offset.
+    /// For records that are not known here, or damaged: see [`OffsetsRecordError::is_unknown_kind`].
     pub fn decode(key: Bytes, value: Option<Bytes>) -> Result<OffsetsRecord, OffsetsRecordError> {
         match CoordinatorRecord::decode(key, value)? {
             CoordinatorRecord::OffsetCommit(key, value) => Ok(OffsetsRecord::OffsetCommit {

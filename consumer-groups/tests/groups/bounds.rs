@@ -84,7 +84,7 @@ fn names_that_nobody_comes_back_for_are_bounded_and_forgotten() {
         "{listed}"
     );
     let bytes = runner.coordinator.state_bytes();
-    assert!(bytes <= limits::GROUP_PENDING_BYTES_MAX, "{bytes}");
+    assert!(bytes <= GroupLimits::default().pending_bytes, "{bytes}");
     let retention_check_ms = runner.config.offsets_retention_check_interval_ms;
     while runner.next_tick(300_000).is_some() {}
     assert_eq!(runner.coordinator.state_bytes(), 0);
@@ -159,7 +159,7 @@ fn ten_thousand_groups_of_ten_partitions_are_little() {
         assert_eq!(step.records.len(), 10);
     }
     let bytes = runner.coordinator.state_bytes();
-    assert!(bytes < limits::GROUP_STATE_BYTES_MAX, "{bytes}");
+    assert!(bytes < GroupLimits::default().state_bytes, "{bytes}");
 }
 
 /// Clients may call themselves anything: ids of 32 KiB are as many as there is room for, and others find room.

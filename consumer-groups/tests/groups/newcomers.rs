@@ -1,15 +1,16 @@
 //! Groups under invented names whose members really join, and what is left of them for others.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use tidewheel_config::{GroupConfig, limits};
+use tidewheel_config::GroupConfig;
 use tidewheel_consumer_groups::request::*;
 use tidewheel_consumer_groups::{
     GroupCoordinator, GroupError, GroupLimits, GroupReply, GroupRequest, HeldBytes,
 };
 
-use crate::bounds::{consume, consume_result, join, join_result, runner};
-use crate::support::{Runner, Step};
+use crate::bounds::{consume, consume_result, join, join_result};
+use crate::support::{Runner, Step, commit_alone, first_offset};
 
 /// Joins more than there is room for of any kind.
 const INVENTED: u32 = 100_000;
@@ -108,7 +109,7 @@ fn invented_groups_keep_nobody_out(in_steps: bool) {
     }
     assert_eq!(runner.log.len(), records, "nothing of them was finished");
     let bytes = runner.coordinator.state_bytes();
-    assert!(bytes < limits::GROUP_NEW_BYTES_MAX + 10_000, "{bytes}");
+    assert!(bytes < GroupLimits::default().new_bytes + 10_000, "{bytes}");
     let listed = runner.coordinator.listed().groups;
     assert!((5_000..10_000).contains(&listed), "{listed}");
 
@@ -139,7 +140,7 @@ fn members_of_invented_groups_that_join_in_two_steps_keep_nobody_out() {
 
 #[test]
 fn members_of_invented_groups_of_the_newer_protocol_keep_nobody_out() {
-    let mut runner = runner();
+    let mut runner = at_once(GroupLimits::default());
     let epoch = consume_result(&runner.send(consume("early", "m", "t")).1).unwrap();
     assert!(consume_result(&beats_anew(&mut runner, "early", epoch)).is_ok());
     assert!(consume_result(&runner.send(consume("first", "m", "t")).1).is_ok());
@@ -149,7 +150,7 @@ fn members_of_invented_groups_of_the_newer_protocol_keep_nobody_out() {
         assert!(joined.is_ok(), "{number}: {joined:?}");
     }
     let bytes = runner.coordinator.state_bytes();
-    assert!(bytes < limits::GROUP_NEW_BYTES_MAX + 10_000, "{bytes}");
+    assert!(bytes < GroupLimits::default().new_bytes + 10_000, "{bytes}");
     assert_eq!(runner.recovered().state_bytes(), bytes);
     assert!(consume_result(&beats_anew(&mut runner, "early", epoch)).is_ok());
     // Clients that are told that there is no such group end, or never join again.
@@ -267,7 +268,7 @@ fn a_group_whose_end_the_log_does_not_take_goes_on() {
         new_groups: 1,
         ..GroupLimits::default()
     };
-    let mut runner = Runner::new(GroupConfig::default(), limits);
+    let mut runner = at_once(limits);
     let epoch = consume_result(&runner.send(consume("first", "m", "t")).1).unwrap();
     runner.append_fails = true;
     assert!(consume_result(&runner.send(consume("second", "m", "t")).1).is_err());
@@ -275,4 +276,119 @@ fn a_group_whose_end_the_log_does_not_take_goes_on() {
     assert!(consume_result(&runner.send(consume("second", "m", "t")).1).is_ok());
     assert!(consume_result(&beats_anew(&mut runner, "first", epoch)).is_ok());
     assert_eq!(runner.recovered().listed().groups, 2);
+}
+
+/// Many consumers that start at the same time, each in a group of its own, more than there is room for in their delay:
+/// those that are let in come to the end of it, and the others are let in then.
+#[test]
+fn groups_that_begin_together_do_not_dismiss_each_other() {
+    let mut runner = Runner::new(GroupConfig::default(), GroupLimits::default());
+    let mut outside: Vec<u32> = (0..10_000).collect();
+    let mut rounds = 0;
+    while !outside.is_empty() {
+        rounds += 1;
+        let mut waiting = BTreeMap::new();
+        outside.retain(|&number| {
+            let GroupRequest::Join(request) =
+                join(format!("group-{number}"), &"".into(), number.into())
+            else {
+                unreachable!("it was made as one");
+            };
+            let request = JoinRequest {
+                member_id_required: false,
+                ..request
+            };
+            let (token, step) = runner.send(GroupRequest::Join(request));
+            if step.replies.is_empty() {
+                waiting.insert(token, number);
+                return false;
+            }
+            let refused = Some(GroupError::CoordinatorNotAvailable);
+            assert_eq!(join_result(&step).1, refused, "{number} in round {rounds}");
+            true
+        });
+        assert!(waiting.len() > 2_000, "{} in round {rounds}", waiting.len());
+        let until_ms = runner.now_ms + 3_000;
+        let mut joined = Vec::new();
+        while let Some(step) = runner.next_tick(until_ms) {
+            for (token, reply) in step.replies {
+                let GroupReply::Join(reply) = reply else {
+                    panic!("{reply:?}");
+                };
+                assert!(reply.result.is_ok(), "{:?}", reply.result);
+                joined.push((waiting.remove(&token).unwrap(), reply.member_id));
+            }
+        }
+        assert!(
+            waiting.is_empty(),
+            "{} of round {rounds} wait still",
+            waiting.len()
+        );
+        for (number, member_id) in joined {
+            let synced = syncs(&mut runner, &format!("group-{number}"), &member_id);
+            assert_eq!(synced, Ok(()), "{number}");
+        }
+    }
+    assert!(rounds <= 3, "{rounds}");
+}
+
+/// A clock that is set makes no new group old, and keeps none new.
+#[test]
+fn new_groups_are_as_old_as_they_are_whatever_the_clock_says() {
+    let limits = GroupLimits {
+        new_groups: 1,
+        ..GroupLimits::default()
+    };
+    let mut runner = Runner::new(GroupConfig::default(), limits);
+    assert!(consume_result(&runner.send(consume("first", "m", "t")).1).is_ok());
+    let refused = Err(GroupError::CoordinatorNotAvailable);
+    runner.set_clock(1_000_000);
+    assert_eq!(
+        consume_result(&runner.send(consume("second", "m", "t")).1),
+        refused
+    );
+    runner.set_clock(-2_000_000);
+    runner.now_ms += 5_999;
+    assert_eq!(
+        consume_result(&runner.send(consume("second", "m", "t")).1),
+        refused
+    );
+    runner.now_ms += 1;
+    assert!(consume_result(&runner.send(consume("second", "m", "t")).1).is_ok());
+}
+
+/// Consumers without a group that commit under invented names: none of theirs begins any more before those that are
+/// there find no room, for members and for offsets.
+#[test]
+fn commits_under_invented_names_leave_room_for_those_who_are_there() {
+    let mut runner = at_once(GroupLimits::default());
+    let member_id = joins(&mut runner, "known", 1, false).unwrap();
+    assert_eq!(syncs(&mut runner, "known", &member_id), Ok(()));
+    let alone =
+        |group: &str, partition| commit_alone(group, [("t", vec![first_offset(partition)])]);
+    let commits = |runner: &mut Runner, group: &str, partition| match &runner
+        .send(alone(group, partition))
+        .1
+        .replies[..]
+    {
+        [(_, GroupReply::CommitOffsets(topics))] => topics[0].partitions[0].1,
+        other => panic!("{other:?}"),
+    };
+    let refused = (0..INVENTED).find_map(|number| {
+        let error = commits(&mut runner, &format!("invented-{number}"), 0).err()?;
+        Some((number, error))
+    });
+    let (count, error) = refused.unwrap();
+    assert_eq!(error, GroupError::CoordinatorNotAvailable);
+    assert!((25_000..60_000).contains(&count), "{count}");
+    assert_eq!(commits(&mut runner, "invented-0", 1), Ok(()));
+    let GroupRequest::Join(request) = join("known".to_owned(), &"".into(), 2) else {
+        unreachable!("it was made as one");
+    };
+    let request = JoinRequest {
+        member_id_required: false,
+        ..request
+    };
+    let (_, step) = runner.send(GroupRequest::Join(request));
+    assert!(step.replies.is_empty(), "it waits for the other: {step:?}");
 }

@@ -104,6 +104,10 @@ fn a_member_of_the_newer_protocol_that_makes_its_group_too_large_hears_so() {
 #[test]
 fn what_members_bring_leaves_room_for_offsets() {
     let mut runner = small();
+    for group in 0..10 {
+        let (_, step) = runner.send(noted(&format!("simple-{group}"), 0, 100));
+        assert_eq!(commit_result(&step), Ok(()));
+    }
     let refused = (0..100).find_map(|uuid| {
         let group = format!("g{}", uuid % 3);
         let (_, step) = runner.send(sized(&group, 20_000, uuid));
@@ -116,7 +120,7 @@ fn what_members_bring_leaves_room_for_offsets() {
         Some(GroupError::CoordinatorNotAvailable)
     );
     for group in 0..10 {
-        let (_, step) = runner.send(noted(&format!("simple-{group}"), 0, 4_000));
+        let (_, step) = runner.send(noted(&format!("simple-{group}"), 1, 4_000));
         assert_eq!(commit_result(&step), Ok(()));
     }
 }
