@@ -153,10 +153,12 @@ impl Broker {
         let slots = usize::try_from(slots).unwrap_or(usize::MAX);
         let memory = usize::try_from(config.queued_max_request_bytes).unwrap_or(usize::MAX);
         let group_configs = metadata.state().group_configs.clone();
+        let groups = Groups::new(&config.group, granted);
         let broker = Self {
             slow_requests: SlowRequests::new(current.slow_request_ms),
             connection_limits: ConnectionLimits::new(&current),
             given: ArcSwap::from_pointee(Given::at_start(config.clone(), now_ms)),
+            groups,
             config,
             clock,
             topic_defaults: ArcSwap::from_pointee(current),
@@ -178,7 +180,6 @@ impl Broker {
             files_being_sent: Arc::new(Semaphore::new(limits::FILES_BEING_SENT_MAX)),
             flush: (0..dir_count).map(|_| FlushSignal::default()).collect(),
             cleaner: FlushSignal::default(),
-            groups: Groups::default(),
             clients: Clients::default(),
             partition_budget,
             metrics,

@@ -9,6 +9,7 @@ mod lag;
 mod loading;
 mod offsets_log;
 mod pending;
+mod room;
 mod running;
 mod shard;
 mod wall_clock;
@@ -19,11 +20,9 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tidewheel_config::limits;
+use tidewheel_config::{GroupConfig, limits};
 use tidewheel_consumer_groups::request::TopicsDeletedRequest;
-use tidewheel_consumer_groups::{
-    GroupCoordinator, GroupLimits, GroupReply, GroupRequest, GroupTimes, HeldBytes, Listed,
-};
+use tidewheel_consumer_groups::{GroupCoordinator, GroupReply, GroupRequest, GroupTimes, Listed};
 use tidewheel_protocol::{StrBytes, Uuid};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tracing::info;
@@ -35,9 +34,11 @@ use self::loading::{Loaded, load, until_settled};
 use self::offsets_log::OffsetsLog;
 pub use self::pending::NoCoordinator;
 use self::pending::Pending;
+use self::room::Room;
 use self::shard::Shard;
 pub(crate) use self::watch::{WatchedGroup, WatchedOffset};
 use crate::broker::{Broker, BrokerError, NewTopic, create_missing};
+use crate::partition_budget::Granted;
 use crate::topics::{OFFSETS_TOPIC, Topic, TopicsSnapshot};
 
 /// How many partitions are loaded at the same time: the blocking pool has other work too.
@@ -54,25 +55,35 @@ pub(crate) struct Groups {
     lags: Semaphore,
     /// What groups committed lately.
     history: Arc<CommitHistory>,
+    room: Room,
 }
 
-impl Default for Groups {
-    fn default() -> Self {
+impl Groups {
+    /// None yet.
+    pub(crate) fn new(config: &GroupConfig, granted: Granted) -> Self {
         Self {
             shards: OnceLock::new(),
             times: ArcSwap::default(),
             lags: Semaphore::new(limits::GROUP_LAGS_AT_ONCE),
             history: Arc::default(),
+            room: Room::new(config, granted),
         }
     }
-}
 
-impl Groups {
+    /// Bytes of memory that all groups take with their members and offsets, and that they may take; estimated.
+    pub(crate) fn memory(&self) -> (usize, usize) {
+        (self.room.held.all(), self.room.limits.state_bytes)
+    }
+
     /// Asks the coordinator of a group. What the request decides is decided, and its place in the order
     /// of the group's log fixed, before this returns; the answer may take a rebalance.
     pub(crate) fn ask(&self, group_id: &str, request: GroupRequest) -> Pending {
         match self.shard(group_id) {
-            Some(shard) => shard.ask(request),
+            Some(shard) => {
+                let pending = shard.ask(request);
+                self.room.look();
+                pending
+            }
             None => Pending::refused(NoCoordinator::Elsewhere),
         }
     }
@@ -295,7 +306,8 @@ fn open(broker: &Arc<Broker>, topic: &Arc<Topic>) {
     let known = || Known::now(broker);
     let make = || {
         let count = topic.partitions.len();
-        let (bounds, held) = (GroupLimits::default().divided(count), HeldBytes::default());
+        let room = &broker.groups().room;
+        let (bounds, held) = (room.limits.clone().divided(count), room.held.clone());
         let shard = |partition| {
             let (group, bounds, held) = (group.clone(), bounds.clone(), held.clone());
             let coordinator =

@@ -46,6 +46,8 @@ pub struct GroupConfig {
     pub offsets_topic_num_partitions: i32,
     /// `offsets.topic.segment.bytes`.
     pub offsets_topic_segment_bytes: u32,
+    /// `tidewheel.group.state.max.bytes`; `None` for what the machine's memory allows.
+    pub state_bytes_max: Option<usize>,
 }
 
 impl GroupConfig {
@@ -77,6 +79,8 @@ impl GroupConfig {
             offsets_commit_timeout_ms: settings.number("offsets.commit.timeout.ms"),
             offsets_topic_num_partitions: settings.within("offsets.topic.num.partitions"),
             offsets_topic_segment_bytes: settings.within("offsets.topic.segment.bytes"),
+            state_bytes_max: usize::try_from(settings.number("tidewheel.group.state.max.bytes"))
+                .ok(),
         }
     }
 }

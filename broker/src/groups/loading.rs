@@ -105,7 +105,7 @@ pub(super) fn load_by(
             return Loaded::NotYet;
         }
         Err(error) => {
-            error!(%partition, %error, "its groups have no coordinator until the next start");
+            error!(%partition, %error, "its groups have no coordinator until a start that can read it, see tidewheel log repair");
             shard.fail();
         }
         Ok(()) => {
@@ -169,9 +169,10 @@ fn replay_batch(batch: &RecordBatch, reading: &mut Reading) -> Result<(), LoadEr
         match OffsetsRecord::decode(record.key.unwrap_or_default(), record.value) {
             Ok(decoded) => reading.replay(&decoded),
             // A newer version may have written it: the others still say what they say.
-            Err(error) => {
-                warn!(offset = record.offset, %error, "a record of a group is passed over")
+            Err(error) if error.is_unknown_kind() => {
+                warn!(offset = record.offset, %error, "a record of a group is passed over");
             }
+            Err(error) => return Err(unreadable(record.offset, &error)),
         }
     }
     Ok(())

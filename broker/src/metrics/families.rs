@@ -237,6 +237,10 @@ families! {
 
     GROUPS = gauge "tidewheel_groups" []
         "Consumer groups.";
+    GROUPS_MEMORY = gauge "tidewheel_groups_memory_bytes" []
+        "Memory that consumer groups take with their members and offsets, estimated.";
+    GROUPS_MEMORY_MAX = gauge "tidewheel_groups_memory_max_bytes" []
+        "Memory that they may take; new ones are refused from five eighths of it on.";
     GROUP_MEMBERS = gauge "tidewheel_group_members" ["group"]
         "Members of the group.";
     GROUP_STATE = gauge "tidewheel_group_state" ["group" "state"]

@@ -50,6 +50,9 @@ pub(super) fn expose(
     delayed.expose(broker, &topics, &metrics.traffic, out);
     let mut groups = broker.groups().watch(&topics);
     out.single(&family::GROUPS, groups.len());
+    let (held, max) = broker.groups().memory();
+    out.single(&family::GROUPS_MEMORY, held);
+    out.single(&family::GROUPS_MEMORY_MAX, max);
     let ages = metrics.lag_times.ages(broker, &groups);
     let mut groups: Vec<_> = groups.drain(..).zip(ages).collect();
     let all = groups.len();

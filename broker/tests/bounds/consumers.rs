@@ -10,7 +10,8 @@ use tidewheel_protocol::messages::consumer_group_heartbeat::{
 use tidewheel_protocol::{ErrorCode, StrBytes};
 
 use crate::case::bounded_on;
-use crate::groups::{is_closed_for, others_begin};
+use crate::group_beside::others_begin;
+use crate::groups::is_closed_for;
 use crate::support::consumers::{alive, assigned, heartbeat, join, joining};
 use crate::support::{Broker, Client};
 
@@ -19,6 +20,7 @@ const INVENTED: usize = 20_000;
 const SETTINGS: &[&str] = &[
     "offsets.topic.num.partitions=1",
     "group.initial.rebalance.delay.ms=0",
+    "tidewheel.group.state.max.bytes=67108864",
     // Members are heard of when a case is over, however long it takes.
     "group.consumer.max.session.timeout.ms=600000",
     "group.consumer.session.timeout.ms=600000",

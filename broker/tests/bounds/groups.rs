@@ -6,10 +6,6 @@ use tidewheel_protocol::messages::delete_groups::{DeleteGroupsRequest, DeleteGro
 use tidewheel_protocol::messages::describe_groups::{
     DescribeGroupsRequest, DescribeGroupsResponse,
 };
-use tidewheel_protocol::messages::find_coordinator::{
-    FindCoordinatorRequest, FindCoordinatorResponse,
-};
-use tidewheel_protocol::messages::heartbeat::{HeartbeatRequest, HeartbeatResponse};
 use tidewheel_protocol::messages::join_group::{
     JoinGroupRequest, JoinGroupRequestProtocol, JoinGroupResponse,
 };
@@ -34,6 +30,7 @@ use tidewheel_protocol::messages::sync_group::{
 use tidewheel_protocol::{ErrorCode, Message, StrBytes};
 
 use crate::case::bounded_on;
+use crate::group_beside::{SETTINGS, WellBehaved, bounded, bounded_alone};
 use crate::support::{Broker, Client, eventually};
 
 /// Group names that nobody comes back with: more than a broker keeps member ids for, some 12,000.
@@ -42,94 +39,7 @@ const INVENTED: usize = if cfg!(debug_assertions) {
 } else {
     100_000
 };
-/// One partition, so that what it has open is open before descriptors are counted.
-const SETTINGS: &[&str] = &[
-    "offsets.topic.num.partitions=1",
-    "group.initial.rebalance.delay.ms=0",
-];
-
-/// A group with one member, which sees no error while others are hostile.
-struct WellBehaved {
-    client: Client,
-    member: JoinGroupResponse,
-    /// How often it was looked at whether others can begin.
-    looks: usize,
-}
-
-impl WellBehaved {
-    fn new(broker: &Broker) -> Self {
-        let mut client = broker.connect();
-        client.create_topic("committed", 10, &[]);
-        eventually("the coordinator is there", || {
-            let found: FindCoordinatorResponse = client.call(2, &FindCoordinatorRequest::default());
-            let joined: JoinGroupResponse = client.call(3, &join("probe", 10));
-            (found.error_code, joined.error_code) == (0, 0)
-        });
-        let member: JoinGroupResponse = client.call(3, &join("well-behaved", 10));
-        assert_eq!(member.error_code, 0);
-        let synced: SyncGroupResponse = client.call(3, &sync("well-behaved", &member, vec![]));
-        assert_eq!(synced.error_code, 0);
-        Self {
-            client,
-            member,
-            looks: 0,
-        }
-    }
-
-    fn gets_on(&mut self) {
-        let request = HeartbeatRequest {
-            group_id: StrBytes::from("well-behaved"),
-            generation_id: self.member.generation_id,
-            member_id: self.member.member_id.clone(),
-            ..HeartbeatRequest::default()
-        };
-        let answer: HeartbeatResponse = self.client.call(4, &request);
-        assert_eq!(answer.error_code, 0);
-        let mut request = commit("well-behaved", 10);
-        request.generation_id_or_member_epoch = self.member.generation_id;
-        request.member_id = self.member.member_id.clone();
-        assert_eq!(committed(&mut self.client, &request), 0);
-        self.looks += 1;
-        others_begin(&mut self.client, self.looks);
-    }
-}
-
-/// A consumer commits for the first time, and a new member of another group is let in and gets its assignment. No look
-/// has the number of another.
-pub(crate) fn others_begin(client: &mut Client, look: usize) {
-    let code = committed(client, &commit(&format!("first-{look}"), 10));
-    assert_eq!(code, 0);
-    let group = format!("new-{look}");
-    let joined = joins_in_steps(client, &group);
-    let synced: SyncGroupResponse = client.call(3, &sync(&group, &joined, vec![]));
-    assert_eq!(synced.error_code, 0);
-}
-
-/// A member joins as clients do: it asks for an id and comes back with it.
-fn joins_in_steps(client: &mut Client, group: &str) -> JoinGroupResponse {
-    let mut request = join(group, 10);
-    let asked: JoinGroupResponse = client.call(4, &request);
-    assert_eq!(asked.error_code, ErrorCode::MemberIdRequired.code());
-    request.member_id = asked.member_id;
-    let joined: JoinGroupResponse = client.call(4, &request);
-    assert_eq!(joined.error_code, 0);
-    joined
-}
-
-/// Runs a hostile case beside a well-behaved group.
-fn bounded<T>(hostile: impl FnOnce(&Broker) -> T) {
-    let dir = tempfile::tempdir().unwrap();
-    let broker = Broker::start_with(dir.path(), SETTINGS);
-    let mut group = WellBehaved::new(&broker);
-    group.gets_on();
-    bounded_on(&broker, |broker| {
-        let peers = hostile(broker);
-        group.gets_on();
-        peers
-    });
-}
-
-fn join(group: &str, metadata: usize) -> JoinGroupRequest {
+pub(crate) fn join(group: &str, metadata: usize) -> JoinGroupRequest {
     JoinGroupRequest {
         group_id: StrBytes::from(group),
         session_timeout_ms: 1_800_000,
@@ -143,7 +53,7 @@ fn join(group: &str, metadata: usize) -> JoinGroupRequest {
     }
 }
 
-fn sync(
+pub(crate) fn sync(
     group: &str,
     member: &JoinGroupResponse,
     assignments: Vec<SyncGroupRequestAssignment>,
@@ -158,7 +68,7 @@ fn sync(
 }
 
 /// Ten offsets with metadata of this length.
-fn commit(group: &str, metadata: usize) -> OffsetCommitRequest {
+pub(crate) fn commit(group: &str, metadata: usize) -> OffsetCommitRequest {
     let partition = |partition_index| OffsetCommitRequestPartition {
         partition_index,
         committed_metadata: Some(StrBytes::from("m".repeat(metadata))),
@@ -175,7 +85,7 @@ fn commit(group: &str, metadata: usize) -> OffsetCommitRequest {
 }
 
 /// What is told of the first of them.
-fn committed(client: &mut Client, request: &OffsetCommitRequest) -> i16 {
+pub(crate) fn committed(client: &mut Client, request: &OffsetCommitRequest) -> i16 {
     let answer: OffsetCommitResponse = client.call(8, request);
     answer.topics[0].partitions[0].error_code
 }
@@ -304,6 +214,43 @@ fn members_of_invented_groups_that_join_in_two_steps() {
     });
 }
 
+/// Consumers without a group that commit, each under a name of its own, and members that join, commit and leave: their
+/// offsets stay. They find no room long before those who are there do.
+#[test]
+fn offsets_of_invented_groups() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::start_with(dir.path(), SETTINGS);
+    let mut group = WellBehaved::new(&broker);
+    group.gets_on();
+    bounded_on(&broker, |broker| {
+        let mut client = broker.connect();
+        let refused = (0..INVENTED).find_map(|number| {
+            let name = format!("invented-{number}");
+            let mut request = commit(&name, 10);
+            if number % 2 == 0 {
+                let joined: JoinGroupResponse = client.call(3, &join(&name, 10));
+                if joined.error_code != 0 {
+                    return Some((number, joined.error_code));
+                }
+                request.generation_id_or_member_epoch = joined.generation_id;
+                request.member_id = joined.member_id.clone();
+                let synced: SyncGroupResponse = client.call(3, &sync(&name, &joined, vec![]));
+                assert_eq!(synced.error_code, 0);
+            }
+            match committed(&mut client, &request) {
+                0 => None,
+                code => Some((number, code)),
+            }
+        });
+        let (number, code) = refused.unwrap();
+        assert_eq!(code, ErrorCode::CoordinatorNotAvailable.code());
+        assert!(number > 5_000, "{number}");
+        for longer in 1..100 {
+            group.is_alive(10 * longer);
+        }
+    });
+}
+
 /// Members that wait for others which never come, with a request behind the one that waits: their connections
 /// come back when they hang up.
 #[test]
@@ -397,7 +344,7 @@ fn a_group_as_large_as_one_may_be() {
 /// Short names a hundred thousand times: answered once, or not at all.
 #[test]
 fn huge_lists_of_groups_and_partitions() {
-    bounded(|broker| {
+    bounded_alone(|broker| {
         let mut client = broker.connect();
         assert_eq!(committed(&mut client, &commit("texts", 4_000)), 0);
         let answer: OffsetFetchResponse = client.call(8, &fetch("texts", Some(250_000)));
@@ -417,7 +364,7 @@ fn huge_lists_of_groups_and_partitions() {
 #[test]
 fn many_offsets_that_are_deleted_by_name() {
     const PARTITIONS: i32 = 4_100;
-    bounded(|broker| {
+    bounded_alone(|broker| {
         let mut client = broker.connect();
         client.create_topic("wide", PARTITIONS, &[]);
         let partition = |partition_index| OffsetCommitRequestPartition {

@@ -15,6 +15,7 @@ mod consumers;
 mod descriptors;
 mod fetches;
 mod frames;
+mod group_beside;
 mod groups;
 mod mutants;
 mod peers;

@@ -115,6 +115,16 @@ pub(super) const KEYS: &[ConfigKey] = &[
         "disabled",
     ])),
     ConfigKey::broker(
+        "tidewheel.group.state.max.bytes",
+        Long,
+        "-1",
+        "Memory that all groups may take with their members and offsets, estimated: members of new groups are refused \
+         with COORDINATOR_NOT_AVAILABLE from five eighths of it on, those of known groups from three quarters on, and \
+         commits at the end. At least 16 MiB; -1 for a sixteenth of the machine's memory, between 64 and 512 MiB.",
+    )
+    .min(-1)
+    .unit(Bytes),
+    ConfigKey::broker(
         "offset.metadata.max.bytes",
         Int,
         "4096",

@@ -10,7 +10,7 @@ use tidewheel_consumer_groups::request::{
     FetchOffsetsRequest, HeartbeatRequest, JoinProtocol, JoinRequest, TopicsDeletedRequest,
 };
 use tidewheel_consumer_groups::{GroupError, GroupLimits};
-use tidewheel_protocol::{Batches, Uuid};
+use tidewheel_protocol::{Batches, RecordBatchBuilder, Uuid};
 use tidewheel_storage::LogManager;
 use tidewheel_storage::fs::{Fault, SimFs};
 use tokio::time::timeout;
@@ -22,6 +22,7 @@ use crate::clock::{self, Clock};
 use crate::logging::LogLines;
 use crate::partition::tests::partition;
 use crate::partition::{AppendWaiter, Partition};
+use crate::partition_budget::Granted;
 use crate::topics::{Topic, TopicRegistry};
 
 /// Of the topic that is committed to.
@@ -245,6 +246,39 @@ async fn a_long_read_tells_every_few_seconds_how_far_it_is() {
     assert!(records.is_sorted() && records[0] > 0, "{records:?}");
 }
 
+/// What cannot be understood may be the last commit; what was committed before it is not told in its place. Of a kind
+/// that nobody here knows it is none.
+#[tokio::test]
+async fn no_offset_goes_back_because_a_record_cannot_be_understood() {
+    let commit_key = |version: u8| {
+        let mut key = vec![0, version];
+        for text in ["g", "t"] {
+            key.extend([0, 1]);
+            key.extend(text.as_bytes());
+        }
+        key.extend([0; 4]);
+        key
+    };
+    for (key, value, is_told) in [
+        (commit_key(1), vec![0, 99], false),
+        (commit_key(1), vec![0, 3, 0], false),
+        (vec![0, 1, 0, 200], vec![0, 3], false),
+        (vec![0, 99, 1, 2, 3], vec![0, 0], true),
+    ] {
+        let world = World::new();
+        assert_eq!(results(world.ready().ask(commit(1, 5, ""))).await, [Ok(())]);
+        let batch = RecordBatchBuilder::new().record(0, Some(&key), Some(&value));
+        let appended = world.partition.append_own(batch.build().unwrap(), 0);
+        assert!(appended.is_ok());
+        let shard = world.ready();
+        if is_told {
+            assert_eq!(offsets(&shard).await, [(0, 5)]);
+        } else {
+            assert_eq!(shard.ask(heartbeat()).await, Err(NoCoordinator::Failed));
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_stop_does_not_wait_for_groups_that_are_read() {
     let world = World::new();
@@ -261,7 +295,9 @@ async fn a_stop_does_not_wait_for_groups_that_are_read() {
 /// Nobody would tell them of it but the next change.
 #[tokio::test]
 async fn what_is_set_on_groups_while_shards_are_made_holds() {
-    let (world, groups) = (World::new(), Groups::default());
+    let granted = Granted::to_this_process();
+    let groups = Groups::new(&GroupConfig::default(), granted);
+    let world = World::new();
     let times = ConsumerTimes {
         session_timeout_ms: 50_000,
         heartbeat_interval_ms: 6_000,
