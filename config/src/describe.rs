@@ -50,6 +50,14 @@ pub struct ConfigEntry {
     pub synonyms: Vec<ConfigSynonym>,
 }
 
+impl ConfigEntry {
+    /// The name under which the acting value was set: its own where nothing was.
+    #[must_use]
+    pub fn acting_name(&self) -> &'static str {
+        self.synonyms.first().map_or(self.name, |first| first.name)
+    }
+}
+
 /// One value behind a setting.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigSynonym {
@@ -121,11 +129,21 @@ pub fn describe_broker(broker: &BrokerConfig) -> Vec<ConfigEntry> {
         } else {
             row.synonyms
         };
-        let synonyms = broker_synonyms(broker, row.name, names);
-        let value = match row.name {
-            // Two names of one thing: both report it.
-            "node.id" | "broker.id" => Some(broker::node_id(&broker.settings).to_string()),
-            _ => broker.settings.own(row).map(|value| value.to_string()),
+        // Two names of one thing: both report what acts, whichever was set.
+        let (value, synonyms) = match row.name {
+            "node.id" | "broker.id" => {
+                let value = broker::node_id(&broker.settings).to_string();
+                (Some(value), broker_synonyms(broker, row.name, names))
+            }
+            "tidewheel.log.dir.reserved.bytes" | "tidewheel.storage.min.free.bytes" => {
+                let value = broker.settings.effective(row);
+                let synonyms = all_broker_synonyms(broker, names);
+                (value.map(|value| value.to_string()), synonyms)
+            }
+            _ => {
+                let value = broker.settings.own(row).map(|value| value.to_string());
+                (value, broker_synonyms(broker, row.name, names))
+            }
         };
         entry(row, value, synonyms)
     };
@@ -170,10 +188,15 @@ fn entry(
     }
 }
 
-/// The values behind the broker setting `primary`: set while it ran, given, default, each in the rank of
-/// `names`. As in Kafka the list begins at the first value of `primary` itself, so that a
-/// setting whose own name holds nothing has no synonyms and counts as default.
+/// The values behind the broker setting `primary`. As in Kafka the list begins at the first value of `primary` itself,
+/// so that a setting whose own name holds nothing has no synonyms and counts as default.
 fn broker_synonyms(broker: &BrokerConfig, primary: &str, names: &[Synonym]) -> Vec<ConfigSynonym> {
+    let all = all_broker_synonyms(broker, names).into_iter();
+    all.skip_while(|synonym| synonym.name != primary).collect()
+}
+
+/// The values that broker settings of these names have: set while it ran, given, default, each in the rank of `names`.
+fn all_broker_synonyms(broker: &BrokerConfig, names: &[Synonym]) -> Vec<ConfigSynonym> {
     let rows = || {
         names
             .iter()
@@ -190,9 +213,7 @@ fn broker_synonyms(broker: &BrokerConfig, primary: &str, names: &[Synonym]) -> V
         let value = value::default_of(row).map(|value| value.to_string());
         all.extend(value.map(|value| synonym(row, row.name, value, ConfigSource::Default)));
     }
-    all.into_iter()
-        .skip_while(|synonym| synonym.name != primary)
-        .collect()
+    all
 }
 
 fn synonym(

@@ -150,6 +150,42 @@ fn the_broker_reports_dynamic_static_and_default_values() {
     );
 }
 
+#[test]
+fn two_names_of_one_setting_both_tell_what_acts() {
+    let (own, other) = (
+        "tidewheel.log.dir.reserved.bytes",
+        "tidewheel.storage.min.free.bytes",
+    );
+    for (given, value, source, acting, behind) in [
+        (vec![], "268435456", 5, own, 1),
+        (vec![format!("{other}=1GiB")], "1073741824", 4, other, 2),
+        (vec![format!("{own}=7")], "7", 4, own, 2),
+        (
+            vec![format!("{other}=9"), format!("{own}=7")],
+            "7",
+            4,
+            own,
+            3,
+        ),
+    ] {
+        let given: Vec<&str> = given.iter().map(String::as_str).collect();
+        let all = describe_broker(&broker(&given));
+        for name in [own, other] {
+            let entry = all.iter().find(|entry| entry.name == name).unwrap();
+            assert_eq!(
+                (
+                    entry.value.as_deref(),
+                    entry.source as i8,
+                    entry.acting_name()
+                ),
+                (Some(value), source, acting),
+                "{name} of {given:?}"
+            );
+            assert_eq!(synonyms(entry).len(), behind, "{name} of {given:?}");
+        }
+    }
+}
+
 fn dynamic(set: &[(&str, &str)]) -> BrokerConfigOverrides {
     let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
     set.iter().map(owned).collect()

@@ -251,7 +251,7 @@ pub(crate) async fn list(
     let entries = describe_broker(&config);
     let tag = etag(&entries);
     let settings = entries.into_iter().map(|entry| {
-        let place = config.place(entry.name);
+        let place = config.place(entry.acting_name());
         Setting::new(entry, Scope::Broker, place)
     });
     let page = page(&admin, settings.collect(), query).await?;

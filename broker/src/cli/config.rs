@@ -205,10 +205,10 @@ fn show(
     let config = BrokerConfig::load(&sources(settings)?).map_err(|errors| wrong(&errors))?;
     let mut out = io::stdout().lock();
     for entry in describe_broker(&config) {
-        let place = config.place(entry.name);
-        if place.is_none() && !effective {
+        if config.place(entry.name).is_none() && !effective {
             continue;
         }
+        let place = config.place(entry.acting_name());
         let place = place.map_or_else(|| "default".to_owned(), |place| place.to_string());
         if format == Format::Json {
             let shown = Shown {

@@ -107,7 +107,8 @@ pub(super) const KEYS: &[ConfigKey] = &[
         "tidewheel.storage.min.free.bytes",
         Long,
         "",
-        "Counts as tidewheel.log.dir.reserved.bytes where that is not set.",
+        "Another name of tidewheel.log.dir.reserved.bytes, which counts where the same source gives both; a \
+         source that counts more, such as the environment, replaces both.",
     )
     .unset()
     .min(0)
