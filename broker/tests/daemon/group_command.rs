@@ -1,6 +1,7 @@
 //! `tidewheel group`: consumer groups of a running broker, over Kafka's protocol.
 
 use bytes::Bytes;
+use serde_json::Value;
 use tidewheel_protocol::consumer_protocol::{ConsumerProtocolAssignment, TopicPartition};
 use tidewheel_protocol::messages::join_group::{
     JoinGroupRequest, JoinGroupRequestProtocol, JoinGroupResponse,
@@ -12,13 +13,14 @@ use tidewheel_protocol::messages::offset_fetch::{
 use tidewheel_protocol::messages::sync_group::{
     SyncGroupRequest, SyncGroupRequestAssignment, SyncGroupResponse,
 };
-use tidewheel_protocol::{ErrorCode, StrBytes};
+use tidewheel_protocol::{ErrorCode, RecordBatchBuilder, StrBytes};
 
 use crate::commands::{fed_at, good, good_fed, ran, refused, words};
 use crate::relay::relay;
 use crate::support::commands::objects;
 use crate::support::consumers::join as join_consumer;
 use crate::support::groups::{codes, commit_request, committed, find, loaded};
+use crate::support::topics::delete_records;
 use crate::support::{Broker, Client, batch, eventually, run};
 
 /// A broker with a topic `t` of two partitions, of four records and one, in which `g` has committed 1 and 1.
@@ -242,6 +244,26 @@ fn it_is_told_for_how_long_records_wait() {
     assert_eq!(of(11), 0, "{told}");
     let told = good(&broker, &["group", "lag", "g"]);
     assert!(!told.contains("SECONDS"), "{told}");
+    // Retention was faster than the group: what is left of its records counts.
+    good(&broker, &seek("0"));
+    assert_eq!(delete_records(&mut client, "old", 0, 1).0, 0);
+    let lag = || {
+        let lag = ["group", "lag", "g", "--seconds", "--format", "json"];
+        objects(&good(&broker, &lag)).remove(0)
+    };
+    let seconds = lag()["max_lag_seconds"].as_u64().unwrap() + 2;
+    assert!((now_s..now_s + 300).contains(&seconds), "{}", lag());
+    // One without a timestamp may be the oldest of all.
+    client.create_topic("timeless", 1, &[]);
+    let timeless = RecordBatchBuilder::new().record(-1, None, Some(b"v"));
+    let timeless = timeless.build().unwrap().bytes;
+    assert_eq!(client.produce("timeless", 0, -1, timeless).error_code, 0);
+    let request = commit_request("g", "timeless", &[(0, 0, "")]);
+    let answer: OffsetCommitResponse = client.call(8, &request);
+    assert_eq!(codes(&answer), [0]);
+    assert_eq!(lag()["max_lag_seconds"], Value::Null);
+    let told = good(&broker, &["group", "lag", "g", "--seconds"]);
+    assert_eq!(words(&told)[1].last(), Some(&"-"), "{told}");
     assert!(broker.stop());
 }
 

@@ -59,7 +59,8 @@ struct Lag {
     total_lag: i64,
     /// Of the partition that is furthest behind; null where nothing was committed.
     max_lag: Option<i64>,
-    /// How long the oldest unread record has been waiting; left out where nobody asked, or it cannot be told.
+    /// How long the oldest unread record has been waiting; left out where nobody asked, or it cannot be told for a
+    /// partition that is behind.
     #[serde(skip_serializing_if = "Option::is_none")]
     max_lag_seconds: Option<i64>,
 }
@@ -113,7 +114,6 @@ async fn look(
             true => Some(Ages::look(client, &progress).await?),
             false => None,
         };
-        let seconds = ages.map(|ages| progress.iter().filter_map(move |one| ages.seconds(one)));
         let topics: BTreeSet<&str> = progress.iter().map(|one| &*one.partition.topic).collect();
         lags.push(Lag {
             state: group.state,
@@ -125,7 +125,7 @@ async fn look(
                 .count(),
             total_lag: total_lag(&progress),
             max_lag: progress.iter().filter_map(Progress::lag).max(),
-            max_lag_seconds: seconds.and_then(Iterator::max),
+            max_lag_seconds: ages.and_then(|ages| ages.max(&progress)),
             group: name,
         });
     }
