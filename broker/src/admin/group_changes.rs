@@ -14,6 +14,7 @@ use tidewheel_consumer_groups::{GroupError, GroupReply, GroupRequest};
 use utoipa::ToSchema;
 
 use super::error::coded;
+use super::group_offsets::OffsetsDone;
 use super::groups::view;
 use super::partitions::{numbered, readable};
 use super::problem::Problem;
@@ -324,17 +325,8 @@ async fn commit(
         retention_ms: None,
         topics: topics.into_values().collect(),
     });
-    let results = match broker.groups().ask(group_id, request).await? {
-        GroupReply::CommitOffsets(topics) => topics,
-        _ => return Err(GroupError::UnknownServerError.into()),
-    };
-    let results = results.into_iter().flat_map(|topic| topic.partitions);
-    for (_, result) in results {
-        // A member that came meanwhile is told like one that was there.
-        result.map_err(|error| match error {
-            GroupError::UnknownMemberId => GroupError::NonEmptyGroup,
-            error => error,
-        })?;
+    match broker.groups().ask(group_id, request).await? {
+        GroupReply::CommitOffsets(topics) => OffsetsDone::of(partitions.len()).take(topics),
+        _ => Err(GroupError::UnknownServerError.into()),
     }
-    Ok(())
 }

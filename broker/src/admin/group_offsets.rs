@@ -7,6 +7,7 @@ use axum::Json;
 use axum::extract::{Path, Query, State};
 use serde::{Deserialize, Serialize};
 use tidewheel_config::limits;
+use tidewheel_consumer_groups::reply::TopicResults;
 use tidewheel_consumer_groups::request::DeleteOffsetsRequest;
 use tidewheel_consumer_groups::{GroupError, GroupReply, GroupRequest};
 use utoipa::ToSchema;
@@ -42,7 +43,7 @@ pub(crate) struct CommittedOffset {
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"offsets": [{"topic": "orders", "partition": 0, "offset": 42}]}))]
 pub(crate) struct SetOffsets {
-    /// Each partition once, 10,000 at most.
+    /// Each partition once, 10,000 at most, in a body of 1 MiB at most.
     offsets: Vec<SetOffset>,
 }
 
@@ -200,19 +201,96 @@ async fn delete_offsets(
     partitions: &[i32],
 ) -> Result<(), Problem> {
     let topic: Arc<str> = Arc::from(topic);
+    let mut change = OffsetsDone::of(partitions.len());
     for part in partitions.chunks(limits::GROUP_RETENTION_STEP) {
         let part: BTreeSet<i32> = part.iter().copied().collect();
         let request = GroupRequest::DeleteOffsets(DeleteOffsetsRequest {
             group_id: Arc::clone(group_id),
             topics: BTreeMap::from([(Arc::clone(&topic), part)]),
         });
-        let done = match broker.groups().ask(group_id, request).await? {
-            GroupReply::DeleteOffsets(done) => done?,
-            _ => return Err(GroupError::UnknownServerError.into()),
-        };
-        for (_, result) in done.into_iter().flat_map(|topic| topic.partitions) {
-            result?;
+        let answer = broker.groups().ask(group_id, request).await;
+        match answer.map_err(|reason| change.told(reason.into()))? {
+            GroupReply::DeleteOffsets(Ok(topics)) => change.take(topics)?,
+            GroupReply::DeleteOffsets(Err(error)) => return Err(change.told(error.into())),
+            _ => return Err(change.told(GroupError::UnknownServerError.into())),
         }
     }
     Ok(())
+}
+
+/// How far a change of many offsets is: a coordinator takes or refuses each for itself.
+#[derive(Debug)]
+pub(super) struct OffsetsDone {
+    done: usize,
+    of: usize,
+}
+
+impl OffsetsDone {
+    /// Nothing yet, of so many.
+    pub(super) fn of(of: usize) -> Self {
+        Self { done: 0, of }
+    }
+
+    /// Takes in what a coordinator has answered.
+    pub(super) fn take(&mut self, topics: Vec<TopicResults>) -> Result<(), Problem> {
+        let results = topics.into_iter().flat_map(|topic| topic.partitions);
+        let mut refused = None;
+        for (_, result) in results {
+            match result {
+                Ok(()) => self.done += 1,
+                Err(error) => refused = refused.or(Some(error)),
+            }
+        }
+        refused.map_or(Ok(()), |error| Err(self.stopped(error)))
+    }
+
+    /// Why it goes no further, and how far it came.
+    fn stopped(&self, reason: GroupError) -> Problem {
+        // A member that came meanwhile is told like one that was there.
+        let reason = match reason {
+            GroupError::UnknownMemberId => GroupError::NonEmptyGroup,
+            error => error,
+        };
+        self.told(reason.into())
+    }
+
+    /// A problem that ends it, and how far it came.
+    pub(super) fn told(&self, problem: Problem) -> Problem {
+        match self.done {
+            0 => problem,
+            done => problem.also(format!("{done} of {} offsets are changed by now", self.of)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn results(partitions: &[(i32, Result<(), GroupError>)]) -> Vec<TopicResults> {
+        vec![TopicResults {
+            topic: "t".into(),
+            partitions: partitions.to_vec(),
+        }]
+    }
+
+    #[test]
+    fn a_change_that_stops_in_the_middle_says_how_far_it_came() {
+        let full = GroupError::InvalidCommitOffsetSize;
+        let mut change = OffsetsDone::of(5);
+        change.take(results(&[(0, Ok(())), (1, Ok(()))])).unwrap();
+        let refused = change.take(results(&[(2, Err(full)), (3, Ok(())), (4, Err(full))]));
+        let told = format!("{:?}", refused.unwrap_err());
+        let how_far = "3 of 5 offsets are changed by now";
+        assert!(told.contains(&format!("{full}; {how_far}")), "{told}");
+        let told = format!("{:?}", change.stopped(GroupError::UnknownMemberId));
+        let why = GroupError::NonEmptyGroup;
+        assert!(told.contains(&format!("{why}; {how_far}")), "{told}");
+        let nothing = OffsetsDone::of(1).take(results(&[(0, Err(full))]));
+        let told = format!("{:?}", nothing.unwrap_err());
+        assert!(
+            told.contains(&full.to_string()) && !told.contains("by now"),
+            "{told}"
+        );
+    }
 }

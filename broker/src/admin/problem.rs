@@ -1,6 +1,7 @@
 //! What a client of the HTTP API is told when something is wrong: RFC 9457, `application/problem+json`.
 
 use std::borrow::Cow;
+use std::fmt::Display;
 
 use axum::body::{Body, to_bytes};
 use axum::extract::rejection::{JsonRejection, QueryRejection};
@@ -97,6 +98,12 @@ impl Problem {
     pub(crate) fn detail(mut self, detail: impl Into<String>) -> Self {
         self.0.detail = Some(detail.into());
         self
+    }
+
+    /// Says something more.
+    pub(crate) fn also(mut self, more: impl Display) -> Self {
+        let detail = self.0.detail.take();
+        self.detail(detail.map_or_else(|| more.to_string(), |detail| format!("{detail}; {more}")))
     }
 
     fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
