@@ -328,6 +328,24 @@ fn the_broker_tells_what_it_is_and_how_it_stands() {
 }
 
 #[test]
+fn families_of_metrics_are_chosen_by_64_beginnings_at_most() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path(), &[]);
+    let page = |others: usize| {
+        let families = format!("{}tidewheel_build", "zz,".repeat(others));
+        get(&broker, &format!("/metrics/detailed?family={families}"))
+    };
+    for others in [0, 63] {
+        let page = page(others);
+        let named = page.body.lines().filter(|line| !line.starts_with('#'));
+        let named: Vec<&str> = named.collect();
+        assert_eq!((page.status, named.len()), (200, 1), "{page:?}");
+        assert!(named[0].starts_with("tidewheel_build_info{"), "{named:?}");
+    }
+    page(64).problem(400);
+}
+
+#[test]
 fn the_document_about_the_paths_is_served() {
     let dir = tempfile::tempdir().unwrap();
     let broker = start(dir.path(), &[]);
