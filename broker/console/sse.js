@@ -82,16 +82,24 @@ export function follow({ path, query, onEvent, onState = () => {}, resume = fals
       return response.status === 503 ? "later" : "over";
     }
     onState("live");
+    let isEnded = false;
     const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
     const parser = new EventParser();
     for (;;) {
       const { value, done } = await reader.read();
-      if (done) return "later";
+      if (done) {
+        // Such as by something between here and the broker, which says nothing.
+        if (!isEnded) onState("ended");
+        return "later";
+      }
       for (const event of parser.feed(value)) {
         if (event.id !== null) lastId = event.id;
         const data = JSON.parse(event.data);
-        if (event.name === "end") onState("ended", data.reason);
-        else onEvent(event.name, data);
+        if (event.name !== "end") onEvent(event.name, data);
+        else {
+          isEnded = true;
+          onState("ended", data.reason);
+        }
       }
     }
   };
