@@ -34,8 +34,8 @@ pub(crate) struct Delayed {
     pending: u64,
     /// What they take on disk.
     pending_bytes: u64,
-    /// How many of these were cancelled or moved to another time one by one, in pieces: they are not delivered, and
-    /// are in none of the figures by due time.
+    /// How many of these were cancelled or moved to another time one by one: they are not delivered, and are in none of
+    /// the figures by due time.
     withdrawn: u64,
     /// Nothing is due before, apart from what is overdue; rounded down where that is far ahead.
     next_due_ms: Option<i64>,

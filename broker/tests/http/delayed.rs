@@ -172,6 +172,28 @@ fn the_summary_says_how_much_is_due_by_when() {
     );
 }
 
+/// Both are in records: a batch that is due as a whole is delivered, and cancelled, in one piece.
+#[test]
+fn what_was_cancelled_is_told_in_the_unit_of_what_is_pending() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path(), &[]);
+    let mut client = delayed(&broker, &[1]);
+    let due = due_in(50 * HOUR);
+    let three = ["a", "b", "c"].map(|value| Asked::at(due, value));
+    produce(&mut client, "t", &three);
+    let page = list(&broker, "");
+    assert_eq!(items(&page)[1]["records"], 3);
+    delete(&broker, &path(&items(&page)[1])).good();
+    let told = || get(&broker, "/v1/delayed").good();
+    eventually("it is counted", || told()["withdrawn"] == 3);
+    assert_eq!(told()["pending"], 4);
+    let moved = format!("{}:reschedule", path(&items(&page)[0]));
+    let moved = change(&broker, "POST", &moved, &json!({"deliver_at_ms": due}));
+    moved.good();
+    eventually("the one that moved, too", || told()["withdrawn"] == 4);
+    assert_eq!(told()["pending"], 5);
+}
+
 #[test]
 fn a_record_is_cancelled_once_and_a_dry_run_leaves_it() {
     let dir = tempfile::tempdir().unwrap();

@@ -220,7 +220,7 @@ impl DelayQueue {
                         due_ms: cancelled.due_ms,
                         ticket: *ticket,
                     };
-                    Some((place_of(cancelled.partition)?, key))
+                    Some((place_of(cancelled.partition)?, key, cancelled.records))
                 })
                 .collect(),
             paused,

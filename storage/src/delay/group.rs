@@ -33,6 +33,8 @@ pub enum DelayOperation {
     CancelOne {
         /// Its key.
         key: DelayKey,
+        /// How many records it is, as their producer counts them: a batch may be due as a whole.
+        records: u64,
     },
     /// One record, which is pending, has expired: whatever becomes of it is in the same group.
     Expire {
@@ -147,7 +149,10 @@ pub(super) fn record_of(partition: PartitionId, ticket: u64, operation: &DelayOp
             kind: Kind::Toward,
             ..record
         },
-        DelayOperation::CancelOne { key } => about(*key, Kind::CancelTicket, record),
+        DelayOperation::CancelOne { key, records } => Record {
+            expires_ms: *records,
+            ..about(*key, Kind::CancelTicket, record)
+        },
         DelayOperation::Expire { key } => about(*key, Kind::Drop, record),
         DelayOperation::Immediate { offset, batch } => Record {
             kind: Kind::Immediate,
@@ -172,7 +177,7 @@ pub(super) fn about(key: DelayKey, kind: Kind, record: Record) -> Record {
 }
 
 /// How many records a batch says it has.
-fn records_in(batch: &Bytes) -> u64 {
+pub(super) fn records_in(batch: &Bytes) -> u64 {
     let count = BatchHeader::parse(batch).map_or(1, |header| header.record_count);
     u64::try_from(count).unwrap_or(1)
 }

@@ -28,7 +28,7 @@ use super::queue::{DelayOptions, DelayQueue};
 use super::replay::Replay;
 use super::scan::{FILE_HEAD_BYTES, FileKind, salt_of};
 use super::snapshot::{CancelledIdSnapshot, Snapshot};
-use super::tombstones::Tombstones;
+use super::tombstones::{Cancelled, Tombstones};
 use super::unspilled::Unspilled;
 use super::wheel::TimingWheel;
 use crate::error::StorageError;
@@ -293,9 +293,14 @@ impl DelayQueue {
             self.tombstones
                 .cancel_id(*partition, id, *before, *reach_ms);
         }
-        for (number, key) in &snapshot.cancelled_tickets {
-            // The checkpoint is on the disk.
-            self.tombstones.cancel(*number, *key, 0);
+        for (number, key, records) in &snapshot.cancelled_tickets {
+            let cancelled = Cancelled {
+                key: *key,
+                records: *records,
+                // The checkpoint is on the disk.
+                by: 0,
+            };
+            self.tombstones.cancel(*number, cancelled);
         }
         self.paused.extend(&snapshot.paused);
         for (number, DelayedProducerBatch { stamp, accepted_ms }) in &snapshot.producers {

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use super::bucket::WIDTHS;
-use super::key::DelayKey;
 use super::queue::DelayQueue;
+use super::tombstones::{SECOND_MS, Withdrawn};
+
+/// How wide spans are that are told, in ms: a second, a minute, an hour, a day.
+const WIDTHS_MS: [u64; 4] = [SECOND_MS, 60_000, 3_600_000, 86_400_000];
 
 /// When what is pending is due. What is delivered in one piece counts once: a record, or a batch that is due as
 /// a whole. One that was cancelled by its `delay-id` counts until it would have been due.
@@ -22,38 +24,66 @@ pub struct DelayOutlook {
     pub next_due_ms: Option<i64>,
     /// What is due later: how many by the last ms of the second, minute, hour or day that is known of them.
     pub until: BTreeMap<i64, u64>,
-    /// What was cancelled or moved one by one and would be due later. It counts nowhere else here.
+    /// Records that were cancelled or moved one by one and would be due later, as their producers count them. They count
+    /// nowhere else here.
     pub withdrawn: u64,
 }
 
-/// Spans in which something is due: by their last ms, when they begin and how much is in them.
+/// A span in which something is due: its first and last ms, and how much.
+#[derive(Clone, Copy, Debug)]
+struct Due {
+    from_ms: u64,
+    last_ms: u64,
+    count: u64,
+}
+
+/// Spans in which something is due.
 #[derive(Default)]
-struct Spans(BTreeMap<u64, (u64, u64)>);
+struct Spans {
+    /// By their width, the finest first. No two of one width meet in part.
+    widths: [Vec<Due>; 4],
+    /// In each width the spans before this one have passed.
+    at: [usize; 4],
+}
 
 impl Spans {
+    /// Nothing finer than a second is told.
     fn add(&mut self, from_ms: u64, width_ms: u64, count: u64) {
-        if count > 0 {
-            let last_ms = from_ms.saturating_add(width_ms - 1);
-            let span = self.0.entry(last_ms).or_insert((from_ms, 0));
-            *span = (span.0.min(from_ms), span.1.saturating_add(count));
+        let width_ms = width_ms.max(SECOND_MS);
+        let from_ms = from_ms - from_ms % SECOND_MS;
+        let width = WIDTHS_MS.iter().position(|ms| *ms >= width_ms);
+        if let (Some(width), 1..) = (width, count) {
+            self.widths[width].push(Due {
+                from_ms,
+                last_ms: from_ms.saturating_add(width_ms - 1),
+                count,
+            });
         }
     }
 
-    /// Takes one out that is due then; whether there was one.
-    fn take(&mut self, due_ms: u64) -> bool {
-        // Spans begin and end with a day, an hour and so on. The finest first: that is where it was loaded to.
-        for width in WIDTHS.iter().rev() {
-            let from_ms = due_ms - due_ms % width.ms();
-            let last_ms = from_ms.saturating_add(width.ms() - 1);
-            let Some((from_ms, count)) = self.0.get_mut(&last_ms) else {
-                continue;
-            };
-            if *from_ms <= due_ms && *count > 0 {
-                *count -= 1;
-                return true;
+    fn sort(&mut self) {
+        for spans in &mut self.widths {
+            spans.sort_unstable_by_key(|span| span.from_ms);
+        }
+    }
+
+    /// Takes out what is due in the second that begins then, where there is so much; how much there was. The seconds come
+    /// one after the other.
+    fn take(&mut self, second_ms: u64, count: u64) -> u64 {
+        let mut left = count;
+        // The finest first: that is where it was loaded to.
+        for (spans, at) in self.widths.iter_mut().zip(&mut self.at) {
+            while spans.get(*at).is_some_and(|span| span.last_ms < second_ms) {
+                *at += 1;
+            }
+            let meets = |span: &&mut Due| span.from_ms <= second_ms;
+            for span in spans.iter_mut().skip(*at).take_while(meets) {
+                let taken = span.count.min(left);
+                span.count -= taken;
+                left -= taken;
             }
         }
-        false
+        count - left
     }
 }
 
@@ -73,7 +103,7 @@ impl DelayOutlook {
 
 impl DelayQueue {
     /// When what is pending is due. Takes as long as there are partitions with delays, seconds in which something
-    /// is due soon, files of what is due later, and cancellations.
+    /// is due soon or would be that was cancelled, and files of what is due later.
     #[must_use]
     pub fn outlook(&self) -> DelayOutlook {
         let states = self.partitions.states.iter().filter(|state| !state.gone);
@@ -81,29 +111,32 @@ impl DelayQueue {
         let oldest = firsts.flatten().map(|entry| entry.due_ms).min();
         let mut spans = Spans::default();
         for (second, count) in self.wheel.seconds() {
-            spans.add(second.saturating_mul(1_000), 1_000, count as u64);
+            spans.add(second.saturating_mul(SECOND_MS), SECOND_MS, count as u64);
         }
         for bucket in self.buckets.all.values() {
             let span = bucket.span;
             spans.add(span.start_ms, span.width.ms(), bucket.not_loaded());
         }
-        let pending = self.tombstones.by_ticket.iter().filter(|(ticket, one)| {
-            let (due_ms, ticket) = (one.due_ms, **ticket);
-            let passed = self.partitions.passed(one.partition);
-            passed.is_some_and(|passed| passed < DelayKey { due_ms, ticket })
-        });
-        let withdrawn = pending.filter(|(_, one)| spans.take(one.due_ms)).count();
-        let spans = spans.0.into_iter().filter(|(_, (_, count))| *count > 0);
+        spans.sort();
+        let mut withdrawn = 0_u64;
+        // What is due by now is out of the wheel.
+        for (second, cancelled) in self.tombstones.withdrawn_from(self.wheel.reached_ms()) {
+            let Withdrawn { pieces, records } = cancelled;
+            let taken = spans.take(second.saturating_mul(SECOND_MS), pieces);
+            // In the second that is just passing some may be out of the wheel: each counts as much as the others.
+            withdrawn = withdrawn.saturating_add(records.saturating_mul(taken) / pieces.max(1));
+        }
         let mut outlook = DelayOutlook {
             overdue: self.out_of_wheel as u64,
             oldest_overdue_ms: oldest.map(u64::cast_signed),
-            withdrawn: withdrawn as u64,
+            withdrawn,
             ..DelayOutlook::default()
         };
-        for (last_ms, (from_ms, count)) in spans {
-            let from_ms = from_ms.cast_signed();
+        let spans = spans.widths.into_iter().flatten();
+        for span in spans.filter(|span| span.count > 0) {
+            let from_ms = span.from_ms.cast_signed();
             outlook.next_due_ms = Some(outlook.next_due_ms.map_or(from_ms, |ms| ms.min(from_ms)));
-            outlook.until.insert(last_ms.cast_signed(), count);
+            *outlook.until.entry(span.last_ms.cast_signed()).or_default() += span.count;
         }
         outlook
     }
@@ -111,9 +144,12 @@ impl DelayQueue {
 
 #[cfg(test)]
 mod tests {
-    use super::super::test_queue::{NOW, PARTITION, accept, add, deliver, open};
+    use super::super::test_queue::{
+        NOW, PARTITION, accept, add, add_many, checkpoint, deliver, open, open_on,
+    };
     use super::super::{DelayOptions, DelayQueue, PendingQuery};
     use super::*;
+    use crate::fs::SimFs;
 
     fn queue() -> DelayQueue {
         open(DelayOptions {
@@ -221,6 +257,65 @@ mod tests {
         let outlook = queue.outlook();
         assert_eq!((outlook.overdue, outlook.until.len()), (0, 0));
         assert_eq!((outlook.next_due_ms, outlook.withdrawn), (None, 3));
+    }
+
+    #[test]
+    fn records_of_a_batch_that_was_cancelled_are_counted_also_after_a_start() {
+        let disk = SimFs::new();
+        let options = || DelayOptions {
+            near_ms: 60_000,
+            ..DelayOptions::default()
+        };
+        let mut queue = open_on(disk.clone(), options());
+        let three = add_many(NOW + 7_200_000, 3);
+        accept(&mut queue, NOW, [add(NOW + 30_000), three]);
+        while queue.maintain(NOW + 2_000).unwrap() {}
+        let all = PendingQuery::all(PARTITION.topic_id);
+        let found = queue.look(all).run(|| false).unwrap().unwrap().records;
+        assert_eq!(queue.totals().pending.records, 4);
+        accept(&mut queue, NOW, [found[1].cancelled()]);
+        assert_eq!(queue.outlook().withdrawn, 3);
+        // What was written to the delay log says so, and so does a checkpoint.
+        drop(queue);
+        let mut queue = open_on(disk.clone(), options());
+        while queue.maintain(NOW + 2_000).unwrap() {}
+        assert_eq!(queue.outlook().withdrawn, 3);
+        accept(&mut queue, NOW, [found[0].cancelled()]);
+        checkpoint(&mut queue, NOW + 1_000, 0);
+        drop(queue);
+        let mut queue = open_on(disk, options());
+        let outlook = queue.outlook();
+        assert_eq!((outlook.withdrawn, outlook.until.len()), (4, 0));
+        assert_eq!(queue.totals().pending.records, 4);
+        queue.forget_topic(PARTITION.topic_id);
+        assert_eq!(queue.outlook().withdrawn, 0);
+    }
+
+    /// Each in a second of its own, in files of minutes, hours and days.
+    #[test]
+    fn very_many_that_are_cancelled_are_all_told_apart() {
+        const EACH: i64 = 500;
+        let mut queue = queue();
+        for ahead in [120_000, 3_600_000, 400_000_000] {
+            let due = (0..EACH).map(|at| add(NOW + ahead + at * 1_000));
+            accept(&mut queue, NOW, due);
+        }
+        while queue.maintain(NOW + 2_000).unwrap() {}
+        let mut query = PendingQuery::all(PARTITION.topic_id);
+        let mut cancelled = 0;
+        loop {
+            let found = queue.look(query).run(|| false).unwrap().unwrap().records;
+            let Some(last) = found.last() else {
+                break;
+            };
+            query.after = last.key;
+            cancelled += found.len() as u64;
+            accept(&mut queue, NOW, found.iter().map(|one| one.cancelled()));
+            assert_eq!(queue.outlook().withdrawn, cancelled);
+        }
+        let outlook = queue.outlook();
+        assert_eq!(cancelled, 3 * EACH.unsigned_abs());
+        assert_eq!((outlook.until.len(), outlook.next_due_ms), (0, None));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use tidewheel_config::limits::{DELAY_LIST_BYTES_MAX, DELAY_LIST_MAX};
 use tidewheel_protocol::{Compression, Uuid};
 
-use super::group::{CODEC_SHIFT, DelayOperation, DelayedBatch};
+use super::group::{CODEC_SHIFT, DelayOperation, DelayedBatch, records_in};
 use super::key::{DUE_MS_MAX, DelayKey, PartitionId};
 use super::partitions::{DelayCount, key_of};
 use super::queue::DelayQueue;
@@ -127,7 +127,10 @@ impl PendingRecord {
     /// What cancels it.
     #[must_use]
     pub fn cancelled(&self) -> DelayOperation {
-        DelayOperation::CancelOne { key: self.key }
+        DelayOperation::CancelOne {
+            key: self.key,
+            records: records_in(&self.add.batch),
+        }
     }
 }
 

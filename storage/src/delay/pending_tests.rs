@@ -158,7 +158,11 @@ fn one_is_found_by_its_key_without_reading_what_is_not_its_own() {
     let mut log_end = 0;
     let fired = queue.fire(NOW + 50).unwrap();
     assert!(fired.deliveries.is_empty());
-    accept(&mut queue, NOW, [DelayOperation::CancelOne { key: key(1) }]);
+    let cancelled = DelayOperation::CancelOne {
+        key: key(1),
+        records: 1,
+    };
+    accept(&mut queue, NOW, [cancelled]);
     assert_eq!(find(&mut queue, key(1)).0, 0, "cancelled");
     assert_eq!(deliver(&mut queue, NOW + 150, &mut log_end), due[..1]);
     assert_eq!(find(&mut queue, key(0)).0, 0, "delivered");

@@ -42,7 +42,7 @@ use super::producers::DelayProducers;
 use super::record::{
     DELAY_ID_LEN_MAX, FLAG_FAR, FLAG_REPLACE, GroupFields, Kind, Record, encode_group,
 };
-use super::tombstones::Tombstones;
+use super::tombstones::{Cancelled, Tombstones};
 use super::unspilled::Unspilled;
 use super::wheel::{TimingWheel, WheelEntry};
 use crate::error::StorageError;
@@ -289,8 +289,7 @@ impl DelayQueue {
             }
             Kind::CancelId => self.cancel_id(number, record),
             Kind::CancelTicket => {
-                let by = record.key.ticket;
-                self.tombstones.cancel(number, cancelled_key(record), by);
+                self.tombstones.cancel(number, cancelled_by(record));
             }
             Kind::Pause => drop(self.paused.insert(record.partition.topic_id)),
             Kind::Resume => drop(self.paused.remove(&record.partition.topic_id)),
@@ -474,6 +473,7 @@ impl DelayQueue {
     /// Forgets what is pending for a topic that was deleted.
     pub fn forget_topic(&mut self, topic_id: Uuid) {
         self.out_of_wheel -= self.partitions.forget_topic(topic_id);
+        self.tombstones.forget_gone(&self.partitions);
         self.paused.remove(&topic_id);
     }
 
@@ -572,10 +572,19 @@ impl DelayQueue {
 }
 
 /// The key that a cancellation of one record names.
-pub(super) fn cancelled_key(record: &Record) -> DelayKey {
+fn cancelled_key(record: &Record) -> DelayKey {
     DelayKey {
         due_ms: record.key.due_ms,
         ticket: record.target,
+    }
+}
+
+/// What a record that cancels one other says.
+pub(super) fn cancelled_by(record: &Record) -> Cancelled {
+    Cancelled {
+        key: cancelled_key(record),
+        records: record.expires_ms.max(1),
+        by: record.key.ticket,
     }
 }
 

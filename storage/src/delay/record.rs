@@ -37,7 +37,8 @@ pub(super) enum Kind {
     Add,
     /// Deliver nothing that has this id and an earlier ticket.
     CancelId,
-    /// Do not deliver the ticket `target`.
+    /// Do not deliver the ticket `target`. Where others say when they expire it says how many records that is, 0 for
+    /// one.
     CancelTicket,
     /// The ticket `target` was due and not delivered, because it had expired.
     Drop,

@@ -8,7 +8,7 @@ use super::damage::DelayDamage;
 use super::key::{DelayKey, PartitionId};
 use super::opening::{DelayOpenReport, ImmediateRepair, TailReader};
 use super::partitions::{DelayCount, PartitionState, entry_of};
-use super::queue::{DelayQueue, cancelled_key};
+use super::queue::{DelayQueue, cancelled_by};
 use super::record::{Group, Kind, Record, parse_group};
 use super::scan::Found;
 use crate::error::StorageError;
@@ -204,9 +204,9 @@ impl DelayQueue {
             }
             Kind::CancelId => self.cancel_id(number, record),
             Kind::CancelTicket | Kind::Drop => {
-                let (key, by) = (cancelled_key(record), record.key.ticket);
-                if key > self.partitions.get(number).found {
-                    self.tombstones.cancel(number, key, by);
+                let cancelled = cancelled_by(record);
+                if cancelled.key > self.partitions.get(number).found {
+                    self.tombstones.cancel(number, cancelled);
                 }
             }
             Kind::Immediate => {

@@ -2,20 +2,20 @@
 //!
 //! Big-endian; lists begin with their length as u32:
 //! ```text
-//! "TWDELAYC" | version u32 = 3 | sequence u64 | salt u64 | written ms i64 | spilled u64 |
+//! "TWDELAYC" | version u32 = 4 | sequence u64 | salt u64 | written ms i64 | spilled u64 |
 //! next ticket u64 | next bucket u64 | start of the delay log u64 | end u64 | uncounted u8 |
 //! holes:      from u64, to u64 |
 //! partitions: topic id 16 bytes, partition i32, due u64, ticket u64, scan from i64, records u64, bytes u64,
 //!             latest due u64 |
 //! buckets:    id u64, width u8, start u64, length u64, records u64, first ticket u64, damaged u8 |
 //! cancelled ids:     partition u32, before ticket u64, none due after u64, id length u8, id |
-//! cancelled tickets: partition u32, ticket u64, due u64 |
+//! cancelled tickets: partition u32, ticket u64, due u64, records u64 |
 //! paused topics:     topic id 16 bytes |
 //! producer batches:  partition u32, producer i64, epoch i16, first i32, last i32, accepted ms i64 |
 //! CRC-32 u32 of everything before it
 //! ```
-//! Version 2 has no holes and does not say what is due at the latest, version 1 has neither start nor end of the delay
-//! log nor `uncounted`; both are read as well.
+//! Version 3 does not say how many records a cancelled ticket is, version 2 has no holes and does not say what is due at the latest, version 1 has neither start nor end of the delay
+//! log nor `uncounted`; all are read as well.
 //! A `partition u32` is the place in the list of partitions. Two files hold the same, written one after the
 //! other, each replaced as a whole: damage to one of them loses nothing.
 
@@ -42,7 +42,7 @@ use crate::fs::FileSystem;
 /// The two files, in the order in which they are written.
 pub(super) const CHECKPOINT_FILES: [&str; 2] = ["delay-checkpoint", "delay-checkpoint.copy"];
 const MAGIC: &[u8; 8] = b"TWDELAYC";
-const VERSION: u32 = 3;
+const VERSION: u32 = 4;
 
 /// A partition at the time of a checkpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,7 +126,8 @@ pub(super) struct Snapshot {
     pub(super) partitions: Vec<PartitionSnapshot>,
     pub(super) buckets: Vec<BucketSnapshot>,
     pub(super) cancelled_ids: Vec<CancelledIdSnapshot>,
-    pub(super) cancelled_tickets: Vec<(u32, DelayKey)>,
+    /// With the number of records that each is.
+    pub(super) cancelled_tickets: Vec<(u32, DelayKey, u64)>,
     pub(super) paused: Vec<Uuid>,
     pub(super) producers: Vec<(u32, DelayedProducerBatch)>,
 }
@@ -196,10 +197,11 @@ impl Snapshot {
             out.put_slice(id);
         }
         put_len(out, self.cancelled_tickets.len());
-        for (partition, key) in &self.cancelled_tickets {
+        for (partition, key, records) in &self.cancelled_tickets {
             out.put_u32(*partition);
             out.put_u64(key.ticket);
             out.put_u64(key.due_ms);
+            out.put_u64(*records);
         }
         put_len(out, self.paused.len());
         for topic_id in &self.paused {
@@ -223,7 +225,7 @@ impl Snapshot {
         let known = |partition: &u32| (*partition as usize) < count;
         let ids = &snapshot.cancelled_ids;
         let sound = ids.iter().all(|cancelled| known(&cancelled.partition))
-            && snapshot.cancelled_tickets.iter().all(|(at, _)| known(at))
+            && snapshot.cancelled_tickets.iter().all(|(at, ..)| known(at))
             && snapshot.producers.iter().all(|(at, _)| known(at));
         let plausible = snapshot.is_plausible();
         (bytes.is_empty() && sound && plausible).then_some(snapshot)
@@ -266,7 +268,7 @@ impl Snapshot {
             && self
                 .cancelled_tickets
                 .iter()
-                .all(|(_, cancelled)| key(cancelled))
+                .all(|(_, cancelled, _)| key(cancelled))
             && self.buckets.iter().all(bucket)
     }
 
@@ -351,7 +353,11 @@ impl Snapshot {
             let (partition, ticket) = (bytes.try_get_u32()?, bytes.try_get_u64()?);
             let due_ms = bytes.try_get_u64()?;
             let key = DelayKey { due_ms, ticket };
-            self.cancelled_tickets.push((partition, key));
+            let records = match version {
+                ..=3 => 1,
+                _ => bytes.try_get_u64()?,
+            };
+            self.cancelled_tickets.push((partition, key, records));
         }
         Ok(true)
     }
@@ -475,7 +481,38 @@ mod tests {
             ..second
         };
         assert_eq!(older(1, &[]), Some(first));
-        assert_eq!(older(4, ends), None);
+        assert_eq!(older(VERSION + 1, ends), None);
+    }
+
+    #[test]
+    fn a_checkpoint_of_before_says_of_no_cancelled_ticket_how_many_records_it_is() {
+        let key = DelayKey {
+            due_ms: 9,
+            ticket: 7,
+        };
+        let snapshot = |records| Snapshot {
+            next_ticket: 8,
+            partitions: vec![PartitionSnapshot {
+                id: PartitionId {
+                    topic_id: Uuid([1; 16]),
+                    partition: 0,
+                },
+                cursor: DelayKey::default(),
+                scan_from: 0,
+                pending: DelayCount::default(),
+                latest_ms: 9,
+            }],
+            cancelled_tickets: vec![(0, key, records)],
+            ..Snapshot::default()
+        };
+        let bytes = snapshot(500).encode();
+        assert_eq!(Snapshot::decode(&bytes), Some(snapshot(500)));
+        // Behind the number of records are two empty lists and the checksum.
+        let (before, behind) = bytes.split_at(bytes.len() - 20);
+        let mut older = [before, &behind[8..16]].concat();
+        older[MAGIC.len()..MAGIC.len() + 4].copy_from_slice(&3u32.to_be_bytes());
+        older.put_u32(crc32fast::hash(&older));
+        assert_eq!(Snapshot::decode(&older), Some(snapshot(1)));
     }
 
     #[test]

@@ -21,7 +21,14 @@ pub(super) const PARTITION: PartitionId = PartitionId {
 
 /// A record that is due then.
 pub(super) fn add(due_ms: i64) -> DelayOperation {
-    let batch = RecordBatchBuilder::new().record(due_ms, None, Some(b"value"));
+    add_many(due_ms, 1)
+}
+
+/// So many records in a batch that is due then.
+pub(super) fn add_many(due_ms: i64, records: usize) -> DelayOperation {
+    let batch = (0..records).fold(RecordBatchBuilder::new(), |batch, _| {
+        batch.record(due_ms, None, Some(b"value"))
+    });
     DelayOperation::Add(DelayedBatch {
         due_ms,
         expires_ms: None,

@@ -5,6 +5,7 @@
 //! with it ([`Hit::Unsynced`]). Cancellations have tickets like everything in the delay log, so the first
 //! ticket that is not on the disk tells them apart.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use bytes::Bytes;
@@ -13,6 +14,9 @@ use super::key::DelayKey;
 use super::partitions::Partitions;
 use super::record::Record;
 
+/// A second, in ms.
+pub(super) const SECOND_MS: u64 = 1_000;
+
 /// Cancellations in force. Partitions by number, as [`Partitions`] has them.
 #[derive(Debug, Default)]
 pub(super) struct Tombstones {
@@ -20,6 +24,8 @@ pub(super) struct Tombstones {
     pub(super) by_id: HashMap<(u32, Bytes), CancelledId>,
     /// Single records, by ticket.
     pub(super) by_ticket: BTreeMap<u64, CancelledTicket>,
+    /// How many of these are due in each second since 1970.
+    seconds: BTreeMap<u64, Withdrawn>,
     /// Cancellations with a smaller ticket are on the disk.
     synced: u64,
 }
@@ -45,8 +51,30 @@ pub(super) struct CancelledTicket {
     pub(super) partition: u32,
     /// When the record would have been due, ms since 1970.
     pub(super) due_ms: u64,
+    /// How many records it is: a batch may be due as a whole.
+    pub(super) records: u64,
     /// The ticket of the cancellation.
     by: u64,
+}
+
+/// What cancels one record.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Cancelled {
+    /// Which one.
+    pub(super) key: DelayKey,
+    /// How many records it is: a batch may be due as a whole.
+    pub(super) records: u64,
+    /// The ticket of the cancellation.
+    pub(super) by: u64,
+}
+
+/// What was cancelled one by one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Withdrawn {
+    /// What would have been delivered in one piece counts once.
+    pub(super) pieces: u64,
+    /// As their producers count them.
+    pub(super) records: u64,
 }
 
 /// Whether a record was cancelled.
@@ -101,6 +129,8 @@ impl Tombstones {
                 .filter(|(_, cancelled)| partitions.contains(&cancelled.partition))
                 .map(|(ticket, cancelled)| (*ticket, *cancelled))
                 .collect(),
+            // Nobody asks those who look at records.
+            seconds: BTreeMap::new(),
             synced: self.synced,
         }
     }
@@ -125,15 +155,51 @@ impl Tombstones {
         }
     }
 
-    /// Cancels one record, by the cancellation with this ticket.
-    pub(super) fn cancel(&mut self, partition: u32, key: DelayKey, by: u64) {
-        let cancelled = CancelledTicket {
-            partition,
-            due_ms: key.due_ms,
-            by,
-        };
+    /// Cancels one record.
+    pub(super) fn cancel(&mut self, partition: u32, cancelled: Cancelled) {
+        let Cancelled { key, records, by } = cancelled;
         // An earlier one says the same, and is on the disk before.
-        self.by_ticket.entry(key.ticket).or_insert(cancelled);
+        if let Entry::Vacant(entry) = self.by_ticket.entry(key.ticket) {
+            entry.insert(CancelledTicket {
+                partition,
+                due_ms: key.due_ms,
+                records,
+                by,
+            });
+            let second = self.seconds.entry(key.due_ms / SECOND_MS).or_default();
+            second.pieces += 1;
+            second.records = second.records.saturating_add(records);
+        }
+    }
+
+    /// What was cancelled one by one, by the second since 1970 in which it would have been due, from that of a time
+    /// on, ms since 1970.
+    pub(super) fn withdrawn_from(&self, from_ms: u64) -> impl Iterator<Item = (u64, Withdrawn)> {
+        let from = from_ms / SECOND_MS;
+        self.seconds.range(from..).map(|(at, count)| (*at, *count))
+    }
+
+    /// Forgets the records that this does not say it keeps.
+    fn retain_tickets(&mut self, keeps: impl Fn(u64, &CancelledTicket) -> bool) {
+        let seconds = &mut self.seconds;
+        self.by_ticket.retain(|ticket, cancelled| {
+            let keeps = keeps(*ticket, cancelled);
+            let second = cancelled.due_ms / SECOND_MS;
+            if !keeps && let Entry::Occupied(mut entry) = seconds.entry(second) {
+                let count = entry.get_mut();
+                count.pieces = count.pieces.saturating_sub(1);
+                count.records = count.records.saturating_sub(cancelled.records);
+                if count.pieces == 0 {
+                    entry.remove();
+                }
+            }
+            keeps
+        });
+    }
+
+    /// Forgets the records of partitions whose topics were deleted.
+    pub(super) fn forget_gone(&mut self, partitions: &Partitions) {
+        self.retain_tickets(|_, cancelled| !partitions.get(cancelled.partition).gone);
     }
 
     /// Everything in the delay log with a smaller ticket is on the disk.
@@ -183,10 +249,10 @@ impl Tombstones {
             let may_hit = cancelled.last > least_ticket && state.durable < reach;
             may_hit && !state.gone && !state.is_empty_durably()
         });
-        self.by_ticket.retain(|ticket, cancelled| {
+        self.retain_tickets(|ticket, cancelled| {
             let key = DelayKey {
                 due_ms: cancelled.due_ms,
-                ticket: *ticket,
+                ticket,
             };
             partitions
                 .passed(cancelled.partition)

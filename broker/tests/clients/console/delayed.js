@@ -57,6 +57,14 @@ async function cancel({ page, browser }) {
   await eventually("it is not counted any more", async () => (await figure(page, "tile-pending")) === "3" && (await barsSum(page)) === 3);
   must((await page.evaluate(() => document.activeElement.closest("main")?.id)) === "main", "the keyboard is lost with the row");
   await browser.shot(page, "delayed-cancelled", { fullPage: true });
+  // All records of a batch that is due as a whole.
+  broker.kcat(["-P", "-t", "reminders", "-H", `delay-until=${Date.now() + 80_000_000}`, "-X", "linger.ms=500"], "one\ntwo\nthree");
+  const three = rows(page).filter({ hasText: "3 records" });
+  await three.waitFor();
+  await eventually("each of them is pending", async () => (await figure(page, "tile-pending")) === "6");
+  await three.locator('[data-testid="cancel"]').click();
+  await id(page, "do").click();
+  await eventually("none of them is counted any more", async () => (await figure(page, "tile-pending")) === "3");
 }
 
 /** Nobody touches the page: a record comes into the list, its time falls, and when it is delivered it leaves the list. */
