@@ -14,6 +14,7 @@ mod go_suites;
 mod group_tool;
 mod install;
 mod jobs;
+mod kaf;
 mod librdkafka;
 mod librdkafka_build;
 #[expect(
@@ -59,6 +60,7 @@ pub(crate) fn main() -> ExitCode {
     trials.extend(restless::trials(&context));
     trials.extend(dump_log::trials(&context));
     trials.extend(tools::trials(&context));
+    trials.extend(kaf::trials(&context));
     trials.extend(librdkafka::trials(&context));
     trials.extend(jobs::trials(&context));
     trials.extend(shipper::trials(&context));
