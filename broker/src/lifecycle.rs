@@ -1,6 +1,6 @@
 //! What state the broker is in, from its first breath to its last, for those who ask from outside.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use tidewheel_storage::RecoveryProgress;
@@ -45,6 +45,8 @@ pub(crate) struct Lifecycle {
     /// Clients are served.
     serves: AtomicBool,
     stops: AtomicBool,
+    /// Requests with a token that nobody has; not set where none is wanted.
+    wrong_tokens: OnceLock<AtomicU64>,
 }
 
 impl Lifecycle {
@@ -57,7 +59,25 @@ impl Lifecycle {
             broker: OnceLock::new(),
             serves: AtomicBool::new(false),
             stops: AtomicBool::new(false),
+            wrong_tokens: OnceLock::new(),
         }
+    }
+
+    /// Whoever asks over HTTP has to send a token.
+    pub(crate) fn wants_tokens(&self) {
+        self.wrong_tokens.get_or_init(AtomicU64::default);
+    }
+
+    /// A request was refused that sent a wrong token.
+    pub(crate) fn sent_wrong_token(&self) {
+        if let Some(count) = self.wrong_tokens.get() {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// How many did; `None` where none is wanted.
+    pub(crate) fn wrong_tokens(&self) -> Option<u64> {
+        Some(self.wrong_tokens.get()?.load(Ordering::Relaxed))
     }
 
     /// What a start tells how far its recovery is.

@@ -18,6 +18,7 @@ mod storage;
 mod traffic;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use tidewheel_config::limits;
 use tokio::runtime::{Handle, RuntimeMetrics};
@@ -46,6 +47,8 @@ pub(crate) struct Metrics {
     storage: StorageMetrics,
     delayed: DelayedMetrics,
     lag_times: LagTimes,
+    /// How long producers were asked to wait because much is pending, in ms.
+    throttled_ms: AtomicU64,
     /// One scrape at a time: it takes a thread that may wait for a disk.
     scrapes: Arc<Semaphore>,
 }
@@ -60,6 +63,7 @@ impl Metrics {
             storage: StorageMetrics::default(),
             delayed: DelayedMetrics::default(),
             lag_times: LagTimes::default(),
+            throttled_ms: AtomicU64::new(0),
             scrapes: Arc::new(Semaphore::new(1)),
         }
     }
@@ -91,6 +95,12 @@ impl Metrics {
             request_errors,
             requests_in_flight,
         }
+    }
+
+    /// A producer is asked to wait for so many ms, because much is pending.
+    pub(crate) fn throttled(&self, ms: i32) {
+        let ms = u64::try_from(ms).unwrap_or_default();
+        self.throttled_ms.fetch_add(ms, Ordering::Relaxed);
     }
 
     /// What is counted of delayed records.
@@ -143,6 +153,8 @@ pub(crate) struct Stage {
     recovery_partitions: u64,
     /// How many of them are not checked yet.
     recovery_remaining: u64,
+    /// Requests with a token that nobody has; `None` where none is wanted.
+    wrong_tokens: Option<u64>,
 }
 
 impl Stage {
@@ -153,6 +165,7 @@ impl Stage {
         state: 3,
         recovery_partitions: 0,
         recovery_remaining: 0,
+        wrong_tokens: None,
     };
 
     /// Where a broker stands in its life.
@@ -165,6 +178,7 @@ impl Stage {
             state: life.state() as u8,
             recovery_partitions: count(total),
             recovery_remaining: count(total.saturating_sub(done)),
+            wrong_tokens: life.wrong_tokens(),
         }
     }
 }
@@ -174,6 +188,7 @@ impl Stage {
 pub(crate) fn scrape_start(stage: Stage, format: MetricsFormat, families: Vec<String>) -> String {
     let mut out = Exposition::new(format).only(families);
     gather::expose_stage(stage, &mut out);
+    gather::expose_wrong_tokens(stage, &mut out);
     process::expose(&mut out, stage.began_ms);
     out.finish()
 }

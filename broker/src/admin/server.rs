@@ -79,6 +79,9 @@ impl AdminServer {
     pub(crate) fn start(start: AdminStart) -> Result<Self, AdminStartError> {
         let address = start.bound.address;
         let access = Access::load(&start.config)?;
+        if access.wants_tokens() {
+            start.lifecycle.wants_tokens();
+        }
         let admin = Arc::new(Admin::new(
             &start.config,
             access,

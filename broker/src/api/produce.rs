@@ -209,6 +209,10 @@ fn start(context: &Context, request: ProduceRequest) -> StartedRequest {
     if unsynced {
         context.broker.flush_soon();
     }
+    // Who wants no answer is not asked.
+    if throttle_ms > 0 && request.acks != 0 {
+        context.broker.metrics().throttled(throttle_ms);
+    }
     StartedRequest {
         topics: started,
         throttle_ms,

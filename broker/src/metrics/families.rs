@@ -132,6 +132,10 @@ families! {
         "Connections that were accepted.";
     CLOSED = counter "tidewheel_connections_closed_total" ["reason"]
         "Connections that ended, by what ended them.";
+    AUTH_FAILURES = counter "tidewheel_auth_failures_total" ["mechanism"]
+        "Requests that were refused because what they sent to say who sends them is wrong: of the HTTP API, where it wants tokens.";
+    THROTTLE = counter "tidewheel_throttle_seconds_total" ["kind"]
+        "Time that clients were asked to wait before they send more: producers of delayed records, where nearly as much is pending as may be.";
     FETCH_SESSIONS = gauge "tidewheel_fetch_sessions" []
         "Fetch sessions of clients that are remembered.";
     FETCH_SESSION_PARTITIONS = gauge "tidewheel_fetch_session_partitions" []

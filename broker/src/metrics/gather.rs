@@ -1,6 +1,7 @@
 //! A scrape: what was counted, and what is read off the broker's state now.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tidewheel_config::{MetricsPerPartition, limits};
@@ -30,6 +31,11 @@ pub(super) fn expose(
     expose_stage(stage, out);
     metrics.requests.expose(out);
     metrics.connections.expose(out);
+    expose_wrong_tokens(stage, out);
+    let throttled_ms = metrics.throttled_ms.load(Ordering::Relaxed);
+    let throttled = seconds(throttled_ms.try_into().unwrap_or(i64::MAX));
+    out.family(&family::THROTTLE)
+        .add(&["delayed_pending"], throttled);
     let sessions = broker.fetch_sessions().counts();
     out.single(&family::FETCH_SESSIONS, sessions.sessions);
     out.single(&family::FETCH_SESSION_PARTITIONS, sessions.partitions);
@@ -80,6 +86,14 @@ pub(super) fn expose_stage(stage: Stage, out: &mut Exposition) {
     out.single(&family::BROKER_STATE, u64::from(stage.state));
     out.single(&family::RECOVERY_PARTITIONS, stage.recovery_partitions);
     out.single(&family::RECOVERY_REMAINING, stage.recovery_remaining);
+}
+
+/// Tells who sent a wrong token, where one is wanted.
+pub(super) fn expose_wrong_tokens(stage: Stage, out: &mut Exposition) {
+    let mut samples = out.family(&family::AUTH_FAILURES);
+    if let Some(count) = stage.wrong_tokens {
+        samples.add(&["bearer"], count);
+    }
 }
 
 /// What has no series of its own.

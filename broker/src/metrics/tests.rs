@@ -160,6 +160,7 @@ async fn a_scrape_tells_what_clients_did() {
             "tidewheel_delayed_rejected_total{reason=\"time\"} 0",
             "tidewheel_delayed_near_entries 0",
             "tidewheel_fetch_sessions 0",
+            "tidewheel_throttle_seconds_total{kind=\"delayed_pending\"} 0",
             "tidewheel_metrics_omitted{of=\"partitions\"} 0",
             &bytes_in,
             &bytes_out,
@@ -170,10 +171,38 @@ async fn a_scrape_tells_what_clients_did() {
         text.contains("\ntidewheel_disk_free_bytes{dir=\""),
         "{text}"
     );
+    assert!(
+        !text.contains("auth_failures_total{"),
+        "nobody wants tokens"
+    );
     // Two of its names are against the rules.
     let mut said = promtool_says(&text);
     said.retain(|line| !line.contains("should not have \"_sum\" suffix"));
     assert_eq!(said, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn how_long_producers_were_asked_to_wait_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = testing::broker(dir.path(), &[]);
+    let mut topic = NewTopic::with_defaults("later", broker.config());
+    for (name, value) in [("delay.mode", "both"), ("delay.max.pending.records", "10")] {
+        let value = Some(value.to_owned());
+        topic.configs.push((name.to_owned(), value));
+    }
+    let made = create_topics(&broker, vec![topic], false, limits::METADATA_CHANGE_WAIT).await;
+    assert!(made.iter().all(Result::is_ok), "{made:?}");
+    let waited = async || {
+        let text = scraped(&broker, MetricsPage::Default).await;
+        let prefix = "tidewheel_throttle_seconds_total{kind=\"delayed_pending\"} ";
+        let value = text.lines().find_map(|line| line.strip_prefix(prefix));
+        value.unwrap().parse::<f64>().unwrap()
+    };
+    // Half a second at nine tenths of what may be pending, a second where it is full.
+    for (records, expected) in [(8, 0.0), (1, 0.5), (1, 1.5)] {
+        produce(&broker, "later", 0, batch(records, -3_600_000)).await;
+        assert!((waited().await - expected).abs() < 1e-9, "{expected}");
+    }
 }
 
 #[tokio::test]

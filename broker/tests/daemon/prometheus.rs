@@ -203,6 +203,7 @@ const NOTHING_FOUND: &[(&str, &str)] = &[
     ("error!=\"NONE\"", "no other request failed, either"),
     ("api=\"Fetch\"", "nobody fetches"),
     ("tidewheel_group_rebalances_total", "no group has members"),
+    ("tidewheel_auth_failures_total", "nobody wants tokens"),
     ("(topic) (tidewheel_delayed_pending", "no topic delays"),
 ];
 

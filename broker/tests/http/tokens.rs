@@ -54,6 +54,10 @@ fn whoever_has_no_token_may_only_probe() {
         as_whom(&broker, "/v1/topics", &format!("Bearer {token}")).good();
         as_whom(&broker, "/v1/topics", &format!("bearer  {token}")).good();
     }
+    // Who sent none is not counted, nor who may not do what is asked for.
+    let page = get(&broker, "/metrics").body;
+    let failed = "tidewheel_auth_failures_total{mechanism=\"bearer\"} 28\n";
+    assert!(page.contains(failed), "{page}");
     assert!(
         get(&broker, "/metrics")
             .body

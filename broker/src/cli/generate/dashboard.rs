@@ -419,6 +419,20 @@ pub(super) const ROWS: &[Row] = &[
                 )],
             ),
             panel(
+                "Refused and asked to wait",
+                "none",
+                &[
+                    (
+                        "sum by (mechanism) (rate(tidewheel_auth_failures_total{instance=~\"$instance\"}[$__rate_interval]))",
+                        "wrong {{mechanism}} a second",
+                    ),
+                    (
+                        "sum by (kind) (rate(tidewheel_throttle_seconds_total{instance=~\"$instance\"}[$__rate_interval]))",
+                        "seconds to wait a second: {{kind}}",
+                    ),
+                ],
+            ),
+            panel(
                 "Memory left for requests and answers",
                 "bytes",
                 &[(
