@@ -50,6 +50,7 @@ const FILES: &[File] = files! {
     "base.css"
     "chart.js"
     "dialogs.js"
+    "docs.css"
     "dom.js"
     "features.js"
     "format.js"
@@ -88,16 +89,21 @@ const FILES: &[File] = files! {
 };
 
 /// The name of each content, which changes with it.
-static TAGS: LazyLock<Vec<HeaderValue>> = LazyLock::new(|| FILES.iter().map(tag).collect());
+static TAGS: LazyLock<Vec<Tag>> =
+    LazyLock::new(|| FILES.iter().map(|file| tag_of(file.content)).collect());
 
-fn tag(file: &File) -> HeaderValue {
+/// The name of a content.
+pub(super) type Tag = HeaderValue;
+
+/// The name of a content.
+pub(super) fn tag_of(content: &[u8]) -> Tag {
     let mut hasher = SipHasher13::new();
-    hasher.write(file.content);
+    hasher.write(content);
     let hash = hasher.finish128().as_u128();
     HeaderValue::from_str(&format!("\"{hash:032x}\"")).unwrap_or(HeaderValue::from_static("\"\""))
 }
 
-/// Whether somebody opens the console, for which a link of any other page will do: there is no data in what is
+/// Whether somebody opens the console or the page about the API, for which a link of any other page will do: there is no data in what is
 /// answered, and no other page can frame it.
 pub(super) fn is_opened(request: &Request) -> bool {
     let says = |name: &str, value: &str| {
@@ -105,7 +111,7 @@ pub(super) fn is_opened(request: &Request) -> bool {
         header.is_some_and(|header| header.as_bytes() == value.as_bytes())
     };
     request.method() == Method::GET
-        && request.uri().path() == "/"
+        && ["/", "/docs"].contains(&request.uri().path())
         && says("sec-fetch-mode", "navigate")
         && says("sec-fetch-dest", "document")
 }
@@ -129,6 +135,17 @@ fn answer(path: &str, headers: &HeaderMap) -> Result<Response<Body>, Problem> {
     let found = found.into_iter().find(|(file, _)| file.path == path);
     let (file, tag) =
         found.ok_or_else(|| Problem::not_found(format!("the console has no file {path}")))?;
+    let bytes = Bytes::from_static(file.content);
+    Ok(content(path, bytes, tag, headers))
+}
+
+/// A content with the rules that a browser is given with it; the name says of which kind it is.
+pub(super) fn content(
+    name: &str,
+    content: Bytes,
+    tag: &Tag,
+    headers: &HeaderMap,
+) -> Response<Body> {
     let rules: [(HeaderName, HeaderValue); 5] = [
         (ETAG, tag.clone()),
         // It may be kept, and is asked for each time: after an upgrade everything is of one version.
@@ -139,11 +156,10 @@ fn answer(path: &str, headers: &HeaderMap) -> Result<Response<Body>, Problem> {
         (RESOURCE_POLICY, HeaderValue::from_static("same-origin")),
     ];
     if is_known(headers, tag) {
-        return Ok((StatusCode::NOT_MODIFIED, rules).into_response());
+        return (StatusCode::NOT_MODIFIED, rules).into_response();
     }
-    let content_type = [(CONTENT_TYPE, content_type(path))];
-    let content = Bytes::from_static(file.content);
-    Ok((content_type, rules, content).into_response())
+    let content_type = [(CONTENT_TYPE, content_type(name))];
+    (content_type, rules, content).into_response()
 }
 
 /// Whether the client has a content of that name.

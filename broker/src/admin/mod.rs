@@ -38,6 +38,7 @@ mod problem;
 mod producers;
 mod queries;
 mod records;
+mod reference;
 mod routes;
 mod sending;
 mod server;

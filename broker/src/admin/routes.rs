@@ -20,7 +20,8 @@ use super::state::Admin;
 use super::{
     configs, connections, console, delayed, delayed_bulk, delayed_changes, group_changes,
     group_offsets, groups, guard, health, loggers, messages, metrics, overview, partition_changes,
-    partitions, problem, producers, records, setting_changes, stats, topic_changes, topics,
+    partitions, problem, producers, records, reference, setting_changes, stats, topic_changes,
+    topics,
 };
 
 type Paths = OpenApiRouter<Arc<Admin>>;
@@ -151,7 +152,7 @@ fn admin() -> Paths {
 }
 
 /// The document about all paths, as it is served.
-static DOCUMENT: LazyLock<String> = LazyLock::new(|| {
+pub(super) static DOCUMENT: LazyLock<String> = LazyLock::new(|| {
     let paths = OpenApiRouter::with_openapi(Document::openapi())
         .merge(open())
         .merge(probe())
@@ -255,6 +256,7 @@ pub(crate) fn router(shared: &Arc<Admin>) -> Router {
     let document = || async { ([(CONTENT_TYPE, "application/json")], DOCUMENT.as_str()) };
     router
         .route("/openapi.json", get(document))
+        .route("/docs", get(reference::docs))
         .route("/", get(console::index))
         .route("/console/{*path}", get(console::file))
         .fallback(unknown_path)

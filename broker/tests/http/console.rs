@@ -50,6 +50,40 @@ fn the_page_and_its_files_are_there_with_what_a_browser_needs() {
     }
 }
 
+/// Made from the document about the paths, and open to everybody as that is.
+#[test]
+fn a_page_for_people_tells_of_every_path_without_anything_from_elsewhere() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path(), &[]);
+    let page = get(&broker, "/docs");
+    assert_eq!(page.status, 200, "{page:?}");
+    assert_eq!(text(&page, "content-type"), "text/html; charset=utf-8");
+    let policy = text(&page, "content-security-policy");
+    assert!(policy.starts_with("default-src 'none'; script-src 'self';"));
+    let document = get(&broker, "/openapi.json").good();
+    for path in document["paths"].as_object().unwrap().keys() {
+        assert!(page.body.contains(&format!(" {path}</code>")), "{path}");
+    }
+    let mut files = page
+        .body
+        .split('"')
+        .filter(|word| word.starts_with("console/"));
+    assert!(files.all(|file| get(&broker, &format!("/{file}")).status == 200));
+    // A link of any other page may open it, as it may the console.
+    let opened = |path: &str| {
+        let headers = [
+            ("sec-fetch-site", "cross-site"),
+            ("sec-fetch-mode", "navigate"),
+            ("sec-fetch-dest", "document"),
+        ];
+        send(&broker, "GET", path, &headers, "").status
+    };
+    assert_eq!((opened("/docs"), opened("/v1/info")), (200, 403));
+    let tag = text(&page, "etag");
+    let known = send(&broker, "GET", "/docs", &[("if-none-match", tag)], "");
+    assert_eq!((known.status, known.body.as_str()), (304, ""));
+}
+
 #[test]
 fn what_a_browser_has_is_not_sent_again() {
     let dir = tempfile::tempdir().unwrap();
