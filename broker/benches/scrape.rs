@@ -4,7 +4,7 @@
 //!
 //! - `pages`: each page of the metrics within the process, with everything read and with every group behind
 //! - `http`: a scrape as Prometheus sends it
-//! - `idle`: the processor time of a broker that does nothing, left alone and scraped
+//! - `idle`: the processor time of a broker that does nothing, left alone and scraped; nine minutes
 //! - `produce`: what a record costs, with the HTTP API off, with nobody looking, and scraped all the time
 //!
 //! Names after `--` choose some of them. It measures and judges nothing: see docs/performance.md.
@@ -162,8 +162,18 @@ fn idle() {
     assert!(off.stop());
 }
 
+/// Processor time that the whole machine has taken so far, what waited for disks and what others took of it left out,
+/// in hundredths of a second.
+fn machine_ticks() -> u64 {
+    let stat = std::fs::read_to_string("/proc/stat").unwrap();
+    let mut fields = stat.lines().next().unwrap().split_whitespace().skip(1);
+    let mut next = || fields.next().unwrap().parse::<u64>().unwrap();
+    let [user, nice, system, _idle, _waited, irq, softirq] = std::array::from_fn(|_| next());
+    user + nice + system + irq + softirq
+}
+
 fn rest(what: &str, broker: &Broker, look: impl Fn()) {
-    let before = broker.cpu_ticks();
+    let (before, all_before) = (broker.cpu_ticks(), machine_ticks());
     let began = Instant::now();
     while began.elapsed() < IDLE {
         look();
@@ -171,8 +181,14 @@ fn rest(what: &str, broker: &Broker, look: impl Fn()) {
     }
     let used = broker.cpu_ticks() - before;
     // Linux counts user-visible CPU time in hundredths of a second.
-    let share = f64::from(u32::try_from(used).unwrap()) / began.elapsed().as_secs_f64();
-    println!("idle, {what}: {share:.2} % of a core");
+    let of_a_core =
+        |ticks: u64| f64::from(u32::try_from(ticks).unwrap()) / began.elapsed().as_secs_f64();
+    let beside = (machine_ticks() - all_before).saturating_sub(used);
+    println!(
+        "idle, {what}: {:.2} % of a core; all else on the machine: {:.2} %",
+        of_a_core(used),
+        of_a_core(beside)
+    );
 }
 
 /// The processor time that the process has taken so far, of the threads that it has now, in ns.
