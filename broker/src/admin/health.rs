@@ -195,7 +195,8 @@ impl Probes {
 
 /// Whether a path is a probe's.
 pub(super) fn is_probe(path: &str) -> bool {
-    matches!(path, "/livez" | "/readyz" | "/healthz") || path.starts_with("/readyz/")
+    let probes = ["/livez", "/readyz", "/healthz", "/v1/status/ready"];
+    probes.contains(&path) || path.starts_with("/readyz/")
 }
 
 fn offline(broker: &Broker, dirs: std::ops::Range<usize>) -> Vec<String> {

@@ -8,6 +8,7 @@
 //! log for longer than to look at it.
 
 mod actions;
+mod aliases;
 mod audit;
 mod auth;
 mod changes;

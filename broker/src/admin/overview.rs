@@ -36,6 +36,10 @@ const WORST: usize = 10;
 pub(crate) struct Info {
     /// Its version.
     version: &'static str,
+    /// The commit that it was built from, as far as that is known.
+    revision: &'static str,
+    /// The compiler that it was built with.
+    rustc: &'static str,
     /// Kafka's name of its state.
     broker_state: &'static str,
     /// When it was started.
@@ -70,6 +74,8 @@ pub(crate) struct Info {
     leader_epoch: Option<i32>,
     /// Another one for other settings.
     config_digest: Option<String>,
+    /// When settings were read: at the start, or when it was last asked to read them again (SIGHUP).
+    config_read_ms: Option<i64>,
 }
 
 /// How the broker stands.
@@ -208,6 +214,8 @@ pub(crate) async fn info(State(admin): State<Arc<Admin>>) -> Result<Json<Info>, 
     };
     Ok(Json(Info {
         version: env!("CARGO_PKG_VERSION"),
+        revision: env!("BUILT_FROM_REVISION"),
+        rustc: env!("BUILT_WITH_RUSTC"),
         broker_state: life.state().name(),
         started_ms: life.began_ms(),
         uptime_ms: life.uptime_ms(),
@@ -228,6 +236,7 @@ pub(crate) async fn info(State(admin): State<Arc<Admin>>) -> Result<Json<Info>, 
         node_id: broker.map(|broker| broker.node_id()),
         leader_epoch: broker.map(|broker| broker.leader_epoch()),
         config_digest: broker.map(|broker| digest(&broker.topic_defaults())),
+        config_read_ms: broker.map(|broker| broker.given().read_ms),
     }))
 }
 

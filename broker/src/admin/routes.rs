@@ -18,7 +18,7 @@ use utoipa_axum::routes;
 use super::problem::Problem;
 use super::state::Admin;
 use super::{
-    configs, connections, console, delayed, delayed_bulk, delayed_changes, group_changes,
+    aliases, configs, connections, console, delayed, delayed_bulk, delayed_changes, group_changes,
     group_offsets, groups, guard, health, loggers, messages, metrics, overview, partition_changes,
     partitions, problem, producers, records, reference, setting_changes, stats, topic_changes,
     topics,
@@ -73,6 +73,7 @@ fn open() -> Paths {
         .routes(routes!(health::readyz))
         .routes(routes!(health::readyz_check))
         .routes(routes!(health::healthz))
+        .routes(routes!(aliases::ready))
 }
 
 /// For whoever may scrape.
@@ -88,6 +89,8 @@ fn viewer() -> Paths {
     OpenApiRouter::default()
         .routes(routes!(overview::info))
         .routes(routes!(overview::overview))
+        .routes(routes!(aliases::brokers))
+        .routes(routes!(aliases::health_overview))
         .routes(routes!(stats::history))
         .routes(routes!(stats::stream))
         .routes(routes!(topics::list))

@@ -152,6 +152,16 @@ fn what_lies_in_a_directory_that_is_lost_at_a_start_is_offline_until_it_is_back(
         refused["detail"].as_str().unwrap().contains("two"),
         "{refused}"
     );
+    let health = send(&broker, "GET", "/v1/cluster/health_overview", &[], "").good();
+    let named = health["leaderless_partitions"].as_array().unwrap();
+    assert!(
+        named.contains(&json!(format!("kafka/t/{}", lost[0]))),
+        "{health}"
+    );
+    assert_eq!(
+        (&health["is_healthy"], &health["leaderless_count"]),
+        (&json!(false), &json!(named.len()))
+    );
     broker.stop();
     assert_eq!(std::fs::read_dir(&two).unwrap().count(), 0);
 

@@ -302,6 +302,9 @@ fn the_broker_tells_what_it_is_and_how_it_stands() {
         (&json!(7), &json!(broker.pid()))
     );
     assert_eq!(info["version"], env!("CARGO_PKG_VERSION"));
+    assert!(info["revision"].is_string() && info["rustc"].is_string());
+    let read_ms = info["config_read_ms"].as_i64().unwrap();
+    assert!(read_ms >= info["started_ms"].as_i64().unwrap() - 60_000);
     assert_eq!(info["broker_state"], "RUNNING");
     assert_eq!(info["advertised_listeners"], json!([broker.address]));
     assert_eq!(info["admin"], broker.ready["admin"]);
@@ -325,6 +328,34 @@ fn the_broker_tells_what_it_is_and_how_it_stands() {
         (&json!(2), &json!(1))
     );
     assert!(after["disks"][0]["free_bytes"].as_u64() > Some(0));
+}
+
+/// `rpk cluster health` asks for these.
+#[test]
+fn what_was_made_for_redpanda_is_answered_in_its_shapes() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path(), &["node.id=7"]);
+    broker.connect().create_topic("t", 3, &[]);
+    let ready = get(&broker, "/v1/status/ready").good();
+    assert_eq!(ready, json!({"status": "ready"}));
+    overview(&broker);
+    let brokers = get(&broker, "/v1/brokers").good();
+    let one = &brokers.as_array().unwrap()[0];
+    assert_eq!(
+        (&one["node_id"], &one["is_alive"], &one["membership_status"]),
+        (&json!(7), &json!(true), &json!("active"))
+    );
+    let disk = &one["disk_space"][0];
+    assert_eq!(disk["path"], json!(dir.path().to_str().unwrap()));
+    assert!(disk["free"].as_u64() <= disk["total"].as_u64() && disk["total"].as_u64() > Some(0));
+    let health = get(&broker, "/v1/cluster/health_overview").good();
+    let expected = json!({
+        "is_healthy": true, "unhealthy_reasons": [], "controller_id": 7, "all_nodes": [7],
+        "nodes_down": [], "nodes_in_recovery_mode": [], "leaderless_partitions": [],
+        "leaderless_count": 0, "under_replicated_partitions": [], "under_replicated_count": 0,
+        "high_disk_usage_nodes": [],
+    });
+    assert_eq!(health, expected);
 }
 
 #[test]

@@ -29,7 +29,13 @@ fn whoever_has_no_token_may_only_probe() {
     tokens(&file);
     let setting = format!("tidewheel.admin.tokens.file={}", file.display());
     let broker = start(&dir.path().join("data"), &[&setting]);
-    for path in ["/livez", "/readyz", "/readyz/disk", "/healthz"] {
+    for path in [
+        "/livez",
+        "/readyz",
+        "/readyz/disk",
+        "/healthz",
+        "/v1/status/ready",
+    ] {
         assert_eq!(get(&broker, path).status, 200, "{path}");
     }
     for path in ["/v1/topics", "/v1/info", "/v1/topics/t", "/v1/config"] {
@@ -196,7 +202,8 @@ fn operations(broker: &Broker) -> Vec<(String, String, &'static str)> {
     let document = get(broker, "/openapi.json").good();
     let mut found = Vec::new();
     for (path, methods) in document["paths"].as_object().unwrap() {
-        if !path.starts_with("/v1/") {
+        // A probe, as those outside of `/v1/` are.
+        if !path.starts_with("/v1/") || path == "/v1/status/ready" {
             continue;
         }
         for method in methods.as_object().unwrap().keys() {
