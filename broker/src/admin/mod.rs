@@ -15,6 +15,7 @@ mod changes;
 mod configs;
 mod connections;
 mod console;
+mod definitions;
 mod delayed;
 mod delayed_bulk;
 mod delayed_changes;

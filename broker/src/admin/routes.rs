@@ -18,10 +18,10 @@ use utoipa_axum::routes;
 use super::problem::Problem;
 use super::state::Admin;
 use super::{
-    aliases, configs, connections, console, delayed, delayed_bulk, delayed_changes, group_changes,
-    group_offsets, groups, guard, health, loggers, messages, metrics, overview, partition_changes,
-    partitions, problem, producers, records, reference, setting_changes, stats, topic_changes,
-    topics,
+    aliases, configs, connections, console, definitions, delayed, delayed_bulk, delayed_changes,
+    group_changes, group_offsets, groups, guard, health, loggers, messages, metrics, overview,
+    partition_changes, partitions, problem, producers, records, reference, setting_changes, stats,
+    topic_changes, topics,
 };
 
 type Paths = OpenApiRouter<Arc<Admin>>;
@@ -94,6 +94,7 @@ fn viewer() -> Paths {
         .routes(routes!(stats::history))
         .routes(routes!(stats::stream))
         .routes(routes!(topics::list))
+        .routes(routes!(definitions::export))
         .routes(routes!(topics::one))
         .routes(routes!(topics::settings))
         .routes(routes!(partitions::list))
@@ -140,6 +141,7 @@ fn operator() -> Paths {
 fn admin() -> Paths {
     OpenApiRouter::default()
         .routes(routes!(topic_changes::create))
+        .routes(routes!(definitions::import))
         .routes(routes!(topic_changes::grow))
         .routes(routes!(topic_changes::delete))
         .routes(routes!(setting_changes::alter_topic))

@@ -9,6 +9,7 @@ mod changes;
 mod commands;
 mod commands_delayed;
 mod console;
+mod definitions;
 mod delayed;
 #[path = "../support/delays.rs"]
 mod delays;

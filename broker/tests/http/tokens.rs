@@ -172,6 +172,7 @@ const OPERATIONS: &[(&str, &str, &str)] = &[
     ("delete", "/v1/groups/{group}/offsets", OPERATOR),
     ("delete", "/v1/connections/{id}", OPERATOR),
     ("post", "/v1/topics", ADMIN),
+    ("post", "/v1/definitions", ADMIN),
     ("patch", "/v1/topics/{topic}", ADMIN),
     ("delete", "/v1/topics/{topic}", ADMIN),
     ("patch", "/v1/topics/{topic}/configs", ADMIN),
