@@ -80,7 +80,7 @@ export class Chart {
       ],
       series: [
         {},
-        ...this.options.series.map((one) => ({ stroke: colour(one.colour), width: 1.6, points: { show: () => this.data[0].length === 1 }, spanGaps: false })),
+        ...this.options.series.map((one) => ({ stroke: colour(one.colour), width: 1.6, points: { show: false, filter: (_, at) => alone(this.data[at]), size: 4 }, spanGaps: false })),
       ],
       hooks: { setCursor: [(plot) => this.read(plot.cursor.idx)] },
     };
@@ -122,6 +122,12 @@ export class Chart {
     else this.draw();
     this.read(this.plot?.cursor?.idx ?? null);
   }
+}
+
+/** Values without a neighbour, which no line shows. */
+function alone(values) {
+  const isNone = (at) => (values[at] ?? null) === null;
+  return [...values.keys()].filter((at) => !isNone(at) && isNone(at - 1) && isNone(at + 1));
 }
 
 /** Steps of an axis in bytes. */

@@ -21,6 +21,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tidewheel_config::limits;
+use tidewheel_protocol::ApiKey;
 use tokio::runtime::{Handle, RuntimeMetrics};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
@@ -30,6 +31,7 @@ pub(crate) use self::connections::{CloseReason, OpenConnection};
 use self::delayed::DelayedMetrics;
 use self::exposition::Exposition;
 pub use self::exposition::MetricsFormat;
+pub(crate) use self::histogram::{Buckets, TIMES};
 use self::lag::LagTimes;
 use self::requests::Requests;
 pub(crate) use self::requests::{Left, Meter, Phases, RequestTimer};
@@ -101,6 +103,14 @@ impl Metrics {
     pub(crate) fn throttled(&self, ms: i32) {
         let ms = u64::try_from(ms).unwrap_or_default();
         self.throttled_ms.fetch_add(ms, Ordering::Relaxed);
+    }
+
+    /// How long all of these took since the start, in [`TIMES`]: requests to produce, requests to fetch with their
+    /// wait, rounds of syncs.
+    pub(crate) fn times(&self) -> [Buckets; 3] {
+        let total = |key| self.requests.total_times(key);
+        let flushes = self.storage.flush_times();
+        [total(ApiKey::Produce), total(ApiKey::Fetch), flushes]
     }
 
     /// What is counted of delayed records.

@@ -29,6 +29,14 @@ const CHARTS = [
   { title: "Delayed records", series: [["delayed_pending", "kept until due", "--c3"], ["delayed_delivered_per_second", "delivered", "--c4"]] },
 ];
 
+const QUANTILES = [["p50", "p50", "--c1"], ["p99", "p99", "--c2"], ["p999", "p99.9", "--c3"]];
+for (const [name, title] of [["produce", "Produce takes"], ["fetch", "Fetch takes, with its wait"], ["flush", "Rounds of syncs take"]]) {
+  CHARTS.push({ title, testid: `chart-${name}`, seconds: true, series: QUANTILES.map(([part, label, colour]) => [`${name}_${part}_seconds`, label, colour]) });
+}
+
+/** Seconds in words. */
+const spoken = (seconds) => (seconds === null || seconds === undefined ? "–" : duration(seconds * 1000));
+
 export function show(page) {
   const wrong = h("div", null);
   const top = h("div", null);
@@ -37,7 +45,7 @@ export function show(page) {
   page.show(head("Overview", plots.picker), wrong, top, plots.element, below);
   const times = latencies(page);
   const lower = { disks: h("div", null), lag: h("div", null), about: h("div", null) };
-  below.append(times.charts, h("div", { class: "two" }, times.table, lower.lag, lower.disks, lower.about));
+  below.append(h("div", { class: "two" }, times, lower.lag, lower.disks, lower.about));
   page.refresh(4000, wrong, async () => {
     const [overview, delayed, info] = await Promise.all([
       page.get("/v1/overview"),
@@ -97,7 +105,8 @@ function tiles(overview, delayed, info) {
 function charts(page) {
   const made = CHARTS.map((one) => {
     const series = one.series.map(([name, label, colour]) => ({ name, label, colour }));
-    return new Chart({ ...one, series, format: one.bytes ? ofSeries(one.series[0][0]) : count });
+    const times = one.seconds ? { format: spoken, axis: spoken } : { format: one.bytes ? ofSeries(one.series[0][0]) : count };
+    return new Chart({ ...one, ...times, series });
   });
   page.closers.push(() => made.forEach((chart) => chart.close()));
   let chosen = RANGES.find(([name]) => name === page.query.get("range")) ?? RANGES[1];
@@ -160,40 +169,8 @@ function charts(page) {
   return { picker, element: h("div", null, wrong, h("div", { class: "grid" }, made.map((chart) => chart.element))) };
 }
 
-/** Latencies over time, which the broker keeps no history of: they begin when the page is opened. */
-const TIMES = [
-  { title: "Produce, since this page was opened", testid: "chart-produce", name: "Produce" },
-  { title: "Fetch, with its wait, since this page was opened", testid: "chart-fetch", name: "Fetch" },
-  { title: "Rounds of syncs, since this page was opened", testid: "chart-flush", name: "flush" },
-];
-const QUANTILES = [["p50", "--c1"], ["p99", "--c2"], ["p999", "--c3"]];
-const TIMES_MS = 3_600_000;
-
-function timeCharts(page) {
-  const format = (seconds) => (seconds === null || seconds === undefined ? "–" : duration(seconds * 1000));
-  const made = TIMES.map((one) => new Chart({ title: one.title, testid: one.testid, format, axis: format, series: QUANTILES.map(([name, colour]) => ({ name, label: name, colour })) }));
-  made.forEach((chart) => {
-    chart.element.hidden = true;
-  });
-  page.closers.push(() => made.forEach((chart) => chart.close()));
-  return {
-    element: h("div", { class: "grid" }, made.map((chart) => chart.element)),
-    push(rows) {
-      const now = Date.now();
-      made.forEach((chart, at) => {
-        const row = rows.find((one) => one.api === TIMES[at].name && !one.sinceStart);
-        // Where nothing was measured yet there is nothing to look at.
-        if (row) chart.element.hidden = false;
-        if (!chart.element.hidden) chart.push(now, row ?? {}, TIMES_MS);
-      });
-    },
-  };
-}
-
 function latencies(page) {
   const seen = new Latencies("tidewheel_request_duration_seconds", (labels) => (labels.phase === "total" ? labels.api : null));
-  const flushes = new Latencies("tidewheel_log_flush_duration_seconds", () => "flush");
-  const over = timeCharts(page);
   const place = h("div", null);
   const rows = table({
     caption: "Latency of requests",
@@ -209,9 +186,7 @@ function latencies(page) {
   const told = h("p", { class: "soft" }, "…");
   page.every(10_000, async () => {
     try {
-      const text = await page.text({ path: "/metrics" });
-      const found = seen.take(text);
-      over.push([...found, ...flushes.take(text)]);
+      const found = seen.take(await page.text({ path: "/metrics" }));
       told.textContent = found[0]?.sinceStart ? "Of all requests since the start; a waiting fetch counts with its wait." : "Of the last seconds; a waiting fetch counts with its wait.";
       rows.update(found.slice(0, 8));
       if (!found.length) told.textContent = "No request was answered lately.";
@@ -220,7 +195,7 @@ function latencies(page) {
       if (!page.isClosed) fill(place, problem(error));
     }
   });
-  return { charts: over.element, table: card("Latency of requests", place, told, rows.element) };
+  return card("Latency of requests", place, told, rows.element);
 }
 
 function worst(overview, to) {

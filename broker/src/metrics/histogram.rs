@@ -5,6 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// Buckets of a histogram, the one without an upper bound included.
 const BUCKETS: usize = 12;
 
+/// How many values fell between which bounds.
+pub(crate) type Buckets = [u64; BUCKETS];
+
 /// The upper bounds of a histogram's buckets.
 #[derive(Debug)]
 pub(crate) struct Scale {
@@ -32,6 +35,35 @@ pub(crate) const TIMES: Scale = Scale {
     ],
     per_unit: 1e9,
 };
+
+impl Scale {
+    /// Where so many of a thousand values lie, in the unit that is written: within a bucket as if they were spread
+    /// evenly there, and at the last bound where they lie beyond it. `None` where there are no values.
+    pub(crate) fn quantile(&self, buckets: &Buckets, per_mille: u64) -> Option<f64> {
+        let total = buckets
+            .iter()
+            .fold(0, |sum: u64, one| sum.saturating_add(*one));
+        let wanted = total.saturating_mul(per_mille);
+        let (mut low, mut below) = (0, 0_u64);
+        for ((bound, _), count) in self.bounds.iter().zip(buckets) {
+            let up_to = below.saturating_add(count.saturating_mul(1_000));
+            if up_to >= wanted && up_to > below {
+                let within = ratio(wanted - below, up_to - below);
+                return Some((ratio(low, 1) + ratio(bound - low, 1) * within) / self.per_unit);
+            }
+            (low, below) = (*bound, up_to);
+        }
+        (total > 0).then(|| ratio(low, 1) / self.per_unit)
+    }
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "a figure of a chart needs no more digits than a double has"
+)]
+fn ratio(count: u64, per: u64) -> f64 {
+    count as f64 / per as f64
+}
 
 /// How late something is, counted in ms and written in seconds.
 pub(crate) const LATENESS: Scale = Scale {
@@ -103,7 +135,7 @@ impl Histogram {
 #[derive(Clone, Debug)]
 pub(crate) struct Counts {
     scale: &'static Scale,
-    buckets: [u64; BUCKETS],
+    buckets: Buckets,
     sum: u64,
 }
 
@@ -129,6 +161,11 @@ impl Counts {
         self.buckets.iter().all(|count| *count == 0)
     }
 
+    /// The buckets alone, not cumulated.
+    pub(crate) fn raw(&self) -> Buckets {
+        self.buckets
+    }
+
     /// The buckets with their upper bounds as they are written, not cumulated.
     pub(crate) fn buckets(&self) -> impl Iterator<Item = (&'static str, u64)> {
         let bounds = self.scale.bounds.iter().map(|(_, le)| *le).chain(["+Inf"]);
@@ -150,6 +187,26 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+
+    #[test]
+    fn a_quantile_lies_in_the_bucket_that_holds_it() {
+        let told = |buckets: &[(usize, u64)], per_mille| {
+            let mut all = [0; BUCKETS];
+            buckets.iter().for_each(|(at, count)| all[*at] = *count);
+            TIMES.quantile(&all, per_mille)
+        };
+        let close = |told: Option<f64>, seconds: f64| (told.unwrap() - seconds).abs() < 1e-9;
+        assert_eq!(told(&[], 500), None);
+        assert!(close(told(&[(0, 10)], 500), 0.000_05));
+        assert!(close(told(&[(0, 10)], 999), 0.000_099_9));
+        // 99 of a hundred below 0.1 ms, and one between 25 and 100 ms.
+        let mixed = [(0, 99), (7, 1)];
+        assert!(close(told(&mixed, 990), 0.000_1));
+        assert!(close(told(&mixed, 999), 0.025 + 0.075 * 0.9));
+        // Nobody knows how far beyond the last bound.
+        assert!(close(told(&[(11, 3)], 500), 5.0));
+        assert!(close(told(&[(0, u64::MAX), (1, 9)], 500), 0.000_1));
+    }
 
     #[test]
     fn scales_ascend_and_are_written_as_they_are_counted() {

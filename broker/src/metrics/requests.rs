@@ -14,7 +14,7 @@ use tidewheel_protocol::{ApiKey, ErrorCode};
 
 use super::exposition::Exposition;
 use super::families as family;
-use super::histogram::{Counts, Histogram, SIZES, TIMES};
+use super::histogram::{Buckets, Counts, Histogram, SIZES, TIMES};
 use crate::api;
 
 /// More than the highest version of any API.
@@ -331,6 +331,13 @@ impl Requests {
         }
         out.family(&family::APPEND_SECONDS)
             .add_histogram(&[], &counts);
+    }
+
+    /// How long the requests of an API took, all phases together.
+    pub(super) fn total_times(&self, key: ApiKey) -> Buckets {
+        let counts =
+            api::place(key.code()).map(|api| self.sum(api, &TIMES, |one| one.phases.last()));
+        counts.map_or_else(Buckets::default, |counts| counts.raw())
     }
 
     fn sum<'a>(

@@ -7,7 +7,7 @@ use tidewheel_storage::{CleaningStats, RetentionOutcome};
 
 use super::exposition::Exposition;
 use super::families as family;
-use super::histogram::{Counts, Histogram, TIMES};
+use super::histogram::{Buckets, Counts, Histogram, TIMES};
 
 /// What the storage threads count. Each is counted seldom.
 #[derive(Debug)]
@@ -49,6 +49,13 @@ impl StorageMetrics {
     /// A round of syncs took so long.
     pub(crate) fn flushed(&self, time: Duration) {
         self.flushes.observe_time(time);
+    }
+
+    /// How long rounds of syncs took.
+    pub(super) fn flush_times(&self) -> Buckets {
+        let mut counts = Counts::new(&TIMES);
+        counts.add(&self.flushes);
+        counts.raw()
     }
 
     /// Retention has gone over a log.

@@ -58,6 +58,21 @@ fn the_last_minutes_are_told_point_by_point() {
     }
     let bytes = values(&told, "bytes_in_per_second").iter();
     assert!(bytes.filter_map(Value::as_f64).sum::<f64>() > 0.0);
+    for name in ["produce_p50_seconds", "produce_p999_seconds"] {
+        let seconds: Vec<f64> = values(&told, name)
+            .iter()
+            .filter_map(Value::as_f64)
+            .collect();
+        assert!(
+            !seconds.is_empty() && seconds.iter().all(|one| *one > 0.0),
+            "{name}: {seconds:?}"
+        );
+    }
+    assert!(
+        values(&told, "fetch_p99_seconds")
+            .iter()
+            .all(Value::is_null)
+    );
     client.delete_topic("t");
     let one = get(
         &broker,
@@ -97,7 +112,7 @@ fn figures_are_told_as_they_come_until_the_broker_stops() {
         }
     }
     let told = all.next();
-    assert_eq!(told["values"].as_object().unwrap().len(), 14);
+    assert_eq!(told["values"].as_object().unwrap().len(), 23);
     broker.terminate();
     for mut stream in [all, one] {
         assert_eq!(stream.end(), "the broker is stopping");

@@ -1,10 +1,12 @@
 //! Which figures are sampled.
 
+use std::array;
+
 use super::history::Sample;
 use crate::broker::Broker;
 use crate::clock;
 use crate::delays::{self, DelayFigures};
-use crate::metrics::Totals;
+use crate::metrics::{Buckets, TIMES, Totals};
 use crate::process;
 
 /// What is read off the broker for a sample.
@@ -18,6 +20,16 @@ pub(super) struct Seen {
     disk_free_bytes: Option<u64>,
     memory_bytes: Option<u64>,
     processor_ms: u64,
+    times: [Buckets; 3],
+}
+
+/// What is kept of a moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Values {
+    /// One for each of the first series; `None` where it could not be told. The others are read off `times`.
+    figures: [Option<u64>; FIGURES],
+    /// How long things took since the start: to produce, to fetch, rounds of syncs.
+    times: [Buckets; 3],
 }
 
 /// How a figure is told.
@@ -29,6 +41,8 @@ pub(super) enum Kind {
     Rate,
     /// Milliseconds that rise, told as seconds a second.
     Share,
+    /// In how many seconds so many of a thousand were done since the point before, of one of the times.
+    Quantile(usize, u64),
 }
 
 /// A figure that is sampled.
@@ -39,10 +53,16 @@ pub(super) struct Series {
     of: fn(&Seen) -> Option<u64>,
 }
 
+/// Series of figures, which come before those of times.
+const FIGURES: usize = 14;
+
 /// All of them, in the order in which they are told.
-pub(super) const SERIES: [Series; 14] = {
+pub(super) const SERIES: [Series; FIGURES + 9] = {
     const fn of(name: &'static str, kind: Kind, of: fn(&Seen) -> Option<u64>) -> Series {
         Series { name, kind, of }
+    }
+    const fn time(name: &'static str, place: usize, per_mille: u64) -> Series {
+        of(name, Kind::Quantile(place, per_mille), |_| None)
     }
     use Kind::{Gauge, Rate, Share};
     [
@@ -76,6 +96,15 @@ pub(super) const SERIES: [Series; 14] = {
         of("delayed_delivered_per_second", Rate, |seen| {
             Some(seen.delays.delivered)
         }),
+        time("produce_p50_seconds", 0, 500),
+        time("produce_p99_seconds", 0, 990),
+        time("produce_p999_seconds", 0, 999),
+        time("fetch_p50_seconds", 1, 500),
+        time("fetch_p99_seconds", 1, 990),
+        time("fetch_p999_seconds", 1, 999),
+        time("flush_p50_seconds", 2, 500),
+        time("flush_p99_seconds", 2, 990),
+        time("flush_p999_seconds", 2, 999),
     ]
 };
 
@@ -98,25 +127,46 @@ impl Seen {
             disk_free_bytes: free.sum(),
             memory_bytes: process::memory_resident_bytes(),
             processor_ms: u64::try_from(clock::processor_ms()).unwrap_or(0),
+            times: broker.metrics().times(),
         }
     }
 
-    /// One for each series.
-    pub(super) fn values(&self) -> [Option<u64>; SERIES.len()] {
-        SERIES.each_ref().map(|series| (series.of)(self))
+    /// What is kept of it.
+    pub(super) fn values(&self) -> Values {
+        Values {
+            figures: array::from_fn(|number| (SERIES[number].of)(self)),
+            times: self.times,
+        }
     }
+}
+
+/// In how many seconds so many of a thousand were done in between.
+fn quantile(before: &Values, now: &Values, place: usize, per_mille: u64) -> Option<f64> {
+    let (before, now) = (before.times.get(place)?, now.times.get(place)?);
+    let mut risen = *now;
+    for (count, before) in risen.iter_mut().zip(before) {
+        *count = count.saturating_sub(*before);
+    }
+    let seconds = TIMES.quantile(&risen, per_mille)?;
+    Some((seconds * 1e6).round() / 1e6)
 }
 
 /// What is told of a series at a sample, when this is the one before.
 pub(super) fn value(number: usize, before: &Sample, now: &Sample) -> Option<f64> {
-    let (first, last) = ((*before.values.get(number)?)?, (*now.values.get(number)?)?);
+    let kind = SERIES.get(number)?.kind;
+    if let Kind::Quantile(place, per_mille) = kind {
+        return quantile(&before.values, &now.values, place, per_mille);
+    }
+    let figure = |sample: &Sample| *sample.values.figures.get(number)?;
+    let (first, last) = (figure(before)?, figure(now)?);
     let risen = last.saturating_sub(first);
     let passed_ms = u64::try_from(now.steady_ms.saturating_sub(before.steady_ms)).ok()?;
     let by_time = |factor| match passed_ms {
         0 => None,
         _ => Some(rounded(ratio(risen, passed_ms) * factor)),
     };
-    match SERIES.get(number)?.kind {
+    match kind {
+        Kind::Quantile(..) => None,
         Kind::Gauge => Some(ratio(last, 1)),
         Kind::Rate => by_time(1_000.0),
         Kind::Share => by_time(1.0),
@@ -140,11 +190,21 @@ fn rounded(figure: f64) -> f64 {
 mod tests {
     use super::*;
 
+    impl Values {
+        /// All figures are this one, and nothing took its time.
+        pub(crate) fn all(figure: Option<u64>) -> Self {
+            Self {
+                figures: [figure; FIGURES],
+                times: Default::default(),
+            }
+        }
+    }
+
     fn at(steady_ms: i64, value: Option<u64>) -> Sample {
         Sample {
             at_ms: 0,
             steady_ms,
-            values: [value; SERIES.len()],
+            values: Values::all(value),
         }
     }
 
@@ -169,6 +229,27 @@ mod tests {
             assert_eq!(told, expected, "{now:?}");
         }
         assert_eq!(value(SERIES.len(), &before, &before), None);
+    }
+
+    #[test]
+    fn times_are_those_of_what_was_done_in_between() {
+        let number = |name| SERIES.iter().position(|one| one.name == name).unwrap();
+        let (mut before, mut now) = (at(1_000, None), at(2_000, None));
+        let told = |before: &Sample, now: &Sample| {
+            let names = ["fetch_p50_seconds", "fetch_p999_seconds"];
+            names.map(|name| value(number(name), before, now))
+        };
+        // Slow ones of before, which do not count.
+        before.values.times[1][9] = 1_000;
+        now.values.times[1][9] = 1_000;
+        assert_eq!(told(&before, &now), [None, None]);
+        now.values.times[1][0] = 10;
+        assert_eq!(told(&before, &now), [Some(0.000_05), Some(0.000_1)]);
+        assert_eq!(value(number("produce_p50_seconds"), &before, &now), None);
+        for (at, series) in SERIES.iter().enumerate() {
+            let is_time = matches!(series.kind, Kind::Quantile(..));
+            assert_eq!(is_time, at >= FIGURES, "{}", series.name);
+        }
     }
 
     #[test]

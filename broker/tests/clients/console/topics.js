@@ -24,12 +24,16 @@ async function firstRecords({ page, browser, bin }) {
   await eventually("the state is told", async () => (await id(page, "state").textContent()) === "RUNNING");
 }
 
-async function charts({ page }) {
+async function charts({ page, broker }) {
   await eventually("the stream is live", async () => (await id(page, "stream").textContent()) === "live");
   const chart = id(page, "chart-records");
   await chart.locator("canvas").waitFor();
   const value = () => chart.locator(".legend b").textContent();
   await eventually("figures come", async () => /\d/.test(await value()));
+  await eventually("what producers wait is shown", async () => {
+    broker.kcat(["-P", "-t", "greetings"], "hello again");
+    return /\d/.test(await id(page, "chart-produce").locator(".legend b").first().textContent());
+  });
   await page.getByRole("button", { name: "1h", exact: true }).click();
   await eventually("an hour is shown", async () => (await page.evaluate(() => location.hash)).includes("range=1h"));
   await page.getByRole("button", { name: "5m", exact: true }).click();
