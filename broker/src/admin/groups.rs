@@ -1,5 +1,6 @@
 //! Consumer groups, and how they get on.
 
+pub(super) mod readers;
 pub(super) mod view;
 
 use std::sync::Arc;

@@ -108,6 +108,7 @@ fn viewer() -> Paths {
         .routes(routes!(groups::lag))
         .routes(routes!(groups::members))
         .routes(routes!(group_offsets::list))
+        .routes(routes!(groups::readers::list))
         .routes(routes!(connections::list))
         .routes(routes!(connections::one))
         .routes(routes!(configs::list))

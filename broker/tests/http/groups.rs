@@ -142,6 +142,43 @@ fn groups_are_listed_by_how_far_they_are_behind() {
 }
 
 #[test]
+fn the_groups_of_a_topic_are_those_that_committed_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path(), &[]);
+    let path = "/v1/topics/orders/groups";
+    get(&broker, path).problem(404);
+    let mut client = written(&broker);
+    let all = || get(&broker, path).good();
+    assert_eq!(all()["items"], json!([]));
+    commit(&mut client, "billing", &[(0, 4, ""), (1, 3, "")]);
+    commit(&mut client, "audit", &[(1, 10, "")]);
+    commit(&mut client, "slow", &[(0, 0, ""), (1, 0, "")]);
+    client.create_topic("others", 1, &[]);
+    let told = all();
+    let names: Vec<&str> = told["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| one["group"].as_str().unwrap())
+        .collect();
+    assert_eq!(names, ["slow", "billing", "audit"]);
+    let billing = json!({"group": "billing", "state": "Empty", "status": told["items"][1]["status"], "partitions": 2,
+        "total_lag": 13, "max_lag": 7, "max_lag_partition": 1});
+    assert_eq!(told["items"][1], billing);
+    assert_eq!(told["items"][2]["total_lag"], 0);
+    assert_eq!(get(&broker, "/v1/topics/others/groups").good()["total"], 0);
+    let page = get(&broker, &format!("{path}?limit=2")).good();
+    assert_eq!(
+        (&page["total"], page["items"].as_array().unwrap().len()),
+        (&json!(3), 2)
+    );
+    let next = page["next_cursor"].as_str().unwrap();
+    let rest = get(&broker, &format!("{path}?limit=2&cursor={next}")).good();
+    assert_eq!(rest["items"][0]["group"], "audit");
+    get(&broker, &format!("{path}?limit=0")).problem(400);
+}
+
+#[test]
 fn an_offset_of_a_topic_that_is_gone_or_too_high_has_no_lag() {
     let dir = tempfile::tempdir().unwrap();
     let broker = start(dir.path(), &[]);

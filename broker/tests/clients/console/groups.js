@@ -32,6 +32,10 @@ async function lag({ page, broker, browser }) {
     return !members && (await id(page, "lag").textContent()).includes("250");
   });
   await browser.shot(page, "group-lag", { fullPage: true });
+  await go(page, "#/groups");
+  const late = page.locator('[data-testid="groups"] tr[data-key="billing"] td[data-label="Lag in time"]');
+  await eventually("the list tells it in time", async () => /\d (ms|s|min)/.test(await late.textContent()));
+  await go(page, "#/groups/billing");
 }
 
 async function reset({ page, broker, browser }) {
@@ -90,7 +94,10 @@ async function remove({ page, broker, bin }) {
   must(left.body.total === 0, JSON.stringify(left.body));
 }
 
-async function consumers({ page }) {
+async function consumers({ page, broker }) {
   await go(page, "#/topics/invoices/consumers");
-  await eventually("the group is named", async () => (await id(page, "consumers").textContent()).includes("billing"));
+  const row = id(page, "consumers").locator('tr[data-key="billing"]');
+  await row.waitFor();
+  const { total_lag: lag } = (await broker.api("GET", "/v1/groups/billing")).body;
+  must((await row.locator('td[data-label="Lag"]').textContent()) === String(lag), await row.textContent());
 }
