@@ -66,6 +66,8 @@ pub use delays::{
     DelayedError, DelayedId, DelayedPage, DelayedQuery, DelayedRecord, DelayedRecords,
     DelayedTopic, NoDelayedId,
 };
+/// Another name of [`EmbeddedBroker`], for programs that know of no other broker.
+pub use embedded::EmbeddedBroker as Broker;
 pub use embedded::{EmbeddedBroker, EmbeddedBuilder};
 pub use faults::{CannotRefuse, Fault, FaultBuilder, Faults};
 pub use groups::{GroupLag, Lag, NoCoordinator, PartitionLag};

@@ -32,10 +32,21 @@ const DEFAULTS: &[&str] = &[
 #[must_use = "nothing is started before `start`"]
 pub struct EmbeddedBuilder {
     sets: Vec<String>,
-    /// Where the data is to stay.
-    data_dir: Option<PathBuf>,
+    place: Place,
     topics: Vec<WantedTopic>,
     hooks: Hooks,
+}
+
+/// Where the data lies.
+#[derive(Clone, Debug, Default)]
+enum Place {
+    /// Anywhere, and goes with the broker.
+    #[default]
+    Temporary,
+    /// In memory, and goes with the broker.
+    Memory,
+    /// Here, and stays.
+    Kept(PathBuf),
 }
 
 /// A topic that is there when the broker is handed out.
@@ -59,14 +70,21 @@ impl EmbeddedBuilder {
     /// leaves the directory behind; its name begins with `tidewheel-`. With the setting `log.dirs` the data lies there
     /// instead, and is treated as that of [`EmbeddedBuilder::data_dir`].
     pub fn temporary(mut self) -> Self {
-        self.data_dir = None;
+        self.place = Place::Temporary;
+        self
+    }
+
+    /// The same, in memory or not at all: [`EmbeddedBuilder::start`] fails where `/dev/shm` is no file system in memory
+    /// with 32 MiB free. Containers give it 64 MiB unless they are told otherwise (`docker run --shm-size`).
+    pub fn in_memory(mut self) -> Self {
+        self.place = Place::Memory;
         self
     }
 
     /// Keeps the data in this directory, which is made if it is not there and stays: the next broker that is started
     /// on it goes on with it. Its path is UTF-8 without commas, since `log.dirs` is a list.
     pub fn data_dir(mut self, dir: impl Into<PathBuf>) -> Self {
-        self.data_dir = Some(dir.into());
+        self.place = Place::Kept(dir.into());
         self
     }
 
@@ -131,10 +149,12 @@ impl EmbeddedBuilder {
 
     /// Its settings, and the directory if it is temporary.
     fn placed(&self) -> Result<(BrokerConfig, Option<TempDir>), EmbeddedError> {
-        if self.data_dir.is_some() {
-            return Ok((self.config(None)?, None));
-        }
-        let dir = temporary::directory().map_err(failed)?;
+        let dir = match self.place {
+            Place::Temporary => temporary::directory(),
+            Place::Memory => temporary::in_memory(),
+            Place::Kept(_) => return Ok((self.config(None)?, None)),
+        };
+        let dir = dir.map_err(failed)?;
         let config = self.config(Some(&dir))?;
         match config.log_dirs == [dir.path()] {
             true => Ok((config, Some(dir))),
@@ -150,7 +170,7 @@ impl EmbeddedBuilder {
             defaults.extend(temporary::DEFAULTS.iter().copied().map(str::to_owned));
             defaults.push(temporary::setting(dir.path()).map_err(failed)?);
         }
-        if let Some(dir) = &self.data_dir {
+        if let Place::Kept(dir) = &self.place {
             sets.push(temporary::setting(dir).map_err(failed)?);
         }
         let sources = Sources {
@@ -179,6 +199,12 @@ mod tests {
         let (kept, goes) = shown(&EmbeddedBroker::builder().data_dir("/kept"));
         assert!(!goes);
         assert_ne!(temporary, kept);
+        if temporary::in_memory().is_ok() {
+            assert_eq!(
+                shown(&EmbeddedBroker::builder().in_memory()),
+                (temporary, true)
+            );
+        }
         let setting = EmbeddedBroker::builder().setting("log.dirs", "/kept");
         assert_eq!(shown(&setting), (kept, false));
     }

@@ -93,6 +93,50 @@ fn temporary_data_goes_with_a_broker_that_is_dropped_or_does_not_start() {
     runtime.block_on(broker.stop()).unwrap();
 }
 
+/// By its short name, and in memory, where this machine has some.
+#[test]
+fn data_may_lie_in_memory_or_nowhere() {
+    let runtime = Runtime::new().unwrap();
+    let builder = tidewheel_broker::Broker::builder()
+        .in_memory()
+        .topic("t", 1);
+    match runtime.block_on(builder.start()) {
+        Ok(broker) => {
+            let mut client = Client::connect(&broker.bootstrap());
+            assert_eq!(client.produce("t", 0, -1, batch(&["v"])).error_code, 0);
+            let data = data_dir(&mut client);
+            assert!(data.starts_with("/dev/shm"), "{}", data.display());
+            runtime.block_on(broker.stop()).unwrap();
+            assert!(!data.exists());
+        }
+        Err(error) => assert!(error.to_string().contains("--shm-size"), "{error}"),
+    }
+}
+
+/// A program that embeds a broker has its own logger, and its own way to end.
+#[test]
+fn neither_a_logger_nor_a_handler_of_signals_is_installed() {
+    let broker = Embedded::build(EmbeddedBroker::builder().topic("t", 1));
+    let answer = broker.connect().produce("t", 0, -1, batch(&["v"]));
+    assert_eq!(answer.error_code, 0);
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let mut lines = status.lines();
+    let caught = lines.find_map(|line| line.strip_prefix("SigCgt:")).unwrap();
+    let caught = u64::from_str_radix(caught.trim(), 16).unwrap();
+    for (number, name) in [
+        (1, "HUP"),
+        (2, "INT"),
+        (3, "QUIT"),
+        (10, "USR1"),
+        (15, "TERM"),
+    ] {
+        assert_eq!(caught >> (number - 1) & 1, 0, "SIG{name}");
+    }
+    let none = tracing::subscriber::NoSubscriber::default();
+    tracing::subscriber::set_global_default(none).unwrap();
+    broker.stop();
+}
+
 #[test]
 fn data_that_is_to_stay_is_there_for_the_next_broker() {
     let dir = tempfile::tempdir().unwrap();
