@@ -57,7 +57,7 @@ function tiles(topic, rates) {
   return [
     tile("Partitions", count(topic.partitions)),
     tile("Records", count(topic.records), { more: topic.cleanup_policy.includes("compact") ? "offsets; compaction leaves holes" : null, testid: "tile-records" }),
-    tile("Size", bytes(topic.size_bytes), { more: `${count(topic.segments)} segments` }),
+    tile("Size", bytes(topic.size_bytes), { more: topic.segments === 1 ? "1 segment" : `${count(topic.segments)} segments` }),
     tile("Records in", rate("records", count), { more: `${rate("in", bytes)} in, ${rate("out", bytes)} out` }),
     tile("Cleanup", topic.cleanup_policy, { more: topic.retention_ms === -1 ? "kept for ever" : `kept for ${duration(topic.retention_ms)}` }),
     tile("Own settings", count(Object.keys(topic.overrides).length)),

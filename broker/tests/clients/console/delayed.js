@@ -1,6 +1,6 @@
 // Delayed records: seen with the time that is left, cancelled, moved, delivered now, held.
 
-import { eventually, go, id, must, run, shell } from "./world.js";
+import { eventually, go, id, local, must, run, shell } from "./world.js";
 
 export async function all(world) {
   await run("delayed/list", () => list(world));
@@ -9,6 +9,7 @@ export async function all(world) {
   await run("delayed/later", () => later(world));
   await run("delayed/move", () => move(world));
   await run("delayed/pause", () => pause(world));
+  await run("delayed/filters", () => filters(world));
   await run("delayed/cancel-all", () => cancelAll(world));
   await run("delayed/never", () => never(world));
 }
@@ -110,6 +111,36 @@ async function later({ page, broker }) {
 async function never({ broker }) {
   await new Promise((resolve) => setTimeout(resolve, Math.max(0, due + 1000 - Date.now())));
   must(!delivered(broker).includes("cancel me"), "it was delivered all the same");
+}
+
+/** In pages, and only what is due until a time, or overdue. */
+async function filters({ page, broker }) {
+  await broker.api("POST", "/v1/topics", { name: "later", partitions: 1, configs: { "delay.mode": "both" } });
+  const lines = (count, text) => Array.from({ length: count }, (_, at) => `${text} ${at}`).join("\n");
+  // Records of one batch that are due together are one entry of the list.
+  const alone = ["-X", "batch.num.messages=1"];
+  broker.kcat(["-P", "-t", "later", ...alone, "-H", "delay-ms=7200000"], lines(55, "in two hours"));
+  broker.kcat(["-P", "-t", "later", ...alone, "-H", "delay-ms=1800000"], lines(3, "in half an hour"));
+  await go(page, "#/delayed?topic=later");
+  await id(page, "delay-topic").selectOption("later");
+  await eventually("a page", async () => (await rows(page).count()) === 50);
+  await page.getByRole("button", { name: "Next →" }).click();
+  await eventually("the rest", async () => (await rows(page).count()) === 8);
+  await page.getByRole("button", { name: "← Back" }).click();
+  await eventually("the first ones again", async () => (await rows(page).count()) === 50);
+  const before = page.getByLabel("Due before");
+  await before.fill(await local(page, Date.now() + 3_600_000));
+  await eventually("those of the next hour", async () => (await rows(page).count()) === 3);
+  await before.fill("");
+  await page.getByLabel("Which").selectOption("overdue");
+  await id(page, "none-pending").waitFor();
+  must((await rows(page).count()) === 0, "none is overdue");
+  await page.getByLabel("Which").selectOption("");
+  await eventually("all again", async () => (await rows(page).count()) === 50);
+  await broker.api("DELETE", "/v1/topics/later");
+  await go(page, "#/");
+  await go(page, "#/delayed?topic=reminders");
+  await id(page, "delay-topic").waitFor();
 }
 
 /** All that a filter shows, when their number is typed, and nothing else. */

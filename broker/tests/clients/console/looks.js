@@ -163,6 +163,17 @@ async function keyboard({ broker, browser }) {
   await page.keyboard.press("Escape");
   await eventually("the dialog is closed", async () => (await id(page, "dialog").count()) === 0);
   must(await button.evaluate((one) => one === document.activeElement), "the keyboard is where it was");
+  // A topic is made without a mouse, and the keyboard is where it was again.
+  await go(page, "#/topics");
+  const create = id(page, "create-topic");
+  await create.focus();
+  await page.keyboard.press("Enter");
+  await id(page, "dialog").waitFor();
+  await page.keyboard.type("by-the-keyboard");
+  await page.keyboard.press("Enter");
+  await page.locator('[data-testid="topics"] tr[data-key="by-the-keyboard"]').waitFor();
+  await eventually("the keyboard is where it was again", () => create.evaluate((one) => one === document.activeElement));
+  await broker.api("DELETE", "/v1/topics/by-the-keyboard");
   await page.context().close();
 }
 

@@ -27,6 +27,7 @@ const world = { binary, folder, bin, browser, broker, settings: SETTINGS };
 world.page = await browser.page(broker);
 
 for (const suite of [topics, records, groups, delayed, rest, looks]) await suite.all(world);
+await rest.folder(world);
 await rest.restart(world);
 // It would go on to ask a broker that is gone.
 await world.page.context().close();

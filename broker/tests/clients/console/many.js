@@ -165,6 +165,6 @@ async function many({ binary, folder, browser }) {
   const nodes = await page.evaluate(() => document.querySelectorAll("*").length);
   must(nodes < 5000, `${nodes} elements`);
   await page.context().close();
-  await broker.stop();
+  await broker.kill();
   return told.join(", ");
 }

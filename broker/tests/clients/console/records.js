@@ -1,6 +1,6 @@
 // Records: of every kind, from every place, as they come, and such as mean harm.
 
-import { eventually, go, id, must, run, shell } from "./world.js";
+import { eventually, go, id, local, must, run, shell } from "./world.js";
 
 const HOSTILE = '<img src=x onerror="window.hacked=1"><script>window.hacked=1</script>';
 
@@ -9,6 +9,7 @@ export async function all(world) {
   await run("records/hostile", () => hostile(world));
   await run("records/places", () => places(world));
   await run("records/search", () => search(world));
+  await run("records/key", () => key(world));
   await run("records/live", () => live(world));
   await run("records/partly", () => partly(world));
   await run("records/produce", () => produce(world));
@@ -107,19 +108,31 @@ async function places({ page, broker }) {
   await eventually("from a time", async () => (await first()).includes("late 0"));
 }
 
-/** For an input of a date and a time. */
-const local = (page, ms) =>
-  page.evaluate((at) => {
-    const here = new Date(at - new Date(at).getTimezoneOffset() * 60_000);
-    return here.toISOString().slice(0, 19);
-  }, ms);
-
 async function search({ page }) {
   await open(page, "lines", "partition=0");
   await id(page, "q").fill("line 7");
   await id(page, "read").click();
   await eventually("those that fit", async () => (await rows(page).count()) === 11);
   must((await id(page, "told").textContent()).includes("400 looked at"), await id(page, "told").textContent());
+}
+
+/** Records of one key, to the letter, and what is copied of one. */
+async function key({ broker, browser }) {
+  const page = await browser.page(broker, { permissions: ["clipboard-read", "clipboard-write"] });
+  broker.kcat(["-P", "-t", "keyed", "-p", "0", "-K", ":"], ["a:1", "ab:2", "a:3", "A:4"].join("\n"));
+  await open(page, "keyed", "partition=0");
+  await eventually("all four", async () => (await rows(page).count()) === 4);
+  await id(page, "key").fill("a");
+  await id(page, "read").click();
+  await eventually("those of the key", async () => (await rows(page).count()) === 2);
+  must((await rows(page).first().textContent()).includes("3"), "the newest first");
+  await rows(page).first().click();
+  const detail = id(page, "detail");
+  await detail.getByRole("button", { name: "base64" }).last().click();
+  await eventually("in base64", async () => (await detail.textContent()).includes("Mw=="));
+  await detail.getByRole("button", { name: "Copy", exact: true }).first().click();
+  await eventually("the key is copied", async () => (await page.evaluate(() => navigator.clipboard.readText())) === "a");
+  await page.context().close();
 }
 
 async function live({ page, broker }) {

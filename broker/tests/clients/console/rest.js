@@ -1,8 +1,10 @@
 // Connections, settings, storage, logs; a broker that goes and comes; tokens.
 
 import { writeFileSync } from "node:fs";
+import { createServer, request } from "node:http";
 import { join } from "node:path";
 
+import { axe } from "./looks.js";
 import { Broker, eventually, go, id, must, run } from "./world.js";
 
 export async function all(world) {
@@ -152,6 +154,36 @@ export async function restart({ page, broker, browser }) {
   }));
 }
 
+/** Behind a proxy, in a folder: every address is relative. */
+export async function folder({ broker, browser }) {
+  await run("folder", async () => {
+    const below = "/some/folder";
+    const proxy = createServer((asked, answer) => {
+      if (!asked.url.startsWith(`${below}/`)) return answer.writeHead(404).end();
+      const { hostname, port } = new URL(broker.url);
+      const options = { hostname, port, method: asked.method, path: asked.url.slice(below.length), headers: asked.headers };
+      const passed = request(options, (got) => got.pipe(answer.writeHead(got.statusCode, got.headers)));
+      passed.on("error", () => answer.destroy());
+      answer.on("close", () => passed.destroy());
+      return asked.pipe(passed);
+    });
+    await new Promise((resolve) => proxy.listen(0, "127.0.0.1", resolve));
+    const page = await browser.page({ url: `http://127.0.0.1:${proxy.address().port}${below}` });
+    await eventually("the stream is live", async () => (await id(page, "stream").textContent()) === "live");
+    await go(page, "#/topics");
+    await id(page, "create-topic").click();
+    await id(page, "field-name").fill("from-a-folder");
+    const line = await id(page, "curl").textContent();
+    must(line.includes(`${below}/v1/topics`), line);
+    await id(page, "do").click();
+    await page.locator('[data-testid="topics"] tr[data-key="from-a-folder"]').waitFor();
+    await broker.api("DELETE", "/v1/topics/from-a-folder");
+    await page.context().close();
+    proxy.closeAllConnections();
+    proxy.close();
+  });
+}
+
 /** A broker that wants a token: it is asked for, kept in this tab, and never shown. */
 export async function tokens({ binary, folder, browser }) {
   await run("tokens", () => browser.allowing([/status of 401.*\/v1\//, /status of 403.*\/v1\/(logs|loggers)/], async () => {
@@ -167,6 +199,8 @@ export async function tokens({ binary, folder, browser }) {
     };
     await id(page, "token").waitFor();
     await browser.shot(page, "sign-in");
+    const found = await axe(page, "light");
+    must(found.length === 0, found.join("\n"));
     await sign("nobodys-token-0123456789");
     await eventually("it is refused", async () => (await page.getByText("the token is not known").count()) > 0);
     await sign(viewer);

@@ -28,7 +28,7 @@ export class Broker {
   async start() {
     const set = [`listeners=PLAINTEXT://${this.kafka}`, `tidewheel.admin.listen=${this.http}`, ...this.settings];
     const args = ["serve", ...set.flatMap((one) => ["--set", one]), "--data-dir", join(this.folder, "data")];
-    const held = '"$@" </dev/null & broker=$!; cat >/dev/null; kill -TERM $broker; wait $broker';
+    const held = '"$@" </dev/null & broker=$!; read how; kill -${how:-TERM} $broker; wait $broker';
     const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !/^(TIDEWHEEL|KAFKA)_/.test(name)));
     this.shell = spawn("sh", ["-c", held, "sh", this.binary, ...args], { stdio: ["pipe", "pipe", "ignore"], env });
     this.ended = new Promise((resolve) => this.shell.once("exit", resolve));
@@ -44,6 +44,12 @@ export class Broker {
 
   async stop() {
     this.shell?.stdin.end();
+    await this.ended;
+  }
+
+  /** Without a word, and without syncs of thousands of logs. */
+  async kill() {
+    this.shell.stdin.end("KILL\n");
     await this.ended;
   }
 
@@ -167,6 +173,13 @@ export async function go(page, hash) {
 }
 
 export const id = (page, name) => page.locator(`[data-testid="${name}"]`);
+
+/** For an input of a date and a time. */
+export const local = (page, ms) =>
+  page.evaluate((at) => {
+    const here = new Date(at - new Date(at).getTimezoneOffset() * 60_000);
+    return here.toISOString().slice(0, 19);
+  }, ms);
 
 const seen = [];
 
