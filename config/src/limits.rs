@@ -50,8 +50,8 @@ pub const FLUSH_HELPERS: usize = 15;
 /// them: group commits, deletions and a start go on where these filled the disk.
 pub const BALLAST_BYTES_MAX: u64 = 32 << 20;
 
-/// Threads that bring partitions back at a start that no clean stop preceded. Most of their time they wait for
-/// the disk.
+/// Threads that bring partitions back at a start that no clean stop preceded, and write the last checkpoints of a
+/// clean stop. Most of their time they wait for the disk.
 pub const RECOVERY_THREADS: usize = 16;
 
 /// Answers that are made already, of what members of a group told each other, while they wait for

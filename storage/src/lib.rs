@@ -38,6 +38,7 @@ mod log_offsets;
 mod log_reader;
 mod obsolete_files;
 mod open_files;
+mod over_threads;
 mod partition_dir;
 mod partition_homes;
 mod partition_log;

@@ -3,10 +3,11 @@
 //! The plan is one consistent cut, taken under the log's mutex; it is carried out without the mutex,
 //! beside appends. In this order:
 //! 1. what was preallocated behind sealed segments (and a leftover of a failed write) is cut off;
-//! 2. the data files and the directory are synced: everything before the cut is durable;
+//! 2. the data files are synced;
 //! 3. the index files get their entries and are synced;
 //! 4. producer snapshots are written: those at the ends of sealed segments, then the one at the cut;
-//! 5. the leader epochs are written.
+//! 5. the leader epochs are written;
+//! 6. the directory is synced once, for all these names: everything before the cut is durable.
 //!
 //! Only then may the recovery point of the log directory move to the cut, because recovery trusts
 //! everything below it unseen: data, index entries, the snapshot at that very offset, epochs. A crash
@@ -117,24 +118,47 @@ impl CheckpointPlan {
         self.epochs.as_deref() == Some(encoded)
     }
 
-    /// Carries the plan out, in the order of the module head.
-    pub(crate) fn execute(&self, dir: &PartitionDir) -> Result<(), StorageError> {
+    /// Carries the plan out, in the order of the module head. Returns whether the directory was synced.
+    pub(crate) fn execute(&self, dir: &PartitionDir) -> Result<bool, StorageError> {
         for (file, len) in &self.cuts {
-            let cut = file.file().set_len(*len);
-            cut.map_err(|error| dir.write_failed("truncate", file.path(), error))?;
-            dir.sync_data(file.path(), &**file.file())?;
+            self.cut(dir, file, *len)?;
         }
-        self.flush.execute(dir)?;
+        self.flush.sync_files(dir)?;
         for index in &self.indexes {
             index.offsets.execute(dir)?;
             index.times.execute(dir)?;
         }
         for (offset, bytes) in &self.snapshots {
-            dir.replace_file(&dir.file(*offset, SNAPSHOT), bytes)?;
+            dir.replace_unnamed(&dir.file(*offset, SNAPSHOT), bytes)?;
         }
         if let Some(epochs) = &self.epochs {
             let path = dir.path().join(LEADER_EPOCH_CHECKPOINT);
-            dir.replace_file(&path, epochs.as_bytes())?;
+            dir.replace_unnamed(&path, epochs.as_bytes())?;
+        }
+        if self.flush.has_new_files() {
+            dir.sync()?;
+        } else if self.snapshots.is_empty() && self.epochs.is_none() {
+            return Ok(false);
+        } else {
+            dir.sync_entries()?;
+        }
+        Ok(true)
+    }
+
+    /// Ends a file at `len`. Blocks that are reserved behind its end say nothing after a power cut; bytes do.
+    fn cut(
+        &self,
+        dir: &PartitionDir,
+        file: &Arc<SegmentFile>,
+        len: u64,
+    ) -> Result<(), StorageError> {
+        let opened = file.file();
+        let found = opened.len();
+        let found = found.map_err(|error| StorageError::from_io("look up", file.path(), error))?;
+        let cut = opened.set_len(len);
+        cut.map_err(|error| dir.write_failed("truncate", file.path(), error))?;
+        if found > len && !self.flush.syncs(file) {
+            dir.sync_data(file.path(), &**opened)?;
         }
         Ok(())
     }

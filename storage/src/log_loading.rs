@@ -317,10 +317,12 @@ impl<W> LogManager<W> {
             refusal: None,
             changed: false,
         });
+        let snapshots = known.producer_snapshot_offset.into_iter();
+        let snapshots = snapshots.chain(known.older_snapshot_offsets.iter().copied());
         FoundLog {
             log,
             recovery_point: known.log_end_offset,
-            snapshots: known.producer_snapshot_offset.into_iter().collect(),
+            snapshots: snapshots.collect(),
             cleaned_to: managed.checkpoints.at_start(&live.tp).cleaned_to,
         }
     }

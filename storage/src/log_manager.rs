@@ -8,12 +8,13 @@
 //! ([`crate::log_checkpoint`]); then the directory's checkpoint files are replaced; then what nobody
 //! needs any more is removed. Cut off anywhere, the old recovery point still finds all it needs.
 //!
-//! **Clean stop.** Every log takes its last checkpoint and refuses appends; then the checkpoint files,
-//! then the manifest, and last the marker are written, each durably. A crash in between leaves no
-//! marker, so the manifest of an earlier stop is never trusted beside newer data.
+//! **Clean stop.** Every log takes its last checkpoint and refuses appends, so many at a time as recover together;
+//! then the checkpoint files, then the manifest, and last the marker are written, each durably. A crash in between
+//! leaves no marker, so the manifest of an earlier stop is never trusted beside newer data.
 
 use std::collections::HashMap;
-use std::sync::atomic::AtomicU64;
+use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
@@ -34,6 +35,7 @@ use crate::log_loading::METADATA_TOPIC;
 use crate::log_manager_options::LogManagerOptions;
 use crate::manifest::{self, Manifest, PartitionManifest};
 use crate::open_files::{OpenCounts, OpenFiles};
+use crate::over_threads::over_threads;
 use crate::partition_log::{CheckpointPolicy, PartitionLog};
 use crate::shared_log::SharedLog;
 
@@ -111,6 +113,48 @@ impl ManagedDir {
 
     pub(crate) fn deleted(&self) -> MutexGuard<'_, HashMap<String, DeletedDir>> {
         self.deleted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Does `work` with each of these logs, which lie in the directory, over at most so many threads. Those that were
+    /// deleted meanwhile count as done.
+    ///
+    /// # Errors
+    /// The first one; the other logs were served all the same, unless the directory is offline.
+    fn each_log(
+        &self,
+        logs: &[Arc<PartitionLog>],
+        threads: usize,
+        work: impl Fn(&PartitionLog) -> Result<(), StorageError> + Sync,
+    ) -> Result<(), StorageError> {
+        let outcome = Mutex::new(Ok(()));
+        over_threads(logs, threads, |_, log| {
+            match work(log) {
+                Ok(()) | Err(StorageError::PartitionDeleted) => {}
+                Err(error) => {
+                    let mut outcome = outcome.lock().unwrap_or_else(PoisonError::into_inner);
+                    if outcome.is_ok() {
+                        *outcome = Err(error);
+                    }
+                    if self.dir.offline_cause().is_some() {
+                        return ControlFlow::Break(());
+                    }
+                }
+            }
+            ControlFlow::Continue(())
+        });
+        outcome.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Removes what lies below the recovery points that the directory's file holds.
+    fn remove_obsolete(
+        &self,
+        logs: &[Arc<PartitionLog>],
+        threads: usize,
+        now_ms: i64,
+    ) -> Result<(), StorageError> {
+        self.each_log(logs, threads, |log| {
+            log.remove_obsolete(self.checkpoints.written_for(log.tp()), now_ms)
+        })
     }
 }
 
@@ -276,7 +320,7 @@ impl<W> LogManager<W> {
             let logs = self.stirred_logs_of(number);
             let policy = self.policy(&logs);
             let work = |log: &PartitionLog| log.checkpoint(policy, now_ms);
-            outcome = outcome.and(self.checkpoint_dir(number, &logs, now_ms, work));
+            outcome = outcome.and(self.checkpoint_dir(number, &logs, 1, now_ms, work));
         }
         outcome
     }
@@ -300,18 +344,21 @@ impl<W> LogManager<W> {
         }
     }
 
+    /// Has `work` write the checkpoints of logs over at most so many threads; it says whether it did. Then the
+    /// directory's files.
     pub(crate) fn checkpoint_dir(
         &self,
         number: usize,
         logs: &[Arc<PartitionLog>],
+        threads: usize,
         now_ms: i64,
-        work: impl Fn(&PartitionLog) -> Result<bool, StorageError>,
+        work: impl Fn(&PartitionLog) -> Result<bool, StorageError> + Sync,
     ) -> Result<(), StorageError> {
-        let outcome = self.try_checkpoint_dir(number, logs, now_ms, work);
+        let outcome = self.try_checkpoint_dir(number, logs, threads, now_ms, work);
         if outcome.as_ref().is_err_and(StorageError::is_disk_full) {
             // A checkpoint needs room, and what makes room are the segments that retention took out.
             self.dirs[number].dir.release_ballast();
-            self.remove_obsolete(number, logs, now_ms)?;
+            self.dirs[number].remove_obsolete(logs, threads, now_ms)?;
         }
         outcome
     }
@@ -320,52 +367,30 @@ impl<W> LogManager<W> {
         &self,
         number: usize,
         logs: &[Arc<PartitionLog>],
+        threads: usize,
         now_ms: i64,
-        work: impl Fn(&PartitionLog) -> Result<bool, StorageError>,
+        work: impl Fn(&PartitionLog) -> Result<bool, StorageError> + Sync,
     ) -> Result<(), StorageError> {
         let managed = &self.dirs[number];
         managed.dir.check_online()?;
-        let mut outcome = Ok(());
-        let mut wrote = false;
-        for log in logs {
-            match work(log) {
-                Ok(true) => {
-                    managed.turn.want();
-                    wrote = true;
-                }
-                Ok(false) | Err(StorageError::PartitionDeleted) => {}
-                Err(error) => {
-                    outcome = outcome.and(Err(error));
-                    managed.dir.check_online()?;
-                }
+        let wrote = AtomicBool::new(false);
+        let outcome = managed.each_log(logs, threads, |log| {
+            if work(log)? {
+                managed.turn.want();
+                wrote.store(true, Ordering::Relaxed);
             }
-        }
+            Ok(())
+        });
+        managed.dir.check_online()?;
         let write = || {
             self.write_dir_checkpoints(number)?;
-            self.remove_obsolete(number, logs, now_ms)
+            managed.remove_obsolete(logs, threads, now_ms)
         };
-        if !managed.turn.take(write)? && wrote {
+        if !managed.turn.take(write)? && wrote.into_inner() {
             // Another thread wrote it down, and knows of its own logs only.
-            self.remove_obsolete(number, logs, now_ms)?;
+            managed.remove_obsolete(logs, threads, now_ms)?;
         }
         outcome
-    }
-
-    /// Removes what lies below the recovery points that the directory's file holds.
-    fn remove_obsolete(
-        &self,
-        number: usize,
-        logs: &[Arc<PartitionLog>],
-        now_ms: i64,
-    ) -> Result<(), StorageError> {
-        let checkpoints = &self.dirs[number].checkpoints;
-        for log in logs {
-            match log.remove_obsolete(checkpoints.written_for(log.tp()), now_ms) {
-                Ok(()) | Err(StorageError::PartitionDeleted) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
     }
 
     /// Brings the checkpoint files of a directory up to date, for all logs that were ever written. The
@@ -438,17 +463,19 @@ impl<W> LogManager<W> {
 
     fn close_dir(&self, number: usize, now_ms: i64) -> Result<(), StorageError> {
         let logs = self.logs_of(number);
+        let (managed, threads) = (&self.dirs[number], self.options.recovery_threads);
         // What is written now may need the ballast.
-        self.dirs[number].dir.look_at_space();
-        self.checkpoint_dir(number, &logs, now_ms, |log| log.close(now_ms))?;
+        managed.dir.look_at_space();
+        self.checkpoint_dir(number, &logs, threads, now_ms, |log| log.close(now_ms))?;
         // The next start trusts the manifest and looks into no directory: a file that came back by a power cut
         // would lie there for good.
-        unlink_segments(&logs, |_| 0, now_ms)?;
-        logs.iter().try_for_each(|log| log.dir().sync_removals())?;
+        managed.each_log(&logs, threads, |log| {
+            log.unlink_deleted(0, now_ms)?;
+            log.dir().sync_removals()
+        })?;
         if !self.registry().loaded {
             return Ok(());
         }
-        let managed = &self.dirs[number];
         let topics = logs.iter().filter(|log| &*log.tp().topic != METADATA_TOPIC);
         let partitions = topics.filter_map(|log| log.manifest()).collect();
         let (fs, path) = (managed.dir.fs(), managed.dir.path());

@@ -30,7 +30,8 @@ pub struct LogManagerOptions {
     /// or when the logs of its directory have together more than this many bytes beyond their
     /// checkpoints: about what recovery reads.
     pub recovery_bytes: u64,
-    /// How many threads bring partitions back that were not stopped cleanly.
+    /// How many threads bring partitions back that were not stopped cleanly, and write the last checkpoints of a
+    /// stop.
     pub recovery_threads: usize,
     /// When free space is little, and when it is kept for the broker's own logs.
     pub space: SpaceLimits,

@@ -63,6 +63,10 @@ pub struct PartitionManifest {
     pub leader_epochs: Vec<EpochEntry>,
     /// The offset in the name of the newest producer snapshot, `None` where no producer is known.
     pub producer_snapshot_offset: Option<i64>,
+    /// Older ones that nobody needs any more: they were removed, and a power cut may have brought them back. The next
+    /// checkpoint of the partition removes them. Earlier versions neither wrote nor read it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub older_snapshot_offsets: Vec<i64>,
 }
 
 impl PartitionManifest {
@@ -241,6 +245,7 @@ mod tests {
                 start_offset: 5,
             }],
             producer_snapshot_offset: Some(200),
+            older_snapshot_offsets: vec![150],
         }
     }
 

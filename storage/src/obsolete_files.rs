@@ -73,7 +73,10 @@ impl PartitionLog {
             .collect();
         for offset in gone {
             self.dir().check_live()?;
-            self.dir().remove_file(&self.dir().file(offset, SNAPSHOT))?;
+            // The manifest of a clean stop names it, so the directory need not be synced for it alone.
+            if self.dir().unlink(&self.dir().file(offset, SNAPSHOT))? {
+                maintenance.removed_snapshots.push(offset);
+            }
             maintenance.snapshots.remove(&offset);
         }
         Ok(())

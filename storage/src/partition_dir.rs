@@ -316,23 +316,28 @@ impl PartitionDir {
         self.sync_alone(path, || file.sync_data())
     }
 
-    /// Puts a file that holds `bytes` in the place of `path`, which lies in the directory, durably. Its name
-    /// is synced in turn with the names that a flush makes durable.
-    pub(crate) fn replace_file(&self, path: &Path, bytes: &[u8]) -> Result<(), StorageError> {
+    /// Puts a file that holds `bytes` in the place of `path`, which lies in the directory. Its bytes are durable, its
+    /// name is once [`Self::sync_entries`] or [`Self::sync`] was called.
+    pub(crate) fn replace_unnamed(&self, path: &Path, bytes: &[u8]) -> Result<(), StorageError> {
         let fs = self.log_dir.fs();
-        checkpoint::write_unnamed(fs, path, bytes).map_err(|error| self.judge(error))?;
-        self.sync_entries()
+        checkpoint::write_unnamed(fs, path, bytes).map_err(|error| self.judge(error))
     }
 
     /// Removes a file, where it is there. Until [`Self::sync_removals`] a power cut may bring it back.
     pub(crate) fn remove_file(&self, path: &Path) -> Result<(), StorageError> {
+        if self.unlink(path)? {
+            self.note_removal();
+        }
+        Ok(())
+    }
+
+    /// The same for a file that the caller remembers, so that it is removed again where a power cut brings it back.
+    /// Returns whether it was there.
+    pub(crate) fn unlink(&self, path: &Path) -> Result<bool, StorageError> {
         match self.log_dir.fs().remove_file(path) {
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
             Err(error) => Err(self.write_failed("remove", path, error)),
-            Ok(()) => {
-                self.note_removal();
-                Ok(())
-            }
+            Ok(()) => Ok(true),
         }
     }
 
@@ -349,7 +354,8 @@ impl PartitionDir {
         Ok(())
     }
 
-    fn sync_entries(&self) -> Result<(), StorageError> {
+    /// Makes the names in it durable. They are synced in turn with those that a flush makes durable.
+    pub(crate) fn sync_entries(&self) -> Result<(), StorageError> {
         // Before the sync: it may miss what is removed meanwhile.
         self.has_unsynced_removals.store(false, Ordering::SeqCst);
         self.sync_alone(&self.path, || self.log_dir.fs().sync_dir(&self.path))
@@ -391,11 +397,13 @@ mod tests {
         let tp = parse_partition_dir("t-0").unwrap();
         let dir = PartitionDir::new(Arc::clone(&log_dir), tp, Uuid([1; 16]), Presence::Durable);
         let snapshot = dir.file(0, ".snapshot");
-        dir.replace_file(&snapshot, b"a").unwrap();
+        dir.replace_unnamed(&snapshot, b"a").unwrap();
+        dir.sync_entries().unwrap();
         log_dir.replace_file("checkpoint", b"a").unwrap();
         log_dir.take_offline(StorageError::Closed);
         let refused = |outcome| matches!(outcome, Err(StorageError::LogDirOffline { .. }));
-        assert!(refused(dir.replace_file(&snapshot, b"b")));
+        dir.replace_unnamed(&snapshot, b"b").unwrap();
+        assert!(refused(dir.sync_entries()));
         assert!(refused(log_dir.replace_file("checkpoint", b"b")));
     }
 }

@@ -19,6 +19,7 @@ use crate::error::StorageError;
 use crate::flush_coalescer::DirtyAppend;
 use crate::intervals::has_passed;
 use crate::log::{Log, RetentionOutcome};
+use crate::log_checkpoint::CheckpointPlan;
 use crate::log_reader::LogReader;
 use crate::manifest::PartitionManifest;
 use crate::partition_dir::PartitionDir;
@@ -31,6 +32,8 @@ use crate::shared_log::LogId;
 pub(crate) struct Maintenance {
     /// Offsets of the producer snapshots on the disk.
     pub(crate) snapshots: BTreeSet<i64>,
+    /// Those that were removed since the directory was synced: a power cut may bring them back.
+    pub(crate) removed_snapshots: Vec<i64>,
     /// When the last checkpoint was, ms since 1970, or when one was first asked for: a new log owes
     /// none yet. What recovery found is owed at once, so that a second crash need not find it again.
     checkpoint_ms: Option<i64>,
@@ -118,6 +121,7 @@ impl PartitionLog {
             log: Mutex::new(log),
             maintenance: Mutex::new(Maintenance {
                 snapshots,
+                removed_snapshots: Vec::new(),
                 checkpoint_ms,
                 deleted: VecDeque::new(),
             }),
@@ -305,11 +309,7 @@ impl PartitionLog {
         let Some(plan) = plan else {
             return Ok(false);
         };
-        plan.execute(&self.dir)?;
-        self.lock().checkpointed(&plan);
-        maintenance.snapshots.extend(plan.snapshot_offsets());
-        self.recovery_point
-            .store(plan.recovery_point(), Ordering::Release);
+        self.carry_out(&plan, &mut maintenance)?;
         maintenance.checkpoint_ms = Some(now_ms);
         Ok(true)
     }
@@ -329,12 +329,23 @@ impl PartitionLog {
         let Some(plan) = plan else {
             return Ok(false);
         };
-        plan.execute(&self.dir)?;
-        self.lock().checkpointed(&plan);
+        self.carry_out(&plan, &mut maintenance)?;
+        Ok(true)
+    }
+
+    fn carry_out(
+        &self,
+        plan: &CheckpointPlan,
+        maintenance: &mut Maintenance,
+    ) -> Result<(), StorageError> {
+        if plan.execute(&self.dir)? {
+            maintenance.removed_snapshots.clear();
+        }
+        self.lock().checkpointed(plan);
         maintenance.snapshots.extend(plan.snapshot_offsets());
         self.recovery_point
             .store(plan.recovery_point(), Ordering::Release);
-        Ok(true)
+        Ok(())
     }
 
     /// What the log directory's checkpoint files say about this log.
@@ -437,6 +448,14 @@ impl PartitionLog {
             Some(unopened) => unopened.snapshot_offset,
             None => maintenance.snapshots.get(&offsets.log_end).copied(),
         };
+        let segments = log.segments().list().all();
+        let has_base = |offset: i64| {
+            let found = segments.binary_search_by_key(&offset, |segment| segment.base_offset());
+            found.is_ok()
+        };
+        let older = maintenance.snapshots.iter();
+        let older = older.chain(&maintenance.removed_snapshots).copied();
+        let older = older.filter(|offset| snapshot != Some(*offset) && !has_base(*offset));
         let tp = self.tp();
         Some(PartitionManifest {
             topic: tp.topic.as_ref().to_owned(),
@@ -444,15 +463,10 @@ impl PartitionLog {
             topic_id: self.topic_id(),
             log_start_offset: offsets.log_start,
             log_end_offset: offsets.log_end,
-            segments: log
-                .segments()
-                .list()
-                .all()
-                .iter()
-                .map(|segment| segment.entry())
-                .collect(),
+            segments: segments.iter().map(|segment| segment.entry()).collect(),
             leader_epochs: log.state().epochs().entries().to_vec(),
             producer_snapshot_offset: snapshot,
+            older_snapshot_offsets: older.collect(),
         })
     }
 }

@@ -67,10 +67,12 @@ impl<W> LogManager<W> {
         if !here.iter().any(|log| logs.contains(&log.id())) {
             return Ok(());
         }
-        self.checkpoint_dir(dir, &here, now_ms, |log| match logs.contains(&log.id()) {
-            // Also where all the bytes were on the disk already: the start is to be written.
-            true => log.checkpoint(AT_ONCE, now_ms).map(|_| true),
-            false => Ok(false),
+        self.checkpoint_dir(dir, &here, 1, now_ms, |log| {
+            match logs.contains(&log.id()) {
+                // Also where all the bytes were on the disk already: the start is to be written.
+                true => log.checkpoint(AT_ONCE, now_ms).map(|_| true),
+                false => Ok(false),
+            }
         })
     }
 }

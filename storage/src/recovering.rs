@@ -1,6 +1,6 @@
-//! Recovery of the partitions of a start, by several threads: most of its time it waits for the disk, whose
-//! file system answers syncs that wait together with one commit of its journal.
+//! Recovery of the partitions of a start, by several threads.
 
+use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -9,6 +9,7 @@ use crate::error::StorageError;
 use crate::log::Log;
 use crate::log_loading::{LivePartition, METADATA_TOPIC, partition_dir};
 use crate::log_manager::ManagedDir;
+use crate::over_threads::over_threads;
 use crate::partition_log::FoundLog;
 use crate::recovery::{RecoveryInput, recover};
 
@@ -47,8 +48,6 @@ pub(crate) struct Recovering {
 /// Recoveries under way.
 #[derive(Debug, Default)]
 struct Progress {
-    /// How many were taken; all, once one has failed.
-    taken: usize,
     /// What was found, by its number.
     found: Vec<(usize, Result<FoundLog, StorageError>)>,
     failed: Option<StorageError>,
@@ -105,36 +104,20 @@ impl Recovering {
         let progress = Mutex::new(Progress::default());
         // Whoever panics with it ends the start.
         let lock = || progress.lock().unwrap_or_else(PoisonError::into_inner);
-        let work = || loop {
-            let number = {
-                let mut progress = lock();
-                progress.taken += 1;
-                progress.taken - 1
-            };
-            let Some((dir, managed, live)) = partitions.get(number) else {
-                return;
-            };
+        over_threads(partitions, threads, |number, (dir, managed, live)| {
             let found = self.recover(managed, live);
             told.done.fetch_add(1, Ordering::Relaxed);
             let mut progress = lock();
             match found {
-                Ok(found) => progress.found.push((number, Ok(found))),
-                Err(error) if is_spared(*dir, managed, &error) => {
-                    progress.found.push((number, Err(error)));
-                }
-                Err(error) => {
-                    progress.taken = partitions.len();
+                Err(error) if !is_spared(*dir, managed, &error) => {
                     // Others may only have found that the directory is offline already.
                     let cause = managed.dir.offline_cause().cloned();
                     progress.failed.get_or_insert(cause.unwrap_or(error));
+                    return ControlFlow::Break(());
                 }
+                found => progress.found.push((number, found)),
             }
-        };
-        std::thread::scope(|scope| {
-            for _ in 1..threads.min(partitions.len()) {
-                scope.spawn(work);
-            }
-            work();
+            ControlFlow::Continue(())
         });
         let progress = progress.into_inner();
         let mut progress = progress.unwrap_or_else(PoisonError::into_inner);

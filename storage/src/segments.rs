@@ -133,14 +133,28 @@ pub(crate) struct FlushPlan {
 impl FlushPlan {
     /// Syncs the files, then the directory where files were made in it.
     pub(crate) fn execute(&self, dir: &PartitionDir) -> Result<(), StorageError> {
-        for (_, file, _) in &self.files {
-            dir.sync_data(file.path(), &**file.file())?;
+        self.sync_files(dir)?;
+        match self.has_new_files() {
+            true => dir.sync(),
+            false => Ok(()),
         }
-        if self.files_made.is_some() {
-            dir.sync()
-        } else {
-            Ok(())
-        }
+    }
+
+    /// Syncs the files; where [`Self::has_new_files`] their directory is to follow.
+    pub(crate) fn sync_files(&self, dir: &PartitionDir) -> Result<(), StorageError> {
+        let mut files = self.files.iter();
+        files.try_for_each(|(_, file, _)| dir.sync_data(file.path(), &**file.file()))
+    }
+
+    /// Whether files were made of which the directory does not have all durably.
+    pub(crate) fn has_new_files(&self) -> bool {
+        self.files_made.is_some()
+    }
+
+    /// Whether it syncs this file.
+    pub(crate) fn syncs(&self, file: &Arc<SegmentFile>) -> bool {
+        let mut files = self.files.iter();
+        files.any(|(_, synced, _)| Arc::ptr_eq(synced, file))
     }
 }
 

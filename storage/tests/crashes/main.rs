@@ -16,6 +16,7 @@ mod lying_disk;
 mod power_cut;
 mod recovering;
 mod recovery;
+mod stopping;
 #[path = "../support/mod.rs"]
 mod support;
 mod world;

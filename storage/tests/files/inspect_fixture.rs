@@ -182,6 +182,7 @@ impl Fixture {
             segments,
             leader_epochs: epochs.map(entry).to_vec(),
             producer_snapshot_offset: Some(END),
+            older_snapshot_offsets: Vec::new(),
         };
         manifest::write(
             &self.fs,

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use tidewheel_config::LogConfig;
-use tidewheel_storage::fs::{FileSystem, OpenMode, SimFs};
+use tidewheel_storage::fs::{DirEntry, FileSystem, OpenMode, SimFs};
 use tidewheel_storage::inspect::{ReindexOptions, Severity, reindex, verify};
 
 use super::config;
@@ -20,10 +20,16 @@ pub(crate) fn damages(fs: &SimFs) -> Vec<String> {
     damages
 }
 
-/// The index files of all segments in `/data`, by their paths.
+/// The partitions in `/data`. What was deleted has files only until they are unlinked.
+fn partitions(fs: &SimFs) -> impl Iterator<Item = DirEntry> {
+    let entries = fs.read_dir(Path::new("/data")).unwrap().into_iter();
+    entries.filter(|entry| entry.is_dir && !entry.name.ends_with("-delete"))
+}
+
+/// The index files of all their segments, by their paths.
 fn indexes(fs: &SimFs) -> Vec<(PathBuf, Vec<u8>)> {
     let mut indexes = Vec::new();
-    for partition in fs.read_dir(Path::new("/data")).unwrap() {
+    for partition in partitions(fs) {
         let dir = Path::new("/data").join(partition.name);
         for entry in fs.read_dir(&dir).unwrap_or_default() {
             let Some(segment) = entry.name.strip_suffix(".log") else {
@@ -51,7 +57,7 @@ pub(crate) fn check_files(fs: &SimFs) {
     for (path, _) in &kept {
         rebuilt.remove_file(path).unwrap();
     }
-    for partition in fs.read_dir(Path::new("/data")).unwrap() {
+    for partition in partitions(fs) {
         let name = &partition.name;
         let config = match name.starts_with("__tidewheel_metadata-") {
             true => LogConfig::everlasting(),
@@ -61,10 +67,8 @@ pub(crate) fn check_files(fs: &SimFs) {
             interval_bytes: config.index_interval_bytes,
             dry_run: false,
         };
-        if partition.is_dir && !name.ends_with("-delete") {
-            let dir = Path::new("/data").join(name);
-            reindex(&rebuilt, &dir, options, &mut |_| ()).unwrap();
-        }
+        let dir = Path::new("/data").join(name);
+        reindex(&rebuilt, &dir, options, &mut |_| ()).unwrap();
     }
     let rebuilt = indexes(&rebuilt);
     assert_eq!(kept.len(), rebuilt.len());

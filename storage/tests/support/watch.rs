@@ -1,4 +1,4 @@
-//! A file system that notes which files are opened, and can run out of descriptors.
+//! A file system that notes which files are opened and which directories synced, and can run out of descriptors.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -12,6 +12,7 @@ use tidewheel_storage::fs::{DirEntry, DirLock, DiskSpace, FileSystem, LogFile, O
 pub(crate) struct WatchedFs {
     fs: SimFs,
     opened: Arc<Mutex<Vec<PathBuf>>>,
+    synced_dirs: Arc<Mutex<Vec<PathBuf>>>,
     exhausted: Arc<AtomicBool>,
     meeting: Arc<Meeting>,
 }
@@ -30,6 +31,7 @@ impl WatchedFs {
         Self {
             fs,
             opened: Arc::default(),
+            synced_dirs: Arc::default(),
             exhausted: Arc::default(),
             meeting: Arc::default(),
         }
@@ -59,6 +61,11 @@ impl WatchedFs {
 
     pub(crate) fn opened(&self) -> Vec<PathBuf> {
         self.opened.lock().unwrap().clone()
+    }
+
+    /// Each directory as often as it was synced.
+    pub(crate) fn synced_dirs(&self) -> Vec<PathBuf> {
+        self.synced_dirs.lock().unwrap().clone()
     }
 }
 
@@ -108,6 +115,7 @@ impl FileSystem for WatchedFs {
     }
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        self.synced_dirs.lock().unwrap().push(path.to_path_buf());
         self.check_descriptors()?;
         if self.meeting.is_on.load(Ordering::Relaxed) {
             self.meeting.attend();
