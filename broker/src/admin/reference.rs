@@ -78,9 +78,9 @@ const HEAD: &str = r#"<!doctype html>
 
 fn page(document: &Value) -> String {
     let mut out = HEAD.to_owned();
+    let written = write_page(&mut out, document);
     // Nothing that writes into a text fails.
-    let _ = write_page(&mut out, document);
-    out
+    written.map(|()| out).unwrap_or_default()
 }
 
 fn write_page(out: &mut String, document: &Value) -> fmt::Result {

@@ -57,6 +57,18 @@ fn fill(client: &mut Client) {
     }
 }
 
+/// Who asks as Redpanda's tools do is told that nobody leads a partition.
+fn assert_leaderless(broker: &Broker, partition: i32) {
+    let health = send(broker, "GET", "/v1/cluster/health_overview", &[], "").good();
+    let named = health["leaderless_partitions"].as_array().unwrap();
+    let partition = json!(format!("kafka/t/{partition}"));
+    assert!(named.contains(&partition), "{health}");
+    assert_eq!(
+        (&health["is_healthy"], &health["leaderless_count"]),
+        (&json!(false), &json!(named.len()))
+    );
+}
+
 /// What a client is told that produces, fetches, and asks for the end of a partition and of an epoch.
 fn told(client: &mut Client, partition: i32) -> [i16; 4] {
     let produced = client.produce("t", partition, -1, batch(&["w"])).error_code;
@@ -152,16 +164,7 @@ fn what_lies_in_a_directory_that_is_lost_at_a_start_is_offline_until_it_is_back(
         refused["detail"].as_str().unwrap().contains("two"),
         "{refused}"
     );
-    let health = send(&broker, "GET", "/v1/cluster/health_overview", &[], "").good();
-    let named = health["leaderless_partitions"].as_array().unwrap();
-    assert!(
-        named.contains(&json!(format!("kafka/t/{}", lost[0]))),
-        "{health}"
-    );
-    assert_eq!(
-        (&health["is_healthy"], &health["leaderless_count"]),
-        (&json!(false), &json!(named.len()))
-    );
+    assert_leaderless(&broker, lost[0]);
     broker.stop();
     assert_eq!(std::fs::read_dir(&two).unwrap().count(), 0);
 
