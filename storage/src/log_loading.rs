@@ -323,7 +323,7 @@ impl<W> LogManager<W> {
             log,
             recovery_point: known.log_end_offset,
             snapshots: snapshots.collect(),
-            cleaned_to: managed.checkpoints.at_start(&live.tp).cleaned_to,
+            cleaned: managed.checkpoints.at_start(&live.tp).cleaned,
         }
     }
 
@@ -429,7 +429,7 @@ impl<W> LogManager<W> {
             log,
             recovery_point: 0,
             snapshots: BTreeSet::new(),
-            cleaned_to: None,
+            cleaned: None,
         }
     }
 

@@ -9,11 +9,12 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use tidewheel_config::LogConfig;
 use tidewheel_protocol::{TopicPartition, Uuid};
 
 use crate::batch_validator::ValidBatch;
+use crate::compaction::Cleaned;
 use crate::dir_names::deleted_dir_name;
 use crate::error::StorageError;
 use crate::flush_coalescer::DirtyAppend;
@@ -59,7 +60,7 @@ pub(crate) struct FoundLog {
     /// Offsets of the producer snapshots on the disk.
     pub(crate) snapshots: BTreeSet<i64>,
     /// How far compaction went, where it ever began.
-    pub(crate) cleaned_to: Option<i64>,
+    pub(crate) cleaned: Option<Cleaned>,
 }
 
 /// The offsets of a partition that the log directory's checkpoint files hold.
@@ -72,7 +73,7 @@ pub(crate) struct CheckpointOffsets {
     /// The high watermark, as far as it is below the recovery point.
     pub(crate) high_watermark: i64,
     /// How far compaction went, where it ever began: then there may be holes between batches.
-    pub(crate) cleaned_to: Option<i64>,
+    pub(crate) cleaned: Option<Cleaned>,
 }
 
 /// When a checkpoint is worth its syncs.
@@ -95,8 +96,8 @@ pub(crate) struct PartitionLog {
     maintenance: Mutex<Maintenance>,
     /// The recovery point as the log directory's checkpoint has it, or will have it next.
     recovery_point: AtomicI64,
-    /// How far compaction went, -1 where it never began. One thread compacts.
-    cleaned_to: AtomicI64,
+    /// How far compaction went, where it ever began. One thread compacts.
+    cleaned: ArcSwapOption<Cleaned>,
     dirty: AtomicBool,
     /// The high watermark that a start found noted.
     pub(crate) shown_at_start: i64,
@@ -109,7 +110,7 @@ impl PartitionLog {
             log,
             recovery_point,
             snapshots,
-            cleaned_to,
+            cleaned,
         } = found;
         let reader = Arc::clone(log.reader());
         let checkpoint_ms = log.is_changed().then_some(i64::MIN);
@@ -126,7 +127,7 @@ impl PartitionLog {
                 deleted: VecDeque::new(),
             }),
             recovery_point: AtomicI64::new(recovery_point),
-            cleaned_to: AtomicI64::new(cleaned_to.unwrap_or(-1)),
+            cleaned: ArcSwapOption::new(cleaned.map(Arc::new)),
             dirty: AtomicBool::new(false),
             shown_at_start,
         }
@@ -356,18 +357,18 @@ impl PartitionLog {
             recovery_point,
             log_start: offsets.log_start.min(recovery_point),
             high_watermark: offsets.high_watermark.min(recovery_point),
-            cleaned_to: self.cleaned_to(),
+            cleaned: self.cleaned(),
         }
     }
 
     /// How far compaction went, where it ever began.
-    pub(crate) fn cleaned_to(&self) -> Option<i64> {
-        Some(self.cleaned_to.load(Ordering::Acquire)).filter(|offset| *offset >= 0)
+    pub(crate) fn cleaned(&self) -> Option<Cleaned> {
+        self.cleaned.load().as_deref().copied()
     }
 
     /// Notes how far compaction went. Only the thread that compacts calls it.
-    pub(crate) fn set_cleaned_to(&self, offset: i64) {
-        self.cleaned_to.store(offset, Ordering::Release);
+    pub(crate) fn set_cleaned(&self, cleaned: Cleaned) {
+        self.cleaned.store(Some(Arc::new(cleaned)));
     }
 
     /// Gives back preallocated space and closes the files of a log that was idle for `idle_ms`.

@@ -73,7 +73,7 @@ impl Recovering {
             recovery_point: at_start.recovery_point,
             log_start: if is_hint { 0 } else { at_start.log_start },
             is_sealed,
-            may_have_holes: at_start.cleaned_to.is_some() || live.config.cleanup_policy.compact,
+            may_have_holes: at_start.cleaned.is_some() || live.config.cleanup_policy.compact,
             config: &live.config,
             leader_epoch: self.leader_epoch,
             producer_expiration_ms: self.producer_expiration_ms,
@@ -83,7 +83,7 @@ impl Recovering {
             log: Log::new(recovered.parts),
             recovery_point: at_start.recovery_point,
             snapshots: recovered.snapshots,
-            cleaned_to: at_start.cleaned_to,
+            cleaned: at_start.cleaned,
         })
     }
 

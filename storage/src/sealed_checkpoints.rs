@@ -5,12 +5,14 @@
 //! explains. So what a start believes stands here; Kafka's files are written behind it, for Kafka's tools, and
 //! for the case that this one is lost:
 //! ```text
-//! 1\n
+//! 2\n
 //! <number of entries>\n
-//! <topic> <partition> <recovery point> <log start> <high watermark> <compacted to, or ->\n
+//! <topic> <partition> <recovery point> <log start> <high watermark> <compacted to, or -> <horizon> <held back by>\n
 //! crc32:1b2c3d4e\n
 //! ```
-//! The last line is the CRC-32 (IEEE) of every byte before it, in eight hexadecimal digits.
+//! The last line is the CRC-32 (IEEE) of every byte before it, in eight hexadecimal digits. The last two fields say
+//! what tombstones wait for, of which Kafka notes nothing ([`Cleaned`]): a time in ms since 1970, 0 where nobody
+//! knows, and an offset, or `-`. Version 1 has not got them.
 //!
 //! **Believed** is this file where its checksum is right, whatever the others say: it is the first that is
 //! replaced, so it is never older than they are. Where it is missing or damaged, Kafka's files count, but no start
@@ -28,6 +30,7 @@ use crate::checkpoint::{
     CLEANER_OFFSET_CHECKPOINT, LOG_START_OFFSET_CHECKPOINT, RECOVERY_POINT_CHECKPOINT,
     REPLICATION_OFFSET_CHECKPOINT, read_offsets, read_small,
 };
+use crate::compaction::Cleaned;
 use crate::error::StorageError;
 use crate::fs::FileSystem;
 use crate::manifest::{add_checksum, checked_body};
@@ -36,7 +39,9 @@ use crate::partition_log::CheckpointOffsets;
 /// The file's name in a log directory.
 pub const SEALED_CHECKPOINTS: &str = "tidewheel.checkpoints";
 
-const VERSION: &str = "1";
+const VERSION: &str = "2";
+/// Without what tombstones wait for.
+const VERSION_1: &str = "1";
 
 /// What is noted of the partitions of a log directory.
 pub(crate) type Noted = HashMap<TopicPartition, CheckpointOffsets>;
@@ -90,7 +95,7 @@ pub(crate) fn texts_of(noted: &Noted) -> Texts<Offsets> {
         // Kafka lists only what differs from the first segment's base offset; 0 says nothing.
         log_starts: pick(|offsets| Some(offsets.log_start).filter(|start| *start > 0)),
         high_watermarks: pick(|offsets| Some(offsets.high_watermark)),
-        cleaned: pick(|offsets| offsets.cleaned_to),
+        cleaned: pick(|offsets| Some(offsets.cleaned?.to)),
     }
 }
 
@@ -159,7 +164,7 @@ fn noted_in(texts: &Texts<Option<Offsets>>) -> Noted {
         noted.high_watermark = offset;
     });
     note(&texts.cleaned, |noted, offset| {
-        noted.cleaned_to = Some(offset);
+        noted.cleaned = Some(Cleaned::with_unknown_tombstones(offset));
     });
     noted
 }
@@ -187,14 +192,19 @@ pub(crate) fn encode(noted: &Noted) -> Vec<u8> {
             recovery_point,
             log_start,
             high_watermark,
-            cleaned_to,
+            cleaned,
         } = offsets;
         let (topic, partition) = (&tp.topic, tp.partition);
-        let cleaned = cleaned_to.map_or_else(|| "-".to_owned(), |offset| offset.to_string());
+        let or_none = |number: Option<i64>| {
+            number.map_or_else(|| "-".to_owned(), |number| number.to_string())
+        };
+        let to = or_none(cleaned.map(|cleaned| cleaned.to));
+        let horizon = or_none(cleaned.and_then(|cleaned| cleaned.horizon_ms));
+        let holder = or_none(cleaned.and_then(|cleaned| cleaned.held_back_by));
         let line =
             format_args!("{topic} {partition} {recovery_point} {log_start} {high_watermark}");
         // Writing to a string cannot fail.
-        writeln!(text, "{line} {cleaned}").unwrap_or_default();
+        writeln!(text, "{line} {to} {horizon} {holder}").unwrap_or_default();
     }
     let mut bytes = text.into_bytes();
     add_checksum(&mut bytes);
@@ -205,13 +215,13 @@ fn decode(bytes: &[u8]) -> Result<Noted, String> {
     let text = std::str::from_utf8(checked_body(bytes)?).map_err(|error| error.to_string())?;
     let mut lines = text.lines();
     let version = lines.next().unwrap_or_default();
-    if version != VERSION {
+    if ![VERSION, VERSION_1].contains(&version) {
         return Err(format!("version {version:?} is unknown"));
     }
     let count = lines.next().and_then(|count| count.parse().ok());
     let mut noted = Noted::new();
     for line in lines {
-        let (tp, offsets) = parse(line).ok_or_else(|| format!("no entry: {line:?}"))?;
+        let (tp, offsets) = parse(line, version).ok_or_else(|| format!("no entry: {line:?}"))?;
         if noted.insert(tp, offsets).is_some() {
             return Err(format!("twice: {line:?}"));
         }
@@ -222,16 +232,27 @@ fn decode(bytes: &[u8]) -> Result<Noted, String> {
     }
 }
 
-fn parse(line: &str) -> Option<(TopicPartition, CheckpointOffsets)> {
+fn parse(line: &str, version: &str) -> Option<(TopicPartition, CheckpointOffsets)> {
     let mut fields = line.split(' ');
     let topic = fields.next().filter(|topic| !topic.is_empty())?;
     let partition = fields.next()?.parse().ok().filter(|number| *number >= 0)?;
     let offset = |field: &str| field.parse::<i64>().ok().filter(|offset| *offset >= 0);
     let (recovery_point, log_start) = (offset(fields.next()?)?, offset(fields.next()?)?);
     let high_watermark = offset(fields.next()?)?;
-    let cleaned_to = match fields.next()? {
-        "-" => None,
-        field => Some(offset(field)?),
+    let mut or_none = || match fields.next()? {
+        "-" => Some(None),
+        field => Some(Some(offset(field)?)),
+    };
+    let cleaned = match (or_none()?, version) {
+        (to, VERSION_1) => to.map(Cleaned::with_unknown_tombstones),
+        (to, _) => match (to, or_none()?, or_none()?) {
+            (None, None, None) => None,
+            (to, horizon_ms, held_back_by) => Some(Cleaned {
+                to: to?,
+                horizon_ms,
+                held_back_by,
+            }),
+        },
     };
     let tp = TopicPartition {
         topic: Arc::from(topic),
@@ -241,7 +262,7 @@ fn parse(line: &str) -> Option<(TopicPartition, CheckpointOffsets)> {
         recovery_point,
         log_start,
         high_watermark,
-        cleaned_to,
+        cleaned,
     };
     fields.next().is_none().then_some((tp, offsets))
 }
@@ -263,17 +284,33 @@ mod tests {
             topic: Arc::from(topic),
             partition,
         };
-        let offsets = |recovery_point, cleaned_to| CheckpointOffsets {
+        let offsets = |recovery_point, cleaned| CheckpointOffsets {
             recovery_point,
             log_start: 3,
             high_watermark: i64::MAX,
-            cleaned_to,
+            cleaned,
         };
+        let waits = Cleaned {
+            to: 13,
+            horizon_ms: None,
+            held_back_by: Some(5),
+        };
+        let unknown = Cleaned::with_unknown_tombstones(12);
         let entries = [
             (tp("b.c-d_e", 10), offsets(7, None)),
-            (tp("a", 0), offsets(900, Some(12))),
+            (tp("a", 0), offsets(900, Some(unknown))),
+            (tp("a", 1), offsets(901, Some(waits))),
         ];
         entries.into_iter().collect()
+    }
+
+    /// What files know of it that do not say what tombstones wait for.
+    fn without_tombstones(mut noted: Noted) -> Noted {
+        for offsets in noted.values_mut() {
+            let to = offsets.cleaned.map(|cleaned| cleaned.to);
+            offsets.cleaned = to.map(Cleaned::with_unknown_tombstones);
+        }
+        noted
     }
 
     fn disk(sealed: Option<&[u8]>, texts: &Noted) -> SimFs {
@@ -294,7 +331,9 @@ mod tests {
         let bytes = encode(&noted());
         let text = String::from_utf8(bytes.clone()).unwrap();
         let max = i64::MAX;
-        let body = format!("1\n2\na 0 900 3 {max} 12\nb.c-d_e 10 7 3 {max} -\n");
+        let body = format!(
+            "2\n3\na 0 900 3 {max} 12 0 -\na 1 901 3 {max} 13 - 5\nb.c-d_e 10 7 3 {max} - - -\n"
+        );
         assert_eq!(text.strip_suffix('\n').unwrap().len(), body.len() + 14);
         assert!(text.starts_with(&body), "{text}");
         assert_eq!(decode(&bytes), Ok(noted()));
@@ -302,16 +341,32 @@ mod tests {
     }
 
     #[test]
+    fn of_the_first_version_nobody_knows_what_tombstones_wait_for() {
+        let max = i64::MAX;
+        let body =
+            format!("1\n3\na 0 900 3 {max} 12\na 1 901 3 {max} 13\nb.c-d_e 10 7 3 {max} -\n");
+        let mut bytes = body.into_bytes();
+        add_checksum(&mut bytes);
+        assert_eq!(decode(&bytes), Ok(without_tombstones(noted())));
+    }
+
+    #[test]
     fn what_no_checkpoint_says_is_refused_even_with_a_right_checksum() {
         for body in [
             "",
-            "2\n0\n",
+            "3\n0\n",
             "1\n1\n",
+            "2\n1\n",
             "1\n1\na 0 1 1 1\n",
             "1\n1\na 0 1 1 1 - 2\n",
             "1\n1\na 0 -1 1 1 -\n",
             "1\n1\na -1 1 1 1 -\n",
             "1\n2\na 0 1 1 1 -\na 0 1 1 1 -\n",
+            "2\n1\na 0 1 1 1 -\n",
+            "2\n1\na 0 1 1 1 - 5 -\n",
+            "2\n1\na 0 1 1 1 - - 5\n",
+            "2\n1\na 0 1 1 1 5 - - -\n",
+            "2\n1\na 0 1 1 1 5 -1 -\n",
         ] {
             let mut bytes = body.as_bytes().to_vec();
             add_checksum(&mut bytes);
@@ -322,7 +377,7 @@ mod tests {
     #[test]
     fn the_checksum_decides_what_is_believed() {
         let sealed = encode(&noted());
-        let mut other = noted();
+        let mut other = without_tombstones(noted());
         for offsets in other.values_mut() {
             offsets.recovery_point = 1;
             offsets.high_watermark = 1;

@@ -103,6 +103,16 @@ impl Cleanable {
         Ok(cleanable)
     }
 
+    /// The segments that hold anything up to and with offset `latest`, and where the last of them ends.
+    pub(crate) fn up_to(&self, latest: i64) -> (&[Arc<LogSegment>], i64) {
+        let begins = |segment: &Arc<LogSegment>| segment.base_offset() <= latest;
+        let (covered, others) = self
+            .segments
+            .split_at(self.segments.partition_point(begins));
+        let end = others.first().map_or(self.end, |next| next.base_offset());
+        (covered, end)
+    }
+
     /// The share of bytes that no pass went through, from 0 to 1.
     #[expect(
         clippy::cast_precision_loss,
@@ -145,6 +155,17 @@ pub(crate) struct GroupLimits {
     pub(crate) index_bytes: u64,
     /// `index.interval.bytes`: an entry comes at most so often.
     pub(crate) interval_bytes: u64,
+}
+
+impl GroupLimits {
+    /// Those that a log's settings ask for.
+    pub(crate) fn of(config: &LogConfig) -> Self {
+        Self {
+            log_bytes: config.segment_bytes.into(),
+            index_bytes: config.segment_index_bytes.into(),
+            interval_bytes: config.index_interval_bytes.into(),
+        }
+    }
 }
 
 /// A run of segments that becomes one.

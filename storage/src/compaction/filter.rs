@@ -28,8 +28,8 @@ pub(crate) struct Filter<'a> {
     pub(crate) held_back: Cell<bool>,
     /// The offset of the last record of each producer that is known.
     pub(crate) producers: &'a HashMap<i64, i64>,
-    /// `delete.retention.ms`.
-    pub(crate) delete_retention_ms: i64,
+    /// Until when tombstones stay that had no time before, ms since 1970.
+    pub(crate) horizon_ms: i64,
     /// ms since 1970.
     pub(crate) now_ms: i64,
 }
@@ -153,9 +153,8 @@ impl Filter<'_> {
         };
         let mut records = Vec::new();
         if sets_horizon {
-            let horizon = self.now_ms.saturating_add(self.delete_retention_ms);
-            let shift = header.base_timestamp.wrapping_sub(horizon);
-            header = header.with_delete_horizon(horizon);
+            let shift = header.base_timestamp.wrapping_sub(self.horizon_ms);
+            header = header.with_delete_horizon(self.horizon_ms);
             for record in kept {
                 let delta = record.timestamp_delta.wrapping_add(shift);
                 record.put_with_timestamp_delta(delta, &mut records)?;

@@ -7,7 +7,9 @@
 //! old ones ([`swap`]) run by run, the oldest first: a tombstone never goes before what it deletes.
 //!
 //! How far passes went stands in `cleaner-offset-checkpoint`. An entry is there before the first swap of a
-//! log, because it also says that a log may have holes between its batches.
+//! log, because it also says that a log may have holes between its batches. Beside it, under the checksum of
+//! `tidewheel.checkpoints`, stands what tombstones wait for ([`Cleaned`]), so that they go also where nothing is
+//! written after a start.
 //!
 //! Whoever calls decides when, on which thread and how fast: see [`LogCleaner::clean_due`].
 
@@ -15,11 +17,12 @@ mod choice;
 mod filter;
 mod offset_map;
 mod partition;
+mod progress;
 mod rewrite;
 pub(crate) mod swap;
 
 use std::cell::Cell;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -34,6 +37,7 @@ use crate::shared_log::LogId;
 use choice::{Cleanable, Group, GroupLimits, group};
 use filter::Filter;
 use offset_map::{MapSize, OffsetMap};
+pub(crate) use progress::Cleaned;
 use rewrite::{Visited, for_each_batch, rewrite};
 
 /// Is told how many bytes were read and written since the last call, and may wait. Returns false where
@@ -92,10 +96,6 @@ pub struct LogCleaner {
     options: CleanerOptions,
     /// Logs that hold something that cannot be read.
     uncleanable: HashSet<LogId>,
-    /// When the first tombstones of a log may go, ms since 1970.
-    horizons: HashMap<LogId, i64>,
-    /// The base offset of the first batch that holds tombstones of a log back whose time has come: they go when it has.
-    held_back: HashMap<LogId, i64>,
 }
 
 /// A log that is worth a pass.
@@ -113,8 +113,6 @@ impl LogCleaner {
         Self {
             options,
             uncleanable: HashSet::new(),
-            horizons: HashMap::new(),
-            held_back: HashMap::new(),
         }
     }
 
@@ -131,8 +129,6 @@ impl LogCleaner {
         let open = self.compacted_logs(logs);
         let known: HashSet<LogId> = open.iter().map(|(_, log)| log.id()).collect();
         self.uncleanable.retain(|id| known.contains(id));
-        self.horizons.retain(|id, _| known.contains(id));
-        self.held_back.retain(|id, _| known.contains(id));
         while let Some(next) = self.dirtiest(logs, &tried, now_ms()) {
             let (id, tp) = (next.log.id(), next.log.tp().clone());
             let outcome = self.pass(logs, &next, now_ms(), pace);
@@ -188,7 +184,7 @@ impl LogCleaner {
             let Ok(cleanable) = look_at(logs, dir, &log, &config, now_ms) else {
                 continue;
             };
-            let tombstones_due = self.tombstones_due(log.id(), &cleanable, now_ms);
+            let tombstones_due = tombstones_due(&log, &cleanable, now_ms);
             let ratio = cleanable.dirty_ratio();
             if cleanable.is_due(&config, tombstones_due)
                 && best
@@ -206,50 +202,31 @@ impl LogCleaner {
         best
     }
 
-    /// Whether tombstones of an earlier pass may go: their time has come, or retention took what held them back.
-    fn tombstones_due(&self, id: LogId, cleanable: &Cleanable, now_ms: i64) -> bool {
-        let holder = self.held_back.get(&id);
-        let first = cleanable
-            .segments
-            .first()
-            .map(|segment| segment.base_offset());
-        self.horizons
-            .get(&id)
-            .is_some_and(|horizon| *horizon <= now_ms)
-            || holder.is_some_and(|holder| first.is_some_and(|first| *holder < first))
-    }
-
     /// One pass over one log.
     fn pass<W>(
-        &mut self,
+        &self,
         logs: &LogManager<W>,
         next: &Candidate,
         now_ms: i64,
         pace: &mut Pace<'_>,
     ) -> Result<CleaningStats, StorageError> {
         let Candidate {
-            dir,
             log,
             config,
             cleanable,
+            ..
         } = next;
         let producers = log.lock().producer_ends(config, now_ms)?;
-        if logs.dirs[*dir]
-            .checkpoints
-            .written_for(log.tp())
-            .cleaned_to
-            .is_none()
-        {
-            log.set_cleaned_to(cleanable.first_dirty);
-            logs.write_dir_checkpoints(*dir)?;
-        }
+        let horizon_ms = now_ms.saturating_add(config.delete_retention_ms);
+        let during = Cleaned::during_pass(log.cleaned(), cleanable.first_dirty, horizon_ms);
+        note_cleaned(logs, next, during)?;
         let Newest { newest, too_large } = self.newest_offsets(log, cleanable, pace)?;
         let filter = Filter {
             newest: &newest,
             unopened: Cell::new(None),
             held_back: Cell::new(false),
             producers: &producers,
-            delete_retention_ms: config.delete_retention_ms,
+            horizon_ms,
             now_ms,
         };
         let mut stats = CleaningStats {
@@ -257,40 +234,23 @@ impl LogCleaner {
             too_large,
             ..CleaningStats::default()
         };
-        let covered = |base_offset: i64| base_offset <= newest.latest();
-        let count = cleanable
-            .segments
-            .partition_point(|segment| covered(segment.base_offset()));
-        let limits = GroupLimits {
-            log_bytes: config.segment_bytes.into(),
-            index_bytes: config.segment_index_bytes.into(),
-            interval_bytes: config.index_interval_bytes.into(),
-        };
-        let end = cleanable
-            .segments
-            .get(count)
-            .map_or(cleanable.end, |next| next.base_offset());
-        let mut horizon_ms: Option<i64> = None;
-        for group in group(&cleanable.segments[..count], end, limits) {
+        let (segments, end) = cleanable.up_to(newest.latest());
+        // What a pass that was cut short has put behind the end of this one has a horizon, too.
+        let is_behind = segments.len() < cleanable.segments.len();
+        let mut first_horizon = during.horizon_ms.filter(|_| is_behind);
+        for group in group(segments, end, GroupLimits::of(config)) {
             let done = compact_group(log, group, &filter, config, pace)?;
             stats.bytes_before += done.bytes_before;
             stats.bytes_after += done.bytes_after;
-            horizon_ms = [horizon_ms, done.horizon_ms].into_iter().flatten().min();
+            first_horizon = [first_horizon, done.horizon_ms].into_iter().flatten().min();
         }
-        self.note_waiting(log.id(), horizon_ms, &filter);
-        log.set_cleaned_to(stats.cleaned_to);
-        logs.write_dir_checkpoints(*dir)?;
+        let after = Cleaned {
+            to: stats.cleaned_to,
+            horizon_ms: first_horizon,
+            held_back_by: filter.unopened.get().filter(|_| filter.held_back.get()),
+        };
+        note_cleaned(logs, next, after)?;
         Ok(stats)
-    }
-
-    /// Remembers what tombstones of a log wait for.
-    fn note_waiting(&mut self, id: LogId, horizon_ms: Option<i64>, filter: &Filter<'_>) {
-        self.horizons.remove(&id);
-        self.horizons
-            .extend(horizon_ms.map(|horizon| (id, horizon)));
-        let holder = filter.unopened.get().filter(|_| filter.held_back.get());
-        self.held_back.remove(&id);
-        self.held_back.extend(holder.map(|offset| (id, offset)));
     }
 
     /// The newest offsets of the keys in the dirty part, as far as they find room.
@@ -469,5 +429,28 @@ fn look_at<W>(
 ) -> Result<Cleanable, StorageError> {
     let written = logs.dirs[dir].checkpoints.written_for(log.tp());
     let view = log.cleaning_view(written.recovery_point, config, now_ms)?;
-    Cleanable::of(&view, log.cleaned_to(), config, now_ms)
+    let cleaned_to = log.cleaned().map(|cleaned| cleaned.to);
+    Cleanable::of(&view, cleaned_to, config, now_ms)
+}
+
+/// Whether tombstones of an earlier pass may go.
+fn tombstones_due(log: &PartitionLog, cleanable: &Cleanable, now_ms: i64) -> bool {
+    let first = cleanable.segments.first();
+    log.cleaned()
+        .zip(first)
+        .is_some_and(|(cleaned, first)| cleaned.tombstones_due(first.base_offset(), now_ms))
+}
+
+/// Writes down how far a log is compacted and what its tombstones wait for, where the directory's files do not say so.
+fn note_cleaned<W>(
+    logs: &LogManager<W>,
+    of: &Candidate,
+    cleaned: Cleaned,
+) -> Result<(), StorageError> {
+    of.log.set_cleaned(cleaned);
+    let written = logs.dirs[of.dir].checkpoints.written_for(of.log.tp());
+    if written.cleaned == Some(cleaned) {
+        return Ok(());
+    }
+    logs.write_dir_checkpoints(of.dir)
 }

@@ -239,7 +239,9 @@ impl Dumper<'_> {
                 recovery_point: offsets.recovery_point,
                 log_start: offsets.log_start,
                 high_watermark: offsets.high_watermark,
-                compacted_to: offsets.cleaned_to,
+                compacted_to: offsets.cleaned.map(|cleaned| cleaned.to),
+                horizon_ms: offsets.cleaned.and_then(|cleaned| cleaned.horizon_ms),
+                held_back_by: offsets.cleaned.and_then(|cleaned| cleaned.held_back_by),
             });
         }
         Ok(())

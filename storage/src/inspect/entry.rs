@@ -84,6 +84,10 @@ pub enum DumpEntry {
         high_watermark: i64,
         /// How far it is compacted; nothing where it never was.
         compacted_to: Option<i64>,
+        /// When the first tombstones of it may go, ms since 1970, 0 where nobody knows; nothing where none wait.
+        horizon_ms: Option<i64>,
+        /// The base offset of the batch that holds tombstones back whose time has come.
+        held_back_by: Option<i64>,
     },
     /// A line of `meta.properties`.
     Property {
@@ -288,16 +292,24 @@ impl fmt::Display for DumpEntry {
                 log_start,
                 high_watermark,
                 compacted_to,
+                horizon_ms,
+                held_back_by,
             } => {
                 write!(
                     f,
                     "  {topic}-{partition} recovery point {recovery_point} log start {log_start}"
                 )?;
                 write!(f, " high watermark {high_watermark}")?;
-                match compacted_to {
-                    Some(offset) => write!(f, " compacted to {offset}"),
-                    None => Ok(()),
+                for (what, number) in [
+                    ("compacted to", compacted_to),
+                    ("tombstones wait until", horizon_ms),
+                    ("tombstones held back by", held_back_by),
+                ] {
+                    if let Some(number) = number {
+                        write!(f, " {what} {number}")?;
+                    }
                 }
+                Ok(())
             }
             DumpEntry::Property { key, value } => write!(f, "  {key}={value}"),
             DumpEntry::ManifestPartition(partition) => write_manifest(f, partition),

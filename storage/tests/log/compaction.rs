@@ -1,5 +1,6 @@
 //! Log compaction: what stays, what goes and when, beside producers, readers, retention and crashes.
 
+mod tombstones;
 mod too_large;
 mod world;
 
@@ -87,41 +88,6 @@ fn push_on(world: &mut World, now_ms: i64) {
         world.append(&[(b"filler", Some(&[9; 900]))], PLAIN, now_ms);
     }
     world.settle();
-}
-
-#[test]
-fn tombstones_go_once_their_time_is_over() {
-    for restart in [false, true] {
-        let mut world = World::new(config());
-        world.append(&[(b"a", Some(b"1")), (b"b", Some(b"2"))], PLAIN, NOW);
-        world.append(&[(b"a", None)], Compression::Zstd, NOW);
-        push_on(&mut world, NOW);
-        world.clean(NOW);
-        let tombstone = (2, b"a".to_vec(), None);
-        assert!(world.read().contains(&tombstone), "consumers must see it");
-        assert!(!world.read().iter().any(|(offset, ..)| *offset == 0));
-        let batches = read_all(&world.log, 1 << 20);
-        let batch = batches.iter().find(|batch| batch.header.base_offset == 2);
-        let header = batch.unwrap().header;
-        assert!(header.has_delete_horizon());
-        assert_eq!(header.base_timestamp, NOW + RETENTION_MS);
-        assert_eq!(header.max_timestamp, NOW);
-        let records: Vec<_> = batch.unwrap().records(1 << 20).unwrap().collect();
-        assert_eq!(records[0].as_ref().unwrap().timestamp, NOW, "it stays");
-        if restart {
-            world.restart(false);
-        }
-        push_on(&mut world, NOW);
-        world.clean(NOW + RETENTION_MS - 1);
-        assert!(world.read().contains(&tombstone));
-        if restart {
-            // What is not known any more is met by the next pass.
-            push_on(&mut world, NOW);
-        }
-        assert_eq!(world.clean(NOW + RETENTION_MS).len(), 1);
-        assert!(!world.read().contains(&tombstone));
-        world.check();
-    }
 }
 
 #[test]
@@ -468,7 +434,10 @@ fn a_log_gets_on_whose_first_segment_goes_during_every_part_of_a_pass() {
 
 /// What a fault at each operation of a pass leaves.
 fn at_every_operation(fault: Fault, test: impl Fn(&World, &World, u64)) {
-    let base = filled(config());
+    at_every_operation_on(&filled(config()), fault, test);
+}
+
+fn at_every_operation_on(base: &World, fault: Fault, test: impl Fn(&World, &World, u64)) {
     let mut whole = base.restart_on(base.fs.kill());
     whole.settle();
     let start = whole.fs.op_count();
@@ -482,7 +451,7 @@ fn at_every_operation(fault: Fault, test: impl Fn(&World, &World, u64)) {
         assert_eq!(world.fs.op_count(), start, "the same program");
         world.fs.fail_at(start + op, fault);
         world.clean(NOW);
-        test(&base, &world, op);
+        test(base, &world, op);
     }
 }
 
@@ -567,6 +536,7 @@ proptest! {
                 80..=87 => {
                     now_ms += random.signed(2 * 1_000);
                     world.clean(now_ms);
+                    world.check_tombstones(now_ms);
                 }
                 88..=90 => world.restart(true),
                 91..=93 => world.restart(false),
@@ -591,6 +561,9 @@ proptest! {
         world.settle();
         world.clean(now_ms);
         world.check();
+        world.restart(random.chance(50));
+        world.clean(now_ms + RETENTION_MS);
+        world.check_tombstones(now_ms + RETENTION_MS);
         prop_assert_eq!(world.verify(), Vec::<String>::new());
     }
 }

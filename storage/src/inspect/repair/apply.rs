@@ -36,6 +36,7 @@ use crate::checkpoint::{
     self, CLEAN_SHUTDOWN_MARKER, CLEANER_OFFSET_CHECKPOINT, LOG_START_OFFSET_CHECKPOINT,
     RECOVERY_POINT_CHECKPOINT, REPLICATION_OFFSET_CHECKPOINT,
 };
+use crate::compaction::Cleaned;
 use crate::error::StorageError;
 use crate::fs::{FileSystem, OpenMode};
 use crate::inspect::layout::segment_file;
@@ -466,12 +467,18 @@ impl Apply<'_> {
         } else {
             0
         };
-        let cleaned_to = was.cleaned_to.or(survey.offsets.compacted_to);
+        let cleaned_to = was.cleaned.map(|cleaned| cleaned.to);
+        let cleaned_to = cleaned_to.or(survey.offsets.compacted_to);
         let now = CheckpointOffsets {
             recovery_point: end,
             log_start: start.min(end),
             high_watermark: was.high_watermark.min(end),
-            cleaned_to: cleaned_to.map(|offset| offset.min(end)),
+            cleaned: cleaned_to.map(|offset| Cleaned {
+                to: offset.min(end),
+                ..was
+                    .cleaned
+                    .unwrap_or(Cleaned::with_unknown_tombstones(offset))
+            }),
         };
         if now == was {
             return Ok(());

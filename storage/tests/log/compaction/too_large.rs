@@ -87,9 +87,16 @@ fn what_is_deleted_in_a_batch_that_is_too_large_stays_deleted() {
     }
 }
 
-/// What held it back may go without anything new in the log.
+/// What held it back may go without anything new in the log, also after a start.
 #[test]
 fn a_tombstone_goes_when_the_batch_is_gone_that_held_it_back() {
+    for restart in [None, Some(true), Some(false)] {
+        goes_with_what_held_it_back(restart);
+    }
+}
+
+/// `restart`: none, or after a clean stop or another.
+fn goes_with_what_held_it_back(restart: Option<bool>) {
     let mut world = with_a_huge_value();
     // It lies in a segment of its own.
     for key in [b"c", b"d"] {
@@ -103,6 +110,10 @@ fn a_tombstone_goes_when_the_batch_is_gone_that_held_it_back() {
     assert_eq!(kept(&world, b"a").last(), Some(&(6, None)));
     let later = NOW + 2 * RETENTION_MS;
     assert!(world.clean(later).is_empty(), "not again and again");
+    if let Some(clean) = restart {
+        world.restart(clean);
+        assert!(world.clean(later).is_empty(), "nor after a start");
+    }
 
     world.log.advance_log_start(4).unwrap();
     let gone = world.log.apply_retention(NOW).unwrap();

@@ -201,6 +201,22 @@ impl World {
         );
     }
 
+    /// No tombstone is there whose time had come at `now_ms`, when everything that was due was compacted.
+    pub(crate) fn check_tombstones(&self, now_ms: i64) {
+        for batch in read_all(&self.log, 700) {
+            let header = batch.header;
+            if !header.has_delete_horizon() || now_ms < header.base_timestamp {
+                continue;
+            }
+            let overdue = batch
+                .records(1 << 26)
+                .unwrap()
+                .map(Result::unwrap)
+                .find(|record| record.value.is_none());
+            assert_eq!(overdue.map(|record| record.offset), None, "at {now_ms}");
+        }
+    }
+
     /// What `log verify` finds damaged, after a clean stop.
     pub(crate) fn verify(&mut self) -> Vec<String> {
         self.manager.take().unwrap().close(NOW).unwrap();
