@@ -69,6 +69,11 @@ impl Filter<'_> {
         if header.base_offset > self.newest.latest() || header.is_control() {
             return Ok(Kept::Whole);
         }
+        match self.newest.newest_in(header).map(i32::try_from) {
+            Some(Ok(0)) => return self.nothing_of(header, ends_segment),
+            Some(Ok(count)) if count == header.record_count => return Ok(Kept::Whole),
+            _ => {}
+        }
         let Some(records) = opened(batch)? else {
             let first = self.unopened.get().unwrap_or(header.base_offset);
             self.unopened.set(Some(first));
@@ -78,16 +83,16 @@ impl Filter<'_> {
             max_timestamp: NO_TIMESTAMP,
             ..Chosen::default()
         };
-        let (mut all, mut keys) = (Vec::new(), Vec::new());
+        let mut all = Vec::new();
         for record in RawRecords::new(header, &records) {
             let record = record?;
-            keys.extend(record.key.map(|key| self.newest.hash(key)));
-            all.push(record);
+            let marked = self.newest.is_newest(offset_of(header, &record));
+            let key = record.key.filter(|_| marked.is_none());
+            all.push((record, key.map(|key| self.newest.hash(key))));
         }
-        self.newest.touch(&keys);
-        let (mut keys, mut kept) = (keys.into_iter(), Vec::with_capacity(all.len()));
-        for record in all {
-            let key = record.key.and_then(|_| keys.next());
+        self.newest.touch(all.iter().filter_map(|(_, key)| *key));
+        let mut kept = Vec::with_capacity(all.len());
+        for (record, key) in all {
             if self.stays(header, &record, key) {
                 kept.push(record);
                 chosen.count += 1;
@@ -99,12 +104,7 @@ impl Filter<'_> {
             }
         }
         if kept.is_empty() {
-            let keep = ends_segment || self.is_last_of_producer(header);
-            return match (keep, header.record_count) {
-                (false, _) => Ok(Kept::Nothing),
-                (true, 0) => Ok(Kept::Whole),
-                (true, _) => Ok(Kept::Part(RecordBatch::assemble(emptied(header), &[])?)),
-            };
+            return self.nothing_of(header, ends_segment);
         }
         let sets_horizon = chosen.tombstones
             && !header.has_delete_horizon()
@@ -116,14 +116,28 @@ impl Filter<'_> {
             .map(Kept::Part)
     }
 
+    /// Of a batch none of whose records stays.
+    fn nothing_of(&self, header: &BatchHeader, ends_segment: bool) -> Result<Kept, BatchError> {
+        let keep = ends_segment || self.is_last_of_producer(header);
+        match (keep, header.record_count) {
+            (false, _) => Ok(Kept::Nothing),
+            (true, 0) => Ok(Kept::Whole),
+            (true, _) => Ok(Kept::Part(RecordBatch::assemble(emptied(header), &[])?)),
+        }
+    }
+
+    /// `key`: its hash, where no mark tells whether it is the newest of its key.
     fn stays(&self, header: &BatchHeader, record: &RawRecord<'_>, key: Option<KeyHash>) -> bool {
-        let offset = header.base_offset + i64::from(record.offset_delta);
+        let offset = offset_of(header, record);
         if offset > self.newest.latest() {
             return true;
         }
-        // Records without a key came before the topic was compacted; none is newest of anything.
-        let Some(key) = key else { return false };
-        let newest = self.newest.get(key).is_none_or(|newest| newest <= offset);
+        let newest = match (self.newest.is_newest(offset), key) {
+            (Some(newest), _) => newest,
+            (None, Some(key)) => self.newest.get(key).is_none_or(|newest| newest <= offset),
+            // Records without a key came before the topic was compacted; none is newest of anything.
+            (None, None) => false,
+        };
         newest && (record.has_value || self.tombstone_stays(header))
     }
 
@@ -174,6 +188,10 @@ impl Filter<'_> {
     }
 }
 
+fn offset_of(header: &BatchHeader, record: &RawRecord<'_>) -> i64 {
+    header.base_offset + i64::from(record.offset_delta)
+}
+
 /// The header of a batch that holds offsets and a producer's sequence, but no record any more.
 fn emptied(header: &BatchHeader) -> BatchHeader {
     BatchHeader {
@@ -181,5 +199,137 @@ fn emptied(header: &BatchHeader) -> BatchHeader {
         max_timestamp: NO_TIMESTAMP,
         record_count: 0,
         ..header.uncompressed_without_horizon()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use proptest::prelude::*;
+    use tidewheel_protocol::RecordBatchBuilder;
+
+    use super::super::offset_map::MapSize;
+    use super::super::{Noted, note_keys};
+    use super::*;
+
+    const NOW: i64 = 1_700_000_000_000;
+
+    /// The keys of `batches` from offset `from` on; with marks, where there is memory for them.
+    fn noted(batches: &[RecordBatch], from: i64, bytes_max: u64) -> OffsetMap {
+        let size = MapSize {
+            bytes_max,
+            load_factor: 0.9,
+        };
+        let end = batches.last().map_or(0, |last| last.header.next_offset());
+        let keys = u64::try_from(end - from).unwrap();
+        let mut newest = OffsetMap::new(size, keys, (1, 2), from - 1);
+        for batch in batches {
+            if let Noted::Full = note_keys(&mut newest, batch, from).unwrap() {
+                break;
+            }
+        }
+        newest
+    }
+
+    fn filtered(batches: &[RecordBatch], newest: &OffsetMap) -> Vec<Kept> {
+        let producers = HashMap::new();
+        let filter = Filter {
+            newest,
+            unopened: Cell::new(None),
+            held_back: Cell::new(false),
+            producers: &producers,
+            horizon_ms: NOW + 1_000,
+            now_ms: NOW,
+        };
+        let kept = batches.iter().enumerate();
+        kept.map(|(at, batch)| filter.filter(batch, at % 4 == 3).unwrap())
+            .collect()
+    }
+
+    /// Batches that follow each other, of records with these keys and values or none.
+    fn batches(drawn: &[Vec<(Option<u8>, bool)>]) -> Vec<RecordBatch> {
+        let mut offset = 0;
+        let of = |(number, records): (usize, &Vec<(Option<u8>, bool)>)| {
+            let mut builder = RecordBatchBuilder::new()
+                .base_offset(offset)
+                .compression(Compression::ALL[number % 5]);
+            for (key, has_value) in records {
+                let key = key.map(|key| [key]);
+                let key = key.as_ref().map(<[u8; 1]>::as_slice);
+                builder = builder.record(NOW, key, has_value.then_some(&b"value"[..]));
+            }
+            offset += i64::try_from(records.len()).unwrap();
+            builder.build().unwrap()
+        };
+        drawn.iter().enumerate().map(of).collect()
+    }
+
+    /// What an earlier pass left of them, with holes.
+    fn thinned(batches: Vec<RecordBatch>) -> Vec<RecordBatch> {
+        let kept = filtered(&batches, &noted(&batches, 0, 1));
+        let left = batches.into_iter().zip(kept);
+        left.filter_map(|(batch, kept)| match kept {
+            Kept::Whole => Some(batch),
+            Kept::Part(part) => Some(part),
+            Kept::Nothing => None,
+        })
+        .collect()
+    }
+
+    proptest! {
+        #[test]
+        fn marks_change_nothing(
+            drawn in prop::collection::vec(
+                prop::collection::vec((prop::option::weighted(0.95, 0..30_u8), prop::bool::weighted(0.9)), 1..6),
+                1..40,
+            ),
+            holes in any::<bool>(),
+            from in any::<prop::sample::Index>(),
+        ) {
+            let mut batches = batches(&drawn);
+            if holes {
+                let more = thinned(batches.split_off(batches.len() / 2));
+                batches.extend(more);
+            }
+            let end = batches.last().map_or(0, |last| last.header.next_offset());
+            let from = i64::try_from(from.index(usize::try_from(end).unwrap() + 1)).unwrap();
+            let (plain, marked) = (noted(&batches, from, 1), noted(&batches, from, 1 << 16));
+            prop_assert_eq!(plain.is_newest(from), None);
+            prop_assert_eq!(filtered(&batches, &marked), filtered(&batches, &plain));
+        }
+    }
+
+    #[test]
+    fn a_batch_is_opened_a_second_time_only_where_a_part_of_it_stays() {
+        let drawn = [
+            vec![(Some(1), true), (Some(2), true)],
+            vec![(Some(1), true), (Some(3), true)],
+            vec![(Some(2), true), (Some(4), true)],
+            vec![(Some(1), true), (Some(5), false)],
+            vec![(Some(1), true)],
+        ];
+        let batches = batches(&drawn);
+        let newest = noted(&batches, 0, 1 << 16);
+        // A batch as before, of which nothing can be read.
+        let unreadable = |batch: &RecordBatch| RecordBatch {
+            header: batch.header,
+            bytes: Bytes::from_static(&[0xff; 70]),
+        };
+        let producers = HashMap::new();
+        let filter = Filter {
+            newest: &newest,
+            unopened: Cell::new(None),
+            held_back: Cell::new(false),
+            producers: &producers,
+            horizon_ms: NOW,
+            now_ms: NOW,
+        };
+        let opened = batches.iter().map(|batch| {
+            let kept = filter.filter(&unreadable(batch), false);
+            kept.ok().map(|kept| kept == Kept::Whole)
+        });
+        // Nothing stays, a part, all, one that is a tombstone, all.
+        let expected = [Some(false), None, Some(true), None, Some(true)];
+        assert_eq!(opened.collect::<Vec<_>>(), expected);
     }
 }

@@ -4,7 +4,8 @@
 //! the newest offset of every key in it is noted in a table of bounded size; where the table is full, the
 //! pass ends there. Then all segments from the log's first one on are read up to that point, and what is
 //! still the newest of its key is written to new segments ([`rewrite`]), which take the place of the
-//! old ones ([`swap`]) run by run, the oldest first: a tombstone never goes before what it deletes.
+//! old ones ([`swap`]) run by run, the oldest first: a tombstone never goes before what it deletes. A batch of the dirty
+//! part is not opened a second time where the first half knows that all of it stays, or nothing ([`marks`]).
 //!
 //! How far passes went stands in `cleaner-offset-checkpoint`. An entry is there before the first swap of a
 //! log, because it also says that a log may have holes between its batches. Beside it, under the checksum of
@@ -15,6 +16,7 @@
 
 mod choice;
 mod filter;
+mod marks;
 mod offset_map;
 mod partition;
 mod progress;
@@ -396,20 +398,23 @@ fn note_keys(newest: &mut OffsetMap, batch: &RecordBatch, from: i64) -> Result<N
         return Ok(Noted::All);
     }
     let Some(records) = opened(batch)? else {
+        newest.mark_unclear(header.base_offset);
         newest.cover(header.last_offset());
         return Ok(Noted::TooLarge);
     };
-    let (mut offsets, mut keys) = (Vec::new(), Vec::new());
+    let mut keys = Vec::new();
     for record in RawRecords::new(header, &records) {
         let record = record?;
         let offset = header.base_offset + i64::from(record.offset_delta);
         if let Some(key) = record.key.filter(|_| offset >= from) {
-            offsets.push(offset);
-            keys.push(newest.hash(key));
+            keys.push((newest.hash(key), offset));
+            if !record.has_value {
+                newest.mark_unclear(header.base_offset);
+            }
         }
     }
-    newest.touch(&keys);
-    for (key, offset) in keys.into_iter().zip(offsets) {
+    newest.touch(keys.iter().map(|(key, _)| *key));
+    for (key, offset) in keys {
         if !newest.put(key, offset) {
             newest.cover(offset - 1);
             return Ok(Noted::Full);

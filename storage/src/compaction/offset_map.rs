@@ -2,12 +2,18 @@
 //!
 //! Keys are held as keyed 128-bit hashes, 24 bytes a slot, in a table that never grows: what finds no
 //! place waits for the next pass. The hash takes a secret from outside, so that nobody can choose two
-//! keys that are taken for one; by chance that happens to one pair in 2^128.
+//! keys that are taken for one; by chance that happens to one pair in 2^128. A sixteenth of the memory is for
+//! [`Marks`].
 
 use siphasher::sip128::SipHasher13;
+use tidewheel_protocol::BatchHeader;
+
+use super::marks::Marks;
 
 /// Bytes of a slot.
 const SLOT_BYTES: u64 = 24;
+/// What part of the memory is for marks.
+const MARKS_SHARE: u64 = 16;
 /// Fewest slots of a table.
 const SLOTS_MIN: u64 = 64;
 
@@ -23,9 +29,13 @@ pub(crate) struct MapSize {
 impl MapSize {
     /// Slots for at most `keys` keys.
     fn slots(&self, keys: u64) -> u64 {
-        let most = (self.bytes_max / SLOT_BYTES).max(SLOTS_MIN);
+        let most = ((self.bytes_max - self.marks_bytes()) / SLOT_BYTES).max(SLOTS_MIN);
         // Room for twice as many where memory allows: look-ups are short then.
         keys.saturating_mul(2).clamp(SLOTS_MIN, most)
+    }
+
+    fn marks_bytes(&self) -> u64 {
+        self.bytes_max / MARKS_SHARE
     }
 }
 
@@ -44,6 +54,7 @@ pub(crate) struct OffsetMap {
     len_max: usize,
     secret: (u64, u64),
     latest: i64,
+    marks: Marks,
 }
 
 impl OffsetMap {
@@ -57,6 +68,7 @@ impl OffsetMap {
             len_max: share(slots, size.load_factor),
             secret,
             latest,
+            marks: Marks::new(latest + 1, keys, size.marks_bytes()),
         }
     }
 
@@ -78,9 +90,9 @@ impl OffsetMap {
 
     /// Brings the slots of keys into the caches. A table of many megabytes is in none of them, and these
     /// loads do not wait for each other, as those of look-ups do.
-    pub(crate) fn touch(&self, hashes: &[KeyHash]) {
-        let first = |hash: &KeyHash| self.slots[scaled(hash.0[0], self.slots.len())][2];
-        std::hint::black_box(hashes.iter().map(first).fold(0, |all, one| all ^ one));
+    pub(crate) fn touch(&self, hashes: impl Iterator<Item = KeyHash>) {
+        let first = |hash: KeyHash| self.slots[scaled(hash.0[0], self.slots.len())][2];
+        std::hint::black_box(hashes.map(first).fold(0, |all, one| all ^ one));
     }
 
     /// Notes that a key stands at `offset`, which is larger than all before. Returns false where there is
@@ -94,8 +106,30 @@ impl OffsetMap {
             }
             self.len += 1;
         }
+        let before = self.slots[slot][2].checked_sub(1);
+        self.marks.put(offset, before.map(u64::cast_signed));
         self.slots[slot] = [hash[0], hash[1], offset.cast_unsigned().wrapping_add(1)];
         true
+    }
+
+    /// Which records of the batch that begins at `base_offset` stay is not to be told without opening it.
+    pub(crate) fn mark_unclear(&mut self, base_offset: i64) {
+        self.marks.put_unclear(base_offset);
+    }
+
+    /// Whether the record at `offset` is the newest of its key; `None` where only its key tells. Records without a key
+    /// are none.
+    pub(crate) fn is_newest(&self, offset: i64) -> Option<bool> {
+        self.marks
+            .is_newest(offset)
+            .filter(|_| offset <= self.latest)
+    }
+
+    /// How many records of a batch are the newest of their keys, none of them a tombstone; `None` where the batch has
+    /// to be opened.
+    pub(crate) fn newest_in(&self, header: &BatchHeader) -> Option<u32> {
+        let count = self.marks.newest_in(header);
+        count.filter(|_| header.last_offset() <= self.latest)
     }
 
     /// The newest offset of a key; `None` for a key that does not stand in the covered part.
@@ -145,7 +179,8 @@ mod tests {
     use super::*;
 
     const SIZE: MapSize = MapSize {
-        bytes_max: 24 * 100,
+        // 2,408 without the marks.
+        bytes_max: 2_568,
         load_factor: 0.9,
     };
 
