@@ -2,7 +2,7 @@
 
 import { action } from "../dialogs.js";
 import { card, empty, fill, h } from "../dom.js";
-import { count, duration, time } from "../format.js";
+import { ago, bytes, count, duration, time } from "../format.js";
 import { head } from "../page.js";
 import { listing, table } from "../table.js";
 import { bootstrap } from "./broker.js";
@@ -22,12 +22,11 @@ export function show(page) {
         { id: "id", title: "Number", number: true, cell: (one) => one.id },
         { id: "client", title: "client.id", long: true, cell: (one) => one.client_id ?? "–" },
         { id: "software", title: "Library", cell: (one) => [one.software_name ?? "unknown", " ", one.software_version ?? ""] },
-        { id: "address", title: "Address", cell: (one) => one.address },
-        { id: "listener", title: "Listener", phoneOff: true, cell: (one) => one.listener },
+        { id: "address", title: "Address", cell: (one) => [one.address, h("div", { class: "soft" }, `to ${one.listener}`)] },
         { id: "age", title: "Connected", number: true, cell: (one) => h("span", { title: time(one.connected_ms) }, duration(one.age_ms)) },
-        { id: "requests", title: "Requests", number: true, cell: (one) => count(one.requests) },
-        { id: "rate", title: "Per second", number: true, phoneOff: true, cell: (one) => rate(before, one) },
-        { id: "last", title: "Last API", phoneOff: true, cell: (one) => one.last_api ?? "–" },
+        { id: "requests", title: "Requests", number: true, cell: (one) => [count(one.requests), rate(before, one)] },
+        { id: "bytes", title: "Sent, got", cell: (one) => `${bytes(one.request_bytes)}, ${bytes(one.answer_bytes)}` },
+        { id: "last", title: "Last request", cell: (one) => (one.last_api ? `${one.last_api}, ${ago(Date.now() - one.idle_ms)}` : "–") },
         { id: "actions", title: "Actions", tight: true, acts: true, cell: (one) => h("button", { type: "button", class: "small danger", onclick: () => end(one, () => list.reload()) }, "End…") },
       ],
     },
@@ -65,7 +64,7 @@ function remember(before, items) {
 function rate(before, one) {
   const known = before.get(one.id);
   const seconds = known ? (one.age_ms - known.at) / 1000 : 0;
-  return seconds > 0 ? count((one.requests - known.requests) / seconds) : "–";
+  return seconds > 0 ? h("div", { class: "soft" }, `${count((one.requests - known.requests) / seconds)}/s`) : null;
 }
 
 function end(one, done) {
@@ -74,7 +73,8 @@ function end(one, done) {
     button: "End it",
     danger: true,
     text: h("p", null, `${one.client_id ?? "A client"} from ${one.address}. It may connect again.`),
-    request: () => ({ method: "DELETE", path: `/v1/connections/${one.id}` }),
+    fields: [{ name: "reason", label: "Why, for the log", placeholder: "may be empty" }],
+    request: ({ reason }) => ({ method: "DELETE", path: `/v1/connections/${one.id}`, query: reason.trim() ? { reason: reason.trim() } : {} }),
     done: () => {
       done();
       return `connection ${one.id} is ended`;

@@ -20,8 +20,7 @@ export function show(page, place, topic) {
         { id: "start", title: "First offset", number: true, cell: (one) => count(one.log_start_offset) },
         { id: "end", title: "End", number: true, cell: (one) => count(one.high_watermark) },
         { id: "records", title: "Records", number: true, cell: (one) => count(one.high_watermark - one.log_start_offset) },
-        { id: "size", title: "Size", number: true, cell: (one) => bytes(one.size_bytes) },
-        { id: "unflushed", title: "Not on disk", number: true, cell: (one) => (one.unflushed_bytes ? bytes(one.unflushed_bytes) : "") },
+        { id: "size", title: "Size", number: true, cell: (one) => [bytes(one.size_bytes), h("div", null, segments(topic, one)), one.unflushed_bytes ? h("div", { class: "soft" }, `${bytes(one.unflushed_bytes)} not on the disk`) : null] },
         { id: "last", title: "Newest record", tight: true, phoneOff: true, cell: (one) => h("span", { title: time(one.last_timestamp_ms) }, ago(one.last_timestamp_ms)) },
         { id: "retention", title: "Oldest goes", tight: true, phoneOff: true, cell: (one) => (one.retention_next_delete_ms === null ? "–" : ago(one.retention_next_delete_ms)) },
         { id: "epoch", title: "Epoch", number: true, phoneOff: true, cell: (one) => one.leader_epoch },
@@ -32,15 +31,16 @@ export function show(page, place, topic) {
           title: "Actions",
           tight: true,
           acts: true,
-          cell: (one) => [
-            h("a", { href: `#/storage?topic=${part(topic.name)}&partition=${one.partition}` }, one.segments === 1 ? "1 segment" : `${count(one.segments)} segments`),
-            h("button", { type: "button", class: "small danger", onclick: () => deleteRecords(path, one, () => list.reload()) }, "Delete records…"),
-          ],
+          cell: (one) => h("button", { type: "button", class: "small danger", onclick: () => deleteRecords(path, one, () => list.reload()) }, "Delete records…"),
         },
       ],
     },
   );
   fill(place, list.element);
+}
+
+function segments(topic, one) {
+  return h("a", { href: `#/storage?topic=${part(topic.name)}&partition=${one.partition}` }, one.segments === 1 ? "1 segment" : `${count(one.segments)} segments`);
 }
 
 function deleteRecords(path, partition, done) {

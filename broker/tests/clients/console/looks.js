@@ -47,7 +47,7 @@ async function looks({ broker, browser }, look, options) {
     await page.waitForTimeout(350);
     await browser.shot(page, `${look}-${name}`, { fullPage: name !== "config" });
     found.push(...(await axe(page, look)).map((one) => `${name}: ${one}`));
-    if (look === "phone") found.push(...(await outside(page)).map((one) => `${name}: ${one} is not to be seen`));
+    found.push(...(await outside(page)).map((one) => `${name}: ${one} is not to be seen`));
     const wide = (await page.evaluate(() => document.documentElement.scrollWidth)) - page.viewportSize().width;
     must(wide <= 0, `${name} is ${wide} px too wide`);
   }
@@ -57,7 +57,7 @@ async function looks({ broker, browser }, look, options) {
 }
 
 /** What lies beside the window: nobody scrolls a table to the side to find its last column. */
-const outside = (page) =>
+export const outside = (page) =>
   page.evaluate(() => {
     const parts = [...document.querySelectorAll("main td, main th, main button, main .tile")].filter((one) => one.getClientRects().length > 0 && !one.closest(".hex, .payload, .tabs, pre"));
     const beside = parts.filter((one) => one.getBoundingClientRect().right > innerWidth + 1);

@@ -4,7 +4,7 @@ import { writeFileSync } from "node:fs";
 import { createServer, request } from "node:http";
 import { join } from "node:path";
 
-import { axe } from "./looks.js";
+import { axe, outside } from "./looks.js";
 import { Broker, eventually, go, id, must, run } from "./world.js";
 
 export async function all(world) {
@@ -23,9 +23,13 @@ async function connections({ page, broker, browser }) {
   const row = page.locator('[data-testid="connections"] tbody tr', { hasText: "watcher" }).first();
   await row.waitFor();
   must((await row.textContent()).includes("librdkafka"), await row.textContent());
+  must((await outside(page)).length === 0, (await outside(page)).join(", "));
   await browser.shot(page, "connections");
   await row.getByRole("button", { name: "End" }).click();
+  must(/[1-9][\d.]* (B|KiB), [1-9][\d.]* (B|KiB)/.test(await row.textContent()), await row.textContent());
+  await id(page, "field-reason").fill("it asks too often");
   const line = await id(page, "curl").textContent();
+  must(line.includes("reason=it"), line);
   await id(page, "do").click();
   const number = /connections\/(\d+)/.exec(line)[1];
   await eventually("it is ended", async () => (await broker.api("GET", `/v1/connections/${number}`)).status === 404);
