@@ -2,15 +2,21 @@
 
 import { call, curl } from "./api.js";
 import { append, command, fill, h, problem, toast } from "./dom.js";
+import { finder } from "./table.js";
 
 /** Opens a dialog; it goes away when it is closed, and whoever opened it has the keyboard again. */
 export function open(title, ...content) {
   const before = document.activeElement;
+  const find = finder(before);
   const dialog = h("dialog", { "aria-label": title, "data-testid": "dialog" }, h("h2", null, title), content);
   dialog.addEventListener("close", () => {
     dialog.remove();
-    // What it was opened from may be gone, as a row with its button is.
-    (before?.isConnected ? before : document.getElementById("main"))?.focus({ preventScroll: true });
+    // What it was opened from may be gone, as a row with its button is, or drawn anew.
+    const places = [before?.isConnected ? before : find?.(), document.getElementById("main")];
+    places.find((one) => {
+      one?.focus({ preventScroll: true });
+      return document.activeElement === one;
+    });
   });
   document.body.append(dialog);
   dialog.showModal();

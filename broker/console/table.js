@@ -88,17 +88,11 @@ export function table(options) {
       const held = [...body.children].find((one) => one.contains(active));
       const isBelow = Boolean(held?.classList.contains("detail"));
       if (isSelecting(element) || (isBelow && active.matches("input, select, textarea"))) return false;
-      const at = held ? focusable(held).indexOf(active) : -1;
-      const name = (isBelow ? held.previousElementSibling : held)?.dataset.key;
+      const find = finder(active);
       const left = element.scrollLeft;
       fill(body, items.map(row));
       element.scrollLeft = left;
-      if (!held) return true;
-      const again = [...body.children].find((one) => one.dataset.key === name);
-      const place = isBelow && open.has(name) ? again?.nextElementSibling : again;
-      // Where its row is gone the keyboard stays in the table.
-      const next = (place && focusable(place)[at]) ?? (again?.tabIndex === 0 ? again : element);
-      next.focus({ preventScroll: true });
+      if (held) find().focus({ preventScroll: true });
       return true;
     },
     /** More rows, the last item first, and no more than `most` of them. */
@@ -122,6 +116,27 @@ export function table(options) {
         if (button) button.textContent = column.title + (way ? (way === "ascending" ? " ▲" : " ▼") : "");
       });
     },
+  };
+}
+
+/**
+ * What finds the same place again when the rows were drawn anew since: the same button in its row, or below it, else the
+ * row, or the table where the row is gone. `null` for what stands in no row.
+ * @param {Element | null} active
+ * @returns {(() => Element) | null}
+ */
+export function finder(active) {
+  const held = active?.closest("tbody > tr");
+  if (!held) return null;
+  const [body, element] = [held.parentElement, held.closest(".wrap")];
+  const isBelow = held.classList.contains("detail");
+  const at = focusable(held).indexOf(active);
+  const name = (isBelow ? held.previousElementSibling : held)?.dataset.key;
+  return () => {
+    const again = [...body.children].find((one) => one.dataset.key === name);
+    const below = again?.nextElementSibling;
+    const place = !isBelow ? again : below?.classList.contains("detail") ? below : null;
+    return (place && focusable(place)[at]) ?? (again?.tabIndex === 0 ? again : element);
   };
 }
 

@@ -33,6 +33,7 @@ export async function all(world) {
   await run("looks/dialogs", () => dialogs(world));
   await run("touch", () => touch(world));
   await run("keyboard", () => keyboard(world));
+  await run("keyboard/redrawn", () => redrawn(world));
   await run("theme", () => theme(world));
 }
 
@@ -174,6 +175,43 @@ async function keyboard({ broker, browser }) {
   await page.locator('[data-testid="topics"] tr[data-key="by-the-keyboard"]').waitFor();
   await eventually("the keyboard is where it was again", () => create.evaluate((one) => one === document.activeElement));
   await broker.api("DELETE", "/v1/topics/by-the-keyboard");
+  await page.context().close();
+}
+
+/** The keyboard comes back to its row, which was drawn anew behind the dialog, and to the table where the row is gone. */
+async function redrawn({ broker, browser }) {
+  const [goes, stays] = ["goes", "stays"].map((name) => broker.kcatRuns(["-C", "-t", "orders", "-o", "end", "-X", `client.id=it-${name}`]));
+  const page = await browser.page(broker);
+  await go(page, "#/connections");
+  const rows = (name) => page.locator('[data-testid="connections"] tbody tr', { hasText: `it-${name}` });
+  await rows("stays").first().waitFor();
+  const key = await rows("goes").first().getAttribute("data-key");
+  await page.locator(`tr[data-key="${key}"] button`).focus();
+  const where = () => page.evaluate(() => [document.activeElement.closest("tr")?.dataset.key, document.activeElement.textContent]);
+  const opened = async () => {
+    const button = await page.evaluateHandle(() => document.activeElement);
+    await page.keyboard.press("Enter");
+    await id(page, "dialog").waitFor();
+    await eventually("the rows are drawn anew", async () => !(await button.evaluate((one) => one.isConnected)));
+  };
+  const closed = async () => {
+    await page.keyboard.press("Escape");
+    await eventually("the dialog is closed", async () => (await id(page, "dialog").count()) === 0);
+  };
+  await opened();
+  await closed();
+  must(String(await where()) === `${key},End…`, `the keyboard is at ${await where()}`);
+  await opened();
+  goes.kill("SIGTERM");
+  await eventually("the row is gone", async () => (await rows("goes").count()) === 0);
+  await closed();
+  must(await id(page, "connections").evaluate((one) => one === document.activeElement), `the keyboard is at ${await where()}`);
+  await go(page, "#/topics/orders/settings");
+  await id(page, "edit-retention.ms").focus();
+  await opened();
+  await closed();
+  must(await id(page, "edit-retention.ms").evaluate((one) => one === document.activeElement), `the keyboard is at ${await where()}`);
+  stays.kill("SIGTERM");
   await page.context().close();
 }
 

@@ -62,6 +62,7 @@ const CASES: &[&str] = &[
     "looks/dialogs",
     "touch",
     "keyboard",
+    "keyboard/redrawn",
     "theme",
     "folder",
     "restart",
