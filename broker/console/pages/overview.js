@@ -19,7 +19,7 @@ const POLL_MS = 5000;
 const CHARTS = [
   { title: "Records in", testid: "chart-records", series: [["records_in_per_second", "in", "--c1"]] },
   { title: "Bytes in and out", testid: "chart-bytes", bytes: true, series: [["bytes_in_per_second", "in", "--c1"], ["bytes_out_per_second", "out", "--c2"]] },
-  { title: "Requests", series: [["requests_per_second", "answered", "--c1"], ["request_errors_per_second", "with an error", "--c2"]] },
+  { title: "Requests", testid: "chart-requests", series: [["requests_per_second", "all", "--c1"], ["produce_requests_per_second", "produce", "--c3"], ["fetch_requests_per_second", "fetch", "--c4"], ["request_errors_per_second", "with an error", "--c2"]] },
   { title: "Requests in flight", series: [["requests_in_flight", "in flight", "--c3"]] },
   { title: "Connections", series: [["connections", "open", "--c4"]] },
   { title: "Disk: segments and what is free", bytes: true, series: [["size_bytes", "segments", "--c1"], ["disk_free_bytes", "free", "--c4"]] },

@@ -41,6 +41,8 @@ pub(super) enum Kind {
     Rate,
     /// Milliseconds that rise, told as seconds a second.
     Share,
+    /// How many were done a second, of one of the times.
+    Done(usize),
     /// In how many seconds so many of a thousand were done since the point before, of one of the times.
     Quantile(usize, u64),
 }
@@ -57,9 +59,12 @@ pub(super) struct Series {
 const FIGURES: usize = 14;
 
 /// All of them, in the order in which they are told.
-pub(super) const SERIES: [Series; FIGURES + 9] = {
+pub(super) const SERIES: [Series; FIGURES + 11] = {
     const fn of(name: &'static str, kind: Kind, of: fn(&Seen) -> Option<u64>) -> Series {
         Series { name, kind, of }
+    }
+    const fn done(name: &'static str, place: usize) -> Series {
+        of(name, Kind::Done(place), |_| None)
     }
     const fn time(name: &'static str, place: usize, per_mille: u64) -> Series {
         of(name, Kind::Quantile(place, per_mille), |_| None)
@@ -96,6 +101,8 @@ pub(super) const SERIES: [Series; FIGURES + 9] = {
         of("delayed_delivered_per_second", Rate, |seen| {
             Some(seen.delays.delivered)
         }),
+        done("produce_requests_per_second", 0),
+        done("fetch_requests_per_second", 1),
         time("produce_p50_seconds", 0, 500),
         time("produce_p99_seconds", 0, 990),
         time("produce_p999_seconds", 0, 999),
@@ -140,36 +147,41 @@ impl Seen {
     }
 }
 
-/// In how many seconds so many of a thousand were done in between.
-fn quantile(before: &Values, now: &Values, place: usize, per_mille: u64) -> Option<f64> {
+/// What was done in between, by how long it took.
+fn risen(before: &Values, now: &Values, place: usize) -> Option<Buckets> {
     let (before, now) = (before.times.get(place)?, now.times.get(place)?);
     let mut risen = *now;
     for (count, before) in risen.iter_mut().zip(before) {
         *count = count.saturating_sub(*before);
     }
-    let seconds = TIMES.quantile(&risen, per_mille)?;
+    Some(risen)
+}
+
+/// In how many seconds so many of a thousand were done in between.
+fn quantile(before: &Values, now: &Values, place: usize, per_mille: u64) -> Option<f64> {
+    let seconds = TIMES.quantile(&risen(before, now, place)?, per_mille)?;
     Some((seconds * 1e6).round() / 1e6)
 }
 
 /// What is told of a series at a sample, when this is the one before.
 pub(super) fn value(number: usize, before: &Sample, now: &Sample) -> Option<f64> {
-    let kind = SERIES.get(number)?.kind;
-    if let Kind::Quantile(place, per_mille) = kind {
-        return quantile(&before.values, &now.values, place, per_mille);
-    }
-    let figure = |sample: &Sample| *sample.values.figures.get(number)?;
-    let (first, last) = (figure(before)?, figure(now)?);
-    let risen = last.saturating_sub(first);
     let passed_ms = u64::try_from(now.steady_ms.saturating_sub(before.steady_ms)).ok()?;
-    let by_time = |factor| match passed_ms {
+    let by_time = |risen: u64, factor: f64| match passed_ms {
         0 => None,
         _ => Some(rounded(ratio(risen, passed_ms) * factor)),
     };
-    match kind {
-        Kind::Quantile(..) => None,
-        Kind::Gauge => Some(ratio(last, 1)),
-        Kind::Rate => by_time(1_000.0),
-        Kind::Share => by_time(1.0),
+    let figure = |sample: &Sample| sample.values.figures.get(number).copied().flatten();
+    let last = figure(now);
+    let risen_by = || Some(last?.saturating_sub(figure(before)?));
+    match SERIES.get(number)?.kind {
+        Kind::Gauge => Some(ratio(last?, 1)),
+        Kind::Rate => by_time(risen_by()?, 1_000.0),
+        Kind::Share => by_time(risen_by()?, 1.0),
+        Kind::Done(place) => {
+            let buckets = risen(&before.values, &now.values, place)?;
+            by_time(buckets.iter().sum(), 1_000.0)
+        }
+        Kind::Quantile(place, per_mille) => quantile(&before.values, &now.values, place, per_mille),
     }
 }
 
@@ -246,8 +258,11 @@ mod tests {
         now.values.times[1][0] = 10;
         assert_eq!(told(&before, &now), [Some(0.000_05), Some(0.000_1)]);
         assert_eq!(value(number("produce_p50_seconds"), &before, &now), None);
+        let fetches = number("fetch_requests_per_second");
+        assert_eq!(value(fetches, &before, &now), Some(10.0));
+        assert_eq!(value(fetches, &now, &now), None, "no time has passed");
         for (at, series) in SERIES.iter().enumerate() {
-            let is_time = matches!(series.kind, Kind::Quantile(..));
+            let is_time = matches!(series.kind, Kind::Quantile(..) | Kind::Done(_));
             assert_eq!(is_time, at >= FIGURES, "{}", series.name);
         }
     }

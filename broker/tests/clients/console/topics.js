@@ -34,6 +34,8 @@ async function charts({ page, broker }) {
     broker.kcat(["-P", "-t", "greetings"], "hello again");
     return /\d/.test(await id(page, "chart-produce").locator(".legend b").first().textContent());
   });
+  const produce = id(page, "chart-requests").locator(".legend > span", { hasText: "produce" });
+  await eventually("requests to produce are told apart", async () => /produce [\d.]+/.test(await produce.textContent()));
   await page.getByRole("button", { name: "1h", exact: true }).click();
   await eventually("an hour is shown", async () => (await page.evaluate(() => location.hash)).includes("range=1h"));
   await page.getByRole("button", { name: "5m", exact: true }).click();
