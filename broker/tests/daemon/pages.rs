@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 
 use crate::support::commands::skipped;
 use crate::support::run;
+use crate::terminal::commands_of;
 
 fn printed(arguments: &[&str]) -> String {
     let output = run(arguments);
@@ -56,10 +57,27 @@ fn every_command_has_a_manual_page() {
     let dir = tempfile::tempdir().unwrap();
     let pages = dir.path().join("new/pages");
     printed(&["man", "--dir", pages.to_str().unwrap()]);
-    for command in ["", "-serve", "-dev", "-log-verify", "-bench-versus", "-man"] {
-        let page = fs::read_to_string(pages.join(format!("tidewheel{command}.1")));
-        assert!(page.unwrap().contains(".SH SYNOPSIS"), "{command}");
+    let mut left = vec![Vec::new()];
+    let mut read = 0;
+    while let Some(command) = left.pop() {
+        let name = [&["tidewheel".to_owned()], &*command].concat().join("-");
+        let page = fs::read_to_string(pages.join(format!("{name}.1")));
+        let page = page.unwrap_or_else(|error| panic!("{name}: {error}"));
+        for part in [".SH NAME\n", ".SH SYNOPSIS\n", ".SH DESCRIPTION\n"] {
+            assert!(page.contains(part), "{name} has no {part}");
+        }
+        read += 1;
+        let arguments = command.iter().map(String::as_str);
+        let help = printed(&arguments.chain(["--help"]).collect::<Vec<_>>());
+        let below = commands_of(&help).into_iter();
+        left.extend(below.map(|name| [&*command, &[name]].concat()));
     }
+    assert_eq!(
+        fs::read_dir(&pages).unwrap().count(),
+        read,
+        "no page is of a command that there is not"
+    );
+    assert!(read > 50, "{read}");
     // A file in the way.
     fs::write(dir.path().join("file"), "").unwrap();
     let path = dir.path().join("file");

@@ -4,6 +4,7 @@ mod look;
 mod view;
 
 use std::io::{self, IsTerminal, Write};
+use std::mem;
 use std::time::Duration;
 
 use clap::Args;
@@ -52,36 +53,39 @@ pub(super) async fn run(arguments: &TopArguments) -> Result<(), Failure> {
     // Of a broker that was never there nothing is told.
     let mut before = None;
     let mut now = Look::take(&api).await?;
+    tell(shape, &api, None, &now)?;
     let mut looks = 1;
-    loop {
-        tell(shape, &api, before.as_ref(), &now)?;
-        before = Some(now);
-        loop {
-            if arguments.count.is_some_and(|count| looks >= count) {
-                return Ok(());
+    while arguments.count.is_none_or(|count| looks < count) {
+        tokio::time::sleep(Duration::from_secs(arguments.interval)).await;
+        looks += 1;
+        match Look::take(&api).await {
+            Ok(look) => {
+                before = Some(mem::replace(&mut now, look));
+                tell(shape, &api, before.as_ref(), &now)?;
             }
-            tokio::time::sleep(Duration::from_secs(arguments.interval)).await;
-            looks += 1;
-            match Look::take(&api).await {
-                Ok(look) => {
-                    now = look;
-                    break;
-                }
-                Err(failure @ (Failure::Usage(_) | Failure::Output(_))) => return Err(failure),
-                // It may come back.
-                Err(failure) => say(&printable(&format!("tidewheel: {failure}"))),
+            Err(failure @ (Failure::Usage(_) | Failure::Output(_))) => return Err(failure),
+            // It may come back. A screen keeps what was seen last, and says so.
+            Err(failure) if shape == Shape::Screen => {
+                let trouble = failure.to_string();
+                draw(&api, before.as_ref(), &now, Some(&trouble))?;
             }
+            Err(failure) => say(&printable(&format!("tidewheel: {failure}"))),
         }
     }
+    Ok(())
+}
+
+fn draw(api: &Api, before: Option<&Look>, now: &Look, trouble: Option<&str>) -> io::Result<()> {
+    let screen = view::screen(before, now, api.url(), trouble, view::size());
+    let mut out = io::stdout().lock();
+    out.write_all(screen.as_bytes())?;
+    out.flush()
 }
 
 fn tell(shape: Shape, api: &Api, before: Option<&Look>, now: &Look) -> io::Result<()> {
     let mut out = io::stdout().lock();
     match shape {
-        Shape::Screen => {
-            let screen = view::screen(before, now, api.url(), view::size());
-            out.write_all(screen.as_bytes())?;
-        }
+        Shape::Screen => return draw(api, before, now, None),
         Shape::Lines => out.write_all(view::lines(before, now).as_bytes())?,
         Shape::Json => print_json(&mut out, &view::json(before, now))?,
     }

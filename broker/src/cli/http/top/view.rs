@@ -41,17 +41,19 @@ fn or_hyphen(figure: Option<f64>, told: impl Fn(f64) -> String) -> String {
     figure.map_or_else(|| "-".to_owned(), told)
 }
 
-/// The screen of a terminal with so many rows and columns, in the place of the last one.
+/// The screen of a terminal with so many rows and columns, in the place of the last one; `trouble` is why there is
+/// nothing newer.
 pub(super) fn screen(
     before: Option<&Look>,
     now: &Look,
     url: &str,
+    trouble: Option<&str>,
     (rows, columns): (usize, usize),
 ) -> String {
     let room = rows.saturating_sub(OTHER_LINES);
     let groups = now.groups.len().min(room / 3);
     let mut all = summary(now, url);
-    all.push(String::new());
+    all.push(trouble.map_or_else(String::new, printable));
     all.extend(topic_lines(before, now, room - groups));
     all.push(String::new());
     all.extend(group_lines(now, groups));
@@ -251,13 +253,21 @@ mod tests {
     fn a_screen_has_the_busiest_first_and_no_more_than_fits() {
         let (first, second) = (look(0, 0.0), look(2_000, 4_096.0));
         let at = |screen: &str, what: &str| screen.find(what).unwrap();
-        let before = screen(None, &first, "http://here", (24, 80));
+        let before = screen(None, &first, "http://here", None, (24, 80));
         assert!(at(&before, "large") < at(&before, "busy"), "{before}");
-        let after = screen(Some(&first), &second, "http://here", (24, 80));
+        let after = screen(Some(&first), &second, "http://here", None, (24, 80));
         assert!(at(&after, "busy") < at(&after, "large"), "{after}");
         assert!(after.contains("2 KiB"), "{after}");
+        let trouble = Some("no answer\u{1b}[2J");
+        let stale = screen(None, &first, "http://here", trouble, (24, 80));
+        assert!(
+            stale.contains("no answer") && !stale.contains("\u{1b}[2J"),
+            "{stale}"
+        );
+        assert!(stale.contains("large"), "what was seen last stays: {stale}");
+        assert_eq!(stale.lines().count(), before.lines().count());
         for (rows, columns) in [(24, 80), (10, 20), (3, 5), (1, 1), (0, 0)] {
-            let screen = screen(Some(&first), &second, "http://here", (rows, columns));
+            let screen = screen(Some(&first), &second, "http://here", None, (rows, columns));
             let lines: Vec<&str> = screen.lines().collect();
             assert!(lines.len() <= rows.max(1), "{rows}: {screen}");
             for line in lines {
