@@ -37,6 +37,8 @@ const MENU = PAGES.filter((page) => !page.pattern.source.includes("("));
 let current = null;
 const main = document.getElementById("main");
 const nav = document.getElementById("nav");
+/** What every page says while nothing is served yet. */
+const standing = h("div", { class: "note warn", role: "status", hidden: true, "data-testid": "standing" });
 const menu = document.getElementById("menu");
 
 function route() {
@@ -51,7 +53,7 @@ function route() {
     found = undefined;
   }
   current = new Page(params, new URLSearchParams(query ?? ""));
-  fill(main, current.root);
+  fill(main, standing, current.root);
   const title = params[0] ?? found?.[0].title ?? "Nothing here";
   document.title = `${title} · Tidewheel`;
   drawMenu(found?.[0].menu);
@@ -89,7 +91,11 @@ async function look() {
     const broken = (ready.checks ?? []).filter((check) => check.status !== "ok");
     const kind = { ok: "good", degraded: "warn" }[ready.status] ?? "bad";
     tell(ready.status === "ok" ? ready.broker_state : `${ready.broker_state}: ${broken.map((one) => one.name).join(", ") || ready.status}`, kind);
-    badge.title = broken.map((check) => `${check.name}: ${check.detail ?? check.status}`).join("\n");
+    const details = broken.map((check) => `${check.name}: ${check.detail ?? check.status}`);
+    badge.title = details.join("\n");
+    const told = `The broker does not serve now (${ready.broker_state}). ${details.join("; ")}`;
+    standing.hidden = ready.broker_state === "RUNNING";
+    if (!standing.hidden && standing.textContent !== told) standing.textContent = told;
   } catch {
     tell("no answer, trying again", "bad");
   }

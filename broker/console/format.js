@@ -59,6 +59,12 @@ export function duration(ms) {
   return `${ms < 0 ? "-" : ""}${shown.map(([many, name]) => `${many} ${name}`).join(" ")}`;
 }
 
+/** For how long a topic keeps its records; `null` where age deletes none. */
+export function kept(topic) {
+  if (!topic.cleanup_policy.includes("delete")) return null;
+  return topic.retention_ms === -1 ? "for ever" : `for ${duration(topic.retention_ms)}`;
+}
+
 /** How long ago, or in how long. */
 export function ago(ms, now = Date.now()) {
   if (isNothing(ms)) return UNKNOWN;

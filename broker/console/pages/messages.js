@@ -15,6 +15,8 @@ const POLL_MS = 1000;
 /** Records that are asked for at once, and how many offsets behind the end a live view goes on with the newest. */
 const POLL_RECORDS = 100;
 const BEHIND_MAX = 10_000;
+/** Until the browser has begun to save a file. */
+const SAVED_MS = 60_000;
 const LIMITS = ["50", "100", "250", "1000"];
 const WINDOWS = [["1000", "the last 1,000"], ["10000", "the last 10,000"], ["100000", "the last 100,000"], ["", "everything"]];
 
@@ -66,6 +68,8 @@ class Messages {
     this.stopper = button("Stop", "stop", () => {
       this.halted = true;
     });
+    this.saver = button("Save as JSON lines", "save", () => this.save(), "small");
+    this.saver.hidden = true;
     this.told = h("span", { class: "soft", "aria-live": "polite", "data-testid": "told" });
     this.wrong = h("div", null);
     this.nothing = h("div", null);
@@ -87,7 +91,7 @@ class Messages {
       this.goLive,
       this.stopper,
     );
-    fill(place, form, this.wrong, h("p", null, this.told), this.nothing, this.rows.element, h("div", { class: "pager" }, this.earlier, this.later));
+    fill(place, form, this.wrong, h("div", { class: "row" }, this.told, this.saver), this.nothing, this.rows.element, h("div", { class: "pager" }, this.earlier, this.later));
     this.arrange();
   }
 
@@ -121,6 +125,14 @@ class Messages {
         { id: "size", title: "Size", number: true, phoneOff: true, cell: (record) => bytes(record.key.size_bytes + record.value.size_bytes) },
       ],
     });
+  }
+
+  /** What is shown, as it came from the API: a record a line. */
+  save() {
+    const lines = this.shown.map((record) => `${JSON.stringify(record)}\n`);
+    const url = URL.createObjectURL(new Blob(lines, { type: "application/jsonl" }));
+    h("a", { href: url, download: `${this.topic.name}.jsonl` }).click();
+    setTimeout(() => URL.revokeObjectURL(url), SAVED_MS);
   }
 
   detail(record) {
@@ -196,6 +208,7 @@ class Messages {
     this.halted = false;
     this.arrange();
     this.wrong.replaceChildren();
+    this.saver.hidden = true;
     this.told.textContent = "reading…";
     const newest = this.from.value === "newest";
     const found = { records: [], scanned: 0, skipped: 0, span: null, wrong: [] };
@@ -276,7 +289,9 @@ class Messages {
     this.rows.open.clear();
     unselect();
     this.rows.update(found.records);
+    this.shown = found.records;
     const none = found.records.length === 0;
+    this.saver.hidden = none;
     this.rows.element.hidden = none;
     fill(this.nothing, none ? this.none() : null);
     const parts = [`${count(found.records.length)} shown, the ${newest ? "newest" : "oldest"} first`, `${count(found.scanned)} looked at`];
@@ -309,6 +324,7 @@ class Messages {
     this.remember(true);
     this.wrong.replaceChildren();
     this.nothing.replaceChildren();
+    this.saver.hidden = true;
     this.rows.element.hidden = false;
     this.rows.open.clear();
     this.rows.update([]);

@@ -4,7 +4,7 @@ import { call, curl, part } from "../api.js";
 import { action, open } from "../dialogs.js";
 import { card, command, empty, fill, h, problem, tile } from "../dom.js";
 import { offers } from "../features.js";
-import { ago, bytes, count, duration, time } from "../format.js";
+import { ago, bytes, count, duration, kept, time } from "../format.js";
 import { head } from "../page.js";
 import { listing, table } from "../table.js";
 import { bootstrap } from "./broker.js";
@@ -81,7 +81,7 @@ function largest(page) {
         { id: "segments", title: "Segments", sort: "segments", number: true, cell: (one) => count(one.segments) },
         { id: "partitions", title: "Partitions", sort: "partitions", number: true, phoneOff: true, cell: (one) => count(one.partitions) },
         { id: "damaged", title: "Damaged", sort: "damaged_partitions", number: true, cell: (one) => (one.damaged_partitions ? h("span", { class: "bad-text" }, one.damaged_partitions) : "") },
-        { id: "policy", title: "Cleanup", phoneOff: true, cell: (one) => `${one.cleanup_policy}${one.retention_ms > 0 ? `, ${duration(one.retention_ms)}` : ""}` },
+        { id: "policy", title: "Cleanup", phoneOff: true, cell: (one) => [one.cleanup_policy, kept(one)].filter(Boolean).join(", ") },
       ],
     },
   );
@@ -93,6 +93,9 @@ function segments(page, place, topic, partition) {
   const wrong = h("div", null);
   const picture = h("div", null);
   const path = `/v1/topics/${part(topic)}/partitions/${partition}`;
+  /** For how long records are kept at least, in ms; `null` where age deletes none. */
+  let keptMs = null;
+  const goes = (one) => (keptMs === null || one.state !== "sealed" || one.last_timestamp_ms === null ? "–" : h("span", { title: time(one.last_timestamp_ms + keptMs) }, ago(one.last_timestamp_ms + keptMs)));
   const list = table({
     caption: "Segments",
     testid: "segments",
@@ -105,6 +108,7 @@ function segments(page, place, topic, partition) {
       { id: "disk", title: "On the disk", number: true, cell: (one) => (one.flushed_bytes === one.size_bytes ? "all" : bytes(one.flushed_bytes)) },
       { id: "first", title: "Oldest record", tight: true, phoneOff: true, cell: (one) => time(one.first_timestamp_ms) },
       { id: "newest", title: "Newest record", tight: true, cell: (one) => h("span", { title: time(one.last_timestamp_ms) }, ago(one.last_timestamp_ms)) },
+      { id: "goes", title: "Goes by age", tight: true, cell: goes },
       { id: "file", title: "File", phoneOff: true, cell: (one) => h("code", null, `${String(one.base_offset).padStart(20, "0")}.log`) },
     ],
   });
@@ -132,7 +136,8 @@ function segments(page, place, topic, partition) {
     ),
   );
   const reload = page.refresh(5000, wrong, async () => {
-    const [one, told] = await Promise.all([page.get(path), page.get(`${path}/segments`, { limit: PICTURE_MAX })]);
+    const [all, one, told] = await Promise.all([page.get(`/v1/topics/${part(topic)}`), page.get(path), page.get(`${path}/segments`, { limit: PICTURE_MAX })]);
+    keptMs = all.cleanup_policy.includes("delete") && all.retention_ms >= 0 ? all.retention_ms : null;
     fill(picture, draw(one, told));
     list.update(told.items.slice(-200).reverse());
   });

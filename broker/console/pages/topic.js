@@ -3,7 +3,7 @@
 import { call, curl, part } from "../api.js";
 import { action, askToDelete, open } from "../dialogs.js";
 import { badge, command, fill, h, problem, tile, toast } from "../dom.js";
-import { bytes, count, duration, integer } from "../format.js";
+import { bytes, count, integer, kept } from "../format.js";
 import { head, tabs } from "../page.js";
 import { ratesOfTopics } from "./topics.js";
 import * as consumers from "./topic_consumers.js";
@@ -59,7 +59,7 @@ function tiles(topic, rates) {
     tile("Records", count(topic.records), { more: topic.cleanup_policy.includes("compact") ? "offsets; compaction leaves holes" : null, testid: "tile-records" }),
     tile("Size", bytes(topic.size_bytes), { more: topic.segments === 1 ? "1 segment" : `${count(topic.segments)} segments` }),
     tile("Records in", rate("records", count), { more: `${rate("in", bytes)} in, ${rate("out", bytes)} out` }),
-    tile("Cleanup", topic.cleanup_policy, { more: topic.retention_ms === -1 ? "kept for ever" : `kept for ${duration(topic.retention_ms)}` }),
+    tile("Cleanup", topic.cleanup_policy, { more: kept(topic) ? `kept ${kept(topic)}` : "age deletes nothing" }),
     tile("Own settings", count(Object.keys(topic.overrides).length)),
     topic.damaged_partitions ? tile("Damaged", count(topic.damaged_partitions), { kind: "bad" }) : null,
     topic.internal ? h("div", null, badge("internal")) : null,

@@ -3,7 +3,7 @@
 import { part } from "../api.js";
 import { action } from "../dialogs.js";
 import { badge, empty, fill, h } from "../dom.js";
-import { bytes, count, duration, integer } from "../format.js";
+import { bytes, count, integer, kept } from "../format.js";
 import { Rates } from "../metrics.js";
 import { head } from "../page.js";
 import { listing } from "../table.js";
@@ -13,17 +13,31 @@ import { bootstrap } from "./broker.js";
 export const ratesOfTopics = () =>
   new Rates({ tidewheel_topic_records_in_total: "records", tidewheel_topic_bytes_in_total: "in", tidewheel_topic_bytes_out_total: "out" }, "topic");
 
+/** Names of the broker's own topics begin with two underscores. */
+const NOT_INTERNAL = "^(_?[^_]|_$)";
+
 export function show(page) {
   const rates = ratesOfTopics();
   const rate = (family, format) => (topic) => {
     const known = rates.of(family, topic.name);
     return known === null ? "–" : `${format(known)}/s`;
   };
+  const internal = h("input", { type: "checkbox", checked: page.query.get("internal") !== "0", "data-testid": "internal", onchange: () => hide() });
+  const query = {};
+  const choose = () => {
+    query.regex = internal.checked ? null : NOT_INTERNAL;
+  };
+  const hide = () => {
+    choose();
+    page.remember({ internal: internal.checked ? null : "0" });
+    list.restart();
+  };
+  choose();
   const none = h("div", null);
   bootstrap().then((to) => fill(none, empty("There is no topic yet. Make one above, or so:", `tidewheel topic create greetings -b ${to}`, `echo 'hello' | tidewheel produce greetings -b ${to}`)));
   const list = listing(
     page,
-    { path: "/v1/topics", filter: "Filter topics by name", limit: 50, empty: () => none },
+    { path: "/v1/topics", query, filter: "Filter topics by name", limit: 50, empty: () => none, tools: [h("label", { class: "line" }, internal, "Internal ones")] },
     {
       caption: "Topics",
       testid: "topics",
@@ -41,7 +55,7 @@ export function show(page) {
         { id: "out", title: "Out", number: true, phoneOff: true, cell: rate("out", bytes) },
         { id: "segments", title: "Segments", sort: "segments", number: true, phoneOff: true, cell: (topic) => count(topic.segments) },
         { id: "policy", title: "Cleanup", phoneOff: true, cell: (topic) => topic.cleanup_policy },
-        { id: "retention", title: "Retention", sort: "retention_ms", number: true, phoneOff: true, cell: (topic) => (topic.retention_ms === -1 ? "for ever" : duration(topic.retention_ms)) },
+        { id: "retention", title: "Retention", sort: "retention_ms", number: true, phoneOff: true, cell: (topic) => kept(topic) ?? "–" },
       ],
     },
   );

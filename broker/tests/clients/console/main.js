@@ -28,6 +28,7 @@ world.page = await browser.page(broker);
 
 for (const suite of [topics, records, groups, delayed, rest, looks]) await suite.all(world);
 await rest.folder(world);
+await rest.alarms(world);
 await rest.restart(world);
 // It would go on to ask a broker that is gone.
 await world.page.context().close();

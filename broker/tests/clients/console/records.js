@@ -1,5 +1,7 @@
 // Records: of every kind, from every place, as they come, and such as mean harm.
 
+import { readFileSync } from "node:fs";
+
 import { eventually, go, id, local, must, run, shell } from "./world.js";
 
 const HOSTILE = '<img src=x onerror="window.hacked=1"><script>window.hacked=1</script>';
@@ -114,6 +116,12 @@ async function search({ page }) {
   await id(page, "read").click();
   await eventually("those that fit", async () => (await rows(page).count()) === 11);
   must((await id(page, "told").textContent()).includes("400 looked at"), await id(page, "told").textContent());
+  const begun = page.waitForEvent("download");
+  await id(page, "save").click();
+  const saved = await begun;
+  must(saved.suggestedFilename() === "lines.jsonl", saved.suggestedFilename());
+  const lines = readFileSync(await saved.path(), "utf8").trim().split("\n");
+  must(lines.length === (await rows(page).count()) && lines.every((line) => JSON.parse(line).value.data.includes("line 7")), lines.join("\n"));
 }
 
 /** Records of one key, to the letter, and what is copied of one. */

@@ -93,6 +93,8 @@ async function storage({ page, broker, browser }) {
   await go(page, "#/storage");
   await page.locator('[data-testid="sizes"] tr[data-key="large"] a').click();
   await eventually("its segments", async () => (await page.locator('[data-testid="segment-map"] .segment').count()) >= 3);
+  const oldest = id(page, "segments").locator('tr[data-key="0"] td[data-label="Goes by age"]');
+  must(/^in (6|7) d/.test(await oldest.textContent()), await oldest.textContent());
   await browser.shot(page, "storage");
 }
 
@@ -188,6 +190,38 @@ export async function folder({ broker, browser }) {
   });
 }
 
+/** What is wrong with the broker is seen on the overview, in the head, and on the page that it concerns. */
+export async function alarms({ broker, browser }) {
+  await run("alarms", async () => {
+    const page = await browser.page(broker);
+    await page.route("**/v1/overview", async (route) => {
+      const told = await (await route.fetch()).json();
+      const disk = { ...told.disks[0], free_bytes: 1, low_bytes: 1000 };
+      const gone = { ...disk, log_dir: "/gone", free_bytes: null, offline: "Input/output error" };
+      const alarms = [{ check: "disk", detail: "1 byte is free" }, { check: "storage", detail: "/gone is offline" }];
+      await route.fulfill({ json: { ...told, disks: [disk, gone], damaged_partitions: 2, alarms } });
+    });
+    await page.reload();
+    await id(page, "alarms").waitFor();
+    const text = await page.locator("main").textContent();
+    for (const part of ["1 byte is free", "/gone is offline", "Damaged partitions2"]) must(text.includes(part), text);
+    await browser.shot(page, "alarms");
+    must((await axe(page, "light")).length === 0, "axe finds something");
+    await go(page, "#/storage");
+    await eventually("the disk is told of", async () => (await page.locator("main").textContent()).includes("/goneofflineInput/output error"));
+    await browser.allowing([/status of 503.*\/readyz/], async () => {
+      const checks = [{ name: "broker", status: "ok" }, { name: "recovery", status: "unavailable", detail: "3 of 10 partitions are back" }];
+      await page.route("**/readyz", (route) => route.fulfill({ status: 503, json: { status: "unavailable", broker_state: "RECOVERY", checks } }));
+      await eventually("how far a start is", async () => (await id(page, "standing").textContent()).includes("3 of 10 partitions are back"));
+      must((await id(page, "state").textContent()) === "RECOVERY: recovery", await id(page, "state").textContent());
+      await browser.shot(page, "recovery");
+      await page.unroute("**/readyz");
+      await id(page, "standing").waitFor({ state: "hidden" });
+    });
+    await page.context().close();
+  });
+}
+
 /** A broker that wants a token: it is asked for, kept in this tab, and never shown. */
 export async function tokens({ binary, folder, browser }) {
   await run("tokens", () => browser.allowing([/status of 401.*\/v1\//, /status of 403.*\/v1\/(logs|loggers)/], async () => {
@@ -205,6 +239,10 @@ export async function tokens({ binary, folder, browser }) {
     await browser.shot(page, "sign-in");
     const found = await axe(page, "light");
     must(found.length === 0, found.join("\n"));
+    await page.keyboard.press("Escape");
+    await eventually("nobody is asked again", async () => (await page.locator("#signout").textContent()) === "Sign in");
+    await id(page, "problem").first().waitFor();
+    await page.locator("#signout").click();
     await sign("nobodys-token-0123456789");
     await eventually("it is refused", async () => (await page.getByText("the token is not known").count()) > 0);
     await sign(viewer);

@@ -88,6 +88,15 @@ async function create({ page, broker }) {
   await id(page, "filter").fill("ord");
   await eventually("the filter acts", async () => (await page.locator('[data-testid="topics"] tbody tr').count()) === 1);
   await id(page, "filter").fill("");
+  const own = page.locator('[data-testid="topics"] tr[data-key="__mine"]');
+  await broker.api("POST", "/v1/topics", { name: "__mine", partitions: 1 });
+  await own.waitFor();
+  await id(page, "internal").uncheck();
+  await eventually("the broker's own are left out", async () => (await own.count()) === 0);
+  await page.locator('[data-testid="topics"] tr[data-key="orders"]').waitFor();
+  await id(page, "internal").check();
+  await own.waitFor();
+  await broker.api("DELETE", "/v1/topics/__mine");
 }
 
 async function settings({ page, broker, browser }) {

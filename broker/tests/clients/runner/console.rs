@@ -65,6 +65,7 @@ const CASES: &[&str] = &[
     "keyboard/redrawn",
     "theme",
     "folder",
+    "alarms",
     "restart",
     "tokens",
     "empty",
