@@ -233,7 +233,8 @@ function about(info) {
     "This broker",
     facts([
       ["Version", info.version],
-      ["Clients connect to", info.advertised_listeners?.join(", ")],
+      // IPv4 and IPv6 may be advertised as one.
+      ["Clients connect to", [...new Set(info.advertised_listeners)].join(", ")],
       ["Listeners, as they are set", info.listeners?.join(", ")],
       ["HTTP", info.admin],
       ["Cluster, node", info.cluster_id ? `${info.cluster_id}, ${info.node_id}` : null],

@@ -1,4 +1,4 @@
-//! What `tidewheel generate app` writes: every program is built as it says and sends and reads records.
+//! What `tidewheel generate app` writes: every program is built as it says, sends and reads records, and commits.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -28,12 +28,21 @@ fn run(context: &Context, language: &str, app: &Path, mut program: Command) -> R
     let _permit = context.permit();
     let started = now();
     let topic = format!("app-{language}-{:x}", std::process::id());
-    program.args([context.shared_address()?, topic]);
+    let address = context.shared_address()?;
+    program.args([&address, &topic]);
     let said = must_succeed(language, program.current_dir(app))?;
     note_duration(&format!("app {language}"), started);
-    match said.contains("10 records went through") {
+    if !said.contains("10 records went through") {
+        return Err(format!("{language} says {said}"));
+    }
+    // Started again, it goes on where it was.
+    let mut lag = context.program("group");
+    lag.args(["lag", &format!("app-{language}"), "--format", "json"]);
+    let lag = must_succeed("group lag", lag.args(["-b", &address]))?;
+    let lag = lag.replace(char::is_whitespace, "");
+    match lag.contains("\"total_lag\":0,") && !lag.contains("\"offsets\":0,") {
         true => Ok(()),
-        false => Err(format!("{language} says {said}")),
+        false => Err(format!("{language} has committed {lag}")),
     }
 }
 

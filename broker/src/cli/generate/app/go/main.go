@@ -47,7 +47,7 @@ func consume(ctx context.Context, bootstrap []string, topic, run string) error {
 	if err != nil {
 		return err
 	}
-	// Commits what was read, and leaves the group.
+	// Leaves the group.
 	defer client.Close()
 	for read := 0; read < records; {
 		fetches := client.PollFetches(ctx)
@@ -62,7 +62,8 @@ func consume(ctx context.Context, bootstrap []string, topic, run string) error {
 			}
 		})
 	}
-	return nil
+	// What the last poll brought is committed by the next one, and there is none.
+	return client.CommitUncommittedOffsets(ctx)
 }
 
 func argument(at int, otherwise string) string {
