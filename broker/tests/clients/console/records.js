@@ -11,6 +11,7 @@ export async function all(world) {
   await run("records/hostile", () => hostile(world));
   await run("records/places", () => places(world));
   await run("records/search", () => search(world));
+  await run("records/stopped", () => stopped(world));
   await run("records/key", () => key(world));
   await run("records/live", () => live(world));
   await run("records/partly", () => partly(world));
@@ -122,6 +123,24 @@ async function search({ page }) {
   must(saved.suggestedFilename() === "lines.jsonl", saved.suggestedFilename());
   const lines = readFileSync(await saved.path(), "utf8").trim().split("\n");
   must(lines.length === (await rows(page).count()) && lines.every((line) => JSON.parse(line).value.data.includes("line 7")), lines.join("\n"));
+}
+
+/** All partitions are read, two at a time: what is stopped does not go on to the third one. */
+async function stopped({ page }) {
+  await open(page, "lines", "partition=all");
+  await eventually("all are read", async () => (await id(page, "told").textContent()).includes("looked at"));
+  let asked = 0;
+  await page.route("**/v1/topics/lines/messages?*", async (route) => {
+    asked += 1;
+    await new Promise((resolve) => setTimeout(resolve, 1500));
+    await route.continue();
+  });
+  await id(page, "read").click();
+  await id(page, "stop").click();
+  await eventually("it says so", async () => (await id(page, "told").textContent()).startsWith("stopped"));
+  must(asked === 2, `${asked} partitions were asked`);
+  await id(page, "stop").waitFor({ state: "hidden" });
+  await page.unroute("**/v1/topics/lines/messages?*");
 }
 
 /** Records of one key, to the letter, and what is copied of one. */

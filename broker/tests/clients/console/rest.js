@@ -15,6 +15,7 @@ export async function all(world) {
   await run("storage/roll", () => roll(world));
   await run("storage/verify", () => verify(world));
   await run("logs", () => logs(world));
+  await run("hidden", () => hidden(world));
 }
 
 async function connections({ page, broker, browser }) {
@@ -188,6 +189,31 @@ export async function folder({ broker, browser }) {
     proxy.closeAllConnections();
     proxy.close();
   });
+}
+
+/** A page that nobody looks at asks nothing, and asks at once when somebody does. */
+async function hidden({ broker, browser }) {
+  const page = await browser.page(broker);
+  await go(page, "#/topics");
+  let asked = 0;
+  page.on("request", () => {
+    asked += 1;
+  });
+  const look = (isHidden) =>
+    page.evaluate((value) => {
+      Object.defineProperty(document, "hidden", { value, configurable: true });
+      document.dispatchEvent(new Event("visibilitychange"));
+    }, isHidden);
+  await eventually("it asks again and again", () => asked > 3);
+  await look(true);
+  // What was under way ends.
+  await page.waitForTimeout(500);
+  asked = 0;
+  await page.waitForTimeout(7000);
+  must(asked === 0, `${asked} requests of a page that nobody sees`);
+  await look(false);
+  await eventually("it asks at once", () => asked > 1);
+  await page.context().close();
 }
 
 /** What is wrong with the broker is seen on the overview, in the head, and on the page that it concerns. */
