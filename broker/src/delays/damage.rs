@@ -47,7 +47,7 @@ fn tell(damage: &DelayDamage) {
     match torn {
         true => warn!(
             %file, from, to,
-            "bytes of a file of delayed records are what a crash leaves of a write that nobody was told of"
+            "bytes of a file of delayed records are most likely what a crash left of a write that nobody was told of; where something was written behind them the file is kept under the name ….damaged when it is needed no more"
         ),
         false => error!(
             %file, from, to,

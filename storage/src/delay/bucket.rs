@@ -91,6 +91,11 @@ impl Span {
         }
     }
 
+    /// Its last ms.
+    pub(super) fn last_ms(self) -> u64 {
+        self.start_ms.saturating_add(self.width.ms() - 1)
+    }
+
     /// The span whose bucket a record goes to. One that is loaded already, or will be at once, takes nothing
     /// more: each record would begin a file.
     pub(super) fn for_record(due_ms: u64, now_ms: u64) -> Self {

@@ -121,14 +121,17 @@ impl DelayQueue {
             done += 1;
         }
         self.log.segments.drain(..done);
+        let start = self.log.start();
+        self.log.holes.forget_before(start);
         let buckets = self.buckets.retired.iter();
         let superfluous = buckets
             .map(|bucket| (bucket.path(&self.buckets.dir), bucket.damaged))
             .chain(self.log.retired.iter().cloned())
             .collect();
         let least = self.least_ticket();
-        self.tombstones.prune(least, &self.partitions);
-        self.partitions.forget_latest();
+        let latest_ms = self.latest_ms();
+        self.tombstones.prune(least, latest_ms, &self.partitions);
+        self.partitions.forget_latest(latest_ms);
         self.producers.expire(now_ms);
         self.checkpoint_sequence += 1;
         let mut dirty = Vec::new();
@@ -156,6 +159,15 @@ impl DelayQueue {
             .chain(buckets.map(|bucket: &Bucket| bucket.first_ticket))
             .min()
             .unwrap_or(self.next_ticket)
+    }
+
+    /// Nothing that is pending is due later, ms since 1970: as far as the spans of the buckets tell.
+    fn latest_ms(&self) -> u64 {
+        let buckets = self.buckets.all.values();
+        let buckets = buckets.map(|bucket: &Bucket| bucket.span.last_ms()).max();
+        let in_memory = self.partitions.latest_ms().max(self.unspilled.latest());
+        let near = self.wheel.latest_ms();
+        buckets.into_iter().chain(near).fold(in_memory, u64::max)
     }
 
     fn snapshot(&self, now_ms: i64) -> Snapshot {
@@ -264,5 +276,59 @@ impl DelayQueue {
     #[must_use]
     pub fn file_system(&self) -> Arc<dyn FileSystem> {
         Arc::clone(&self.fs)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::super::test_queue::{NOW, accept, add, checkpoint, deliver, open};
+    use super::super::{DelayOptions, DelayQueue};
+
+    const HOUR_MS: i64 = 3_600_000;
+
+    /// Until when the partition and the cancellation may have something pending.
+    fn known(queue: &DelayQueue) -> (u64, Vec<u64>) {
+        let reaches = queue.tombstones.by_id.values();
+        let reaches = reaches.map(|cancelled| cancelled.reach_ms);
+        (queue.partitions.get(0).latest_ms, reaches.collect())
+    }
+
+    /// Whether it is so long as something in the delay log, in a file of later records or in memory says.
+    #[test]
+    fn what_older_checkpoints_do_not_say_is_known_from_the_next_one_on() {
+        let mut queue = open(DelayOptions {
+            near_ms: 1_000,
+            ..DelayOptions::default()
+        });
+        let due_ms = NOW + 30 * HOUR_MS;
+        accept(&mut queue, NOW, [add(due_ms), add(NOW + 500)]);
+        queue.partitions.get_mut(0).latest_ms = u64::MAX;
+        let id = Bytes::from_static(b"x");
+        queue.tombstones.cancel_id(0, &id, 1_000, u64::MAX);
+        let (due, mut end) = (due_ms.cast_unsigned(), 0);
+        checkpoint(&mut queue, NOW, end);
+        assert_eq!(known(&queue), (due, vec![due]), "the delay log says it");
+        for at in 0..10 {
+            queue.maintain(NOW + at * 1_000).unwrap();
+        }
+        assert!(queue.totals().buckets > 0);
+        queue.partitions.get_mut(0).latest_ms = u64::MAX;
+        assert_eq!(deliver(&mut queue, NOW + 10_000, &mut end), [NOW + 500]);
+        checkpoint(&mut queue, NOW + 10_000, end);
+        let (latest, reaches) = known(&queue);
+        let spans = due..due + 24 * HOUR_MS.cast_unsigned();
+        assert!(spans.contains(&latest), "{latest}");
+        assert_eq!(reaches, [due], "it is never higher than before");
+        for at in 0..10 {
+            queue.maintain(due_ms - 5_000 + at * 100).unwrap();
+        }
+        queue.partitions.get_mut(0).latest_ms = u64::MAX;
+        checkpoint(&mut queue, due_ms - 4_000, end);
+        assert!(known(&queue).0 >= due, "what is in memory counts");
+        assert_eq!(deliver(&mut queue, due_ms, &mut end), [due_ms]);
+        checkpoint(&mut queue, due_ms, end);
+        assert_eq!(known(&queue), (0, Vec::new()));
     }
 }

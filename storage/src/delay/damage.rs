@@ -17,7 +17,8 @@ pub struct DelayDamage {
     pub from: u64,
     /// The byte behind the last one. Beyond the end of the file where bytes are missing.
     pub to: u64,
-    /// It looks like what a crash leaves of a write that nobody was told of.
+    /// It looks like what a crash leaves of a write that nobody was told of. So does a record with zeros of its own of
+    /// which another byte was changed.
     pub torn: bool,
 }
 

@@ -62,6 +62,11 @@ impl Holes {
         parts
     }
 
+    /// Forgets those that end at a position or before: nobody reads there any more.
+    pub(super) fn forget_before(&mut self, position: u64) {
+        self.0.retain(|_, to| *to > position);
+    }
+
     /// Those that end behind a position.
     pub(super) fn behind(&self, position: u64) -> Vec<(u64, u64)> {
         let all = self.0.iter().map(|(from, to)| (*from, *to));
@@ -89,6 +94,21 @@ mod tests {
         assert_eq!(holes.behind(0), [(10, 50)]);
         holes.add(70, 70);
         assert_eq!(holes.outside(0, 60), [(0, 10), (50, 60)]);
+    }
+
+    #[test]
+    fn what_is_forgotten_makes_room() {
+        let ranges: Vec<_> = (0..HOLES_MAX as u64)
+            .map(|at| (3 * at, 3 * at + 1))
+            .collect();
+        let mut holes = Holes::new(&ranges);
+        let end = 3 * HOLES_MAX as u64;
+        holes.add(end, end + 1);
+        assert!(!holes.covers(end, end + 1), "there is no room");
+        holes.forget_before(4);
+        assert_eq!(holes.behind(0).len(), HOLES_MAX - 2);
+        holes.add(end, end + 1);
+        assert!(holes.covers(end, end + 1) && holes.covers(6, 7) && !holes.covers(3, 4));
     }
 
     #[test]

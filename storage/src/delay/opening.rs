@@ -185,10 +185,7 @@ impl DelayQueue {
         if replay.report.checkpoint_lost {
             queue.count_buckets(&mut replay)?;
             // Cancellations were read before that.
-            queue.tombstones.reach_all();
-            for state in &mut queue.partitions.states {
-                state.latest_ms = u64::MAX;
-            }
+            queue.tombstones.reach_all(&queue.partitions);
         } else {
             queue.recount_buckets()?;
         }

@@ -345,13 +345,25 @@ impl Partitions {
         self.topics.entry(topic_id).or_default().join(count);
     }
 
-    /// Notes where nothing is pending any more that is due late.
-    pub(super) fn forget_latest(&mut self) {
+    /// Notes where nothing is pending any more that is due late: nothing in the store is due after `latest_ms`.
+    pub(super) fn forget_latest(&mut self, latest_ms: u64) {
         for state in &mut self.states {
-            if state.is_empty_durably() {
-                state.latest_ms = 0;
-            }
+            state.latest_ms = match state.is_empty_durably() {
+                true => 0,
+                false => state.latest_ms.min(latest_ms),
+            };
         }
+    }
+
+    /// Nothing that is out of the wheel, or that a power cut could make pending again, is due later; ms since 1970.
+    pub(super) fn latest_ms(&self) -> u64 {
+        let states = self.states.iter().filter(|state| !state.gone);
+        let latest = states.flat_map(|state| {
+            let entries = [state.in_flight.back(), state.ready.back()];
+            let due = entries.into_iter().flatten().map(|entry| entry.due_ms);
+            due.chain([state.handed.due_ms])
+        });
+        latest.max().unwrap_or(0)
     }
 
     /// Records of the partition, which does not count them any more, are not pending.

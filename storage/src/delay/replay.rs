@@ -22,6 +22,8 @@ pub(super) struct Replay<'a, 'b> {
     tickets: HashSet<u64>,
     /// The delay log was durable up to this position when the checkpoint was written.
     durable: u64,
+    /// Files with a torn place behind which nothing sound was met yet.
+    torn: Vec<usize>,
 }
 
 impl<'a, 'b> Replay<'a, 'b> {
@@ -35,6 +37,7 @@ impl<'a, 'b> Replay<'a, 'b> {
             report,
             tickets: HashSet::new(),
             durable,
+            torn: Vec::new(),
         }
     }
 
@@ -99,6 +102,10 @@ impl DelayQueue {
                 Found::Damage { torn, .. } => (None, torn && from >= replay.durable),
             };
             if let Some(group) = group {
+                for torn in replay.torn.drain(..) {
+                    // Who wrote this may have been told that the other was on the disk.
+                    self.log.segments[torn].damaged = true;
+                }
                 self.replay_group(&group, at, spilled, replay)?;
                 continue;
             }
@@ -109,6 +116,7 @@ impl DelayQueue {
             } else if torn {
                 self.damages.note(DelayDamage { torn, ..damage });
                 self.log.holes.add(from, to);
+                replay.torn.push(at);
             } else {
                 self.note_uncounted(damage);
                 self.log.segments[at].damaged = true;
@@ -280,6 +288,7 @@ impl DelayQueue {
                 first_ticket = first_ticket.min(record.key.ticket);
                 self.next_ticket = self.next_ticket.max(record.key.ticket + 1);
                 let number = self.number_at_start(record.partition, 0, replay)?;
+                self.note_latest(number, &record);
                 let state = self.partitions.get_mut(number);
                 let is_new = replay.tickets.insert(record.key.ticket);
                 if is_new && !state.gone && record.key > state.found {

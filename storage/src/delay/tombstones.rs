@@ -148,10 +148,10 @@ impl Tombstones {
         }
     }
 
-    /// Nothing is known of when what they cancel is due.
-    pub(super) fn reach_all(&mut self) {
-        for cancelled in self.by_id.values_mut() {
-            cancelled.reach_ms = u64::MAX;
+    /// They may mean whatever is pending in their partitions.
+    pub(super) fn reach_all(&mut self, partitions: &Partitions) {
+        for ((partition, _), cancelled) in &mut self.by_id {
+            cancelled.reach_ms = partitions.get(*partition).latest_ms;
         }
     }
 
@@ -238,10 +238,11 @@ impl Tombstones {
     }
 
     /// Forgets what can hit nothing any more: no pending record has a ticket below `least_ticket`, or the partition
-    /// has delivered something that comes after whatever could be meant.
-    pub(super) fn prune(&mut self, least_ticket: u64, partitions: &Partitions) {
+    /// has delivered something that comes after whatever could be meant, of which nothing is due after `latest_ms`.
+    pub(super) fn prune(&mut self, least_ticket: u64, latest_ms: u64, partitions: &Partitions) {
         self.by_id.retain(|(partition, _), cancelled| {
             let state = partitions.get(*partition);
+            cancelled.reach_ms = cancelled.reach_ms.min(latest_ms);
             let reach = DelayKey {
                 due_ms: cancelled.reach_ms,
                 ticket: cancelled.last,

@@ -241,6 +241,12 @@ impl TimingWheel {
         self.seconds.iter().map(|(second, count)| (*second, *count))
     }
 
+    /// Nothing in it is due later, ms since 1970; `None` where it is empty.
+    pub(super) fn latest_ms(&self) -> Option<u64> {
+        let (last, _) = self.seconds.last_key_value()?;
+        Some(last.saturating_mul(SECOND_MS).saturating_add(SECOND_MS - 1))
+    }
+
     /// All records that hang in it, in no order.
     pub(super) fn entries(&self) -> impl Iterator<Item = &WheelEntry> {
         let chunks = self.arena.chunks.iter();

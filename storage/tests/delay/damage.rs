@@ -289,6 +289,47 @@ fn a_torn_end_is_no_damage_to_later_starts() {
     }
 }
 
+/// A record with zeros of its own looks, once a bit beside them has flipped, like a write that never ended. Where
+/// something was written behind it, it may have been acknowledged: the file is kept.
+#[test]
+fn the_file_of_what_looks_torn_is_kept_where_something_was_written_behind_it() {
+    for followed in [false, true] {
+        let disk = SimFs::new();
+        let (mut queue, _) = open(&disk);
+        let batch = RecordBatchBuilder::new().record(NOW, None, Some(&[0; 2_048]));
+        let group = DelayGroup {
+            partition: PartitionId {
+                topic_id: topic(0),
+                partition: 0,
+            },
+            log_end: 0,
+            producer: None,
+            operations: vec![DelayOperation::Add(DelayedBatch {
+                due_ms: NOW + 10,
+                expires_ms: None,
+                id: Bytes::new(),
+                replace: false,
+                split_from: None,
+                batch: batch.build().unwrap().bytes,
+            })],
+        };
+        queue.accept(&group, NOW).unwrap();
+        let (name, len) = last_log(&disk);
+        assert!(len > 2_048);
+        if followed {
+            accept(&disk, &mut queue, 1);
+        }
+        drop(queue);
+        let damaged = flipped(&disk, &name, 60);
+        let (mut queue, report) = open(&damaged);
+        assert_eq!((report.damaged, report.torn_bytes), (0, len - 32));
+        let seen = deliver_all(&damaged, &mut queue);
+        assert!(seen.told[0].torn);
+        let (found, kept) = if followed { (MEMBERS, 1) } else { (0, 0) };
+        assert_eq!((seen.found.len() as u64, seen.kept.len()), (found, kept));
+    }
+}
+
 /// The last file of the delay log that holds something, and its length.
 fn last_log(disk: &SimFs) -> (String, u64) {
     let entries = disk.read_dir(dir()).unwrap().into_iter();
