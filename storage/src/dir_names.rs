@@ -78,10 +78,22 @@ mod tests {
         let name = deleted_dir_name(&tp, Uuid([0xff; 16]));
         assert_eq!(name.len(), 255);
         assert!(name.ends_with(&format!("{}-delete", "f".repeat(32))));
+        for number in [0, 1, 9, 10, u32::MAX] {
+            let name = stray_dir_name(&tp, Uuid([0xff; 16]), number);
+            assert_eq!(name.len(), 255);
+            let ending = match number {
+                0 => "-stray".to_owned(),
+                _ => format!("-stray.{number}"),
+            };
+            assert!(name.ends_with(&format!("{}{ending}", "f".repeat(32))));
+            assert!(parse_partition_dir(&name).is_none());
+        }
         let tp = TopicPartition {
             topic: Arc::from("t"),
             partition: 0,
         };
+        let name = stray_dir_name(&tp, Uuid([0x0f; 16]), 2);
+        assert_eq!(name, format!("t-0.{}-stray.2", "0f".repeat(16)));
         let name = deleted_dir_name(&tp, Uuid([0x0f; 16]));
         assert_eq!(name, format!("t-0.{}-delete", "0f".repeat(16)));
     }

@@ -171,7 +171,7 @@ impl<W> LogManager<W> {
                 .unwrap_or_else(PoisonError::into_inner)
                 .clear();
             managed.checkpoints.all_loaded(&unavailable);
-            if managed.checkpoints.are_behind() {
+            if managed.dir.check_online().is_ok() && managed.checkpoints.are_behind() {
                 // Also where no log of the directory ever writes anything.
                 managed.turn.want();
             }
@@ -410,7 +410,17 @@ impl<W> LogManager<W> {
                 && managed.dir.check_online().is_ok()
                 && managed.checkpoints.know_any(&names)
         });
-        others.try_for_each(|(_, managed)| managed.checkpoints.forget(&managed.dir, &names))
+        others.try_for_each(|(_, managed)| {
+            let forgotten = managed.checkpoints.forget(&managed.dir, &names);
+            // As if it had been offline before: the next start finds the new one here.
+            let is_spared = |error: &StorageError| {
+                error.is_disk_full() || managed.dir.offline_cause().is_some()
+            };
+            match forgotten {
+                Err(error) if is_spared(&error) => Ok(()),
+                forgotten => forgotten,
+            }
+        })
     }
 
     fn new_log(&self, number: usize, live: &LivePartition, leader_epoch: i32) -> FoundLog {

@@ -1,7 +1,8 @@
 //! Where the partitions of a start lie, and whose the directories are that look like one.
 //!
 //! A directory goes by the topic id in it. One of a topic that is gone is renamed and removed later; one that bears
-//! a wrong id is kept aside; one that nobody can say anything about stays as it is.
+//! a wrong id is kept aside, unless the right one is found in another directory; one that nobody can say anything
+//! about stays as it is.
 
 use std::collections::HashMap;
 use std::sync::PoisonError;
@@ -19,6 +20,15 @@ use crate::partition_metadata::{self, PARTITION_METADATA};
 /// The number of the directory of each partition, and why it cannot be used.
 pub(crate) type Homes = HashMap<TopicPartition, (usize, Option<StorageError>)>;
 
+/// What lies in one directory.
+#[derive(Default)]
+struct FoundPartitions {
+    /// The partitions that are wanted, and of some why they cannot be used.
+    partitions: Vec<(TopicPartition, Option<StorageError>)>,
+    /// Those that are wanted and bear the id of another topic, although the checkpoints know them.
+    misnamed: Vec<(TopicPartition, Uuid)>,
+}
+
 impl<W> LogManager<W> {
     /// Where each of the partitions lies that are wanted, and for some why they cannot be used; what is lost, and is
     /// found twice. A directory but the first that cannot be listed is offline from here on.
@@ -27,19 +37,20 @@ impl<W> LogManager<W> {
         wanted: &HashMap<&TopicPartition, &LivePartition>,
     ) -> Result<(Homes, Vec<StorageError>), StorageError> {
         let mut homes = Homes::new();
-        let mut lost = self.given_up.clone();
+        let (mut lost, mut misnamed) = (self.given_up.clone(), Vec::new());
         for (number, managed) in self.dirs.iter().enumerate() {
             if number > 0 && managed.dir.offline_cause().is_some() {
                 continue;
             }
-            let found = match self.find_partitions(managed, wanted, &mut lost) {
+            let found = match self.find_partitions(managed, wanted) {
                 Err(error) => {
                     managed.dir.take_offline(spared(number, error)?);
                     continue;
                 }
                 Ok(found) => found,
             };
-            for (tp, failed) in found {
+            misnamed.extend(found.misnamed.into_iter().map(|(tp, id)| (number, tp, id)));
+            for (tp, failed) in found.partitions {
                 if let Some((other, _)) = homes.get(&tp) {
                     let other = self.dirs[*other].dir.path().display();
                     let reason = format!("that in {other} is used, this one is left alone");
@@ -50,22 +61,33 @@ impl<W> LogManager<W> {
                 }
             }
         }
+        for (number, tp, id) in misnamed {
+            let managed = &self.dirs[number];
+            let is_elsewhere = homes.get(&tp).is_some_and(|(_, failed)| failed.is_none());
+            let moved = match is_elsewhere {
+                // The topic was deleted and made anew while this directory was away.
+                true => managed.dir.retire(&tp, Some(id)),
+                false => set_aside(managed, &tp, id).map(|error| lost.push(error)),
+            };
+            if let Err(error) = moved {
+                managed.dir.take_offline(spared(number, error)?);
+                homes.retain(|_, (home, _)| *home != number);
+            }
+        }
         Ok((homes, lost))
     }
 
-    /// The partitions of a directory that are wanted, and of some why they cannot be used; renames the others away,
-    /// and tells `lost` of those that nobody can have deleted.
+    /// What lies in a directory; those partitions that are not wanted are renamed away.
     fn find_partitions(
         &self,
         managed: &ManagedDir,
         wanted: &HashMap<&TopicPartition, &LivePartition>,
-        lost: &mut Vec<StorageError>,
-    ) -> Result<Vec<(TopicPartition, Option<StorageError>)>, StorageError> {
+    ) -> Result<FoundPartitions, StorageError> {
         let (fs, path) = (managed.dir.fs(), managed.dir.path());
         let entries = fs
             .read_dir(path)
             .map_err(|error| StorageError::from_io("list", path, error))?;
-        let mut found = Vec::new();
+        let mut found = FoundPartitions::default();
         for entry in entries
             .iter()
             .filter(|entry| entry.is_dir && !entry.name.ends_with(DELETED_SUFFIX))
@@ -83,19 +105,22 @@ impl<W> LogManager<W> {
             let is_wanted = wanted.contains_key(&tp);
             match id {
                 Ok((Some(id), _)) if wanted.get(&tp).is_some_and(|live| live.topic_id == id) => {
-                    found.push((tp, None));
+                    found.partitions.push((tp, None));
                 }
                 Ok((Some(id), _))
                     if is_wanted && managed.checkpoints.at_start(&tp).recovery_point > 0 =>
                 {
-                    lost.push(set_aside(managed, &tp, id)?);
+                    found.misnamed.push((tp, id));
                 }
                 Ok((id @ Some(_), _) | (id, true)) => managed.dir.retire(&tp, id)?,
                 Err(error) if !may_be_spared(&error) => return Err(error),
                 // Nobody knows whose it is; it stays.
                 _ if !is_wanted => {}
-                Ok(_) => found.push((tp, Some(lost_identity(&path.join(&entry.name))))),
-                Err(error) => found.push((tp, Some(error))),
+                Ok(_) => {
+                    let lost = lost_identity(&path.join(&entry.name));
+                    found.partitions.push((tp, Some(lost)));
+                }
+                Err(error) => found.partitions.push((tp, Some(error))),
             }
         }
         Ok(found)
@@ -155,8 +180,8 @@ impl<W> LogManager<W> {
 }
 
 /// Renames the directory of a partition that bears the id of another topic, although the checkpoints know the
-/// partition, and says so. A name that is used again is forgotten by all of them before the new topic is noted; so
-/// most likely the id rotted, which is under no checksum.
+/// partition, and says so. A name that is used again is forgotten before the new topic is noted by all directories
+/// that are there and have room for it; so most likely the id rotted, which is under no checksum.
 fn set_aside(
     managed: &ManagedDir,
     tp: &TopicPartition,

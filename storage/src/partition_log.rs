@@ -2,8 +2,9 @@
 //! reader beside it, and the work that is done without the mutex.
 //!
 //! Two mutexes, in this order: `maintenance` (one checkpoint, removal or deletion at a time), then
-//! `log` (short: offsets, one write, lists). No file is synced under `log`, except that a roll makes
-//! a file and a deletion renames the directory.
+//! `log` (short: offsets, one write, lists). A roll makes a file under it, a deletion renames the directory. No file
+//! is synced under `log` but where more lies in one than is known: what a failed write left behind the end is cut off
+//! durably when the file is closed, and what is found there when it is opened to be written is kept aside first.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};

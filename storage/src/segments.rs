@@ -307,9 +307,10 @@ impl Segments {
                 self.create_file(active)?
             } else {
                 self.files_opened += 1;
-                active.open_file()?
+                let file = active.open_file()?;
+                cut_leftover(&self.dir, active, &file)?;
+                file
             };
-            cut_leftover(&self.dir, active, &file)?;
             self.writer = Some(Writer {
                 file,
                 allocated_end: len,
@@ -322,7 +323,7 @@ impl Segments {
         Ok(Arc::clone(&writer.file))
     }
 
-    /// Makes the data file of an empty segment, or opens the empty one that is there.
+    /// Makes the data file of an empty segment, or opens the one that is there and takes away what is in it.
     fn create_file(&mut self, segment: &Arc<LogSegment>) -> Result<Arc<SegmentFile>, StorageError> {
         self.dir.check_live()?;
         self.dir.make()?;
@@ -335,6 +336,7 @@ impl Segments {
         self.dir.mark_used();
         let counted = CountedFile::new(self.dir.log_dir().open_files());
         let file = Arc::new(SegmentFile::new(path, file, counted));
+        cut_leftover(&self.dir, segment, &file)?;
         segment.set_file(Arc::clone(&file));
         Ok(file)
     }
@@ -344,7 +346,6 @@ impl Segments {
         let active = Arc::clone(self.list.active());
         if self.writer.is_none() && active.published_len() == 0 {
             let file = self.create_file(&active)?;
-            cut_leftover(&self.dir, &active, &file)?;
             self.writer = Some(Writer {
                 file,
                 allocated_end: 0,

@@ -93,13 +93,13 @@ impl<W> LogManager<W> {
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
+    use std::path::{Path, PathBuf};
 
     use tidewheel_config::LogConfig;
     use tidewheel_protocol::{RecordBatchBuilder, TopicPartition, Uuid};
 
     use super::*;
-    use crate::fs::SimFs;
+    use crate::fs::{FileSystem, SimFs};
     use crate::shared_log::SharedLog;
     use crate::{LivePartition, LogManagerOptions, validate};
 
@@ -125,7 +125,7 @@ mod tests {
         LogManager::open(Arc::new(SimFs::new()), options).unwrap()
     }
 
-    fn append(log: &SharedLog<()>) {
+    fn append(log: &Arc<SharedLog<()>>) {
         let batch = RecordBatchBuilder::new().record(1, None, Some(b"v"));
         let valid = validate(batch.build().unwrap(), &log.config(), 1).unwrap();
         log.append(valid, false, (), 0).pop().unwrap().1.unwrap();
@@ -158,6 +158,31 @@ mod tests {
         assert_eq!(look(1_700), 1);
         assert_eq!(look(1_800), 0);
         assert_eq!(manager.open_counts().files, 0);
+    }
+
+    #[test]
+    fn logs_of_a_directory_that_is_offline_are_looked_at_once() {
+        let disk = SimFs::new();
+        let open = || {
+            let dirs = vec![PathBuf::from("/a"), PathBuf::from("/b")];
+            let ids = vec![Uuid([1; 16]), Uuid([2; 16])];
+            let options = LogManagerOptions::new(dirs, 1, "cluster".to_owned(), ids);
+            let manager: LogManager<()> =
+                LogManager::open(Arc::new(disk.clone()), options).unwrap();
+            let loaded = manager.load((0..4).map(live).collect(), 0, 0).unwrap();
+            (manager, loaded.logs)
+        };
+        let (manager, logs) = open();
+        logs.iter().for_each(append);
+        manager.close(0).unwrap();
+        drop((manager, logs));
+        disk.remove_dir_all(Path::new("/b")).unwrap();
+        let (manager, _logs) = open();
+        assert!(manager.offline_cause(1).is_some());
+        assert!(!manager.stirred_logs_of(1).is_empty());
+        manager.checkpoint(1).unwrap_err();
+        manager.release_idle(1, 100);
+        assert!(manager.stirred_logs_of(1).is_empty());
     }
 
     #[test]

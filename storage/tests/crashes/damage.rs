@@ -448,3 +448,27 @@ fn a_quarantined_partition_keeps_its_log_start() {
     assert!(log.refusal().is_none());
     assert_eq!(log.offsets().log_start, 5);
 }
+
+/// Nobody knows how such a file could come to lie there; it must not end up behind what is written to it.
+#[test]
+fn a_file_in_the_place_of_the_next_segment_is_kept_aside() {
+    let disk = SimFs::new();
+    let (manager, log) = start(&disk, 0);
+    fill(&log, 0..3);
+    assert!(manager.flush_round(0).error.is_none());
+    let next = "00000000000000000003.log";
+    let junk = disk.open(&file(next), OpenMode::Create).unwrap();
+    junk.write_all_at(&[IoSlice::new(&[7; 5_000])], 0).unwrap();
+    let small = LogConfig {
+        segment_bytes: 1,
+        ..roomy()
+    };
+    log.set_config(small);
+    fill(&log, 3..4);
+    let batch_len = len(&disk, "00000000000000000000.log") / 3;
+    assert_eq!(len(&disk, next), batch_len);
+    let entries = disk.read_dir(Path::new("/data/t-0")).unwrap();
+    let torn = entries.iter().find(|entry| entry.name.contains(".torn-"));
+    assert_eq!(torn.unwrap().len, 5_000);
+    assert_eq!(ids(&log), [0, 1, 2, 3]);
+}

@@ -344,3 +344,72 @@ fn a_new_directory_that_failed_before_it_was_used_is_no_lost_one() {
     }
     assert!(spared > 0);
 }
+
+/// The broker goes on without the second directory, and one of its topics is deleted and made anew.
+#[test]
+fn what_was_made_anew_while_its_directory_was_away_is_not_told_as_lost() {
+    let (disk, second) = filled(false);
+    disk.rename(Path::new("/b"), Path::new("/away")).unwrap();
+    let topic = &second[0];
+    let (manager, loaded) = start(&disk, &DIRS, 1).unwrap();
+    manager.delete(log(&loaded, topic), NOW).unwrap();
+    let made = manager.create(live(topic, 9, config()), 1).unwrap();
+    assert_eq!(manager.dir_of(&made), Some(0));
+    append(&made, &Draft::new(7), false, NOW).unwrap();
+    assert!(manager.flush_round(0).error.is_none());
+    drop((manager, loaded, made));
+
+    let disk = disk.kill();
+    if disk.exists(Path::new("/b")).unwrap() {
+        disk.remove_dir_all(Path::new("/b")).unwrap();
+    }
+    disk.rename(Path::new("/away"), Path::new("/b")).unwrap();
+    let fs: Arc<dyn FileSystem> = Arc::new(disk.clone());
+    let manager: Manager = LogManager::open(fs, options(&DIRS)).unwrap();
+    manager.open_metadata_log(None, NOW).unwrap();
+    let partitions = (1..=4).map(|id| {
+        let name = format!("t{id}");
+        let id = if name == *topic { 9 } else { id };
+        live(&name, id, config())
+    });
+    let loaded = manager.load(partitions.collect(), 2, NOW).unwrap();
+    assert!(loaded.lost.is_empty(), "{:?}", loaded.lost);
+    assert_eq!(ids(log(&loaded, topic)), [7]);
+    assert_eq!(ids(log(&loaded, &second[1])), [0, 1, 2]);
+    let kept = disk.read_dir(Path::new("/b")).unwrap();
+    let old = format!("{topic}-0.");
+    let kept = kept.iter().filter(|entry| entry.name.starts_with(&old));
+    let kept: Vec<_> = kept.map(|entry| entry.name.as_str()).collect();
+    assert!(
+        kept.len() == 1 && kept[0].ends_with("-delete"),
+        "as of any topic that was deleted: {kept:?}"
+    );
+}
+
+/// Another directory knows the name only; that it cannot write it down is no reason to refuse the topic.
+#[test]
+fn a_topic_is_made_anew_also_where_the_directory_it_was_in_is_full() {
+    let mut met = 0;
+    for op in 0.. {
+        let (disk, second) = filled(false);
+        let (manager, loaded) = start(&disk, &DIRS, 1).unwrap();
+        manager.checkpoint(NOW).unwrap();
+        let topic = &second[0];
+        manager.delete(log(&loaded, topic), NOW).unwrap();
+        // So that the first one is the emptier one.
+        for other in &loaded.logs {
+            if manager.dir_of(other) == Some(0) {
+                manager.delete(other, NOW).unwrap();
+            }
+        }
+        let before = disk.op_count();
+        disk.fail_at(before + op, Fault::Enospc);
+        let made = manager.create(live(topic, 9, config()), 1).unwrap();
+        assert_eq!(manager.dir_of(&made), Some(0));
+        if disk.op_count() <= before + op {
+            break;
+        }
+        met += 1;
+    }
+    assert!(met > 3, "{met} operations");
+}
