@@ -156,6 +156,27 @@ impl<'a> BatchScan<'a> {
         Ok(Next::Batch(Scanned { position, header }))
     }
 
+    /// Why the batch that [`Self::next`] has just given does not belong where it says it does, if it stands behind a
+    /// hole and what follows in the file, or `end`, where that ends, tells so: its offset is under no checksum.
+    pub(crate) fn misplaced(
+        &mut self,
+        batch: &Scanned,
+        expected: Expected,
+        end: i64,
+    ) -> Result<Option<String>, StorageError> {
+        let (here, next) = (batch.header.base_offset, batch.header.next_offset());
+        if here == expected.base_offset {
+            return Ok(None);
+        }
+        let follows = match self.peek()? {
+            Some(following) => following.base_offset >= next,
+            // What cannot be read tells nothing.
+            None => self.position < self.len || next == end,
+        };
+        let reason = format!("offset {here} where {} follows", expected.base_offset);
+        Ok((!follows).then_some(reason))
+    }
+
     /// The next batch with its bytes, all of them checked; `None` at the end.
     ///
     /// # Errors

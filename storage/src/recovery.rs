@@ -401,7 +401,15 @@ impl Walk<'_> {
                 holes: self.may_have_holes(found),
             };
             match scan.next(expect, trust)? {
-                Next::Batch(batch) => self.take(&batch, &mut index),
+                Next::Batch(batch) => {
+                    let misplaced = scan.misplaced(&batch, expect, found.end_bound)?;
+                    if let Some(reason) = misplaced.filter(|_| !durable) {
+                        let position = batch.position;
+                        broken = Some(Break { position, reason });
+                        break;
+                    }
+                    self.take(&batch, &mut index);
+                }
                 Next::End => break,
                 Next::Bad(reason) => {
                     broken = Some(Break {
@@ -412,7 +420,7 @@ impl Walk<'_> {
                 }
             }
         }
-        let len = scan.position();
+        let len = broken.as_ref().map_or(scan.position(), |at| at.position);
         let mut first = BatchScan::new(file, &found.path, len, 0);
         let expect = self.durable(found, found.base_offset, i64::MAX);
         let first_timestamp = match first.next(expect, Trust::Header)? {
