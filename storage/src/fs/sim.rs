@@ -84,6 +84,11 @@ pub enum Lie {
     SyncComesLate,
     /// [`LogFile::drop_cache`] forgets nothing.
     CacheStays,
+    /// A write to the file changes the lowest bit of the last byte.
+    WriteSlips,
+    /// A file that is renamed so holds from then on what was there the last time that one with such an ending was, in
+    /// the same directory.
+    RenameBringsOlder,
 }
 
 impl Fault {

@@ -95,6 +95,8 @@ pub(super) struct Disk {
     pub(super) locks: BTreeSet<PathBuf>,
     /// Lies, and the paths that they are about.
     pub(super) lies: Vec<(Lie, About)>,
+    /// What was put under a name about which [`Lie::RenameBringsOlder`] is, by directory and ending.
+    older: BTreeMap<(NodeId, String), Vec<u8>>,
     /// What cannot be read.
     pub(super) unreadable: Vec<About>,
 }
@@ -111,6 +113,7 @@ impl Disk {
             free_bytes,
             locks: BTreeSet::new(),
             lies: Vec::new(),
+            older: BTreeMap::new(),
             unreadable: Vec::new(),
         }
     }
@@ -263,6 +266,7 @@ impl Disk {
     }
 
     pub(super) fn rename(&mut self, from: &Path, to: &Path) -> io::Result<()> {
+        let brings_older = self.lies(Lie::RenameBringsOlder, to);
         let (parent, from) = self.parent(from)?;
         let (to_parent, to) = self.parent(to)?;
         if parent != to_parent {
@@ -284,8 +288,24 @@ impl Disk {
             {
                 disk.free_bytes = disk.free_bytes.saturating_add(disk.freed_bytes(replaced));
             }
+            if brings_older {
+                disk.bring_older(parent, &to, moved);
+            }
             disk.change(parent, Change::Rename(from, to));
         })
+    }
+
+    fn bring_older(&mut self, parent: NodeId, name: &str, id: NodeId) {
+        let Some(Node::File(content)) = self.nodes.get_mut(&id) else {
+            return;
+        };
+        let ending = name.rsplit('.').next().unwrap_or_default().to_owned();
+        let written = content.live().to_vec();
+        if let Some(older) = self.older.insert((parent, ending), written) {
+            content.set_len(older.len());
+            content.write(0, &older);
+            content.sync();
+        }
     }
 
     /// Removes what is in a directory, deepest first, then the directory: each step counts.

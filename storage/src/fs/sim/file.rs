@@ -82,7 +82,12 @@ impl LogFile for SimFile {
         if position < self.settled_len.load(Ordering::Relaxed) {
             return Err(settled());
         }
-        let bytes: Vec<u8> = parts.iter().flat_map(|part| part.iter().copied()).collect();
+        let mut bytes: Vec<u8> = parts.iter().flat_map(|part| part.iter().copied()).collect();
+        if disk.lies(Lie::WriteSlips, &self.path)
+            && let Some(last) = bytes.last_mut()
+        {
+            *last ^= 1;
+        }
         let start = usize::try_from(position).map_err(|_| ErrorKind::InvalidInput)?;
         let fault = disk.begin()?;
         let len = disk.content(self.id)?.len();
