@@ -49,7 +49,7 @@ async function list({ page, broker, browser }) {
   await browser.shot(page, "delayed", { fullPage: true });
 }
 
-async function cancel({ page, browser }) {
+async function cancel({ page, broker, browser }) {
   await rows(page).filter({ hasText: "keep me" }).click();
   await rows(page).filter({ hasText: "cancel me" }).locator('[data-testid="cancel"]').click();
   must((await id(page, "curl").textContent()).includes("-X DELETE"), "the curl line");
