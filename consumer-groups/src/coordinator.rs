@@ -57,6 +57,8 @@ pub struct GroupCoordinator {
     newcomers: ByAge,
     /// What all groups hold.
     total: Total,
+    /// The time that it was told last, in ms since 1970.
+    told_ms: i64,
     /// Where the look for expired offsets goes on, if one is under way.
     retention_at: Option<Arc<str>>,
     /// Groups and topics that are being deleted.
@@ -165,6 +167,7 @@ impl GroupCoordinator {
             pending: ByAge::default(),
             newcomers: ByAge::default(),
             total: Total::default(),
+            told_ms: 0,
             retention_at: None,
             deletions: Deletions::default(),
         }
@@ -182,6 +185,7 @@ impl GroupCoordinator {
     /// in it were deleted, which is made up for.
     pub fn loaded(&mut self, now_ms: i64, topic_id: impl Fn(&str) -> Option<Uuid>) -> Output {
         let mut out = Output::default();
+        self.told_ms = now_ms;
         self.forget_topics(
             |topic, id| !topic_id(topic).is_some_and(|now| is_same_topic(id, now)),
             &mut out,
@@ -237,6 +241,7 @@ impl GroupCoordinator {
     /// Decides about a request. Its reply is in this output, or parked and in a later one.
     pub fn handle(&mut self, request: GroupRequest, token: ReplyToken, now_ms: i64) -> Output {
         let mut out = Output::default();
+        self.told_ms = now_ms;
         if self.has_deletions()
             && let Some(refusal) = self.refused_for_deletion(&request)
         {
@@ -285,6 +290,7 @@ impl GroupCoordinator {
     pub fn clock_was_set(&mut self, by_ms: i64) {
         self.deadlines.move_all(by_ms);
         self.newcomers.move_all(by_ms);
+        self.told_ms = self.told_ms.saturating_add(by_ms);
     }
 
     /// When [`GroupCoordinator::tick`] has something to do next, in ms since 1970.
@@ -304,6 +310,7 @@ impl GroupCoordinator {
     /// come.
     pub fn tick(&mut self, now_ms: i64) -> Output {
         let mut out = Output::default();
+        self.told_ms = now_ms;
         match self.deadlines.pop_due(now_ms) {
             None => {}
             Some(Timer::Retention) => self.expire_offsets(now_ms, &mut out),
@@ -360,32 +367,38 @@ impl GroupCoordinator {
         if !self.groups.contains_key(group_id) {
             self.insert(Group::new(group_id, None), group_id);
         }
-        // Replaying decides nothing, so it neither needs the time nor leads to replies.
+        // Replaying decides nothing, so it leads to no replies. A group that begins with it began at the time of what led
+        // to the record.
         let mut nothing = Output::default();
-        self.change(group_id, 0, &mut nothing, |group, cx| match record {
-            OffsetsRecord::OffsetCommit { key, value } => match value {
-                Some(value) => {
-                    group.standing = Standing::Known;
-                    group.offsets.put(&key.topic, key.partition, value.clone());
+        self.change(
+            group_id,
+            self.told_ms,
+            &mut nothing,
+            |group, cx| match record {
+                OffsetsRecord::OffsetCommit { key, value } => match value {
+                    Some(value) => {
+                        group.standing = Standing::Known;
+                        group.offsets.put(&key.topic, key.partition, value.clone());
+                    }
+                    None => {
+                        group.lingers |= !group.offsets.is_empty();
+                        group.offsets.remove(&key.topic, key.partition);
+                    }
+                },
+                OffsetsRecord::GroupMetadata { value, .. } => {
+                    if value
+                        .as_ref()
+                        .is_some_and(|value| !value.members.is_empty())
+                    {
+                        group.standing = Standing::Known;
+                    }
+                    group.replay_classic(value.as_ref(), cx.deadlines);
                 }
-                None => {
-                    group.lingers |= !group.offsets.is_empty();
-                    group.offsets.remove(&key.topic, key.partition);
+                OffsetsRecord::ConsumerGroup { change, .. } => {
+                    group.replay_consumer(change, cx.deadlines);
                 }
             },
-            OffsetsRecord::GroupMetadata { value, .. } => {
-                if value
-                    .as_ref()
-                    .is_some_and(|value| !value.members.is_empty())
-                {
-                    group.standing = Standing::Known;
-                }
-                group.replay_classic(value.as_ref(), cx.deadlines);
-            }
-            OffsetsRecord::ConsumerGroup { change, .. } => {
-                group.replay_consumer(change, cx.deadlines);
-            }
-        });
+        );
     }
 
     /// The log did not take the records of an output. Its replies become errors, and what was waiting

@@ -3,9 +3,10 @@
 
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::Builder;
 
-/// Does `work` with each of `items`, told by its number, over at most so many threads, the caller's among them.
-/// Once it says so no further one is begun. Whoever panics with it has the caller panic.
+/// Does `work` with each of `items`, told by its number, over at most so many threads, the caller's among them: as many
+/// as the system gives. Once it says so no further one is begun. Whoever panics with it has the caller panic.
 pub(crate) fn over_threads<T: Sync>(
     items: &[T],
     threads: usize,
@@ -25,7 +26,9 @@ pub(crate) fn over_threads<T: Sync>(
     };
     std::thread::scope(|scope| {
         for _ in 1..threads.min(items.len()) {
-            scope.spawn(run);
+            if Builder::new().spawn_scoped(scope, run).is_err() {
+                break;
+            }
         }
         run();
     });

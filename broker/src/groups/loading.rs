@@ -105,7 +105,7 @@ pub(super) fn load_by(
             return Loaded::NotYet;
         }
         Err(error) => {
-            error!(%partition, %error, "its groups have no coordinator until a start that can read it, see tidewheel log repair");
+            error!(%partition, %error, "its groups have no coordinator until a start that can read it; where a batch is damaged, tidewheel log repair helps");
             shard.fail();
         }
         Ok(()) => {

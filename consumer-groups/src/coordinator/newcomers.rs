@@ -25,6 +25,9 @@ pub(super) enum Standing {
 /// members, and then they need some time to ask for their assignments. Were it dismissed meanwhile, its members would
 /// join again and have others dismissed in their turn, and where many groups begin together none would come to its end.
 const SETTLING_DELAYS: i64 = 2;
+/// Who brings more than so many bytes finds half of the room for new groups only: a few large members would fill it, and
+/// keep everybody out for that time.
+const LARGE_BYTES: usize = 8 * 1024;
 
 impl GroupCoordinator {
     /// Where new groups are too many or too large, the oldest of them are dismissed before somebody joins another one
@@ -81,7 +84,8 @@ impl GroupCoordinator {
 
     fn are_newcomers_full(&self, more_bytes: usize) -> bool {
         let (own, limits) = (self.total.get(), &self.limits);
-        let is_beyond = |held: usize, most: usize| held.saturating_add(more_bytes) > most;
+        let part = if more_bytes > LARGE_BYTES { 2 } else { 1 };
+        let is_beyond = |held: usize, most: usize| held.saturating_add(more_bytes) > most / part;
         own.new_groups >= limits.new_groups
             || (is_beyond(own.new_bytes, limits.new_bytes_share)
                 && is_beyond(self.total.all_new_bytes(), limits.new_bytes))

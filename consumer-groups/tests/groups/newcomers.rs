@@ -340,6 +340,7 @@ fn new_groups_are_as_old_as_they_are_whatever_the_clock_says() {
         ..GroupLimits::default()
     };
     let mut runner = Runner::new(GroupConfig::default(), limits);
+    runner.set_clock(1_700_000_000_000);
     assert!(consume_result(&runner.send(consume("first", "m", "t")).1).is_ok());
     let refused = Err(GroupError::CoordinatorNotAvailable);
     runner.set_clock(1_000_000);
@@ -391,4 +392,50 @@ fn commits_under_invented_names_leave_room_for_those_who_are_there() {
     };
     let (_, step) = runner.send(GroupRequest::Join(request));
     assert!(step.replies.is_empty(), "it waits for the other: {step:?}");
+}
+
+#[test]
+fn groups_of_the_newer_protocol_that_begin_together_do_not_dismiss_each_other() {
+    let mut runner = Runner::new(GroupConfig::default(), GroupLimits::default());
+    runner.set_clock(1_700_000_000_000);
+    let mut outside: Vec<u32> = (0..10_000).collect();
+    let mut rounds = 0;
+    while !outside.is_empty() {
+        rounds += 1;
+        let mut joined = Vec::new();
+        outside.retain(|&number| {
+            let told = runner.send(consume(&format!("group-{number}"), "m", "t")).1;
+            match consume_result(&told) {
+                Ok(epoch) => joined.push((number, epoch)),
+                Err(error) => assert_eq!(error, GroupError::CoordinatorNotAvailable),
+            }
+            joined.last().is_none_or(|(last, _)| *last != number)
+        });
+        assert!(joined.len() > 1_000, "{} in round {rounds}", joined.len());
+        for (number, epoch) in joined {
+            let told = beats_anew(&mut runner, &format!("group-{number}"), epoch);
+            assert!(consume_result(&told).is_ok(), "{number} in round {rounds}");
+        }
+    }
+    assert!(rounds <= 4, "{rounds}");
+}
+
+/// Large members that join invented groups leave room for usual ones, which are let in while those are new.
+#[test]
+fn large_newcomers_leave_room_for_usual_ones() {
+    let mut runner = Runner::new(GroupConfig::default(), GroupLimits::default());
+    let joins = |runner: &mut Runner, group: String, bytes: usize| {
+        let GroupRequest::Join(mut request) = join(group, &"".into(), 1) else {
+            unreachable!("it was made as one");
+        };
+        request.member_id_required = false;
+        request.protocols[0].metadata = vec![0; bytes].into();
+        let (_, step) = runner.send(GroupRequest::Join(request));
+        step.replies.is_empty()
+    };
+    let large = (0..200).filter(|n| joins(&mut runner, format!("large-{n}"), 260_000));
+    let large = large.count();
+    assert!((10..30).contains(&large), "{large}");
+    let usual = (0..1_000).filter(|n| joins(&mut runner, format!("usual-{n}"), 100));
+    assert_eq!(usual.count(), 1_000);
 }
