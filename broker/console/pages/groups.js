@@ -12,6 +12,8 @@ import { stateBadge, statusBadge } from "./group_parts.js";
 export function show(page) {
   /** How old the oldest unread record of each group is, in seconds, as `/metrics` has it. */
   let ages = new Map();
+  /** What the list showed last. */
+  let items = [];
   const late = ({ group }) => {
     const seconds = ages.get(group);
     return seconds === undefined ? "–" : seconds === 0 ? "none" : duration(seconds * 1000);
@@ -20,7 +22,16 @@ export function show(page) {
   bootstrap().then((to) => fill(none, empty("There is no group yet. This one reads a topic and commits:", `tidewheel consume greetings -g my-group -e -b ${to}`)));
   const list = listing(
     page,
-    { path: "/v1/groups", filter: "Filter groups by name", sort: "-total_lag", limit: 50, empty: () => none },
+    {
+      path: "/v1/groups",
+      filter: "Filter groups by name",
+      sort: "-total_lag",
+      limit: 50,
+      empty: () => none,
+      after: (answer) => {
+        items = answer.items;
+      },
+    },
     {
       caption: "Groups",
       testid: "groups",
@@ -46,6 +57,7 @@ export function show(page) {
     // What cannot be told any more is not shown as it was.
     const text = await page.text({ path: "/metrics" }).catch(() => "");
     ages = new Map(samples(text, ["tidewheel_group_lag_seconds_max"]).map((one) => [one.labels.group, one.value]));
-    list.reload();
+    // Drawn anew, not asked for: the list may take long, and rests as it needs.
+    list.table.update(items);
   });
 }

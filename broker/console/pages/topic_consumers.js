@@ -16,7 +16,7 @@ export function show(page, place, topic) {
   });
   const groups = listing(
     page,
-    { path: `/v1/topics/${part(topic.name)}/groups`, limit: 50, every: 10_000, empty: () => nobodyReads },
+    { path: `/v1/topics/${part(topic.name)}/groups`, limit: 50, every: 30_000, empty: () => nobodyReads },
     {
       caption: `Groups that read ${topic.name}`,
       testid: "consumers",

@@ -13,7 +13,7 @@ import { bootstrap } from "./broker.js";
 export const ratesOfTopics = () =>
   new Rates({ tidewheel_topic_records_in_total: "records", tidewheel_topic_bytes_in_total: "in", tidewheel_topic_bytes_out_total: "out" }, "topic");
 
-/** Names of the broker's own topics begin with two underscores. */
+/** Names that do not begin with two underscores, as that of the broker's own topic does. */
 const NOT_INTERNAL = "^(_?[^_]|_$)";
 
 export function show(page) {
@@ -37,7 +37,7 @@ export function show(page) {
   bootstrap().then((to) => fill(none, empty("There is no topic yet. Make one above, or so:", `tidewheel topic create greetings -b ${to}`, `echo 'hello' | tidewheel produce greetings -b ${to}`)));
   const list = listing(
     page,
-    { path: "/v1/topics", query, filter: "Filter topics by name", limit: 50, empty: () => none, tools: [h("label", { class: "line" }, internal, "Internal ones")] },
+    { path: "/v1/topics", query, filter: "Filter topics by name", limit: 50, empty: () => none, tools: [h("label", { class: "line" }, internal, "Those that begin with __")] },
     {
       caption: "Topics",
       testid: "topics",

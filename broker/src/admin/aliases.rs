@@ -59,9 +59,9 @@ pub(crate) struct RedpandaDisk {
 pub(crate) struct RedpandaHealth {
     /// Whether there is no reason below.
     is_healthy: bool,
-    /// `leaderless_partitions` and `high_disk_usage_nodes`.
+    /// `controller_id`, `leaderless_partitions` and `high_disk_usage_nodes`.
     unhealthy_reasons: Vec<&'static str>,
-    /// The broker itself.
+    /// The broker itself; -1 where topics and settings cannot be changed, because of the first log directory.
     controller_id: i32,
     /// The broker itself.
     all_nodes: Vec<i32>,
@@ -77,16 +77,19 @@ pub(crate) struct RedpandaHealth {
     under_replicated_partitions: Vec<String>,
     /// 0.
     under_replicated_count: usize,
-    /// The broker itself, where a disk has less room than it should have.
+    /// The broker itself, where a disk is known to have less room than it should have.
     high_disk_usage_nodes: Vec<i32>,
 }
 
-/// Whether clients are served, under the path and in the words of Redpanda. Answers 503 where they are not.
+/// Whether clients are served and topics can be changed, under the path and in the words of Redpanda. Answers 503 where
+/// `/readyz` does.
 #[utoipa::path(get, path = "/v1/status/ready", tag = "health", security(()),
     responses((status = 200, body = ReadyStatus), (status = 503, body = ReadyStatus)))]
 pub(crate) async fn ready(State(admin): State<Arc<Admin>>) -> (StatusCode, Json<ReadyStatus>) {
+    let broker = admin.lifecycle.broker();
+    let can_change = broker.is_some_and(|broker| health::can_change(broker));
     let (code, status) = match admin.lifecycle.state() {
-        BrokerState::Running => (StatusCode::OK, "ready"),
+        BrokerState::Running if can_change => (StatusCode::OK, "ready"),
         _ => (StatusCode::SERVICE_UNAVAILABLE, "booting"),
     };
     (code, Json(ReadyStatus { status }))
@@ -126,11 +129,12 @@ pub(crate) async fn health_overview(
     State(admin): State<Arc<Admin>>,
 ) -> Result<Json<RedpandaHealth>, Problem> {
     let broker = admin.broker()?;
-    let alarms = health::alarms(&admin).await;
-    let has_room = alarms.iter().all(|(check, _)| *check != "disk");
-    let node_id = broker.node_id();
-    let (leaderless_partitions, leaderless_count) = leaderless(broker);
+    let (node_id, can_change) = (broker.node_id(), health::can_change(broker));
+    let has_room = health::has_room(&admin, broker).await;
+    let leaderless = admin.compute(|broker| leaderless(broker)).await?;
+    let (leaderless_partitions, leaderless_count) = leaderless;
     let reasons = [
+        ("controller_id", !can_change),
         ("leaderless_partitions", leaderless_count > 0),
         ("high_disk_usage_nodes", !has_room),
     ];
@@ -139,7 +143,7 @@ pub(crate) async fn health_overview(
     Ok(Json(RedpandaHealth {
         is_healthy: unhealthy_reasons.is_empty(),
         unhealthy_reasons,
-        controller_id: node_id,
+        controller_id: if can_change { node_id } else { -1 },
         all_nodes: vec![node_id],
         nodes_down: Vec::new(),
         nodes_in_recovery_mode: Vec::new(),

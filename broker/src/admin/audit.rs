@@ -52,7 +52,8 @@ impl Noted {
 /// Whether the body of a request is written down. Records are nobody's business but their readers', and of settings
 /// the handler says which ones: a value may be a secret.
 fn tells_body(path: &str) -> bool {
-    !(path.ends_with("/records") || path.ends_with("/configs") || path == "/v1/config")
+    let has_settings = ["/v1/config", "/v1/definitions"].contains(&path);
+    !(path.ends_with("/records") || path.ends_with("/configs") || has_settings)
 }
 
 /// What is written down about a request when this is dropped, whatever came of it.
@@ -152,6 +153,7 @@ mod tests {
             ("/v1/topics/orders/records", false),
             ("/v1/topics/orders/configs", false),
             ("/v1/config", false),
+            ("/v1/definitions", false),
         ] {
             assert_eq!(tells_body(path), tells, "{path}");
         }

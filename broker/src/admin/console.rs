@@ -103,8 +103,8 @@ pub(super) fn tag_of(content: &[u8]) -> Tag {
     HeaderValue::from_str(&format!("\"{hash:032x}\"")).unwrap_or(HeaderValue::from_static("\"\""))
 }
 
-/// Whether somebody opens the console or the page about the API, for which a link of any other page will do: there is no data in what is
-/// answered, and no other page can frame it.
+/// Whether somebody opens the console or the page about the API, for which a link of any other page will do: there
+/// is no data in what is answered, and no other page can frame it.
 pub(super) fn is_opened(request: &Request) -> bool {
     let says = |name: &str, value: &str| {
         let header = request.headers().get(name);

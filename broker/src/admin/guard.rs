@@ -236,14 +236,9 @@ impl AllowedHosts {
 /// Lets those in who may at least do what `role` does.
 async fn require(admin: &Admin, role: Role, request: Request, next: Next) -> Response<Body> {
     let sent = request.headers().get(AUTHORIZATION);
-    let principal = match admin.access.principal(sent).await {
+    let principal = match admin.principal(sent).await {
         Ok(principal) => principal,
-        Err(problem) => {
-            if sent.is_some() {
-                admin.lifecycle.sent_wrong_token();
-            }
-            return problem.into_response();
-        }
+        Err(problem) => return problem.into_response(),
     };
     if let Some(known) = request.extensions().get::<Known>() {
         // Each request asks once.

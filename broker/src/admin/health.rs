@@ -239,6 +239,17 @@ fn short_of_room(dirs: &[LogDirSpace]) -> Vec<String> {
     short.collect()
 }
 
+/// Whether topics and settings can be changed.
+pub(super) fn can_change(broker: &Broker) -> bool {
+    offline(broker, 0..1).is_empty()
+}
+
+/// Whether no log directory is known to be short of room: one that does not answer may have much.
+pub(super) async fn has_room(admin: &Admin, broker: &Arc<Broker>) -> bool {
+    let dirs = admin.probes.dirs(broker).await;
+    dirs.is_none_or(|dirs| short_of_room(&dirs).is_empty())
+}
+
 fn stands(fine: bool) -> Health {
     match fine {
         true => Health::Ok,
@@ -287,7 +298,7 @@ async fn run(admin: &Admin, details: bool) -> Readiness {
 
 /// Whether somebody may hear what is wrong, with the names of directories and topics.
 async fn may_hear(admin: &Admin, headers: &HeaderMap) -> bool {
-    let who = admin.access.principal(headers.get(AUTHORIZATION)).await;
+    let who = admin.principal(headers.get(AUTHORIZATION)).await;
     who.is_ok_and(|who| who.role >= Role::Viewer)
 }
 
@@ -357,4 +368,29 @@ pub(crate) async fn readyz_check(
         Health::Degraded | Health::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
     };
     Ok((code, Json(check)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+    use crate::admin::aliases;
+    use crate::lifecycle::Lifecycle;
+    use crate::testing;
+
+    #[tokio::test]
+    async fn a_disk_that_does_not_answer_is_not_called_full() {
+        let dir = tempfile::tempdir().unwrap();
+        let lifecycle = Lifecycle::begin();
+        lifecycle.has_read(&testing::broker(dir.path(), &[]));
+        let admin = Admin::of(lifecycle);
+        let (go_on, hangs) = mpsc::sync_channel::<()>(1);
+        let hung = move || hangs.recv().map(|()| Vec::new()).unwrap_or_default();
+        assert!(admin.probes.dirs.at(hung).await.is_none());
+        let told = aliases::health_overview(State(Arc::clone(&admin))).await;
+        let told = serde_json::to_value(told.unwrap().0).unwrap();
+        assert_eq!(told["high_disk_usage_nodes"], serde_json::json!([]));
+        drop(go_on);
+    }
 }

@@ -3,11 +3,12 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use axum::http::HeaderValue;
 use tidewheel_config::{AdminConfig, limits};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
-use super::auth::Access;
+use super::auth::{Access, Principal};
 use super::changes::Changes;
 use super::guard::AllowedHosts;
 use super::health::Probes;
@@ -163,6 +164,18 @@ impl Admin {
                 "the broker reads its data; /readyz tells how far it is",
             )
         })
+    }
+
+    /// Who sends a request with this `Authorization`. One that is wrong is counted.
+    ///
+    /// # Errors
+    /// As [`Access::principal`].
+    pub(crate) async fn principal(&self, sent: Option<&HeaderValue>) -> Result<Principal, Problem> {
+        let principal = self.access.principal(sent).await;
+        if sent.is_some() && principal.is_err() {
+            self.lifecycle.sent_wrong_token();
+        }
+        principal
     }
 
     /// Reads records off the threads that serve connections, one request at a time: not in turns with those that

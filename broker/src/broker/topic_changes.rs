@@ -242,6 +242,18 @@ impl Broker {
         Ok(())
     }
 
+    /// Whether so many partitions more can be served, of new topics and of others together.
+    ///
+    /// # Errors
+    /// Where they cannot.
+    pub(crate) fn check_room(&self, added: i32) -> Result<(), BrokerError> {
+        let mut all: [Result<i32, BrokerError>; 1] = [Ok(added)];
+        let present = self.topics().partition_count();
+        refuse_beyond(&mut all, present, self.partition_budget, |added| *added);
+        let [all] = all;
+        all.map(|_| ())
+    }
+
     /// Adds topics, or puts them in the place of what they were, for all to see.
     pub(super) fn put_topics(&self, topics: Vec<Arc<Topic>>) {
         self.topics.insert_all(topics);

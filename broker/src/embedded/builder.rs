@@ -75,7 +75,8 @@ impl EmbeddedBuilder {
     }
 
     /// The same, in memory or not at all: [`EmbeddedBuilder::start`] fails where `/dev/shm` is no file system in memory
-    /// with 32 MiB free. Containers give it 64 MiB unless they are told otherwise (`docker run --shm-size`).
+    /// with 32 MiB free, and where the setting `log.dirs` names another place. Containers give it 64 MiB unless they
+    /// are told otherwise (`docker run --shm-size`).
     pub fn in_memory(mut self) -> Self {
         self.place = Place::Memory;
         self
@@ -156,10 +157,13 @@ impl EmbeddedBuilder {
         };
         let dir = dir.map_err(failed)?;
         let config = self.config(Some(&dir))?;
-        match config.log_dirs == [dir.path()] {
-            true => Ok((config, Some(dir))),
+        match (config.log_dirs == [dir.path()], &self.place) {
+            (true, _) => Ok((config, Some(dir))),
+            (false, Place::Memory) => Err(failed(
+                "the data is to lie in memory, but log.dirs names another place",
+            )),
             // A setting names another place, which stays: what is there is to be durable.
-            false => Ok((self.config(None)?, None)),
+            (false, _) => Ok((self.config(None)?, None)),
         }
     }
 
@@ -204,6 +208,9 @@ mod tests {
                 shown(&EmbeddedBroker::builder().in_memory()),
                 (temporary, true)
             );
+            let other = EmbeddedBroker::builder().in_memory();
+            let error = other.setting("log.dirs", "/kept").placed().unwrap_err();
+            assert!(error.to_string().contains("log.dirs"), "{error}");
         }
         let setting = EmbeddedBroker::builder().setting("log.dirs", "/kept");
         assert_eq!(shown(&setting), (kept, false));

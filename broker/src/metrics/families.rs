@@ -133,7 +133,7 @@ families! {
     CLOSED = counter "tidewheel_connections_closed_total" ["reason"]
         "Connections that ended, by what ended them.";
     AUTH_FAILURES = counter "tidewheel_auth_failures_total" ["mechanism"]
-        "Requests that were refused because what they sent to say who sends them is wrong: of the HTTP API, where it wants tokens.";
+        "Requests in which what says who sends them is wrong, also of probes, which are answered: of the HTTP API, where it wants tokens.";
     THROTTLE = counter "tidewheel_throttle_seconds_total" ["kind"]
         "Time that clients were asked to wait before they send more: producers of delayed records, where nearly as much is pending as may be.";
     FETCH_SESSIONS = gauge "tidewheel_fetch_sessions" []

@@ -3,8 +3,9 @@
 use serde_json::{Value, json};
 
 use crate::changes::change;
-use crate::support::Broker;
+use crate::streams::Events;
 use crate::support::http::{Answer, get, start};
+use crate::support::{Broker, eventually};
 
 const PATH: &str = "/v1/definitions";
 
@@ -115,4 +116,70 @@ fn where_one_topic_cannot_be_brought_back_none_is() {
     import(&broker, "", &json!({"topics": many})).problem(400);
     import(&broker, "", &json!({"topics": [], "users": []})).problem(422);
     assert_eq!(get(&broker, PATH).good(), before);
+}
+
+/// What is made and what grows are each within the bound, and together beyond it.
+#[test]
+fn all_that_a_document_adds_has_to_have_room() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path(), &["tidewheel.max.partitions=10"]);
+    broker.connect().create_topic("there", 2, &[]);
+    let before = get(&broker, PATH).good();
+    let document = |new: i32, there: i32| {
+        json!({"topics": [
+            {"name": "new", "partitions": new}, {"name": "there", "partitions": there},
+        ]})
+    };
+    for query in ["?dry_run=true", ""] {
+        let problem = import(&broker, query, &document(5, 6)).problem(409);
+        assert_eq!(
+            problem["detail"],
+            "9 partitions beside 2 would be more than 10, which tidewheel.max.partitions allows"
+        );
+        assert_eq!(problem["errors"][0]["pointer"], "/topics");
+        let problem = import(&broker, query, &document(6_000, 6_000)).problem(400);
+        assert_eq!(
+            problem["errors"],
+            json!([{"pointer": "/topics", "detail": "at most 10000 new partitions at once"}])
+        );
+    }
+    assert_eq!(get(&broker, PATH).good(), before);
+    import(&broker, "", &document(4, 6)).good();
+}
+
+/// Not the document: most of it may be as it was, and what is refused may be a secret.
+#[test]
+fn it_is_written_down_what_a_document_changes() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path(), &[]);
+    let mut client = broker.connect();
+    client.create_topic("same", 1, &[]);
+    client.create_topic("orders", 3, &[]);
+    let mut lines = Events::of(&broker, "/v1/logs/tail");
+    let mut audited = |status: &str| {
+        let mut text = String::new();
+        eventually("it is written down", || {
+            let line = lines.next();
+            text = line["message"].as_str().unwrap_or_default().to_owned();
+            line["target"] == "tidewheel::audit" && text.contains(status)
+        });
+        text
+    };
+    let document = |settings: Value| {
+        json!({"topics": [
+            {"name": "same", "partitions": 1},
+            {"name": "new", "partitions": 1},
+            {"name": "orders", "partitions": 4, "configs": settings},
+        ]})
+    };
+    let wrong = document(json!({"no.such": "hush"}));
+    import(&broker, "", &wrong).problem(400);
+    let told = audited("status=400");
+    let asked = r#"asked="set orders; grow orders to 4; create new""#;
+    assert!(told.contains(asked), "{told}");
+    import(&broker, "", &document(json!({"retention.ms": "7000"}))).good();
+    let told = audited("status=200");
+    let asked =
+        r#"asked="set orders: retention.ms: unset -> \"7000\"; grow orders to 4; create new""#;
+    assert!(told.contains(asked), "{told}");
 }

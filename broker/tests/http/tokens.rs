@@ -38,6 +38,11 @@ fn whoever_has_no_token_may_only_probe() {
     ] {
         assert_eq!(get(&broker, path).status, 200, "{path}");
     }
+    // Who guesses there is answered, and counted.
+    for path in ["/readyz", "/readyz/disk"] {
+        let guessed = as_whom(&broker, path, "Bearer nonsense-nonsense-nonsense");
+        assert_eq!(guessed.status, 200, "{path}");
+    }
     for path in ["/v1/topics", "/v1/info", "/v1/topics/t", "/v1/config"] {
         let refused = get(&broker, path);
         refused.problem(401);
@@ -62,7 +67,7 @@ fn whoever_has_no_token_may_only_probe() {
     }
     // Who sent none is not counted, nor who may not do what is asked for.
     let page = get(&broker, "/metrics").body;
-    let failed = "tidewheel_auth_failures_total{mechanism=\"bearer\"} 28\n";
+    let failed = "tidewheel_auth_failures_total{mechanism=\"bearer\"} 30\n";
     assert!(page.contains(failed), "{page}");
     assert!(
         get(&broker, "/metrics")

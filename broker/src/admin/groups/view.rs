@@ -215,6 +215,15 @@ pub(crate) async fn with_offsets(
 ) -> Result<GroupWithOffsets, Problem> {
     let view = describe(broker, group).await?;
     let offsets = committed_offsets(broker, group).await?;
+    Ok(with_these(broker, view, offsets).await)
+}
+
+/// A group with these of its offsets.
+pub(super) async fn with_these(
+    broker: &Broker,
+    view: GroupView,
+    offsets: Vec<GroupOffset>,
+) -> GroupWithOffsets {
     let has_members = !view.members.is_empty();
     let now_ms = broker.clock().now_ms();
     let mut told = Vec::with_capacity(offsets.len());
@@ -224,7 +233,7 @@ pub(crate) async fn with_offsets(
             Lag::Behind { records, .. } => records,
             Lag::BeyondEnd { .. } | Lag::Gone | Lag::Offline => 0,
         };
-        let status = broker.groups().history().look(group, |known| {
+        let status = broker.groups().history().look(&view.group, |known| {
             let progress = known.and_then(|known| known.progress(&offset.topic, offset.partition));
             status(progress, behind, has_members, now_ms)
         });
@@ -236,10 +245,10 @@ pub(crate) async fn with_offsets(
         // There may be many thousands.
         tokio::task::consume_budget().await;
     }
-    Ok(GroupWithOffsets {
+    GroupWithOffsets {
         view,
         offsets: told,
-    })
+    }
 }
 
 /// Tells of many groups, in their order, a few at a time: each may have many thousands of offsets, which are

@@ -92,7 +92,7 @@ async function create({ page, broker }) {
   await broker.api("POST", "/v1/topics", { name: "__mine", partitions: 1 });
   await own.waitFor();
   await id(page, "internal").uncheck();
-  await eventually("the broker's own are left out", async () => (await own.count()) === 0);
+  await eventually("those that begin with two underscores are left out", async () => (await own.count()) === 0);
   await page.locator('[data-testid="topics"] tr[data-key="orders"]').waitFor();
   await id(page, "internal").check();
   await own.waitFor();
