@@ -83,16 +83,17 @@ impl Filter<'_> {
             max_timestamp: NO_TIMESTAMP,
             ..Chosen::default()
         };
-        let mut all = Vec::new();
+        let (mut all, mut keys) = (Vec::new(), Vec::new());
         for record in RawRecords::new(header, &records) {
             let record = record?;
-            let marked = self.newest.is_newest(offset_of(header, &record));
-            let key = record.key.filter(|_| marked.is_none());
-            all.push((record, key.map(|key| self.newest.hash(key))));
+            let key = self.unmarked(header, &record);
+            keys.extend(key.map(|key| self.newest.hash(key)));
+            all.push(record);
         }
-        self.newest.touch(all.iter().filter_map(|(_, key)| *key));
-        let mut kept = Vec::with_capacity(all.len());
-        for (record, key) in all {
+        self.newest.touch(keys.iter().copied());
+        let (mut keys, mut kept) = (keys.into_iter(), Vec::with_capacity(all.len()));
+        for record in all {
+            let key = self.unmarked(header, &record).and_then(|_| keys.next());
             if self.stays(header, &record, key) {
                 kept.push(record);
                 chosen.count += 1;
@@ -124,6 +125,12 @@ impl Filter<'_> {
             (true, 0) => Ok(Kept::Whole),
             (true, _) => Ok(Kept::Part(RecordBatch::assemble(emptied(header), &[])?)),
         }
+    }
+
+    /// The key of a record, where no mark tells whether it is the newest of its key.
+    fn unmarked<'b>(&self, header: &BatchHeader, record: &RawRecord<'b>) -> Option<&'b [u8]> {
+        let marked = self.newest.is_newest(offset_of(header, record));
+        record.key.filter(|_| marked.is_none())
     }
 
     /// `key`: its hash, where no mark tells whether it is the newest of its key.
