@@ -200,7 +200,13 @@ fn certain_things_live_in_one_place() {
                 "broker/src/cli/kafka/mod.rs",
             ],
         ),
-        ("thread::Builder", &["broker/src/storage_threads.rs"]),
+        (
+            "thread::Builder",
+            &[
+                "broker/src/storage_threads.rs",
+                "storage/src/over_threads.rs",
+            ],
+        ),
         ("thread::spawn", &[]),
         ("memmap2::", &["storage/src/mmap.rs"]),
     ];
