@@ -11,7 +11,7 @@
 //! crc32:1b2c3d4e\n
 //! ```
 //! The last line is the CRC-32 (IEEE) of every byte before it, in eight hexadecimal digits. The last two fields say
-//! what tombstones wait for, of which Kafka notes nothing ([`Cleaned`]): a time in ms since 1970, 0 where nobody
+//! what tombstones wait for, of which Kafka notes nothing (`Cleaned`): a time in ms since 1970, 0 where nobody
 //! knows, and an offset, or `-`. Version 1 has not got them.
 //!
 //! **Believed** is this file where its checksum is right, whatever the others say: it is the first that is
