@@ -198,6 +198,12 @@ fn connections_say_which_library_they_use_and_how_much_they_ask() {
     named.create_topic("t", 1, &[]);
     let mut silent = broker.connect();
     let _: ApiVersionsResponse = silent.call(0, &ApiVersionsRequest::default());
+    // An answer may be there before it is known that it has left.
+    eventually("both wait for nothing", || {
+        let page = get(&broker, "/v1/connections").good();
+        let items = page["items"].as_array().unwrap();
+        items.iter().all(|one| one["requests_in_flight"] == 0)
+    });
     let page = get(&broker, "/v1/connections").good();
     assert_eq!(page["total"], 2);
     let [first, second] = page["items"].as_array().unwrap().as_slice() else {
