@@ -369,36 +369,31 @@ impl GroupCoordinator {
         }
         // Replaying decides nothing, so it leads to no replies. A group that begins with it began at the time of what led
         // to the record.
-        let mut nothing = Output::default();
-        self.change(
-            group_id,
-            self.told_ms,
-            &mut nothing,
-            |group, cx| match record {
-                OffsetsRecord::OffsetCommit { key, value } => match value {
-                    Some(value) => {
-                        group.standing = Standing::Known;
-                        group.offsets.put(&key.topic, key.partition, value.clone());
-                    }
-                    None => {
-                        group.lingers |= !group.offsets.is_empty();
-                        group.offsets.remove(&key.topic, key.partition);
-                    }
-                },
-                OffsetsRecord::GroupMetadata { value, .. } => {
-                    if value
-                        .as_ref()
-                        .is_some_and(|value| !value.members.is_empty())
-                    {
-                        group.standing = Standing::Known;
-                    }
-                    group.replay_classic(value.as_ref(), cx.deadlines);
+        let (now_ms, mut nothing) = (self.told_ms, Output::default());
+        self.change(group_id, now_ms, &mut nothing, |group, cx| match record {
+            OffsetsRecord::OffsetCommit { key, value } => match value {
+                Some(value) => {
+                    group.standing = Standing::Known;
+                    group.offsets.put(&key.topic, key.partition, value.clone());
                 }
-                OffsetsRecord::ConsumerGroup { change, .. } => {
-                    group.replay_consumer(change, cx.deadlines);
+                None => {
+                    group.lingers |= !group.offsets.is_empty();
+                    group.offsets.remove(&key.topic, key.partition);
                 }
             },
-        );
+            OffsetsRecord::GroupMetadata { value, .. } => {
+                if value
+                    .as_ref()
+                    .is_some_and(|value| !value.members.is_empty())
+                {
+                    group.standing = Standing::Known;
+                }
+                group.replay_classic(value.as_ref(), cx.deadlines);
+            }
+            OffsetsRecord::ConsumerGroup { change, .. } => {
+                group.replay_consumer(change, cx.deadlines);
+            }
+        });
     }
 
     /// The log did not take the records of an output. Its replies become errors, and what was waiting

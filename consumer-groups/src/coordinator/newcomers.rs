@@ -1,8 +1,9 @@
 //! Groups of which nothing was ever finished: whoever joins under invented names leaves many of them.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{GROUP_BYTES, GroupCoordinator, Membership};
+use super::{GROUP_BYTES, Group, GroupCoordinator, Membership};
 use crate::by_age::Aged;
 use crate::error::GroupError;
 use crate::reply::Output;
@@ -28,6 +29,12 @@ const SETTLING_DELAYS: i64 = 2;
 /// Who brings more than so many bytes finds half of the room for new groups only: a few large members would fill it, and
 /// keep everybody out for that time.
 const LARGE_BYTES: usize = 8 * 1024;
+
+/// Whether the group with this number is new still.
+fn is_newcomer(groups: &BTreeMap<Arc<str>, Group>, number: u64, group_id: &str) -> bool {
+    let group = groups.get(group_id);
+    group.is_some_and(|group| group.standing == Standing::New(number))
+}
 
 impl GroupCoordinator {
     /// Where new groups are too many or too large, the oldest of them are dismissed before somebody joins another one
@@ -56,7 +63,9 @@ impl GroupCoordinator {
             };
             if oldest.group_id == *group_id {
                 own = Some(oldest);
-            } else if oldest.since_ms > until_ms && self.is_newcomer(&oldest) {
+            } else if oldest.since_ms > until_ms
+                && is_newcomer(&self.groups, oldest.number, &oldest.group_id)
+            {
                 self.newcomers.put_back(oldest);
                 made = Err(GroupError::CoordinatorNotAvailable);
                 break;
@@ -67,19 +76,11 @@ impl GroupCoordinator {
         if let Some(own) = own {
             self.newcomers.put_back(own);
         }
-        let groups = &self.groups;
-        let count = self.total.get().new_groups;
+        let (groups, count) = (&self.groups, self.total.get().new_groups);
         self.newcomers.tidy(count, |number, group_id| {
-            let standing = groups.get(group_id).map(|group| group.standing);
-            standing == Some(Standing::New(number))
+            is_newcomer(groups, number, group_id)
         });
         made
-    }
-
-    /// Whether it is new still.
-    fn is_newcomer(&self, aged: &Aged) -> bool {
-        let group = self.groups.get(&aged.group_id);
-        group.is_some_and(|group| group.standing == Standing::New(aged.number))
     }
 
     fn are_newcomers_full(&self, more_bytes: usize) -> bool {

@@ -24,6 +24,17 @@ fn at_once(limits: GroupLimits) -> Runner {
     Runner::new(config, limits)
 }
 
+/// A member whose client asks for no id to come back with.
+fn join_at_once(group: String, uuid: u128) -> JoinRequest {
+    let GroupRequest::Join(request) = join(group, &"".into(), uuid) else {
+        unreachable!("it was made as one");
+    };
+    JoinRequest {
+        member_id_required: false,
+        ..request
+    }
+}
+
 /// A member joins: at once where it is given no id to come back with, else in two steps. Returns its id.
 fn joins(
     runner: &mut Runner,
@@ -210,13 +221,7 @@ fn members_of_known_groups_find_room_where_no_group_begins() {
     assert!((100..200).contains(&known), "{known}");
     for number in 0..50_u128 {
         let group = format!("known-{number}");
-        let GroupRequest::Join(request) = join(group, &"".into(), 1_000 + number) else {
-            unreachable!("it was made as one");
-        };
-        let request = JoinRequest {
-            member_id_required: false,
-            ..request
-        };
+        let request = join_at_once(group, 1_000 + number);
         let (_, step) = runner.send(GroupRequest::Join(request));
         assert!(step.replies.is_empty(), "it waits for the other: {step:?}");
     }
@@ -289,15 +294,7 @@ fn groups_that_begin_together_do_not_dismiss_each_other() {
         rounds += 1;
         let mut waiting = BTreeMap::new();
         outside.retain(|&number| {
-            let GroupRequest::Join(request) =
-                join(format!("group-{number}"), &"".into(), number.into())
-            else {
-                unreachable!("it was made as one");
-            };
-            let request = JoinRequest {
-                member_id_required: false,
-                ..request
-            };
+            let request = join_at_once(format!("group-{number}"), number.into());
             let (token, step) = runner.send(GroupRequest::Join(request));
             if step.replies.is_empty() {
                 waiting.insert(token, number);
@@ -383,13 +380,7 @@ fn commits_under_invented_names_leave_room_for_those_who_are_there() {
     assert_eq!(error, GroupError::CoordinatorNotAvailable);
     assert!((25_000..60_000).contains(&count), "{count}");
     assert_eq!(commits(&mut runner, "invented-0", 1), Ok(()));
-    let GroupRequest::Join(request) = join("known".to_owned(), &"".into(), 2) else {
-        unreachable!("it was made as one");
-    };
-    let request = JoinRequest {
-        member_id_required: false,
-        ..request
-    };
+    let request = join_at_once("known".to_owned(), 2);
     let (_, step) = runner.send(GroupRequest::Join(request));
     assert!(step.replies.is_empty(), "it waits for the other: {step:?}");
 }
@@ -425,10 +416,7 @@ fn groups_of_the_newer_protocol_that_begin_together_do_not_dismiss_each_other() 
 fn large_newcomers_leave_room_for_usual_ones() {
     let mut runner = Runner::new(GroupConfig::default(), GroupLimits::default());
     let joins = |runner: &mut Runner, group: String, bytes: usize| {
-        let GroupRequest::Join(mut request) = join(group, &"".into(), 1) else {
-            unreachable!("it was made as one");
-        };
-        request.member_id_required = false;
+        let mut request = join_at_once(group, 1);
         request.protocols[0].metadata = vec![0; bytes].into();
         let (_, step) = runner.send(GroupRequest::Join(request));
         step.replies.is_empty()

@@ -330,15 +330,7 @@ fn a_pass_ends_in_the_middle_when_it_is_told_to() {
     let mut world = filled(config());
     let before = world.read();
     for calls in 0..60 {
-        let mut left = calls;
-        let mut pace = |_| {
-            left -= 1;
-            left >= 0
-        };
-        let manager = world.manager.as_ref().unwrap();
-        world
-            .cleaner
-            .clean_due(manager, &|| NOW, &mut pace, &mut |_| {});
+        world.clean_for(calls);
         world.check();
     }
     assert_eq!(world.files(".cleaned"), Vec::<String>::new());

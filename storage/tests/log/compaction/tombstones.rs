@@ -128,15 +128,7 @@ fn a_tombstone_goes_after_a_pass_that_a_stop_ended() {
     for calls in 0..40 {
         let mut world = base.restart_on(base.fs.kill());
         world.settle();
-        let mut left = calls;
-        let mut pace = |_| {
-            left -= 1;
-            left >= 0
-        };
-        let manager = world.manager.as_ref().unwrap();
-        world
-            .cleaner
-            .clean_due(manager, &|| NOW, &mut pace, &mut |_| {});
+        world.clean_for(calls);
         world.restart(true);
         goes_in_the_end(&mut world, 0);
     }

@@ -141,6 +141,18 @@ impl World {
         self.manager().checkpoint(NOW).unwrap();
     }
 
+    /// Passes that are told to end when their pace has been asked for so many times.
+    pub(crate) fn clean_for(&mut self, calls: i32) {
+        let mut left = calls;
+        let mut pace = |_| {
+            left -= 1;
+            left >= 0
+        };
+        let manager = self.manager.as_ref().unwrap();
+        self.cleaner
+            .clean_due(manager, &|| NOW, &mut pace, &mut |_| {});
+    }
+
     /// Compacts whatever is due at `now_ms`.
     pub(crate) fn clean(&mut self, now_ms: i64) -> Vec<CleaningReport> {
         let mut reports = Vec::new();
